@@ -1,0 +1,57 @@
+//! Reads the counters: sums over the CPUs.
+
+use std::collections::BTreeMap;
+
+use aya::{
+    Ebpf,
+    maps::{MapData, PerCpuArray, PerCpuValues},
+};
+use dtr_lb_common::{
+    abi::{ReplicaCounters, ReplicaId, Traffic, map},
+    verdict::Verdict,
+};
+
+use super::{error::DatapathError, writer::take};
+
+/// The maps of counters.
+pub(super) struct Counters {
+    verdicts: PerCpuArray<MapData, Traffic>,
+    replicas: PerCpuArray<MapData, ReplicaCounters>,
+}
+
+impl Counters {
+    pub(super) fn new(ebpf: &mut Ebpf) -> Result<Self, DatapathError> {
+        Ok(Self { verdicts: take(ebpf, map::VERDICT_STATS)?, replicas: take(ebpf, map::REPLICA_STATS)? })
+    }
+
+    pub(super) fn verdicts(&self) -> Result<BTreeMap<Verdict, Traffic>, DatapathError> {
+        let sum = |values: PerCpuValues<Traffic>| values.iter().copied().fold(Traffic::default(), add);
+        Verdict::ALL
+            .iter()
+            .map(|verdict| {
+                let values = self.verdicts.get(&(*verdict as u32), 0);
+                Ok((*verdict, sum(values.map_err(DatapathError::map(map::VERDICT_STATS, "reading"))?)))
+            })
+            .collect()
+    }
+
+    pub(super) fn replica(&self, id: ReplicaId) -> Result<ReplicaCounters, DatapathError> {
+        let values = self
+            .replicas
+            .get(&u32::from(id), 0)
+            .map_err(DatapathError::map(map::REPLICA_STATS, "reading"))?;
+        Ok(values.iter().fold(ReplicaCounters::default(), |sum, cpu| {
+            let ReplicaCounters { to_replica, to_client, new_flows, refused } = *cpu;
+            ReplicaCounters {
+                to_replica: add(sum.to_replica, to_replica),
+                to_client: add(sum.to_client, to_client),
+                new_flows: sum.new_flows + new_flows,
+                refused: sum.refused + refused,
+            }
+        }))
+    }
+}
+
+fn add(a: Traffic, b: Traffic) -> Traffic {
+    Traffic { packets: a.packets + b.packets, bytes: a.bytes + b.bytes }
+}

@@ -1,0 +1,209 @@
+//! The datapath: the only module that touches BPF.
+//!
+//! [`Datapath::open`] loads it, or takes over what an earlier agent left pinned; [`Datapath::attach`] lets packets in;
+//! [`Datapath::apply`] writes what is desired. Without pins (tests, benchmarks) everything ends with the process.
+
+mod attach;
+mod batch;
+mod clock;
+mod counters;
+mod desired;
+mod error;
+mod events;
+pub mod object;
+mod pins;
+pub mod requirements;
+mod run;
+mod sweep;
+mod writer;
+
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use aya::{Ebpf, maps::Map};
+use dtr_lb_common::{
+    abi::{ReplicaCounters, Settings, Ticks, Traffic, map},
+    address::Be16,
+    verdict::Verdict,
+};
+
+pub use attach::{Attached, Hook, Interface, Wanted};
+pub use desired::{Desired, DesiredReplica, DesiredSettings, service_key};
+pub use error::DatapathError;
+use error::causes;
+pub use events::Events;
+pub use run::Ran;
+pub use sweep::Census;
+pub use writer::Applied;
+
+/// For how long an entry without packets lives, by the state of its connection. Linux keeps TIME_WAIT for a minute and
+/// gives up on a handshake after about as long; a closed connection is kept to carry what is still on its way.
+const TIME_WAIT: Duration = Duration::from_secs(60);
+const CLOSED: Duration = Duration::from_secs(10);
+const HALF_OPEN: Duration = Duration::from_secs(30);
+/// A connection with one direction closed may stay silent for so long, or for as long as an open one if that is less.
+const HALF_CLOSED: Duration = Duration::from_secs(300);
+
+/// How the datapath is made.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Connections that the flow table holds.
+    pub max_flows: u32,
+    /// The directory in a BPF file system where maps and links are pinned; none to keep them in this process.
+    pub pins: Option<PathBuf>,
+}
+
+/// The loaded datapath.
+pub struct Datapath {
+    ebpf: Ebpf,
+    pins: Option<pins::Pins>,
+    adopted: bool,
+    writer: writer::Writer,
+    counters: counters::Counters,
+    flows: Map,
+    half_open: Map,
+    settings: Option<Settings>,
+    attached: Option<Attached>,
+    sweep: sweep::Sweep,
+    ticks_per_second: u32,
+}
+
+impl Datapath {
+    /// Loads the datapath. With pins: takes the directory for this process alone, and takes over what is pinned there if
+    /// it fits. Nothing is attached yet that was not before.
+    pub fn open(options: &Options) -> Result<Self, DatapathError> {
+        requirements::check()?;
+        // A connection has two entries.
+        let flow_entries = options.max_flows.saturating_mul(2);
+        let pins = options.pins.as_deref().map(pins::Pins::hold).transpose()?;
+        let adopted = pins.as_ref().is_some_and(pins::Pins::occupied);
+        if let Some(pins) = &pins {
+            pins.prepare(flow_entries)?;
+        }
+        let map_pins = pins.as_ref().map(pins::Pins::maps);
+        let mut ebpf = object::load(flow_entries, map_pins.as_deref())?;
+        // aya closes a map that was taken when it is dropped; programs refer to maps until they are loaded. So all
+        // programs are loaded first.
+        object::xdp_program(&mut ebpf)?;
+        object::tc_program(&mut ebpf, dtr_lb_common::abi::program::TC)?;
+        let mut writer = writer::Writer::new(&mut ebpf)?;
+        if adopted {
+            writer.adopt()?;
+        }
+        Ok(Self {
+            counters: counters::Counters::new(&mut ebpf)?,
+            flows: take_any(&mut ebpf, map::FLOWS_V4)?,
+            half_open: take_any(&mut ebpf, map::HALF_OPEN_V4)?,
+            ticks_per_second: clock::ticks_per_second()?,
+            ebpf,
+            pins,
+            adopted,
+            writer,
+            settings: None,
+            attached: None,
+            sweep: sweep::Sweep::default(),
+        })
+    }
+
+    /// Whether maps of an earlier agent were taken over.
+    pub fn adopted(&self) -> bool {
+        self.adopted
+    }
+
+    /// Attaches to all interfaces, or to none and says why.
+    pub fn attach(&mut self, wanted: Wanted, interfaces: &[Interface]) -> Result<&Attached, DatapathError> {
+        let links = self.pins.as_ref().map(pins::Pins::links);
+        let attached = attach::attach(&mut self.ebpf, wanted, interfaces, links.as_deref())?;
+        Ok(self.attached.insert(attached))
+    }
+
+    pub fn attached(&self) -> Option<&Attached> {
+        self.attached.as_ref()
+    }
+
+    /// Makes the maps say what is desired.
+    pub fn apply(&mut self, desired: &Desired) -> Result<Applied, DatapathError> {
+        let settings = self.settings_of(&desired.settings);
+        let applied = self.writer.apply(desired, settings)?;
+        self.settings = Some(settings);
+        Ok(applied)
+    }
+
+    /// How many packets had which verdict, since the maps were made.
+    pub fn verdicts(&self) -> Result<BTreeMap<Verdict, Traffic>, DatapathError> {
+        self.counters.verdicts()
+    }
+
+    /// The counters of a replica of a service, and its flows in `census`.
+    pub fn replica(
+        &self,
+        vip: IpAddr,
+        service_port: u16,
+        address: IpAddr,
+        port: u16,
+        census: &Census,
+    ) -> Result<(ReplicaCounters, u64), DatapathError> {
+        let service = service_key(vip, service_port);
+        let Some(id) = self.writer.id(service, address.into(), Be16::new(port)) else {
+            return Ok(Default::default());
+        };
+        Ok((self.counters.replica(id)?, census.flows.get(&id).copied().unwrap_or_default()))
+    }
+
+    /// Goes on with a walk through the flow table; the census is there when it has come round.
+    pub fn sweep(&mut self) -> Result<Option<Census>, DatapathError> {
+        let Some(settings) = self.settings else { return Ok(None) };
+        let now = self.now()?;
+        self.sweep.step(&mut self.flows, map::FLOWS_V4, &settings, now)
+    }
+
+    /// The examples of dropped packets. Only the first call gets them; it needs a tokio runtime.
+    pub fn events(&mut self) -> Result<Events, DatapathError> {
+        let ring = writer::take(&mut self.ebpf, map::EVENTS)?;
+        Events::new(ring).map_err(|error| DatapathError::Map {
+            map: map::EVENTS,
+            operation: "waiting on",
+            reason: error.to_string(),
+        })
+    }
+
+    /// The kernel's clock.
+    pub fn now(&mut self) -> Result<Ticks, DatapathError> {
+        clock::now(&mut self.ebpf)
+    }
+
+    fn settings_of(&self, desired: &DesiredSettings) -> Settings {
+        let ticks = |duration| clock::ticks(duration, self.ticks_per_second);
+        let ports = &desired.nat_ports;
+        Settings {
+            hash_seed: desired.hash_seed,
+            first_port: (*ports.start()).into(),
+            port_count: u32::from(*ports.end()) - u32::from(*ports.start()) + 1,
+            second: self.ticks_per_second,
+            established: ticks(desired.idle_timeout),
+            half_closed: ticks(HALF_CLOSED.min(desired.idle_timeout)),
+            time_wait: ticks(TIME_WAIT),
+            closed: ticks(CLOSED),
+            half_open: ticks(HALF_OPEN),
+        }
+    }
+}
+
+/// Removes a datapath that is pinned at `root`: programs, links, maps, of whatever layout. Says whether there was one.
+/// Fails while an agent holds it.
+pub fn detach(root: &Path) -> Result<bool, DatapathError> {
+    if !root.exists() {
+        return Ok(false);
+    }
+    pins::Pins::hold(root)?.remove()?;
+    Ok(true)
+}
+
+fn take_any(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, DatapathError> {
+    ebpf.take_map(name)
+        .ok_or_else(|| DatapathError::Object { reason: format!("the object has no map {name}") })
+}

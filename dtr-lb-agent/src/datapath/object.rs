@@ -1,0 +1,65 @@
+//! The eBPF objects, as the build script left them, and their loading.
+
+use std::path::Path;
+
+use aya::{
+    Ebpf, EbpfLoader, VerifierLogLevel,
+    programs::{ProgramError, SchedClassifier, Xdp},
+};
+use dtr_lb_common::abi::{map, program};
+
+use super::error::DatapathError;
+
+static DATAPATH: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/dtr-lb-ebpf"));
+
+/// The program that the lab attaches at the far ends of the balancer's cables; see its source.
+pub static LAB_STUB: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lab-stub"));
+
+/// Creates the maps, or takes them over from `pins` where they are there, and loads the programs of one hook.
+///
+/// Whoever pins has looked before whether what is pinned fits: aya takes it over as it is.
+pub(super) fn load(flow_entries: u32, pins: Option<&Path>) -> Result<Ebpf, DatapathError> {
+    let mut loader = EbpfLoader::new();
+    loader.verifier_log_level(VerifierLogLevel::STATS);
+    loader.map_max_entries(map::FLOWS_V4, flow_entries);
+    if let Some(directory) = pins {
+        for name in map::ALL {
+            loader.map_pin_path(name, directory.join(name));
+        }
+    }
+    let mut ebpf = loader.load(DATAPATH).map_err(|error| DatapathError::object(&error))?;
+    tc_program(&mut ebpf, program::CLOCK)?;
+    Ok(ebpf)
+}
+
+/// The XDP program, loaded.
+pub(super) fn xdp_program(ebpf: &mut Ebpf) -> Result<&mut Xdp, DatapathError> {
+    let name = program::XDP;
+    let program = ebpf.program_mut(name).ok_or_else(|| missing(name))?;
+    let program: &mut Xdp = program.try_into().map_err(|error| DatapathError::program(name, &error))?;
+    loaded(name, program.load())?;
+    Ok(program)
+}
+
+/// A TC program, loaded.
+pub(super) fn tc_program<'a>(
+    ebpf: &'a mut Ebpf,
+    name: &'static str,
+) -> Result<&'a mut SchedClassifier, DatapathError> {
+    let program = ebpf.program_mut(name).ok_or_else(|| missing(name))?;
+    let program: &mut SchedClassifier =
+        program.try_into().map_err(|error| DatapathError::program(name, &error))?;
+    loaded(name, program.load())?;
+    Ok(program)
+}
+
+fn loaded(name: &'static str, result: Result<(), ProgramError>) -> Result<(), DatapathError> {
+    match result {
+        Ok(()) | Err(ProgramError::AlreadyLoaded) => Ok(()),
+        Err(error) => Err(DatapathError::program(name, &error)),
+    }
+}
+
+fn missing(name: &str) -> DatapathError {
+    DatapathError::Object { reason: format!("the object has no program `{name}`") }
+}

@@ -1,0 +1,96 @@
+//! Runs the programs on single packets (`BPF_PROG_TEST_RUN`): for the fixtures that host and kernel share, and for
+//! benchmarks. Without a network, but with the real maps.
+
+use aya::{
+    maps::{HashMap, Map, MapData},
+    programs::{TestRun as _, TestRunOptions},
+};
+use dtr_lb_common::{
+    abi::{Flow, Tuple, map, program},
+    address::Ipv4Words,
+};
+
+use super::{Datapath, DatapathError, Hook, causes, object};
+
+/// What a program did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ran {
+    /// The hook's action, as a number of `enum xdp_action` or `TC_ACT_*`.
+    pub action: u32,
+    /// The frame afterwards.
+    pub frame: Vec<u8>,
+}
+
+type FlowMap<'a> = HashMap<&'a mut MapData, Tuple<Ipv4Words>, Flow<Ipv4Words>>;
+
+impl Datapath {
+    /// Runs the program of `hook` on a frame, as if it came in by the loopback interface of this namespace (index 1).
+    /// The kernel takes frames of 14 bytes and more.
+    pub fn run(&mut self, hook: Hook, frame: &[u8]) -> Result<Ran, DatapathError> {
+        let mut out = vec![0; frame.len() + 256];
+        let options =
+            TestRunOptions { data_in: Some(frame), data_out: Some(&mut out), ..TestRunOptions::default() };
+        let (name, result) = match hook {
+            Hook::NativeXdp | Hook::GenericXdp => {
+                (program::XDP, object::xdp_program(&mut self.ebpf)?.test_run(options))
+            }
+            Hook::Tc => (program::TC, object::tc_program(&mut self.ebpf, program::TC)?.test_run(options)),
+        };
+        let result =
+            result.map_err(|error| DatapathError::Refused { program: name, reason: causes(&error) })?;
+        out.truncate(result.data_size_out as usize);
+        Ok(Ran { action: result.return_value, frame: out })
+    }
+
+    /// How many instructions the verifier walked through to accept the program of `hook`.
+    pub fn verified_instructions(&mut self, hook: Hook) -> Result<u32, DatapathError> {
+        let (name, info) = match hook {
+            Hook::NativeXdp | Hook::GenericXdp => (program::XDP, object::xdp_program(&mut self.ebpf)?.info()),
+            Hook::Tc => (program::TC, object::tc_program(&mut self.ebpf, program::TC)?.info()),
+        };
+        let info = info.map_err(|error| DatapathError::program(name, &error))?;
+        Ok(info.verified_instruction_count().unwrap_or_default())
+    }
+
+    /// All entries of the flow table.
+    pub fn flow_entries(&mut self) -> Result<Vec<(Tuple<Ipv4Words>, Flow<Ipv4Words>)>, DatapathError> {
+        entries(&mut self.flows, map::FLOWS_V4)
+    }
+
+    /// All entries of the half-open table.
+    pub fn half_open_entries(&mut self) -> Result<Vec<(Tuple<Ipv4Words>, Flow<Ipv4Words>)>, DatapathError> {
+        entries(&mut self.half_open, map::HALF_OPEN_V4)
+    }
+
+    /// Puts an entry into the flow table, or replaces one: how a test lets time pass.
+    pub fn put_flow(&mut self, key: &Tuple<Ipv4Words>, flow: &Flow<Ipv4Words>) -> Result<(), DatapathError> {
+        put(&mut self.flows, map::FLOWS_V4, key, flow)
+    }
+
+    /// The same for the half-open table.
+    pub fn put_half_open(
+        &mut self,
+        key: &Tuple<Ipv4Words>,
+        flow: &Flow<Ipv4Words>,
+    ) -> Result<(), DatapathError> {
+        put(&mut self.half_open, map::HALF_OPEN_V4, key, flow)
+    }
+}
+
+fn entries(
+    map: &mut Map,
+    name: &'static str,
+) -> Result<Vec<(Tuple<Ipv4Words>, Flow<Ipv4Words>)>, DatapathError> {
+    let flows = FlowMap::try_from(map).map_err(DatapathError::map(name, "opening"))?;
+    flows.iter().collect::<Result<_, _>>().map_err(DatapathError::map(name, "reading"))
+}
+
+fn put(
+    map: &mut Map,
+    name: &'static str,
+    key: &Tuple<Ipv4Words>,
+    flow: &Flow<Ipv4Words>,
+) -> Result<(), DatapathError> {
+    let mut flows = FlowMap::try_from(map).map_err(DatapathError::map(name, "opening"))?;
+    flows.insert(key, flow, 0).map_err(DatapathError::map(name, "writing"))
+}

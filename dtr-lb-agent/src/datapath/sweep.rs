@@ -1,0 +1,66 @@
+//! Walks a flow table: counts the connections of each replica and removes entries that have outlived their state.
+//!
+//! The datapath needs no sweep to be right: it looks at an entry's age when it meets it, and a full table makes room by
+//! itself. The sweep keeps the counts true and room free. It reads in batches, in pieces of a bounded size, so that it
+//! never holds up the agent for long.
+
+use std::collections::BTreeMap;
+
+use aya::maps::{HashMap, Map, MapData, MapError};
+use dtr_lb_common::{
+    abi::{Flow, ReplicaId, Settings, Side, Ticks, Tuple},
+    address::Ipv4Words,
+};
+
+use super::{batch, error::DatapathError};
+
+type FlowMap<'a> = HashMap<&'a mut MapData, Tuple<Ipv4Words>, Flow<Ipv4Words>>;
+
+/// What a sweep found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    /// Connections that may still carry data, by replica.
+    pub flows: BTreeMap<ReplicaId, u64>,
+    /// Entries of any kind that were there.
+    pub entries: u64,
+    /// Entries that were removed.
+    pub removed: u64,
+}
+
+/// A sweep under way.
+#[derive(Debug, Default)]
+pub(super) struct Sweep {
+    cursor: batch::Cursor,
+    census: Census,
+}
+
+impl Sweep {
+    /// Goes on for one batch; returns the census when the walk is over.
+    pub(super) fn step(
+        &mut self,
+        map: &mut Map,
+        name: &'static str,
+        settings: &Settings,
+        now: Ticks,
+    ) -> Result<Option<Census>, DatapathError> {
+        let Map::LruHashMap(data) = &*map else {
+            return Err(DatapathError::Object { reason: format!("{name} is not an LRU hash map") });
+        };
+        let entries: Vec<(Tuple<Ipv4Words>, Flow<Ipv4Words>)> = batch::read(data, name, &mut self.cursor)?;
+        let mut flows = FlowMap::try_from(map).map_err(DatapathError::map(name, "opening"))?;
+        for (key, flow) in &entries {
+            self.census.entries += 1;
+            if settings.expired(flow.state, flow.last_seen, now) {
+                match flows.remove(key) {
+                    Ok(()) => self.census.removed += 1,
+                    // The datapath was faster.
+                    Err(MapError::KeyNotFound) => {}
+                    Err(error) => return Err(DatapathError::map(name, "removing from")(error)),
+                }
+            } else if flow.side == Side::TO_REPLICA && !flow.state.ended() {
+                *self.census.flows.entry(flow.replica).or_default() += 1;
+            }
+        }
+        Ok(self.cursor.is_done().then(|| std::mem::take(self).census))
+    }
+}

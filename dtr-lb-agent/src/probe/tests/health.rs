@@ -1,0 +1,131 @@
+//! The state machine: tables of what an operator expects, then every short history against a model.
+
+use proptest::prelude::*;
+
+use crate::probe::health::{Health, State, Transition};
+
+use State::{Down, Starting, Up};
+
+/// `+` is a good probe, `-` a bad one; the states after each of them.
+const HISTORIES: &[(&str, u32, u32, &str, &str)] = &[
+    ("the first success brings it up, whatever rise is", 5, 3, "+", "U"),
+    ("one failure after the start is no verdict", 2, 3, "--", "SS"),
+    ("fall failures after the start are one", 2, 3, "---", "SSD"),
+    ("a success after failures at the start", 2, 3, "--+", "SSU"),
+    ("up stays up for fewer than fall failures", 2, 3, "+--", "UUU"),
+    ("up goes down at fall failures", 2, 3, "+---", "UUUD"),
+    ("a success forgives the failures before it", 2, 3, "+--+--", "UUUUUU"),
+    ("down comes up after rise successes", 2, 3, "---++", "SSDDU"),
+    ("a failure forfeits the successes before it", 2, 3, "---+-+", "SSDDDD"),
+    ("failures at the start do not count against up", 2, 3, "--+--", "SSUUU"),
+    ("rise and fall of one flip at each outcome", 1, 1, "-+-+", "DUDU"),
+    ("zero is taken as one", 0, 0, "-+-+", "DUDU"),
+];
+
+#[test]
+fn histories() {
+    for &(what, rise, fall, outcomes, expected) in HISTORIES {
+        let mut health = Health::new(rise, fall);
+        let states: String = outcomes
+            .chars()
+            .map(|outcome| {
+                health.observe(outcome == '+');
+                letter(health.state())
+            })
+            .collect();
+        assert_eq!(states, expected, "{what}: rise {rise}, fall {fall}, {outcomes}");
+    }
+}
+
+#[test]
+fn a_transition_is_told_once_and_names_both_ends() {
+    let mut health = Health::new(2, 2);
+    let told: Vec<_> = [true, false, false, false, true, true, true].map(|ok| health.observe(ok)).into();
+    let change = |from, to| Some(Transition { from, to });
+    assert_eq!(told, [change(Starting, Up), None, change(Up, Down), None, None, change(Down, Up), None]);
+}
+
+#[test]
+fn doubt_lasts_while_the_last_outcome_speaks_against_the_state() {
+    let mut health = Health::new(2, 2);
+    assert!(health.in_doubt(), "nothing known yet");
+    for (ok, expected) in [(true, false), (false, true), (true, false), (false, true), (false, false)] {
+        health.observe(ok);
+        assert_eq!(health.in_doubt(), expected, "after {ok}, {}", health.state());
+    }
+    assert_eq!(health.state(), Down);
+    for (ok, expected) in [(true, true), (false, false), (true, true), (true, false)] {
+        health.observe(ok);
+        assert_eq!(health.in_doubt(), expected, "after {ok}, {}", health.state());
+    }
+    assert_eq!(health.state(), Up);
+}
+
+#[test]
+fn every_history_of_up_to_nine_outcomes() {
+    for rise in 1..=3 {
+        for fall in 1..=3 {
+            for length in 0..=9 {
+                for bits in 0..1_u32 << length {
+                    let history: Vec<bool> = (0..length).map(|at| bits >> at & 1 == 1).collect();
+                    check_against_model(rise, fall, &history);
+                }
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn long_histories(
+        rise in 1_u32..6,
+        fall in 1_u32..6,
+        history in prop::collection::vec(prop::bool::weighted(0.6), 0..200),
+    ) {
+        check_against_model(rise, fall, &history);
+    }
+}
+
+fn check_against_model(rise: u32, fall: u32, history: &[bool]) {
+    let mut health = Health::new(rise, fall);
+    let mut before = Starting;
+    for end in 1..=history.len() {
+        let seen = &history[..end];
+        let transition = health.observe(seen[end - 1]);
+        let expected = model(rise, fall, seen);
+        assert_eq!(health.state(), expected, "rise {rise}, fall {fall}, {seen:?}");
+        let changed = (before != expected).then_some(Transition { from: before, to: expected });
+        assert_eq!(transition, changed, "rise {rise}, fall {fall}, {seen:?}");
+        let disagrees = seen[end - 1] != (expected == Up);
+        assert_eq!(health.in_doubt(), expected == Starting || disagrees, "{seen:?}");
+        before = expected;
+    }
+}
+
+/// The rules read backwards, without a counter: the verdict is the latest point in the history where a run was
+/// long enough to give one, and a run of outcomes is as long whatever the state was when it began.
+fn model(rise: u32, fall: u32, history: &[bool]) -> State {
+    let run_ending_at =
+        |end: usize| history[..=end].iter().rev().take_while(|&&ok| ok == history[end]).count();
+    let first_success = history.iter().position(|&ok| ok);
+    let first_fall = (0..history.len()).find(|&end| !history[end] && run_ending_at(end) >= fall as usize);
+    for end in (0..history.len()).rev() {
+        let run = run_ending_at(end);
+        if !history[end] && run >= fall as usize {
+            return Down;
+        }
+        let from_the_start = first_success == Some(end) && first_fall.is_none_or(|fallen| fallen > end);
+        if history[end] && (run >= rise as usize || from_the_start) {
+            return Up;
+        }
+    }
+    Starting
+}
+
+fn letter(state: State) -> char {
+    match state {
+        Starting => 'S',
+        Up => 'U',
+        Down => 'D',
+    }
+}

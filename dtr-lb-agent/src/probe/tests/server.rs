@@ -1,0 +1,179 @@
+//! Servers that behave as a test wants: plain and TLS, on a loopback port of their own, gone when dropped.
+
+use std::{
+    future::Future,
+    io::{Read, Write},
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
+
+use rustls::{HandshakeKind, ServerConfig, ServerConnection, StreamOwned};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
+};
+
+use super::{AMPLE, LOOPBACK};
+
+/// What a server does with each connection.
+#[derive(Debug, Clone)]
+pub(super) enum Script {
+    /// Reads the request, sends this, closes.
+    Answer(Vec<u8>),
+    /// Reads the request, sends this, keeps the connection open and says no more.
+    AnswerAndHang(Vec<u8>),
+    /// Sends this at once, without a request.
+    Greet(Vec<u8>),
+    /// Closes at once.
+    Close,
+    /// Reads the request and closes.
+    ReadAndClose,
+}
+
+impl Script {
+    pub(super) fn answer(text: &str) -> Self {
+        Self::Answer(text.as_bytes().to_vec())
+    }
+
+    /// A whole answer with this status line and body.
+    pub(super) fn http(status: &str, body: &str) -> Self {
+        let length = body.len();
+        Self::answer(&format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n{body}"))
+    }
+}
+
+/// What a server was asked.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Seen {
+    /// Connections taken so far.
+    pub(super) connections: usize,
+    /// The requests' heads.
+    pub(super) requests: Vec<String>,
+    /// Handshakes that took up an earlier session.
+    pub(super) resumed: usize,
+    /// The TLS server names that clients asked for.
+    pub(super) names: Vec<Option<String>>,
+}
+
+pub(super) struct Server {
+    pub(super) address: SocketAddr,
+    seen: Arc<Mutex<Seen>>,
+    accepting: JoinHandle<()>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+impl Server {
+    pub(super) async fn plain(script: Script) -> Self {
+        Self::plain_at((LOOPBACK, 0).into(), script).await
+    }
+
+    pub(super) async fn plain_at(address: SocketAddr, script: Script) -> Self {
+        Self::start(address, move |stream, seen| {
+            let script = script.clone();
+            async move { converse(stream, script, seen).await }
+        })
+        .await
+    }
+
+    /// Answers every request with 200 over TLS.
+    pub(super) async fn tls(config: ServerConfig) -> Self {
+        let config = Arc::new(config);
+        Self::start((LOOPBACK, 0).into(), move |stream, seen| {
+            let config = Arc::clone(&config);
+            async move {
+                let stream = stream.into_std().expect("a blocking stream");
+                tokio::task::spawn_blocking(move || converse_tls(stream, config, &seen))
+                    .await
+                    .expect("the TLS server's thread");
+            }
+        })
+        .await
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    pub(super) fn seen(&self) -> Seen {
+        self.seen.lock().expect("not poisoned").clone()
+    }
+
+    async fn start<S, F>(address: SocketAddr, serve: S) -> Self
+    where
+        S: Fn(TcpStream, Arc<Mutex<Seen>>) -> F + Send + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let listener = TcpListener::bind(address).await.expect("bind to loopback");
+        let address = listener.local_addr().expect("address of a bound socket");
+        let seen = Arc::new(Mutex::new(Seen::default()));
+        let accepting = tokio::spawn({
+            let seen = Arc::clone(&seen);
+            async move {
+                while let Ok((stream, _from)) = listener.accept().await {
+                    seen.lock().expect("not poisoned").connections += 1;
+                    tokio::spawn(serve(stream, Arc::clone(&seen)));
+                }
+            }
+        });
+        Self { address, seen, accepting }
+    }
+}
+
+async fn converse(mut stream: TcpStream, script: Script, seen: Arc<Mutex<Seen>>) {
+    match &script {
+        Script::Close => return,
+        Script::Greet(bytes) => {
+            let _ = stream.write_all(bytes).await;
+        }
+        Script::Answer(_) | Script::AnswerAndHang(_) | Script::ReadAndClose => {}
+    }
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        match stream.read_u8().await {
+            Ok(byte) => head.push(byte),
+            Err(_gone) => return,
+        }
+    }
+    seen.lock().expect("not poisoned").requests.push(String::from_utf8_lossy(&head).into_owned());
+    match script {
+        Script::Greet(_) | Script::Close | Script::ReadAndClose => {}
+        // Writing fails when the probe has heard enough and left; that is for the test to judge.
+        Script::Answer(bytes) => {
+            let _ = stream.write_all(&bytes).await;
+        }
+        Script::AnswerAndHang(bytes) => {
+            let _ = stream.write_all(&bytes).await;
+            let _ = stream.read_u8().await;
+        }
+    }
+}
+
+fn converse_tls(stream: std::net::TcpStream, config: Arc<ServerConfig>, seen: &Mutex<Seen>) {
+    stream.set_nonblocking(false).expect("a blocking stream");
+    stream.set_read_timeout(Some(AMPLE)).expect("a read timeout");
+    let connection = ServerConnection::new(config).expect("a valid server config");
+    let mut tls = StreamOwned::new(connection, stream);
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        match tls.read_exact(&mut byte) {
+            Ok(()) => head.push(byte[0]),
+            // The client did not like the certificate.
+            Err(_gone) => return,
+        }
+    }
+    {
+        let mut seen = seen.lock().expect("not poisoned");
+        seen.resumed += usize::from(tls.conn.handshake_kind() == Some(HandshakeKind::Resumed));
+        seen.names.push(tls.conn.server_name().map(str::to_owned));
+        seen.requests.push(String::from_utf8_lossy(&head).into_owned());
+    }
+    let _ = tls.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    let _ = tls.flush();
+}

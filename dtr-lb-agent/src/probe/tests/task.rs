@@ -1,0 +1,253 @@
+//! The loop, in paused time and with invented outcomes; and once with everything real.
+
+use std::{cell::RefCell, collections::VecDeque, net::Ipv4Addr, rc::Rc, time::Duration};
+
+use tokio::{
+    sync::mpsc::{Receiver, Sender, channel},
+    task::LocalSet,
+    time::{Instant, sleep, timeout},
+};
+
+use super::{
+    AMPLE, ClosedPort, probe, prober, said,
+    server::{Script, Server},
+};
+use crate::{
+    config::Scheme,
+    probe::{
+        Failure, Outcome, Prober, Report, State, Target, Transition,
+        health::Health,
+        schedule::Schedule,
+        spawn,
+        task::{Reporter, run},
+    },
+};
+
+const fn ms(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+/// Every two seconds, every half in doubt, no jitter.
+fn steady() -> Option<Schedule> {
+    Some(Schedule::new(ms(2000), ms(500), 0.0))
+}
+
+/// A probe with invented outcomes: `+` good, `-` bad, `?` this host's fault; the last for ever. Notes when each
+/// began, and fails the test if two run at once.
+#[derive(Clone)]
+struct Invented {
+    outcomes: Rc<RefCell<VecDeque<char>>>,
+    takes: Duration,
+    began: Rc<RefCell<Vec<Duration>>>,
+    running: Rc<RefCell<bool>>,
+    start: Instant,
+}
+
+impl Invented {
+    fn new(outcomes: &str, takes: Duration) -> Self {
+        Self {
+            outcomes: Rc::new(RefCell::new(outcomes.chars().collect())),
+            takes,
+            began: Rc::default(),
+            running: Rc::default(),
+            start: Instant::now(),
+        }
+    }
+
+    async fn probe(self) -> Outcome {
+        assert!(!self.running.replace(true), "two probes at once");
+        self.began.borrow_mut().push(self.start.elapsed());
+        sleep(self.takes).await;
+        self.running.replace(false);
+        let mut outcomes = self.outcomes.borrow_mut();
+        let outcome = if outcomes.len() > 1 { outcomes.pop_front() } else { outcomes.front().copied() };
+        let error = match outcome {
+            Some('+') => None,
+            Some('?') => Some(Failure::Local { reason: "out of sockets".to_owned() }),
+            Some(_) | None => Some(Failure::Refused),
+        };
+        Outcome { status: None, took: self.takes, error }
+    }
+
+    /// Runs the loop for so long, with rise 2, fall 3 and this "random" number.
+    async fn run_for(
+        &self,
+        time: Duration,
+        schedule: Option<Schedule>,
+        random: f64,
+        sink: Sender<Report<u8>>,
+    ) {
+        let task = self.task(schedule, random, sink);
+        let _ends = timeout(time, task).await;
+    }
+
+    async fn task(&self, schedule: Option<Schedule>, random: f64, sink: Sender<Report<u8>>) {
+        let reporter = Reporter { id: 7, reported: State::Starting, sink };
+        run(|| self.clone().probe(), Health::new(2, 3), schedule, || random, reporter).await;
+    }
+
+    fn began(&self) -> Vec<u128> {
+        self.began.borrow().iter().map(Duration::as_millis).collect()
+    }
+}
+
+fn taken(reports: &mut Receiver<Report<u8>>) -> Vec<Report<u8>> {
+    std::iter::from_fn(|| reports.try_recv().ok()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn probes_begin_an_interval_apart_however_long_they_take() {
+    for takes in [0, 300, 1999] {
+        let invented = Invented::new("+", ms(takes));
+        let (sink, _reports) = channel(16);
+        invented.run_for(ms(7000), steady(), 0.5, sink).await;
+        assert_eq!(invented.began(), [50, 2050, 4050, 6050], "a probe takes {takes} ms");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_longer_than_the_interval_is_followed_at_once() {
+    let invented = Invented::new("+", ms(2500));
+    let (sink, _reports) = channel(16);
+    invented.run_for(ms(8000), steady(), 0.0, sink).await;
+    assert_eq!(invented.began(), [0, 2500, 5000, 7500]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn probes_come_faster_while_in_doubt() {
+    // Up, then two failures and a recovery: doubt from the first failure to the success.
+    let invented = Invented::new("+--+", ms(0));
+    let (sink, _reports) = channel(16);
+    invented.run_for(ms(7500), steady(), 0.0, sink).await;
+    assert_eq!(invented.began(), [0, 2000, 2500, 3000, 5000, 7000]);
+
+    // No answer from the start: fast until it is known to be down.
+    let invented = Invented::new("-", ms(0));
+    let (sink, _reports) = channel(16);
+    invented.run_for(ms(4000), steady(), 0.0, sink).await;
+    assert_eq!(invented.began(), [0, 500, 1000, 3000]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_probe_is_reported_with_what_it_made_of_the_replica() {
+    let invented = Invented::new("+---++", ms(0));
+    let (sink, mut reports) = channel(16);
+    invented.run_for(ms(5900), steady(), 0.0, sink).await;
+    let told: Vec<_> =
+        taken(&mut reports).into_iter().map(|r| (r.id, r.outcome.ok(), r.state, r.transition)).collect();
+    let change = |from, to| Some(Transition { from, to });
+    use State::{Down, Starting, Up};
+    assert_eq!(
+        told,
+        [
+            (7, true, Up, change(Starting, Up)),
+            (7, false, Up, None),
+            (7, false, Up, None),
+            (7, false, Down, change(Up, Down)),
+            (7, true, Down, None),
+            (7, true, Up, change(Down, Up)),
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_this_hosts_fault_is_reported_and_not_counted() {
+    let invented = Invented::new("+--????--", ms(0));
+    let (sink, mut reports) = channel(16);
+    invented.run_for(ms(5400), steady(), 0.0, sink).await;
+    let states: Vec<_> = taken(&mut reports).into_iter().map(|r| (r.outcome.ok(), r.state)).collect();
+    assert_eq!(states.len(), 8);
+    assert_eq!(states[6], (false, State::Up), "four local failures after two of the replica's");
+    assert_eq!(states[7], (false, State::Down), "the replica's third");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receiver_that_is_stuck_stops_no_probe_and_misses_no_transition() {
+    let invented = Invented::new("+---", ms(0));
+    let (sink, mut reports) = channel(1);
+    let local = LocalSet::new();
+    let task = {
+        let invented = invented.clone();
+        async move { invented.task(steady(), 0.0, sink).await }
+    };
+    let task = local.spawn_local(task);
+    local.run_until(sleep(ms(9900))).await;
+    assert_eq!(invented.began(), [0, 2000, 2500, 3000, 5000, 7000, 9000]);
+
+    // One report was in the channel all the time; the one that is waiting tells what has happened since.
+    let told = local.run_until(async { [reports.recv().await, reports.recv().await] }).await;
+    let told = told.map(|report| report.and_then(|report| report.transition));
+    let change = |from, to| Some(Transition { from, to });
+    assert_eq!(told, [change(State::Starting, State::Up), change(State::Up, State::Down)]);
+
+    drop(reports);
+    local.run_until(task).await.expect("the task ends by itself");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_closed_sink_ends_the_task() {
+    let invented = Invented::new("+", ms(0));
+    let (sink, reports) = channel(16);
+    let close = async {
+        sleep(ms(1000)).await;
+        drop(reports);
+    };
+    tokio::join!(invented.task(steady(), 0.0, sink), close);
+    assert_eq!(invented.start.elapsed().as_millis(), 1000, "it does not wait for the next probe");
+    assert_eq!(invented.began(), [0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_configured_away_reports_up_once() {
+    let (sink, mut reports) = channel(16);
+    let task = spawn("registry", prober(probe(Scheme::None, 443)).expect("a valid probe"), sink);
+    let report = reports.recv().await.expect("a report");
+    assert!(report.outcome.ok());
+    assert_eq!(report.transition, Some(Transition { from: State::Starting, to: State::Up }));
+    assert_eq!(reports.recv().await, None);
+    drop(task);
+}
+
+#[tokio::test]
+async fn a_real_replica_that_goes_away_and_comes_back() {
+    // An address that no other test uses, so that none gets the port while the replica is away.
+    let replica = Ipv4Addr::new(127, 0, 0, 2);
+    let server = Server::plain_at((replica, 0).into(), Script::http("200 OK", "")).await;
+    let address = server.address;
+    let mut probe = probe(Scheme::Http, address.port());
+    (probe.interval, probe.fast_interval) = (ms(20), ms(5));
+    let (sink, mut reports) = channel(1);
+    let prober = Prober::new(&Target { address: replica.into(), probe }).expect("a valid probe");
+    let _task = spawn("replica-1", prober, sink);
+
+    let up = next_transition(&mut reports).await;
+    assert_eq!((up.id, up.state, up.outcome.status), ("replica-1", State::Up, Some(200)));
+    drop(server);
+    let down = next_transition(&mut reports).await;
+    assert_eq!((down.state, said(&down.outcome).as_str()), (State::Down, "connection refused"));
+    let _server = Server::plain_at(address, Script::http("200 OK", "")).await;
+    assert_eq!(next_transition(&mut reports).await.state, State::Up);
+}
+
+#[tokio::test]
+async fn dropping_the_task_ends_the_probing() {
+    let closed = ClosedPort::new();
+    let mut probe = probe(Scheme::Tcp, closed.port());
+    (probe.interval, probe.fast_interval) = (ms(5), ms(5));
+    let (sink, mut reports) = channel(1);
+    let task = spawn(1, prober(probe).expect("a valid probe"), sink);
+    assert!(reports.recv().await.is_some());
+    drop(task);
+    // The sink goes with the task. One report may have been on its way.
+    let rest = async { while reports.recv().await.is_some() {} };
+    timeout(AMPLE, rest).await.expect("the end of the reports");
+}
+
+async fn next_transition<K>(reports: &mut Receiver<Report<K>>) -> Report<K> {
+    loop {
+        let report = reports.recv().await.expect("the task runs");
+        if report.transition.is_some() {
+            return report;
+        }
+    }
+}

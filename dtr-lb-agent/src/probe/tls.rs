@@ -1,0 +1,150 @@
+//! TLS for HTTPS probes: which certificates are accepted, and for which name.
+//!
+//! The client's config is built here and not left to the HTTP client, for three reasons: session resumption is
+//! off, since a resumed session shows no certificate and an expired one would go unnoticed for hours; the name to
+//! verify can be an address that is not the one connected to; and no process-wide crypto provider is needed.
+
+use std::{net::IpAddr, path::Path, sync::Arc};
+
+use rustls::{
+    ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+    client::{
+        Resumption, WebPkiServerVerifier,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    },
+    crypto::CryptoProvider,
+    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
+};
+
+use super::ProberError;
+use crate::config::Verify;
+
+/// The config for probes that verify as `verify` says. With `expected`, a certificate must be valid for that
+/// address; otherwise for the host in the URL.
+pub(super) fn client_config(verify: &Verify, expected: Option<IpAddr>) -> Result<ClientConfig, ProberError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier: Arc<dyn ServerCertVerifier> = match verify {
+        Verify::No => Arc::new(AcceptAny { provider: Arc::clone(&provider) }),
+        Verify::Yes => Arc::new(
+            rustls_platform_verifier::Verifier::new(Arc::clone(&provider))
+                .map_err(ProberError::SystemRoots)?,
+        ),
+        Verify::Ca(path) => {
+            let roots = Arc::new(read_roots(path)?);
+            // Refuses a file without certificates.
+            WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider))
+                .build()
+                .map_err(|error| ca_invalid(path, &error))?
+        }
+    };
+    let verifier = match expected {
+        Some(address) => Arc::new(ExpectAddress { name: ServerName::from(address), inner: verifier }),
+        None => verifier,
+    };
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(ProberError::Tls)?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_no_client_auth();
+    config.resumption = Resumption::disabled();
+    Ok(config)
+}
+
+fn read_roots(path: &Path) -> Result<RootCertStore, ProberError> {
+    let pem = std::fs::read(path).map_err(|source| ProberError::CaRead { path: path.to_owned(), source })?;
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
+        let certificate = certificate.map_err(|error| ca_invalid(path, &error))?;
+        roots.add(certificate).map_err(|error| ca_invalid(path, &error))?;
+    }
+    Ok(roots)
+}
+
+fn ca_invalid(path: &Path, error: &dyn std::error::Error) -> ProberError {
+    ProberError::CaInvalid { path: path.to_owned(), reason: error.to_string() }
+}
+
+/// Accepts any certificate, even one that cannot be parsed. Replicas usually sign their own, and a probe sends
+/// nothing secret.
+#[derive(Debug)]
+struct AcceptAny {
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for AcceptAny {
+    fn verify_server_cert(
+        &self,
+        _certificate: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _name: &ServerName<'_>,
+        _ocsp: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// Verifies against a configured address, where the client would take the one it connects to.
+#[derive(Debug)]
+struct ExpectAddress {
+    name: ServerName<'static>,
+    inner: Arc<dyn ServerCertVerifier>,
+}
+
+impl ServerCertVerifier for ExpectAddress {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        self.inner.verify_server_cert(certificate, intermediates, &self.name, ocsp, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
+}

@@ -1,0 +1,332 @@
+//! The types that stand in BPF maps, and the names and sizes of the maps.
+//!
+//! All are `repr(C)` and `Pod`: `bytemuck` refuses hidden padding, so that a key hashes the same on both sides.
+//! Numbers are in host order but where the type says [`Be16`]. A change of any layout here is a new
+//! [`LAYOUT_VERSION`], which is part of the directory where maps are pinned: a new agent never meets old bytes.
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::{
+    address::{Address, AnyAddress, Be16, Ipv4Words, Ipv6Words},
+    wire::Mac,
+};
+
+/// Version of everything in this module.
+pub const LAYOUT_VERSION: u32 = 1;
+
+/// Names of the programs in the object.
+pub mod program {
+    pub const XDP: &str = "dtr_lb_xdp";
+    pub const TC: &str = "dtr_lb_tc";
+    /// Returns the kernel's clock; see [`super::Ticks`].
+    pub const CLOCK: &str = "dtr_lb_clock";
+}
+
+/// Names of the maps in the object, as short as the kernel shows them (15 characters).
+pub mod map {
+    pub const FLOWS_V4: &str = "FLOWS_V4";
+    pub const HALF_OPEN_V4: &str = "HALF_OPEN_V4";
+    pub const SERVICES: &str = "SERVICES";
+    pub const TABLES: &str = "TABLES";
+    pub const REPLICAS: &str = "REPLICAS";
+    pub const SETTINGS: &str = "SETTINGS";
+    pub const VERDICT_STATS: &str = "VERDICT_STATS";
+    pub const REPLICA_STATS: &str = "REPLICA_STATS";
+    pub const EVENTS: &str = "EVENTS";
+    pub const EVENT_TIMES: &str = "EVENT_TIMES";
+
+    /// All of them.
+    pub const ALL: &[&str] = &[
+        FLOWS_V4,
+        HALF_OPEN_V4,
+        SERVICES,
+        TABLES,
+        REPLICAS,
+        SETTINGS,
+        VERDICT_STATS,
+        REPLICA_STATS,
+        EVENTS,
+        EVENT_TIMES,
+    ];
+}
+
+/// Entries of the flow table when the agent says nothing else.
+pub const FLOW_ENTRIES: usize = 65_536;
+/// Entries of the half-open table: two for each handshake. At 125,000 SYNs a second an entry lives for a second at
+/// least, longer than the round trip of any client.
+pub const HALF_OPEN_ENTRIES: usize = 262_144;
+/// Services at most.
+pub const MAX_SERVICES: usize = 64;
+/// Replicas at most, counted once for each service; id 0 is no replica.
+pub const MAX_REPLICAS: usize = 4096;
+/// Slots of a Maglev table: a prime over 100 times the replicas of any sane service, so that shares differ by less
+/// than 1 % (Maglev, NSDI 2016, section 3.4).
+pub const MAGLEV_SLOTS: usize = 65_537;
+/// Tables: two generations for each service.
+pub const TABLE_ENTRIES: usize = 2 * MAX_SERVICES;
+/// Bytes of the ring buffer of events: a power of two and a multiple of the page size.
+pub const EVENTS_BYTES: usize = 65_536;
+/// NAT addresses of a replica at most.
+pub const MAX_NAT_ADDRESSES: usize = 4;
+
+/// The kernel's jiffies, truncated. The cheapest clock there is (the verifier makes it one load), with a resolution
+/// of 1/HZ seconds. Differences of two ticks are signed: both wrap.
+pub type Ticks = u32;
+
+/// Id of a replica of a service: index into the map of replicas. 0 is none.
+pub type ReplicaId = u16;
+
+/// A Maglev table: for each slot a replica's id, 0 where there is none. The last element is never used: the compiler
+/// merges the shift that makes a slot with the one that makes an offset, and the verifier then sees a bound that is
+/// one byte too far.
+pub type MaglevTable = [ReplicaId; MAGLEV_SLOTS + 1];
+
+/// The addresses and ports of a packet, as they stand on the wire: the key of the flow tables.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Tuple<A> {
+    pub source: A,
+    pub destination: A,
+    pub source_port: Be16,
+    pub destination_port: Be16,
+}
+
+impl<A: Copy> Tuple<A> {
+    /// The tuple of the packets in the other direction.
+    #[inline(always)]
+    pub const fn reversed(&self) -> Self {
+        Self {
+            source: self.destination,
+            destination: self.source,
+            source_port: self.destination_port,
+            destination_port: self.source_port,
+        }
+    }
+}
+
+/// Where a frame is sent: the interface, and the Ethernet addresses.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Hop {
+    /// Index of the interface. 0 is not known.
+    pub interface: u32,
+    pub destination: Mac,
+    pub source: Mac,
+}
+
+/// One direction of a TCP connection: what becomes of its packets.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flow<A> {
+    /// The tuple that a packet leaves with. Reversed it is the key of the other direction's entry.
+    pub to: Tuple<A>,
+    /// Towards a client: where its SYN came from. Towards a replica: not used, the replica's own hop counts.
+    pub hop: Hop,
+    /// Folded checksum difference of the addresses, and of the ports: see [`crate::checksum`].
+    pub address_delta: u16,
+    pub port_delta: u16,
+    pub replica: ReplicaId,
+    pub state: State,
+    pub side: Side,
+    /// When the last packet of this direction was seen.
+    pub last_seen: Ticks,
+    /// When this entry was last found to have its other direction.
+    pub checked: Ticks,
+}
+
+/// Where a connection is in its life.
+#[repr(transparent)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Pod, Zeroable)]
+pub struct State(pub u8);
+
+impl State {
+    /// The client's SYN was sent to the replica.
+    pub const SYN_SENT: Self = Self(1);
+    /// The replica's SYN-ACK was sent to the client.
+    pub const SYN_RECEIVED: Self = Self(2);
+    pub const ESTABLISHED: Self = Self(3);
+    /// The client has closed its direction.
+    pub const CLIENT_CLOSED: Self = Self(4);
+    /// The replica has closed its direction.
+    pub const REPLICA_CLOSED: Self = Self(5);
+    /// Both have closed, the replica first: its socket is in TIME_WAIT.
+    pub const TIME_WAIT: Self = Self(6);
+    /// Reset, or closed by both and the client first: no socket is left at the replica.
+    pub const CLOSED: Self = Self(7);
+    /// Its client has opened another connection with the same tuple. The entry keeps the NAT port from others while
+    /// the replica's socket is in TIME_WAIT.
+    pub const RESTING: Self = Self(8);
+
+    /// No more data is to come in either direction.
+    #[inline(always)]
+    pub const fn ended(self) -> bool {
+        self.0 >= Self::TIME_WAIT.0
+    }
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::SYN_SENT => "syn_sent",
+            Self::SYN_RECEIVED => "syn_received",
+            Self::ESTABLISHED => "established",
+            Self::CLIENT_CLOSED => "client_closed",
+            Self::REPLICA_CLOSED => "replica_closed",
+            Self::TIME_WAIT => "time_wait",
+            Self::CLOSED => "closed",
+            Self::RESTING => "resting",
+            Self(_) => "unknown",
+        }
+    }
+}
+
+impl core::fmt::Debug for State {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Which way the packets of an entry go.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Pod, Zeroable)]
+pub struct Side(pub u8);
+
+impl Side {
+    pub const TO_REPLICA: Self = Self(0);
+    pub const TO_CLIENT: Self = Self(1);
+}
+
+/// Address and port of a service: the key of the map of services.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
+pub struct ServiceKey {
+    pub address: AnyAddress,
+    pub port: Be16,
+}
+
+/// A service.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct Service {
+    /// Index of the Maglev table that is in force: one of this service's two.
+    pub table: u32,
+}
+
+/// A replica of a service.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct Replica {
+    pub address: AnyAddress,
+    /// Source addresses of the connections to it; `nat_count` of them.
+    pub nat: [AnyAddress; MAX_NAT_ADDRESSES],
+    pub hop: Hop,
+    /// The service's VIP and port: with address and port it tells the entry from all others.
+    pub service: ServiceKey,
+    pub port: Be16,
+    pub nat_count: u32,
+}
+
+/// What the agent sets for all packets.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct Settings {
+    pub hash_seed: u64,
+    /// First NAT port, host order.
+    pub first_port: u32,
+    /// How many there are. 0 means that the settings are not yet written.
+    pub port_count: u32,
+    /// Ticks in a second.
+    pub second: Ticks,
+    /// For how long an entry without packets lives, by state.
+    pub established: Ticks,
+    pub half_closed: Ticks,
+    pub time_wait: Ticks,
+    pub closed: Ticks,
+    pub half_open: Ticks,
+}
+
+impl Settings {
+    /// How long an entry in this state may be without a packet.
+    #[inline(always)]
+    pub const fn lifetime(&self, state: State) -> Ticks {
+        match state {
+            State::SYN_SENT | State::SYN_RECEIVED => self.half_open,
+            State::ESTABLISHED => self.established,
+            State::CLIENT_CLOSED | State::REPLICA_CLOSED => self.half_closed,
+            State::CLOSED => self.closed,
+            _ => self.time_wait,
+        }
+    }
+
+    /// Whether an entry has outlived its state. The datapath and the agent's sweep both ask here.
+    #[inline(always)]
+    pub const fn expired(&self, state: State, last_seen: Ticks, now: Ticks) -> bool {
+        // Signed, as another CPU may have seen a packet a tick after this one read the clock.
+        now.wrapping_sub(last_seen) as i32 > self.lifetime(state) as i32
+    }
+}
+
+/// Packets and bytes, of frames as they came in.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Traffic {
+    pub packets: u64,
+    pub bytes: u64,
+}
+
+/// Counters of a replica of a service, a CPU.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct ReplicaCounters {
+    pub to_replica: Traffic,
+    pub to_client: Traffic,
+    /// Connections steered to it.
+    pub new_flows: u64,
+    /// Connections that it refused: a SYN answered by a reset.
+    pub refused: u64,
+}
+
+/// A packet that was dropped, as an example of its kind: at most one a second, verdict and CPU.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct DropEvent {
+    pub verdict: u32,
+    /// Index of the interface it came in by.
+    pub interface: u32,
+    pub source: AnyAddress,
+    pub destination: AnyAddress,
+    pub source_port: Be16,
+    pub destination_port: Be16,
+}
+
+// SAFETY: `repr(C)`, all fields are `Pod`, and the assertions below show that no byte is padding: the sizes are the
+// sums of the fields' sizes. `bytemuck` cannot derive this for a generic type.
+unsafe impl<A: Address> Zeroable for Tuple<A> {}
+// SAFETY: as above.
+unsafe impl<A: Address> Pod for Tuple<A> {}
+// SAFETY: as above.
+unsafe impl<A: Address> Zeroable for Flow<A> {}
+// SAFETY: as above.
+unsafe impl<A: Address> Pod for Flow<A> {}
+
+const _: () = {
+    assert!(size_of::<Tuple<Ipv4Words>>() == 4 + 4 + 2 + 2);
+    assert!(size_of::<Tuple<Ipv6Words>>() == 16 + 16 + 2 + 2);
+    assert!(size_of::<Flow<Ipv4Words>>() == 12 + 16 + 2 + 2 + 2 + 1 + 1 + 4 + 4);
+    assert!(size_of::<Flow<Ipv6Words>>() == 36 + 16 + 2 + 2 + 2 + 1 + 1 + 4 + 4);
+};
+
+/// Lets aya take the types as keys and values. It asks for less than [`Pod`], which each of them is.
+#[cfg(feature = "user")]
+mod user {
+    use super::*;
+
+    macro_rules! map_types {
+        ($($type:ty),*) => { $(
+            const _: fn() = || { fn pod<T: Pod>() {} pod::<$type>(); };
+            // SAFETY: the type is `bytemuck::Pod`, asserted in the line above.
+            unsafe impl aya::Pod for $type {}
+        )* };
+    }
+
+    map_types!(ServiceKey, Service, Replica, Settings, ReplicaCounters, Traffic, DropEvent);
+    map_types!(Tuple<Ipv4Words>, Flow<Ipv4Words>, Tuple<Ipv6Words>, Flow<Ipv6Words>);
+}

@@ -1,0 +1,101 @@
+//! What becomes of a packet, and why.
+//!
+//! Each way out of the pipeline is one [`Verdict`]: the index of its counter, the name in `status`, in metrics and in
+//! logs, and the action that follows are all derived from the one list below.
+
+/// What the hook does with the frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Rewritten, and sent to the next hop by the datapath.
+    Forward,
+    /// Given unchanged to the host's own network stack.
+    Pass,
+    /// Ends here.
+    Drop,
+}
+
+macro_rules! verdicts {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal, $action:ident;)*) => {
+        /// What became of a packet.
+        #[must_use]
+        #[repr(u32)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Verdict { $($(#[$doc])* $variant),* }
+
+        impl Verdict {
+            /// All of them, in the order of their counters.
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+
+            /// The name in outputs.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name),* }
+            }
+
+            pub const fn action(self) -> Action {
+                match self { $(Self::$variant => Action::$action),* }
+            }
+        }
+    };
+}
+
+verdicts! {
+    /// Sent on, to a replica or to a client.
+    Forwarded = "forwarded", Forward;
+
+    /// Neither IPv4 nor another protocol that the datapath balances: ARP, IPv6, VLAN tags.
+    PassedNotIp = "passed_not_ip", Pass;
+    /// IP, but not TCP.
+    PassedNotTcp = "passed_not_tcp", Pass;
+    /// The frame ends before its headers do, or a header length is impossible.
+    PassedMalformed = "passed_malformed", Pass;
+    /// A fragment without ports: whose it is cannot be told.
+    PassedFragment = "passed_fragment", Pass;
+    /// Not to an address and port of a service, and not of a flow.
+    PassedNotService = "passed_not_service", Pass;
+    /// To a service, but of no flow that is known, and it does not open one. The host's own stack answers it with a reset.
+    PassedNoFlow = "passed_no_flow", Pass;
+    /// The agent has not yet written the settings.
+    PassedNotReady = "passed_not_ready", Pass;
+
+    /// The service has no replica to steer to.
+    DroppedNoReplica = "dropped_no_replica", Drop;
+    /// The replica's next hop is not known.
+    DroppedNoNextHop = "dropped_no_next_hop", Drop;
+    /// No NAT port towards the replica is free.
+    DroppedNoPort = "dropped_no_port", Drop;
+    /// The flow table took no entry.
+    DroppedTableFull = "dropped_table_full", Drop;
+    /// The first fragment of a packet of a service or of a flow; the rest of it cannot be followed.
+    DroppedFragment = "dropped_fragment", Drop;
+    /// The packet's TTL does not allow another hop.
+    DroppedTtlExpired = "dropped_ttl_expired", Drop;
+    /// A late packet of a connection whose client has since opened another with the same address and port.
+    DroppedLate = "dropped_late", Drop;
+    /// The frame could not be rewritten. Never seen: the headers were read before.
+    DroppedRewrite = "dropped_rewrite", Drop;
+}
+
+/// How many there are: the size of the counters' map.
+pub const VERDICTS: usize = Verdict::ALL.len();
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_says_the_action_and_is_its_own() {
+        let mut names: Vec<_> = Verdict::ALL.iter().map(|verdict| verdict.name()).collect();
+        for (index, verdict) in Verdict::ALL.iter().enumerate() {
+            assert_eq!(*verdict as usize, index);
+            let prefix = match verdict.action() {
+                Action::Forward => "forwarded",
+                Action::Pass => "passed_",
+                Action::Drop => "dropped_",
+            };
+            assert!(verdict.name().starts_with(prefix), "{}", verdict.name());
+        }
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), VERDICTS);
+    }
+}

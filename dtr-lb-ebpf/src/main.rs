@@ -1,0 +1,29 @@
+//! dtr-lb's eBPF object: the pipeline of `dtr-lb-common` behind an XDP and a TC hook, and the maps.
+//!
+//! For a host target this is an empty program, so that the workspace compiles with any toolchain.
+#![cfg_attr(target_arch = "bpf", no_std, no_main)]
+
+#[cfg(target_arch = "bpf")]
+mod maps;
+#[cfg(target_arch = "bpf")]
+mod programs;
+#[cfg(target_arch = "bpf")]
+mod tc;
+#[cfg(target_arch = "bpf")]
+mod xdp;
+
+#[cfg(not(target_arch = "bpf"))]
+fn main() {}
+
+#[cfg(target_arch = "bpf")]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    // Nothing in the pipeline panics. Were a panic left in the code, the verifier would refuse this loop.
+    #[expect(clippy::empty_loop, reason = "there is nothing else to do in a kernel program")]
+    loop {}
+}
+
+#[cfg(target_arch = "bpf")]
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -1,0 +1,172 @@
+//! The maps, and the pipeline's access to them.
+//!
+//! References into map values live only inside the closures that they are handed to. Two CPUs may write one entry at
+//! the same time; each field is a machine word that either CPU may win, which is all that the pipeline asks.
+
+use aya_ebpf::{
+    bindings::{BPF_ANY, BPF_NOEXIST},
+    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
+    helpers::bpf_jiffies64,
+    macros::btf_map,
+};
+use dtr_lb_common::{
+    abi::{
+        DropEvent, EVENTS_BYTES, FLOW_ENTRIES, Flow, HALF_OPEN_ENTRIES, MAGLEV_SLOTS, MAX_REPLICAS, MAX_SERVICES,
+        MaglevTable, Replica, ReplicaCounters, ReplicaId, Service, ServiceKey, Settings, TABLE_ENTRIES, Ticks,
+        Traffic, Tuple,
+    },
+    address::{Address, Ipv4Words},
+    pipeline::{FlowTable, InsertError, Packet, Tables, V4},
+    verdict::{VERDICTS, Verdict},
+};
+
+type FlowMap<const N: usize> = LruHashMap<Tuple<Ipv4Words>, Flow<Ipv4Words>, N>;
+
+/// The agent sets its size.
+#[btf_map]
+static FLOWS_V4: FlowMap<FLOW_ENTRIES> = LruHashMap::new();
+#[btf_map]
+static HALF_OPEN_V4: FlowMap<HALF_OPEN_ENTRIES> = LruHashMap::new();
+#[btf_map]
+static SERVICES: HashMap<ServiceKey, Service, MAX_SERVICES> = HashMap::new();
+/// A whole table is one value, so that the agent writes it by one system call.
+#[btf_map]
+static TABLES: Array<MaglevTable, TABLE_ENTRIES> = Array::new();
+#[btf_map]
+static REPLICAS: Array<Replica, MAX_REPLICAS> = Array::new();
+#[btf_map]
+static SETTINGS: Array<Settings, 1> = Array::new();
+#[btf_map]
+static VERDICT_STATS: PerCpuArray<Traffic, VERDICTS> = PerCpuArray::new();
+#[btf_map]
+static REPLICA_STATS: PerCpuArray<ReplicaCounters, MAX_REPLICAS> = PerCpuArray::new();
+#[btf_map]
+static EVENTS: RingBuf<DropEvent, EVENTS_BYTES> = RingBuf::new();
+/// When the last event of each verdict was sent, a CPU.
+#[btf_map]
+static EVENT_TIMES: PerCpuArray<Ticks, VERDICTS> = PerCpuArray::new();
+
+/// The kernel's maps.
+pub(crate) struct Maps;
+
+/// One of the two flow tables.
+struct FlowsV4<const N: usize>(&'static FlowMap<N>);
+
+const EEXIST: i32 = -17;
+
+impl<const N: usize> FlowTable<V4> for FlowsV4<N> {
+    #[inline(always)]
+    fn with<R>(&self, key: &Tuple<Ipv4Words>, f: impl FnOnce(&mut Flow<Ipv4Words>) -> R) -> Option<R> {
+        let flow = self.0.get_ptr_mut(key)?;
+        // SAFETY: the kernel returned a pointer to a value of this map; `f` does not call into the table, so that no
+        // insertion of this program reuses the entry meanwhile. See the module's words on other CPUs.
+        Some(f(unsafe { &mut *flow }))
+    }
+
+    #[inline(always)]
+    fn insert(&self, key: &Tuple<Ipv4Words>, flow: &Flow<Ipv4Words>) -> Result<(), InsertError> {
+        self.0.insert(key, flow, u64::from(BPF_NOEXIST)).map_err(|error| match error {
+            EEXIST => InsertError::Exists,
+            _ => InsertError::Full,
+        })
+    }
+
+    #[inline(always)]
+    fn put(&self, key: &Tuple<Ipv4Words>, flow: &Flow<Ipv4Words>) -> Result<(), InsertError> {
+        self.0.insert(key, flow, u64::from(BPF_ANY)).map_err(|_| InsertError::Full)
+    }
+
+    #[inline(always)]
+    fn remove(&self, key: &Tuple<Ipv4Words>) {
+        // It fails only where the entry is gone already, which is what was wanted.
+        let _ = self.0.remove(key);
+    }
+}
+
+impl Tables<V4> for Maps {
+    #[inline(always)]
+    fn now(&self) -> Ticks {
+        // SAFETY: the helper takes nothing.
+        unsafe { bpf_jiffies64() as Ticks }
+    }
+
+    #[inline(always)]
+    fn settings(&self) -> Option<&Settings> {
+        SETTINGS.get(0).filter(|settings| settings.port_count != 0)
+    }
+
+    #[inline(always)]
+    fn flows(&self) -> impl FlowTable<V4> {
+        FlowsV4(&FLOWS_V4)
+    }
+
+    #[inline(always)]
+    fn half_open(&self) -> impl FlowTable<V4> {
+        FlowsV4(&HALF_OPEN_V4)
+    }
+
+    #[inline(always)]
+    fn service(&self, key: &ServiceKey) -> Option<Service> {
+        // SAFETY: the value is copied at once.
+        unsafe { SERVICES.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn slot(&self, table: u32, slot: u32) -> ReplicaId {
+        if slot >= MAGLEV_SLOTS as u32 {
+            return 0;
+        }
+        let Some(table) = TABLES.get_ptr(table) else { return 0 };
+        // SAFETY: the slot is inside the table. A pointer, as a reference and an index would leave a panic in the code.
+        unsafe { table.cast::<ReplicaId>().add(slot as usize).read() }
+    }
+
+    #[inline(always)]
+    fn replica(&self, id: ReplicaId) -> Option<&Replica> {
+        REPLICAS.get(u32::from(id))
+    }
+
+    #[inline(always)]
+    fn count(&self, id: ReplicaId, f: impl FnOnce(&mut ReplicaCounters)) {
+        if let Some(counters) = REPLICA_STATS.get_ptr_mut(u32::from(id)) {
+            // SAFETY: this CPU's own value, and the program is not preempted by another that counts.
+            f(unsafe { &mut *counters });
+        }
+    }
+
+    #[inline(always)]
+    fn record(&self, verdict: Verdict, packet: &impl Packet) {
+        if let Some(traffic) = VERDICT_STATS.get_ptr_mut(verdict as u32) {
+            // SAFETY: this CPU's own value.
+            let traffic = unsafe { &mut *traffic };
+            traffic.packets += 1;
+            traffic.bytes += u64::from(packet.length());
+        }
+    }
+
+    #[inline(always)]
+    fn report(&self, verdict: Verdict, packet: &impl Packet, tuple: &Tuple<Ipv4Words>) {
+        let (Some(settings), Some(last)) = (self.settings(), EVENT_TIMES.get_ptr_mut(verdict as u32)) else {
+            return;
+        };
+        let now = Tables::<V4>::now(self);
+        // SAFETY: this CPU's own value. 0 is never.
+        let last = unsafe { &mut *last };
+        if *last != 0 && now.wrapping_sub(*last) < settings.second {
+            return;
+        }
+        *last = now;
+        // A full ring loses the example; the packet is counted all the same.
+        let _ = EVENTS.output(
+            &DropEvent {
+                verdict: verdict as u32,
+                interface: packet.interface(),
+                source: tuple.source.any(),
+                destination: tuple.destination.any(),
+                source_port: tuple.source_port,
+                destination_port: tuple.destination_port,
+            },
+            0,
+        );
+    }
+}

@@ -1,0 +1,48 @@
+//! The hooks. Each turns an outcome into what its kernel side understands; everything else is the pipeline's.
+
+use aya_ebpf::{
+    bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action},
+    helpers::{bpf_jiffies64, bpf_redirect},
+    macros::{classifier, xdp},
+    programs::{TcContext, XdpContext},
+};
+use dtr_lb_common::{
+    pipeline::{self, Packet},
+    verdict::Action,
+};
+
+use crate::{maps::Maps, tc::TcPacket, xdp::XdpPacket};
+
+#[xdp]
+pub(crate) fn dtr_lb_xdp(ctx: XdpContext) -> u32 {
+    let mut packet = XdpPacket::new(&ctx);
+    let outcome = pipeline::run(&mut packet, &Maps);
+    match outcome.verdict.action() {
+        Action::Pass => xdp_action::XDP_PASS,
+        Action::Drop => xdp_action::XDP_DROP,
+        Action::Forward if outcome.interface == packet.interface() => xdp_action::XDP_TX,
+        // SAFETY: the helper takes numbers only.
+        Action::Forward => unsafe { bpf_redirect(outcome.interface, 0) as u32 },
+    }
+}
+
+#[classifier]
+pub(crate) fn dtr_lb_tc(ctx: TcContext) -> i32 {
+    let mut packet = TcPacket::new(&ctx);
+    let outcome = pipeline::run(&mut packet, &Maps);
+    match outcome.verdict.action() {
+        // Other programs behind this one still see the packet.
+        Action::Pass => TC_ACT_UNSPEC,
+        Action::Drop => TC_ACT_SHOT,
+        // SAFETY: the helper takes numbers only.
+        Action::Forward => unsafe { bpf_redirect(outcome.interface, 0) as i32 },
+    }
+}
+
+/// Returns the clock by which entries age, for the agent, which runs it by `BPF_PROG_TEST_RUN`: jiffies have no other
+/// exact source in userspace.
+#[classifier]
+pub(crate) fn dtr_lb_clock(_: TcContext) -> i32 {
+    // SAFETY: the helper takes nothing.
+    unsafe { bpf_jiffies64() as i32 }
+}

@@ -1,0 +1,52 @@
+//! A frame under XDP: plain memory.
+
+use aya_ebpf::programs::XdpContext;
+use bytemuck::Pod;
+use dtr_lb_common::pipeline::Packet;
+
+pub(crate) struct XdpPacket<'a> {
+    ctx: &'a XdpContext,
+    start: usize,
+    end: usize,
+}
+
+impl<'a> XdpPacket<'a> {
+    #[inline(always)]
+    pub(crate) fn new(ctx: &'a XdpContext) -> Self {
+        Self { ctx, start: ctx.data(), end: ctx.data_end() }
+    }
+
+    #[inline(always)]
+    fn at<T>(&self, offset: usize) -> Option<*mut T> {
+        let place = self.start + offset;
+        (place + size_of::<T>() <= self.end).then_some(place as *mut T)
+    }
+}
+
+impl Packet for XdpPacket<'_> {
+    #[inline(always)]
+    fn read<T: Pod>(&self, offset: usize) -> Option<T> {
+        const { assert!(align_of::<T>() <= 2) };
+        // SAFETY: `at` checked the bounds, which the verifier proves again. Frames start on an even address, offsets are
+        // even, and T is no more than 2-aligned.
+        self.at::<T>(offset).map(|place| unsafe { place.read() })
+    }
+
+    #[inline(always)]
+    fn write<T: Pod>(&mut self, offset: usize, value: T) -> Option<()> {
+        const { assert!(align_of::<T>() <= 2) };
+        // SAFETY: as in `read`; no reference into the frame exists.
+        self.at::<T>(offset).map(|place| unsafe { place.write(value) })
+    }
+
+    #[inline(always)]
+    fn interface(&self) -> u32 {
+        // SAFETY: the kernel hands every XDP program a valid context.
+        unsafe { (*self.ctx.ctx).ingress_ifindex }
+    }
+
+    #[inline(always)]
+    fn length(&self) -> u32 {
+        (self.end - self.start) as u32
+    }
+}

@@ -1,0 +1,354 @@
+//! The lab: a test bed of network namespaces. Clients, a switch, a place for the balancer, and replicas that are
+//! real nginx in front of real docker-registry. The scenarios and `cargo xtask run` are built on it.
+//!
+//! - Namespaces are called `dlb-<id>-client`, `-lb`, `-sw`, `-r1`, …; many labs can exist at once.
+//! - The lab starts no balancer: it gives the namespace `lb` its interfaces and the VIP, and whoever made the lab
+//!   starts one there, with [`Lab::spawn`] and the private bpffs at [`Lab::bpffs`].
+//! - Dropping a [`Lab`] ends every process it started and leaves nothing behind, also after a panic. What a
+//!   killed owner left is removed by [`Lab::sweep_stale`].
+//!
+//! It needs root, and the programs that [`missing_requirements`] looks for.
+
+mod access_log;
+mod banner;
+mod certificate;
+mod client;
+mod command;
+mod directory;
+mod error;
+mod image;
+mod load;
+mod namespace;
+mod options;
+mod process;
+mod replica;
+mod server_config;
+mod sweep;
+mod topology;
+mod wait;
+
+use std::{
+    any::Any,
+    fmt,
+    fs::{self, File},
+    net::IpAddr,
+    path::{Path, PathBuf},
+    process::Command,
+    thread,
+};
+
+pub use self::{
+    access_log::{AccessLine, Requests},
+    banner::{Banner, serve_banner},
+    client::{Client, CurlOutcome, PeerCertificate},
+    command::missing_requirements,
+    error::Error,
+    image::Image,
+    load::{BackgroundLoad, Request, Tally, whoami},
+    namespace::Namespace,
+    options::{LabOptions, PassStub},
+    process::Process,
+    replica::{Replica, ReplicaOptions},
+    topology::{Cidr, SERVICE_NAME, Topology},
+    wait::until,
+};
+use self::{
+    certificate::Authority,
+    directory::Directory,
+    process::Processes,
+    replica::Place,
+    topology::{Host, Plan},
+};
+
+/// The switch: the namespace that every cable leads to.
+const SWITCH: &str = "sw";
+/// Lines of each log that a failed test shows.
+const LOG_LINES: usize = 10;
+
+/// A running lab. Drop it to remove it.
+pub struct Lab {
+    directory: Directory,
+    topology: Topology,
+    plan: Plan,
+    namespaces: Vec<(String, Namespace)>,
+    clients: Vec<Client>,
+    replicas: Vec<Replica>,
+    processes: Processes,
+    /// What keeps the XDP stubs attached.
+    stubs: Vec<Box<dyn Any + Send>>,
+}
+
+impl fmt::Debug for Lab {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { directory, topology, replicas, .. } = self;
+        f.debug_struct("Lab")
+            .field("directory", directory)
+            .field("topology", topology)
+            .field("replicas", replicas)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Lab {
+    /// Makes a lab, and returns when its replicas serve. On an error nothing is left behind.
+    pub fn create(options: LabOptions) -> Result<Self, Error> {
+        let LabOptions { topology, clients, replicas, big_bytes, pass_stub } = options;
+        let plan = Plan::try_new(topology, clients, replicas.len())?;
+        let directory = Directory::create()?;
+        let namespaces = plan
+            .hosts()
+            .map(|host| host.name.as_str())
+            .chain([SWITCH])
+            .map(|name| (name.to_owned(), Namespace::new(name_of(directory.id(), name))))
+            .collect();
+        // From here on dropping it cleans up, whatever fails.
+        let mut lab = Self {
+            directory,
+            topology,
+            plan,
+            namespaces,
+            clients: Vec::new(),
+            replicas: Vec::new(),
+            processes: Processes::default(),
+            stubs: Vec::new(),
+        };
+        lab.connect()?;
+        lab.face_balancer(pass_stub.as_ref())?;
+        lab.populate(replicas, big_bytes)?;
+        Ok(lab)
+    }
+
+    /// Removes the labs whose owner no longer lives: after a `kill -9`, say. Returns their ids.
+    pub fn sweep_stale() -> Result<Vec<String>, Error> {
+        sweep::sweep_stale()
+    }
+
+    /// The part of its names that tells it from other labs.
+    pub fn id(&self) -> &str {
+        self.directory.id()
+    }
+
+    /// Its directory; anything put there is removed with it.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Its own bpffs. Processes in its namespaces see it at the same path.
+    pub fn bpffs(&self) -> PathBuf {
+        self.directory.bpffs()
+    }
+
+    /// How the balancer is connected.
+    pub fn topology(&self) -> Topology {
+        self.topology
+    }
+
+    /// The service's address. The balancer's `eth0` has it.
+    pub fn vip(&self) -> IpAddr {
+        self.plan.vip
+    }
+
+    /// The balancer's own addresses, those of each interface in turn: `eth0`, and `eth1` with two arms. The VIP
+    /// is among them.
+    pub fn balancer_interfaces(&self) -> impl Iterator<Item = (&str, &[Cidr])> {
+        self.plan.balancer.cables.iter().map(|cable| (cable.interface.as_str(), cable.addresses.as_slice()))
+    }
+
+    /// The namespace for the balancer.
+    pub fn balancer(&self) -> &Namespace {
+        self.namespace(&self.plan.balancer.name)
+    }
+
+    /// The first client.
+    pub fn client(&self) -> &Client {
+        &self.clients[0]
+    }
+
+    /// All clients.
+    pub fn clients(&self) -> &[Client] {
+        &self.clients
+    }
+
+    /// All replicas, `r1` first.
+    pub fn replicas(&self) -> &[Replica] {
+        &self.replicas
+    }
+
+    /// The replica of this name.
+    pub fn replica(&self, name: &str) -> Option<&Replica> {
+        self.replicas.iter().find(|replica| replica.name() == name)
+    }
+
+    /// All namespaces with their short names: `client`, `lb`, `r1`, …, `sw`.
+    pub fn namespaces(&self) -> impl Iterator<Item = (&str, &Namespace)> {
+        self.namespaces.iter().map(|(name, namespace)| (name.as_str(), namespace))
+    }
+
+    /// The namespace of this short name.
+    ///
+    /// # Panics
+    /// If there is none. For a name that a person typed, look in [`namespaces`](Self::namespaces).
+    pub fn namespace(&self, name: &str) -> &Namespace {
+        match self.namespaces().find(|(candidate, _)| *candidate == name) {
+            Some((_, namespace)) => namespace,
+            None => panic!("this lab has no namespace {name:?}"),
+        }
+    }
+
+    /// Starts a command, usually from [`Namespace::command`], that runs until it ends, is stopped, or the lab is
+    /// dropped. Its output goes to `<name>.log` in the lab's directory; a name may be used again.
+    ///
+    /// The process begins as `ip`, which becomes the program within a millisecond or so: send no signal before
+    /// the program has shown that it is there.
+    pub fn spawn(&self, name: &str, command: Command) -> Result<Process, Error> {
+        self.processes.spawn(name, command, &process::log_file(&self.directory.logs(), name))
+    }
+
+    /// Writes an image into the lab's directory: a layer for each of `layers`, of so many bytes.
+    pub fn image(&self, name: &str, seed: u64, layers: &[u64]) -> Result<Image, Error> {
+        Image::write(&self.path("images").join(name), seed, layers)
+    }
+
+    /// The namespaces, the switch, and every cable.
+    fn connect(&self) -> Result<(), Error> {
+        let all: Vec<_> = self.namespaces.iter().map(|(_, namespace)| namespace.clone()).collect();
+        namespace::create(&all)?;
+        for namespace in &all {
+            // Without addresses of its own the second family would only add noise: router solicitations and
+            // multicast reports that packet counters see.
+            namespace.sysctl("net.ipv6.conf.all.disable_ipv6", "1")?;
+            namespace.sysctl("net.ipv6.conf.default.disable_ipv6", "1")?;
+        }
+        let switch = self.plan.switch_batch(|host| name_of(self.id(), host));
+        command::ip_batch(Some(self.namespace(SWITCH).name()), &switch)?;
+        for host in self.plan.hosts() {
+            command::ip_batch(Some(self.namespace(&host.name).name()), &host.batch())?;
+        }
+        Ok(())
+    }
+
+    /// Makes the far ends of the balancer's cables behave like a wire.
+    fn face_balancer(&mut self, pass_stub: Option<&PassStub>) -> Result<(), Error> {
+        let switch = self.namespace(SWITCH).clone();
+        for cable in &self.plan.balancer.cables {
+            let port = &cable.switch_port;
+            // A veth hands packets over with their checksum still to be filled in by hardware that does not
+            // exist. A program that sends them on from XDP would send them like that.
+            command::success(switch.command("ethtool").args(["-K", port, "tx", "off"]))?;
+            if let Some(stub) = pass_stub {
+                let attached = stub.attach(&switch, port).map_err(|source| Error::PassStub {
+                    namespace: switch.name().to_owned(),
+                    interface: port.clone(),
+                    source,
+                })?;
+                self.stubs.push(attached);
+            }
+        }
+        Ok(())
+    }
+
+    /// Clients and replicas. The replicas start side by side.
+    fn populate(&mut self, replicas: Vec<ReplicaOptions>, big_bytes: u64) -> Result<(), Error> {
+        for name in ["authority", "content", "images", "registry", "tmp"] {
+            self.make_directory(name)?;
+        }
+        let authorities = self.path("authority");
+        let authority_file = authorities.join("ca.crt");
+        let authority = Authority::create(&authority_file)?;
+        let big = self.path("content").join("big");
+        File::create(&big).and_then(|file| file.set_len(big_bytes)).map_err(Error::file("write", big))?;
+
+        let client = |host: &Host| Client {
+            namespace: self.namespace(&host.name).clone(),
+            address: host.address(),
+            vip: self.vip(),
+            authority: authority_file.clone(),
+            authorities: authorities.clone(),
+            scratch: self.path("tmp"),
+        };
+        let clients = self.plan.clients.iter().map(client).collect();
+        let made: Result<_, _> = self
+            .plan
+            .replicas
+            .iter()
+            .zip(replicas)
+            .map(|(host, options)| self.make_replica(host, options, &authority))
+            .collect();
+        self.clients = clients;
+        self.replicas = made?;
+        self.replicas.iter().try_for_each(Replica::launch)?;
+        self.replicas.iter().try_for_each(Replica::wait_ready)
+    }
+
+    fn make_replica(
+        &self,
+        host: &Host,
+        options: ReplicaOptions,
+        authority: &Authority,
+    ) -> Result<Replica, Error> {
+        let directory = self.make_directory(&host.name)?;
+        let certificate = authority.issue(&host.name, &[self.vip(), host.address()], &directory)?;
+        let place = Place {
+            name: host.name.clone(),
+            address: host.address(),
+            namespace: self.namespace(&host.name).clone(),
+            switch: self.namespace(SWITCH).clone(),
+            switch_port: host.cables[0].switch_port.clone(),
+            directory,
+            content: self.path("content"),
+            storage: self.path("registry"),
+            logs: self.directory.logs(),
+            processes: self.processes.clone(),
+        };
+        Replica::create(place, options, &certificate)
+    }
+
+    fn make_directory(&self, name: &str) -> Result<PathBuf, Error> {
+        let path = self.path(name);
+        fs::create_dir(&path).map_err(Error::file("create the directory", &path))?;
+        Ok(path)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// The ends of all logs, for the person who reads a failed test: the files are about to be removed.
+    fn show_logs(&self) {
+        let mut logs: Vec<_> = fs::read_dir(self.directory.logs())
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path())
+            .collect();
+        logs.sort();
+        for log in logs.iter().filter(|log| fs::metadata(log).is_ok_and(|file| file.len() > 0)) {
+            eprintln!(
+                "--- lab {}: the end of {}\n{}",
+                self.id(),
+                log.display(),
+                process::log_tail(log, LOG_LINES)
+            );
+        }
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.show_logs();
+        }
+        let mut errors = self.processes.end_all();
+        self.stubs.clear();
+        let namespaces: Vec<_> = self.namespaces.drain(..).map(|(_, namespace)| namespace).collect();
+        errors.extend(sweep::remove(self.directory.id(), &namespaces));
+        for error in errors {
+            eprintln!("lab {}: cleaning up: {error}", self.directory.id());
+        }
+    }
+}
+
+/// A namespace's whole name.
+fn name_of(id: &str, short: &str) -> String {
+    format!("{}{id}-{short}", directory::PREFIX)
+}

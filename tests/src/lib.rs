@@ -1,0 +1,3 @@
+//! The lab, and what the scenarios in `tests/tests/` share.
+
+pub mod lab;
