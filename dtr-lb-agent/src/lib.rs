@@ -1,3 +1,16 @@
 //! The dtr-lb agent: probes replicas, decides which of them get traffic, and writes that into the datapath.
+//!
+//! `config` → `probe` and `next_hop` → `control`, the only one that decides → `datapath`, the only one that touches BPF.
+//! `agent` runs them; `api` answers the command line.
 
+pub mod agent;
+pub mod api;
+pub mod cli;
+pub mod command;
+pub mod config;
+pub mod control;
 pub mod datapath;
+pub mod interface;
+pub mod next_hop;
+pub mod probe;
+pub mod status;

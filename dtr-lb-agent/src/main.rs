@@ -1,7 +1,29 @@
-use dtr_lb_agent::datapath::*;
-fn main() {
-    match Datapath::open(&Options { max_flows: 65536, pins: None }) {
-        Ok(mut d) => { for h in [Hook::NativeXdp, Hook::Tc] { println!("{h:?} {}", d.verified_instructions(h).unwrap()); } println!("{:?} {:?}", d.now(), d.verdicts().unwrap().len()); }
-        Err(e) => println!("{e}"),
+//! `dtr-lb`, the one binary: types to functions, results to exit statuses.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use dtr_lb_agent::{
+    cli::{Cli, Command},
+    command::{self, Failure},
+};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match &cli.command {
+        Command::Run { json } => command::run(&cli.global, *json),
+        Command::Check => command::check(&cli.global),
+        Command::Status { json } => command::status(&cli.global, *json),
+        Command::Detach => command::detach(&cli.global),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure { status, message }) => {
+            #[expect(clippy::print_stderr, reason = "where a command's errors belong")]
+            {
+                eprintln!("dtr-lb: {message}");
+            }
+            ExitCode::from(status)
+        }
     }
 }

@@ -10,6 +10,7 @@ mod counters;
 mod desired;
 mod error;
 mod events;
+pub mod memory;
 pub mod object;
 mod pins;
 pub mod requirements;
@@ -35,7 +36,7 @@ pub use attach::{Attached, Hook, Interface, Wanted};
 pub use desired::{Desired, DesiredReplica, DesiredSettings, service_key};
 pub use error::DatapathError;
 use error::causes;
-pub use events::Events;
+pub use events::{Dropped, Events};
 pub use run::Ran;
 pub use sweep::Census;
 pub use writer::Applied;
@@ -119,6 +120,16 @@ impl Datapath {
         let links = self.pins.as_ref().map(pins::Pins::links);
         let attached = attach::attach(&mut self.ebpf, wanted, interfaces, links.as_deref())?;
         Ok(self.attached.insert(attached))
+    }
+
+    /// Gives up a start that failed: what this process made is removed, what it took over stays as it is.
+    pub fn abandon(self) {
+        let Self { ebpf, pins, adopted, writer, counters, flows, half_open, attached, .. } = self;
+        if let Some(pins) = pins.filter(|_| !adopted) {
+            // Nothing more can be done, and the caller has the error that matters.
+            let _ = pins.remove();
+        }
+        drop((ebpf, writer, counters, flows, half_open, attached));
     }
 
     pub fn attached(&self) -> Option<&Attached> {

@@ -1,0 +1,53 @@
+//! The command line: what may be typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config;
+
+/// A load balancer for Docker Trusted Registry, in the Linux kernel.
+#[derive(Debug, Parser)]
+#[command(name = "dtr-lb", version, propagate_version = true, max_term_width = 120)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Args)]
+pub struct Global {
+    /// The config file
+    #[arg(long, global = true, value_name = "FILE", default_value = config::DEFAULT_PATH)]
+    pub config: PathBuf,
+    /// The agent's socket, if it is not the one in the config
+    #[arg(long, global = true, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// Sets one key of the config, e.g. `datapath.attach=tc` or `replica.0.weight=50`; may be given several times
+    #[arg(long = "set", global = true, value_name = "KEY=VALUE")]
+    pub overrides: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the agent: load or adopt the datapath, probe the replicas, steer
+    ///
+    /// SIGTERM ends the agent; the datapath stays and goes on forwarding by its last table. `dtr-lb detach` removes it.
+    Run {
+        /// Log as JSON, a line an event
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check the config and this host, and say what would be attached; nothing is changed
+    Check,
+    /// Show services, replicas, their health and why
+    Status {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove the datapath from this host: programs, links, maps and pins; its flows end
+    Detach,
+}

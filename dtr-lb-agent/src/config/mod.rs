@@ -1,0 +1,127 @@
+//! The config file: TOML in, one checked [`Config`] out.
+//!
+//! The way of a config: text → TOML (`--set` applied) → `raw` (the shape: keys and types) → the readers
+//! (one file a table: what the values mean) → [`Config`]. Every step reports into `problems`, so that one
+//! run names everything that is wrong, each with its place, its key and what is allowed.
+//!
+//! Invariants: a `Config` exists only if every check passed; nothing on the host is changed here, and apart from
+//! [`HostFacts::read`], the config file and the named CA files nothing of it is read. A key whose feature this
+//! version lacks is refused by `not_yet`, never ignored.
+//!
+//! Called by every command of the command line, and again by a reload.
+
+mod address;
+mod agent;
+mod choice;
+mod datapath;
+mod error;
+mod field;
+mod host_facts;
+mod host_name;
+mod keys;
+mod not_yet;
+mod overrides;
+mod probe;
+mod problems;
+mod raw;
+mod replica;
+mod service;
+mod shape;
+mod source;
+mod status_set;
+
+use std::path::Path;
+
+pub use self::agent::{Agent, DEFAULT_SOCKET};
+pub use self::datapath::{AllDown, Attach, Datapath, OnDown};
+pub use self::error::{ConfigError, Place, Problem};
+pub use self::host_facts::HostFacts;
+pub use self::probe::{BodyPattern, Probe, Scheme, Verify};
+pub use self::replica::Replica;
+pub use self::service::{Mode, Service};
+pub use self::status_set::StatusSet;
+
+use self::field::Table;
+use self::problems::Problems;
+use self::raw::RawConfig;
+use self::source::Source;
+
+/// Where the commands look for the config unless `--config` names another file.
+pub const DEFAULT_PATH: &str = "/etc/dtr-lb/dtr-lb.toml";
+
+/// A whole, checked config: every default is filled in and every reference resolved.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// The interfaces the datapath is attached to; at least one, no two alike.
+    pub interfaces: Vec<String>,
+    /// The Host header and TLS server name of the probes that name no other; `None`: the replica's address.
+    pub host: Option<String>,
+    /// How packets are taken, forwarded and remembered.
+    pub datapath: Datapath,
+    /// At least one, in the order of the file; no two with one name or with one VIP and port.
+    pub services: Vec<Service>,
+    /// Where the agent itself is reached.
+    pub agent: Agent,
+}
+
+impl Config {
+    /// Reads and checks the config in `path`, with the `--set` items of the command line on top.
+    ///
+    /// # Errors
+    /// The file or a fact about this host cannot be read, or the config is not valid: see [`ConfigError`].
+    pub fn load(path: &Path, overrides: &[String]) -> Result<Self, ConfigError> {
+        let bytes =
+            std::fs::read(path).map_err(|source| ConfigError::Read { path: path.to_path_buf(), source })?;
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+            let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
+            ConfigError::NotText { path: path.to_path_buf(), line }
+        })?;
+        let host = HostFacts::read()?;
+        Self::parse(&text, &path.to_string_lossy(), overrides, &host)
+    }
+
+    /// Checks a config that is already in memory. `name` stands for the file in error messages, `overrides` are
+    /// `KEY=VALUE` items as given to `--set`, and `host` is what the config has to agree with.
+    ///
+    /// # Errors
+    /// [`ConfigError::Invalid`], with every problem found, in the order of the file.
+    pub fn parse(
+        text: &str,
+        name: &str,
+        overrides: &[String],
+        host: &HostFacts,
+    ) -> Result<Self, ConfigError> {
+        let mut problems = Problems::new(Source::new(name, text));
+        let config = shape::read(text, overrides, &mut problems)
+            .and_then(|raw| Self::from_raw(&raw, host, &mut problems));
+        match config {
+            Some(config) if problems.is_empty() => Ok(config),
+            Some(_) | None => Err(ConfigError::Invalid(problems.into_sorted())),
+        }
+    }
+
+    /// Reads every table, whatever the others hold, so that all problems come out at once.
+    fn from_raw(raw: &RawConfig, host_facts: &HostFacts, problems: &mut Problems<'_>) -> Option<Self> {
+        let top = Table::top();
+        let interfaces = datapath::interfaces(raw, problems);
+        let host = top
+            .field("host", &raw.host)
+            .map_or(Some(None), |field| host_name::probe_host(&field, problems).map(Some));
+        let vips = address::vips(&top, &raw.vip, problems);
+        let replicas = replica::declared(raw, problems);
+        let services = service::read(raw, &vips, &replicas, host.as_ref(), problems);
+        let datapath = datapath::read(raw, host_facts, problems);
+        let agent = agent::read(raw, problems);
+        Some(Self {
+            interfaces: interfaces?,
+            host: host?,
+            datapath: datapath?,
+            services: services?,
+            agent: agent?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,127 @@
+//! `[[replica]]`: the backends, before services pick theirs.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::address;
+use super::field::{self, Table};
+use super::not_yet;
+use super::problems::Problems;
+use super::raw::{RawConfig, RawReplica};
+
+/// A backend, as one service uses it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Replica {
+    /// Unique among the replicas; its address if the file names it no other.
+    pub name: String,
+    /// Unique among the replicas, and no VIP.
+    pub address: IpAddr,
+    /// The service's `replica_port`.
+    pub port: u16,
+    /// Its share of new flows, 0 to 256, in proportion to the others'; 0: none.
+    pub weight: u16,
+}
+
+/// A `[[replica]]`, as far as it could be read: what could not be is `None`, and reported.
+#[derive(Debug)]
+pub(super) struct Declared {
+    pub(super) name: Option<String>,
+    pub(super) address: Option<IpAddr>,
+    pub(super) weight: Option<u16>,
+    pub(super) key: String,
+    pub(super) at: usize,
+}
+
+impl Declared {
+    pub(super) fn on_port(&self, port: u16) -> Option<Replica> {
+        Some(Replica { name: self.name.clone()?, address: self.address?, port, weight: self.weight? })
+    }
+}
+
+pub(super) fn declared(raw: &RawConfig, problems: &mut Problems<'_>) -> Vec<Declared> {
+    let top = Table::top();
+    let listed = raw.replica.as_ref().map_or(&[][..], |list| list.get_ref());
+    if listed.is_empty() {
+        problems.missing(&top, "replica", "missing: no replica to forward to");
+    }
+    let mut replicas = Vec::with_capacity(listed.len());
+    let mut first_with = FirstWith::default();
+    for (index, raw) in listed.iter().enumerate() {
+        let table = top.nth("replica", index, raw);
+        let replica = read(&table, raw.get_ref(), problems);
+        first_with.refuse_twins(&table, raw.get_ref(), &replica, problems);
+        replicas.push(replica);
+    }
+    replicas
+}
+
+/// Which replica had an address or a name first, in words for the message to the second.
+#[derive(Default)]
+struct FirstWith {
+    address: HashMap<IpAddr, String>,
+    name: HashMap<String, String>,
+}
+
+impl FirstWith {
+    fn refuse_twins(
+        &mut self,
+        table: &Table,
+        raw: &RawReplica,
+        replica: &Declared,
+        problems: &mut Problems<'_>,
+    ) {
+        let this = format!("{} ({})", table.key(), problems.source.brief(table.at));
+        if let (Some(address), Some(field)) = (replica.address, table.field("address", &raw.address)) {
+            if let Some(first) = self.address.get(&address) {
+                problems.refuse(&field, format!("the address of {first} as well"));
+                if raw.name.is_none() {
+                    // The same name too, for the same reason: said once is enough.
+                    return;
+                }
+            } else {
+                self.address.insert(address, this.clone());
+            }
+        }
+        let Some(name) = &replica.name else { return };
+        let Some(first) = self.name.get(name) else {
+            self.name.insert(name.clone(), this);
+            return;
+        };
+        match table.field("name", &raw.name) {
+            Some(field) => problems.refuse(&field, format!("the name of {first} as well")),
+            None if replica.address.is_none() => {}
+            None => {
+                let what = format!("unwritten, so it is \"{name}\", which is the name of {first} as well");
+                problems.missing(table, "name", what);
+            }
+        }
+    }
+}
+
+fn read(table: &Table, raw: &RawReplica, problems: &mut Problems<'_>) -> Declared {
+    let address_field = table.field("address", &raw.address);
+    let address = match &address_field {
+        Some(field) => address::unicast_or_name(field, problems),
+        None => {
+            problems.missing(table, "address", "missing");
+            None
+        }
+    };
+    let name = match table.field("name", &raw.name) {
+        Some(field) => field::name(&field, problems),
+        // An address that cannot be used is still what the services of this file call it by.
+        None => address
+            .map(|address| address.to_string())
+            .or_else(|| raw.address.as_ref().map(|a| a.get_ref().clone())),
+    };
+    let weight = table.field("weight", &raw.weight);
+    let weight = weight.map_or(Some(100), |field| field::whole_number(&field, 0..=256, problems));
+    if let Some(field) = table.field("slow_start", &raw.slow_start)
+        && let Some(ramp) = field::duration(&field, Duration::ZERO..=Duration::from_secs(60 * 60), problems)
+    {
+        problems.gate(&field, not_yet::slow_start(ramp));
+    }
+    let (key, at) = address_field.map_or((table.key_of("address"), table.at), |field| (field.key, field.at));
+    Declared { name, address, weight, key, at }
+}

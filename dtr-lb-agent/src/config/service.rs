@@ -1,0 +1,298 @@
+//! `[[service]]`: what is balanced, over which replicas, and how it is forwarded.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use toml::Spanned;
+
+use super::address::{self, Vip, Vips};
+use super::choice::choice;
+use super::field::{self, Table};
+use super::keys;
+use super::not_yet;
+use super::probe::{self, Probe};
+use super::problems::Problems;
+use super::raw::{RawConfig, RawService};
+use super::replica::{Declared, Replica};
+
+/// One port on one or more VIPs, and where its flows go.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Service {
+    /// Unique among the services.
+    pub name: String,
+    /// At least one; no other service has one of them with the same port.
+    pub vips: Vec<IpAddr>,
+    /// The port that clients connect to.
+    pub port: u16,
+    /// How packets reach the replicas.
+    pub mode: Mode,
+    /// How the replicas' health is asked for.
+    pub probe: Probe,
+    /// At least one, in the order of the `[[replica]]` tables, whatever the order in `replicas`: equal sets make
+    /// equal tables.
+    pub replicas: Vec<Replica>,
+}
+
+choice! {
+    /// How packets reach the replicas.
+    pub enum Mode {
+        /// Both addresses are rewritten; nothing is to be configured on the replicas.
+        Nat = "nat",
+        /// Only the destination MAC is; the replicas hold the VIP and answer the client directly.
+        Dsr = "dsr",
+        /// The packet travels inside another; the replicas hold the VIP and answer the client directly.
+        Ipip = "ipip",
+    }
+}
+
+choice! {
+    /// What of a client's flows goes to one replica. Not in [`Service`]: there is no second kind in this version.
+    pub(super) enum Affinity {
+        /// A flow.
+        None = "none",
+        /// All flows from an address.
+        SourceIp = "source-ip",
+    }
+}
+
+/// What services take from the rest of the file.
+struct Shared<'a> {
+    vips: &'a Vips,
+    replicas: &'a [Declared],
+    /// `None`: written, but wrong.
+    host: Option<&'a Option<String>>,
+}
+
+/// `host` is the top-level one; `None` if it is written but wrong.
+pub(super) fn read(
+    raw: &RawConfig,
+    vips: &Vips,
+    replicas: &[Declared],
+    host: Option<&Option<String>>,
+    problems: &mut Problems<'_>,
+) -> Option<Vec<Service>> {
+    let shared = Shared { vips, replicas, host };
+    let mut all_vips: Vec<Vip> = match vips {
+        Vips::Read(vips) => vips.clone(),
+        Vips::Unwritten | Vips::Wrong => Vec::new(),
+    };
+    let listed = raw.service.as_ref().map_or(&[][..], |list| list.get_ref());
+    let services = if listed.is_empty() {
+        defaults(&shared, problems)
+    } else {
+        let mut names = HashMap::new();
+        let mut taken = HashMap::new();
+        let mut services = Vec::with_capacity(listed.len());
+        for (index, raw) in listed.iter().enumerate() {
+            let table = Table::top().nth("service", index, raw);
+            unique_name(&table, raw.get_ref(), &mut names, problems);
+            let own = address::vips(&table, &raw.get_ref().vip, problems);
+            if let Vips::Read(own) = &own {
+                all_vips.extend(own.iter().cloned());
+            }
+            services.push(one(&table, raw.get_ref(), &own, &shared, &mut taken, problems));
+        }
+        services.into_iter().collect()
+    };
+    no_vip_is_a_replica(&all_vips, replicas, problems);
+    services
+}
+
+/// What DTR has: 80 and 443, each to the same port.
+fn defaults(shared: &Shared<'_>, problems: &mut Problems<'_>) -> Option<Vec<Service>> {
+    if matches!(shared.vips, Vips::Unwritten) {
+        problems.missing(&Table::top(), "vip", "missing: no address for clients to connect to");
+    }
+    let Vips::Read(vips) = shared.vips else { return None };
+    [("http", 80), ("https", 443)]
+        .into_iter()
+        .map(|(name, port)| {
+            let replicas: Option<Vec<Replica>> =
+                shared.replicas.iter().map(|replica| replica.on_port(port)).collect();
+            Some(Service {
+                name: name.to_owned(),
+                vips: vips.iter().map(|vip| vip.address).collect(),
+                port,
+                mode: Mode::Nat,
+                probe: Probe::default_for(name, port, shared.host?.clone()),
+                replicas: replicas?,
+            })
+        })
+        .collect()
+}
+
+fn one(
+    table: &Table,
+    raw: &RawService,
+    own_vips: &Vips,
+    shared: &Shared<'_>,
+    taken: &mut HashMap<(IpAddr, u16), String>,
+    problems: &mut Problems<'_>,
+) -> Option<Service> {
+    let name = required(table, "name", &raw.name, problems);
+    let name = name.and_then(|field| field::name(&field, problems));
+    let port_field = required(table, "port", &raw.port, problems);
+    let port = port_field.as_ref().and_then(|field| field::port(field, problems));
+    let replica_port = table.field("replica_port", &raw.replica_port);
+    let replica_port = replica_port.map_or(port, |field| field::port(&field, problems));
+    let mode = table.field("mode", &raw.mode).map_or(Some(Mode::Nat), |field| {
+        let mode = field::choice(&field, problems)?;
+        problems.gate(&field, not_yet::mode(mode));
+        Some(mode)
+    });
+    refuse_what_is_not_yet(table, raw, problems);
+
+    let vips = match (own_vips, shared.vips) {
+        (Vips::Read(vips), _) | (Vips::Unwritten, Vips::Read(vips)) => Some(vips),
+        (Vips::Unwritten, Vips::Unwritten) => {
+            problems.missing(table, "vip", "missing, and there is no top-level `vip` to take");
+            None
+        }
+        (Vips::Wrong, _) | (Vips::Unwritten, Vips::Wrong) => None,
+    };
+    if let (Some(vips), Some(port), Some(field)) = (vips, port, &port_field) {
+        for vip in vips {
+            let place = format!("{} ({})", field.key, problems.source.brief(field.at));
+            if let Some(first) = taken.get(&(vip.address, port)) {
+                problems.refuse(field, format!("{} has VIP {} with this port already", first, vip.address));
+            } else {
+                taken.insert((vip.address, port), place);
+            }
+        }
+    }
+    let replicas = replicas(table, raw, replica_port, shared.replicas, problems);
+    let probe = probe::read(
+        &table.sub("probe", raw.probe.as_ref()),
+        raw.probe.as_ref().map(|probe| &**probe.get_ref()),
+        &probe::Asked { service: name.as_deref(), port: replica_port, host: shared.host },
+        problems,
+    );
+    Some(Service {
+        name: name?,
+        vips: vips?.iter().map(|vip| vip.address).collect(),
+        port: port?,
+        mode: mode?,
+        probe: probe?,
+        replicas: replicas?,
+    })
+}
+
+fn required<'a, T>(
+    table: &Table,
+    name: &str,
+    raw: &'a Option<Spanned<T>>,
+    problems: &mut Problems<'_>,
+) -> Option<field::Field<'a, T>> {
+    let field = table.field(name, raw);
+    if field.is_none() {
+        problems.missing(table, name, "missing");
+    }
+    field
+}
+
+/// Keys that change nothing in this version: their only accepted values are what happens anyway.
+fn refuse_what_is_not_yet(table: &Table, raw: &RawService, problems: &mut Problems<'_>) {
+    if let Some(field) = table.field("affinity", &raw.affinity)
+        && let Some(affinity) = field::choice(&field, problems)
+    {
+        problems.gate(&field, not_yet::affinity(affinity));
+    }
+    if let Some(field) = table.field("max_fails", &raw.max_fails)
+        && let Some(fails) = field::whole_number(&field, 0..=1000, problems)
+    {
+        problems.gate(&field, not_yet::max_fails(fails));
+    }
+    let an_hour = Duration::from_secs(1)..=Duration::from_secs(60 * 60);
+    if let Some(field) = table.field("fail_timeout", &raw.fail_timeout)
+        && field::duration(&field, an_hour, problems).is_some()
+    {
+        problems.gate(&field, not_yet::fail_timeout());
+    }
+    if let Some(field) = table.field("allow", &raw.allow)
+        && let Some(everyone) = address::networks(&field, problems)
+    {
+        problems.gate(&field, not_yet::allow(everyone));
+    }
+    if let Some(field) = table.field("deny", &raw.deny)
+        && address::networks(&field, problems).is_some()
+    {
+        problems.gate(&field, not_yet::deny(field.value.is_empty()));
+    }
+}
+
+fn unique_name(
+    table: &Table,
+    raw: &RawService,
+    names: &mut HashMap<String, String>,
+    problems: &mut Problems<'_>,
+) {
+    let Some(field) = table.field("name", &raw.name) else { return };
+    if let Some(first) = names.get(field.value) {
+        problems.refuse(&field, format!("the name of {first} as well"));
+    } else {
+        let place = format!("{} ({})", field.key.trim_end_matches(".name"), problems.source.brief(field.at));
+        names.insert(field.value.clone(), place);
+    }
+}
+
+/// The replicas of a service, in the order of the `[[replica]]` tables.
+fn replicas(
+    table: &Table,
+    raw: &RawService,
+    port: Option<u16>,
+    declared: &[Declared],
+    problems: &mut Problems<'_>,
+) -> Option<Vec<Replica>> {
+    let Some(field) = table.field("replicas", &raw.replicas) else {
+        return declared.iter().map(|replica| replica.on_port(port?)).collect();
+    };
+    if field.value.is_empty() {
+        problems.refuse(&field, "no replica to forward to");
+        return None;
+    }
+    let before = problems.len();
+    let mut wanted = HashMap::new();
+    for element in field.elements() {
+        let name = element.value.as_str();
+        if !declared.iter().any(|replica| replica.name.as_deref() == Some(name)) {
+            problems.refuse(&element, unknown_replica(name, declared));
+        } else if let Some(first) = wanted.insert(name, element.at) {
+            let line = problems.source.brief(first);
+            problems.refuse(&element, format!("in the list already ({line})"));
+        }
+    }
+    if problems.len() > before {
+        return None;
+    }
+    declared
+        .iter()
+        .filter(|replica| replica.name.as_deref().is_some_and(|name| wanted.contains_key(name)))
+        .map(|replica| replica.on_port(port?))
+        .collect()
+}
+
+fn unknown_replica(name: &str, declared: &[Declared]) -> String {
+    const MOST: usize = 8;
+    let names: Vec<&str> = declared.iter().filter_map(|replica| replica.name.as_deref()).collect();
+    if let Some(near) = keys::closest(name, names.iter().copied()) {
+        return format!("no [[replica]] has this name (did you mean \"{near}\"?)");
+    }
+    let rest = if names.len() > MOST { ", …" } else { "" };
+    let names = names.into_iter().take(MOST).collect::<Vec<_>>().join(", ");
+    format!("no [[replica]] has this name; they are: {names}{rest}")
+}
+
+fn no_vip_is_a_replica(vips: &[Vip], replicas: &[Declared], problems: &mut Problems<'_>) {
+    for replica in replicas {
+        let vip = vips.iter().find(|vip| Some(vip.address) == replica.address);
+        if let Some(vip) = vip {
+            let line = problems.source.brief(vip.at);
+            let what = format!(
+                "{} is a VIP as well ({}, {line}); a replica needs an address of its own",
+                vip.address, vip.key
+            );
+            problems.key(replica.at, &replica.key, what);
+        }
+    }
+}

@@ -1,0 +1,357 @@
+//! What is refused: each check with its line, its key and the words that help.
+
+use super::{HostFacts, REPLICAS, SERVICE, TOP, case, check, probe, problems, service, short_and};
+use crate::config::{Config, Place};
+
+#[test]
+fn interfaces() {
+    let with = |interfaces: &str| format!("vip = \"10.0.0.10\"\ninterfaces = {interfaces}\n{REPLICAS}");
+    check(&[
+        case(
+            format!("vip = \"10.0.0.10\"\n{REPLICAS}"),
+            1,
+            "interfaces",
+            &["missing", "allowed: a list of at least"],
+        ),
+        case(with("[]"), 2, "interfaces", &["no interface"]),
+        case(
+            with("[\"eth0\", \"eth1\", \"eth0\"]"),
+            2,
+            "interfaces[2]",
+            &["in the list already (line 2)", "each once"],
+        ),
+        case(with("[\"enp0s31f6-backup\"]"), 2, "interfaces[0]", &["longer than the 15 bytes"]),
+        case(with("[\"a/b\"]"), 2, "interfaces[0]", &["no \"/\""]),
+        case(with("[\"a b\"]"), 2, "interfaces[0]", &["space"]),
+        case(with("[\"\"]"), 2, "interfaces[0]", &["an empty name"]),
+    ]);
+}
+
+#[test]
+fn vips_and_hosts() {
+    let with = |vip: &str| format!("vip = {vip}\ninterfaces = [\"eth0\"]\n{REPLICAS}");
+    check(&[
+        case(
+            format!("interfaces = [\"eth0\"]\n{REPLICAS}"),
+            1,
+            "vip",
+            &["missing", "allowed: an IP address"],
+        ),
+        case(
+            format!("interfaces = [\"eth0\"]\n{REPLICAS}{SERVICE}"),
+            6,
+            "service[0].vip",
+            &["missing", "no top-level `vip`"],
+        ),
+        case(with("[]"), 1, "vip", &["an empty list"]),
+        case(with("\"10.0.0\""), 1, "vip", &["not an IP address"]),
+        case(with("\"10.0.0.10/24\""), 1, "vip", &["leave out the prefix length"]),
+        case(with("[\"10.0.0.10\", \"10.0.0.10:443\"]"), 1, "vip[1]", &["leave out the port"]),
+        case(with("[\"10.0.0.10\", \"10.0.0.10\"]"), 1, "vip[1]", &["in the list already"]),
+        case(with("\"0.0.0.0\""), 1, "vip", &["unspecified"]),
+        case(with("\"127.0.0.1\""), 1, "vip", &["a loopback"]),
+        case(with("\"224.0.0.1\""), 1, "vip", &["a multicast"]),
+        case(with("\"255.255.255.255\""), 1, "vip", &["the broadcast"]),
+        case(
+            format!("host = \"dtr.example.com:443\"\n{TOP}{REPLICAS}"),
+            1,
+            "host",
+            &["neither a DNS name", "port"],
+        ),
+        case(format!("host = \"\"\n{TOP}{REPLICAS}"), 1, "host", &["neither a DNS name"]),
+        case(
+            probe("scheme = \"http\"\nhost = \"a b\""),
+            12,
+            "service[0].probe.host",
+            &["neither a DNS name"],
+        ),
+    ]);
+}
+
+#[test]
+fn replicas() {
+    check(&[
+        case(TOP, 1, "replica", &["missing", "at least one [[replica]]"]),
+        case(format!("{TOP}replica = []"), 1, "replica", &["missing"]),
+        case(short_and("[[replica]]\nname = \"x\""), 7, "replica[2].address", &["missing", "allowed: an IP"]),
+        case(
+            short_and("[[replica]]\naddress = \"10.0.0.11\""),
+            8,
+            "replica[2].address",
+            &["the address of replica[0] (line 3) as well"],
+        ),
+        case(
+            short_and("[[replica]]\nname = \"10.0.0.11\"\naddress = \"10.0.0.13\""),
+            8,
+            "replica[2].name",
+            &["the name of replica[0] (line 3) as well"],
+        ),
+        case(
+            format!(
+                "{TOP}[[replica]]\nname = \"10.0.0.12\"\naddress = \"10.0.0.11\"\n[[replica]]\naddress = \"10.0.0.12\""
+            ),
+            6,
+            "replica[1].name",
+            &["unwritten, so it is \"10.0.0.12\"", "replica[0] (line 3)"],
+        ),
+        case(
+            short_and("[[replica]]\naddress = \"10.0.0.10\""),
+            8,
+            "replica[2].address",
+            &["10.0.0.10 is a VIP as well (vip, line 1)"],
+        ),
+        case(
+            service("vip = \"10.0.0.12\""),
+            6,
+            "replica[1].address",
+            &["10.0.0.12 is a VIP as well (service[0].vip, line 10)"],
+        ),
+        case(short_and("weight = 257"), 7, "replica[1].weight", &["= 257`", "0 to 256"]),
+        case(short_and("weight = -1"), 7, "replica[1].weight", &["0 to 256"]),
+        case(short_and("name = \"a b\""), 7, "replica[1].name", &["not usable as a name", "1 to 64"]),
+        case(short_and("name = \"\""), 7, "replica[1].name", &["not usable as a name"]),
+        case(short_and("slow_start = \"soon\""), 7, "replica[1].slow_start", &["not a duration"]),
+        case(short_and("[[replica]]\naddress = \"127.0.0.1\""), 8, "replica[2].address", &["a loopback"]),
+        case(short_and("[[replica]]\naddress = \"239.0.0.1\""), 8, "replica[2].address", &["a multicast"]),
+        case(
+            short_and("[[replica]]\naddress = \"10.0.0.256\""),
+            8,
+            "replica[2].address",
+            &["not an IP address"],
+        ),
+        case(
+            short_and("[[replica]]\naddress = \"10.0.0.13:443\""),
+            8,
+            "replica[2].address",
+            &["replica_port"],
+        ),
+    ]);
+}
+
+#[test]
+fn services() {
+    let two = |second: &str| service(&format!("[[service]]\n{second}"));
+    check(&[
+        case(short_and("[[service]]\nport = 1"), 7, "service[0].name", &["missing"]),
+        case(short_and("[[service]]\nname = \"a\""), 7, "service[0].port", &["missing", "1 to 65535"]),
+        case(short_and("[[service]]\nname = \"a\"\nport = 0"), 9, "service[0].port", &["= 0`", "1 to 65535"]),
+        case(short_and("[[service]]\nname = \"a\"\nport = 65536"), 9, "service[0].port", &["1 to 65535"]),
+        case(service("replica_port = 0"), 10, "service[0].replica_port", &["1 to 65535"]),
+        case(
+            two("name = \"a\"\nport = 80"),
+            11,
+            "service[1].name",
+            &["the name of service[0] (line 8) as well"],
+        ),
+        case(
+            two("name = \"b\"\nport = 443"),
+            12,
+            "service[1].port",
+            &["service[0].port (line 9) has VIP 10.0.0.10 with this port already"],
+        ),
+        case(
+            two("name = \"b\"\nport = 443\nvip = [\"10.0.0.9\", \"10.0.0.10\"]"),
+            12,
+            "service[1].port",
+            &["VIP 10.0.0.10"],
+        ),
+        case(service("replicas = []"), 10, "service[0].replicas", &["no replica to forward to"]),
+        case(
+            service("replicas = [\"10.0.0.11\", \"10.0.0.1\"]"),
+            10,
+            "service[0].replicas[1]",
+            &["no [[replica]] has this name", "did you mean \"10.0.0.11\"?"],
+        ),
+        case(
+            service("replicas = [\"backup\"]"),
+            10,
+            "service[0].replicas[0]",
+            &["no [[replica]] has this name; they are: 10.0.0.11, 10.0.0.12"],
+        ),
+        case(
+            service("replicas = [\"10.0.0.11\", \"10.0.0.11\"]"),
+            10,
+            "service[0].replicas[1]",
+            &["in the list already"],
+        ),
+        case(
+            service("mode = \"foo\""),
+            10,
+            "service[0].mode",
+            &["not known", "\"nat\", \"dsr\" or \"ipip\""],
+        ),
+        case(service("affinity = \"x\""), 10, "service[0].affinity", &["\"none\" or \"source-ip\""]),
+        case(service("max_fails = -1"), 10, "service[0].max_fails", &["0 to 1000"]),
+        case(service("fail_timeout = \"x\""), 10, "service[0].fail_timeout", &["not a duration"]),
+        case(service("allow = [\"everyone\"]"), 10, "service[0].allow[0]", &["not a network"]),
+        case(service("deny = [\"10.0.0.0/33\"]"), 10, "service[0].deny[0]", &["not a network"]),
+    ]);
+}
+
+#[test]
+fn probes() {
+    check(&[
+        case(
+            probe("scheme = \"ftp\""),
+            11,
+            "service[0].probe.scheme",
+            &["\"http\", \"https\", \"tcp\" or \"none\""],
+        ),
+        case(probe("port = 0"), 11, "service[0].probe.port", &["1 to 65535"]),
+        case(probe("path = \"health\""), 11, "service[0].probe.path", &["does not begin with \"/\""]),
+        case(probe("path = \"/a b\""), 11, "service[0].probe.path", &["percent-encoded"]),
+        case(probe("path = \"/a\\r\\nHost: b\""), 11, "service[0].probe.path", &["control"]),
+        case(probe("verify = \"/no/such/ca.pem\""), 11, "service[0].probe.verify", &["No such file"]),
+        case(probe("verify = \"/\""), 11, "service[0].probe.verify", &["a directory"]),
+        case(
+            probe("verify = \"true\""),
+            11,
+            "service[0].probe.verify",
+            &["not an absolute path", "no quotes"],
+        ),
+        case(probe("status = []"), 11, "service[0].probe.status", &["no status"]),
+        case(
+            probe("status = [\"200\", \"399-200\"]"),
+            11,
+            "service[0].probe.status[1]",
+            &["within 100 to 599"],
+        ),
+        case(probe("status = [\"2xx\"]"), 11, "service[0].probe.status[0]", &["neither a status code nor"]),
+        case(
+            probe("body = \"(\""),
+            11,
+            "service[0].probe.body",
+            &["not a regular expression: unclosed group"],
+        ),
+        case(probe("body = 'a{1000}{1000}{1000}'"), 11, "service[0].probe.body", &["exceeds size limit"]),
+        case(probe("interval = \"2\""), 11, "service[0].probe.interval", &["not a duration", "as in \"2s\""]),
+        case(probe("interval = \"2 bananas\""), 11, "service[0].probe.interval", &["not a duration"]),
+        case(probe("interval = \"2h\""), 11, "service[0].probe.interval", &["it is 10ms to 1h"]),
+        case(probe("timeout = \"0s\""), 11, "service[0].probe.timeout", &["it is 10ms to 1h"]),
+        case(
+            probe("interval = \"1s\"\nfast_interval = \"2s\""),
+            12,
+            "service[0].probe.fast_interval",
+            &["above `interval`, which is 1s"],
+        ),
+        case(probe("fast_interval = \"3s\""), 11, "service[0].probe.fast_interval", &["which is 2s"]),
+        case(probe("rise = 0"), 11, "service[0].probe.rise", &["1 to 1000"]),
+        case(probe("fall = 0"), 11, "service[0].probe.fall", &["1 to 1000"]),
+        case(probe("jitter = \"51%\""), 11, "service[0].probe.jitter", &["0% to 50%"]),
+        case(probe("jitter = \"-1%\""), 11, "service[0].probe.jitter", &["0% to 50%"]),
+        case(probe("jitter = \"NaN%\""), 11, "service[0].probe.jitter", &["0% to 50%"]),
+        case(probe("jitter = \"10\""), 11, "service[0].probe.jitter", &["not a percentage"]),
+        case(
+            short_and("[[service]]\nname = \"a\"\nport = 5000\n[service.probe]\npath = \"/x\""),
+            10,
+            "service[0].probe.scheme",
+            &["unwritten, so it is \"tcp\" for replica_port 5000", "\"http\" or \"https\""],
+        ),
+    ]);
+}
+
+#[test]
+fn datapath() {
+    let with = |line: &str| short_and(&format!("[datapath]\n{line}"));
+    check(&[
+        case(with("attach = \"ebpf\""), 8, "datapath.attach", &["not known", "\"auto\", \"xdp\""]),
+        case(with("max_flows = 1023"), 8, "datapath.max_flows", &["1024 to 16777216"]),
+        case(with("max_flows = 16777217"), 8, "datapath.max_flows", &["1024 to 16777216"]),
+        case(with("nat_ports = \"many\""), 8, "datapath.nat_ports", &["not a range", "FIRST-LAST"]),
+        case(with("nat_ports = \"10000-99999\""), 8, "datapath.nat_ports", &["not a range"]),
+        case(with("nat_ports = \"\""), 8, "datapath.nat_ports", &["not a range"]),
+        case(with("nat_ports = \"20000-10000\""), 8, "datapath.nat_ports", &["an empty range"]),
+        case(with("nat_ports = \"1023-2000\""), 8, "datapath.nat_ports", &["below 1024"]),
+        case(
+            with("nat_ports = \"10000-40000\""),
+            8,
+            "datapath.nat_ports",
+            &["10000-40000 overlaps", "32768-60999", "free on this host is \"1024-32767\""],
+        ),
+        case(with("nat_addresses = []"), 8, "datapath.nat_addresses", &["an empty list"]),
+        case(with("nat_addresses = [\"0.0.0.0\"]"), 8, "datapath.nat_addresses[0]", &["unspecified"]),
+        case(
+            with("nat_addresses = [\"10.0.0.1\", \"10.0.0.1\"]"),
+            8,
+            "datapath.nat_addresses[1]",
+            &["already"],
+        ),
+        case(with("idle_timeout = \"500ms\""), 8, "datapath.idle_timeout", &["it is 1s to 30days"]),
+        case(with("idle_timeout = \"31days\""), 8, "datapath.idle_timeout", &["it is 1s to 30days"]),
+        case(
+            with("idle_timeout = \"99999999999999999999h\""),
+            8,
+            "datapath.idle_timeout",
+            &["not a duration"],
+        ),
+        case(with("hash_seed = -1"), 8, "datapath.hash_seed", &["0 to 9223372036854775807"]),
+        case(with("all_down = \"panic\""), 8, "datapath.all_down", &["\"fail-open\" or \"refuse\""]),
+        case(with("on_down = \"panic\""), 8, "datapath.on_down", &["\"auto\", \"reset\" or \"leave\""]),
+    ]);
+}
+
+#[test]
+fn agent() {
+    let long = format!("socket = \"/{}\"", "a".repeat(107));
+    let with = |line: &str| short_and(&format!("[agent]\n{line}"));
+    check(&[
+        case(with("socket = \"dtr-lb.sock\""), 8, "agent.socket", &["not an absolute path"]),
+        case(with(&long), 8, "agent.socket", &["108 bytes long", "107"]),
+        case(with("bpffs = \"bpf\""), 8, "agent.bpffs", &["not an absolute path"]),
+        case(with("http = \"8181\""), 8, "agent.http", &["not an address with a port", "127.0.0.1:8181"]),
+        case(with("admin_token_file = \"token\""), 8, "agent.admin_token_file", &["not an absolute path"]),
+    ]);
+}
+
+#[test]
+fn the_default_ports_have_to_be_free_too() {
+    let host = HostFacts { ephemeral_ports: 10_240..=65_535 };
+    let error = Config::parse(&short_and(""), "test.toml", &[], &host).unwrap_err().to_string();
+    for words in ["`datapath.nat_ports`", "the default 10000-32767 overlaps", "10240-65535", "\"1024-10239\""]
+    {
+        assert!(error.contains(words), "{words}: {error}");
+    }
+}
+
+#[test]
+fn all_problems_come_at_once_in_the_order_of_the_file() {
+    let text = "vip = \"10.0.0.10\"\ninterfaces = []\nhost = \"a b\"\n\
+                [agent]\nsocket = \"x\"\n\
+                [[replica]]\naddress = \"10.0.0.10\"\nweight = 999\n\
+                [[service]]\nname = \"a\"\nport = 0\n[service.probe]\nrise = 0\nfall = 0\n\
+                [datapath]\nmax_flows = 1\n";
+    let found = problems(text);
+    let keys: Vec<&str> = found.iter().map(|problem| problem.key.as_str()).collect();
+    assert_eq!(
+        keys,
+        [
+            "interfaces",
+            "host",
+            "agent.socket",
+            "replica[0].address",
+            "replica[0].weight",
+            "service[0].port",
+            "service[0].probe.rise",
+            "service[0].probe.fall",
+            "datapath.max_flows",
+        ]
+    );
+}
+
+#[test]
+fn a_message_in_full() {
+    let found = problems(&short_and("\tweight = 300 # é\n"));
+    assert_eq!(found[0].place, Place::File { name: "test.toml".into(), line: 7, column: 11 });
+    assert_eq!(
+        found[0].to_string(),
+        "test.toml:7:11: `replica[1].weight = 300`: out of range: it is 0 to 256; \
+         allowed: a whole number, 0 to 256; 0 gives it no new flows"
+    );
+}
+
+#[test]
+fn values_cannot_forge_lines() {
+    let found = problems(&short_and("name = \"a\\nother.toml:1:1: `x`: fine\""));
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].to_string().lines().count(), 1);
+}

@@ -1,0 +1,153 @@
+use std::{net::Ipv4Addr, time::Duration};
+
+use super::*;
+use crate::{
+    config::HostFacts,
+    probe::{Failure, Transition},
+};
+
+const CONFIG: &str = r#"
+vip = "10.0.0.10"
+interfaces = ["eth0"]
+[[replica]]
+address = "10.0.0.11"
+[[replica]]
+address = "10.0.0.12"
+weight = 50
+[[replica]]
+address = "10.0.0.13"
+"#;
+
+fn control(overrides: &[&str]) -> Control {
+    let overrides: Vec<_> = overrides.iter().map(ToString::to_string).collect();
+    let host = HostFacts { ephemeral_ports: 32768..=60999 };
+    let config = Config::parse(CONFIG, "test", &overrides, &host).expect("the config is valid");
+    Control::new(Arc::new(config), Timestamp::UNIX_EPOCH)
+}
+
+fn address(last: u8) -> IpAddr {
+    Ipv4Addr::new(10, 0, 0, last).into()
+}
+
+fn probed(control: &mut Control, replica: usize, from: State, to: State) -> Vec<Change> {
+    let error = (to != State::Up).then_some(Failure::Refused);
+    let outcome = Outcome { status: None, took: Duration::from_millis(1), error };
+    let transition = (from != to).then_some(Transition { from, to });
+    let id = ReplicaPlace { service: 0, replica };
+    control.report(Report { id, outcome, state: to, transition }, Timestamp::UNIX_EPOCH)
+}
+
+fn shares(control: &Control) -> Vec<u16> {
+    let key = service_key(address(10), 80);
+    control.desired().services[&key].iter().map(|replica| replica.weight).collect()
+}
+
+fn next_hop(interface: &str, last: u8) -> NextHop {
+    NextHop {
+        ifindex: 3,
+        interface: interface.into(),
+        source_mac: [2, 0, 0, 0, 0, 1],
+        destination_mac: [2, 0, 0, 0, 0, last],
+        source: address(2),
+        mtu: 1500,
+    }
+}
+
+#[test]
+fn only_replicas_that_are_up_get_new_flows() {
+    let mut control = control(&[]);
+    assert_eq!(shares(&control), [100, 50, 100], "nothing is known yet: fail-open");
+    probed(&mut control, 1, State::Starting, State::Up);
+    assert_eq!(shares(&control), [0, 50, 0], "one is known to be good");
+    probed(&mut control, 0, State::Starting, State::Up);
+    assert_eq!(shares(&control), [100, 50, 0]);
+    probed(&mut control, 1, State::Up, State::Down);
+    assert_eq!(shares(&control), [100, 0, 0]);
+}
+
+#[test]
+fn with_none_up_fail_open_prefers_those_not_known_to_be_bad() {
+    let mut control = control(&[]);
+    probed(&mut control, 0, State::Starting, State::Down);
+    assert_eq!(shares(&control), [0, 50, 100]);
+    probed(&mut control, 1, State::Starting, State::Down);
+    probed(&mut control, 2, State::Starting, State::Down);
+    assert_eq!(shares(&control), [100, 50, 100], "all are bad: all are tried");
+}
+
+#[test]
+fn with_none_up_refuse_refuses() {
+    let mut control = control(&["datapath.all_down=refuse"]);
+    assert_eq!(shares(&control), [0, 0, 0]);
+    probed(&mut control, 2, State::Starting, State::Up);
+    assert_eq!(shares(&control), [0, 0, 100]);
+}
+
+#[test]
+fn a_weight_of_zero_is_never_chosen() {
+    let mut control = control(&["replica.0.weight=0"]);
+    assert_eq!(shares(&control), [0, 50, 100]);
+    probed(&mut control, 0, State::Starting, State::Up);
+    assert_eq!(shares(&control), [0, 50, 100], "the only one that is up takes nothing");
+}
+
+#[test]
+fn a_change_of_state_is_told_once_with_its_reason() {
+    let mut control = control(&[]);
+    let changes = probed(&mut control, 0, State::Starting, State::Up);
+    assert!(matches!(&changes[..], [Change::Replica { replica, to: State::Up, .. }, Change::Service { up: true, .. }]
+        if replica == "10.0.0.11"));
+    assert_eq!(probed(&mut control, 0, State::Up, State::Up), []);
+    let changes = probed(&mut control, 0, State::Up, State::Down);
+    let Change::Replica { reason, port: 80, .. } = &changes[0] else { panic!("{changes:?}") };
+    assert_eq!(*reason, Failure::Refused.to_string());
+    assert!(matches!(changes[1], Change::Service { up: false, .. }));
+}
+
+#[test]
+fn a_next_hop_makes_hop_and_nat_address() {
+    let mut control = control(&[]);
+    let hops: NextHops = [(address(11), Ok(next_hop("eth0", 11)))].into();
+    let changes = control.next_hops(hops.clone());
+    assert!(matches!(&changes[..], [Change::NextHop { .. }]));
+    assert_eq!(control.next_hops(hops), [], "told once");
+    let desired = control.desired();
+    let replicas = &desired.services[&service_key(address(10), 443)];
+    assert_eq!(replicas[0].nat, [address(2)]);
+    let hop = replicas[0].hop.expect("it is known");
+    assert_eq!(bytemuck::bytes_of(&hop.destination), [2, 0, 0, 0, 0, 11]);
+    assert_eq!((replicas[1].hop, replicas[1].nat.len()), (None, 0), "nothing is known of the others");
+}
+
+#[test]
+fn configured_nat_addresses_come_first() {
+    let mut control = control(&["datapath.nat_addresses=[\"10.0.0.3\", \"10.0.0.4\"]"]);
+    control.next_hops([(address(11), Ok(next_hop("eth0", 11)))].into());
+    let desired = control.desired();
+    assert_eq!(desired.services[&service_key(address(10), 80)][0].nat, [address(3), address(4)]);
+}
+
+#[test]
+fn an_interface_without_datapath_is_told() {
+    let mut control = control(&[]);
+    let changes = control.next_hops([(address(11), Ok(next_hop("eth9", 11)))].into());
+    assert!(changes.contains(&Change::UnseenInterface { address: address(11), interface: "eth9".into() }));
+}
+
+#[test]
+fn it_is_informed_when_all_is_known() {
+    let mut control = control(&[]);
+    assert!(!control.informed());
+    let hops = control.addresses().into_iter().map(|address| (address, Ok(next_hop("eth0", 1)))).collect();
+    control.next_hops(hops);
+    for service in 0..2 {
+        for replica in 0..3 {
+            assert!(!control.informed());
+            let outcome = Outcome { status: Some(200), took: Duration::ZERO, error: None };
+            let id = ReplicaPlace { service, replica };
+            let report = Report { id, outcome, state: State::Starting, transition: None };
+            control.report(report, Timestamp::UNIX_EPOCH);
+        }
+    }
+    assert!(control.informed());
+}

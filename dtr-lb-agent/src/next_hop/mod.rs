@@ -1,0 +1,125 @@
+//! The next hop of each replica: the interface and the two MAC addresses with which a packet leaves for it.
+//!
+//! The datapath does not ask the kernel's routing for each packet. The agent asks once, over netlink, watches what
+//! could change the answer (links, addresses, routes, rules, neighbours) and writes each change into the datapath.
+//!
+//! * [`resolve()`] answers for one address, now: for `check` and `explain`.
+//! * [`Watcher`] answers for a set of addresses, and again at each change: for the agent.
+//!
+//! What a next hop does not say is whether the replica lives. A replica that is cut off keeps its last known MAC
+//! address (see [`Watcher`]): who is dead is decided by the probes, and only there.
+//!
+//! Files: `kernel` asks netlink, `resolve` makes next hops of the answers, `events` listens, `watch` repeats.
+
+mod events;
+mod kernel;
+mod resolve;
+mod watch;
+
+use std::net::IpAddr;
+
+pub use self::{resolve::resolve, watch::Watcher};
+
+/// How a packet leaves this host for one replica.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NextHop {
+    /// Index of the interface it leaves by.
+    pub ifindex: u32,
+    /// Name of that interface.
+    pub interface: String,
+    /// MAC address of that interface.
+    pub source_mac: [u8; 6],
+    /// MAC address of the replica, or of the gateway on the way to it.
+    pub destination_mac: [u8; 6],
+    /// The route's preferred source address: this host's address on the replicas' side.
+    pub source: IpAddr,
+    /// Largest IP packet in bytes: the interface's MTU, or the route's if that is smaller.
+    pub mtu: u32,
+}
+
+/// Why there is no next hop for an address. Comparable, so that a caller can report each change once.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NextHopError {
+    /// The routing tables lead nowhere for this address.
+    #[error(
+        "no route to {address}: {reason}; add one, or correct the address (`ip route get {address}` asks the same)"
+    )]
+    NoRoute {
+        /// The address asked for.
+        address: IpAddr,
+        /// What the routing tables say instead.
+        reason: String,
+    },
+
+    /// The address is this host's own; the datapath forwards to other hosts only.
+    #[error(
+        "{address} is an address of this host, but packets can be forwarded to other hosts only; correct the \
+         replica's address, or take it off this host (`ip address` shows where it is)"
+    )]
+    LocalAddress {
+        /// The address asked for.
+        address: IpAddr,
+    },
+
+    /// The route is known, but the kernel has no source address to give to packets that take it.
+    #[error(
+        "{interface}, which leads to {address}, has no address to send from; give it one of the same family (`ip \
+         address add … dev {interface}`); a new IPv6 address counts only after duplicate address detection"
+    )]
+    NoSource {
+        /// The address asked for.
+        address: IpAddr,
+        /// The interface the route points to.
+        interface: String,
+    },
+
+    /// Nobody has told the MAC address of the replica or its gateway. The kernel has been asked to find it out.
+    #[error(
+        "the MAC address of {via} on {interface}, the next hop to {address}, is not known; is {via} up, and on that \
+         segment? (`ip neigh show {via} dev {interface}`)"
+    )]
+    Unresolved {
+        /// The address asked for.
+        address: IpAddr,
+        /// The gateway, or the address itself if it is on the link.
+        via: IpAddr,
+        /// The interface the route points to.
+        interface: String,
+    },
+
+    /// The route points to an interface without Ethernet headers, such as a tunnel.
+    #[error(
+        "{interface}, which leads to {address}, is not an Ethernet interface, and the datapath writes Ethernet \
+         headers; route {address} through one that is"
+    )]
+    NotEthernet {
+        /// The address asked for.
+        address: IpAddr,
+        /// The interface the route points to.
+        interface: String,
+    },
+
+    /// The route points to an interface that is down, has no carrier, or has just gone.
+    #[error(
+        "{interface}, which leads to {address}, is down or has no carrier; check its cable or its peer, then `ip link \
+         set {interface} up`"
+    )]
+    InterfaceDown {
+        /// The address asked for.
+        address: IpAddr,
+        /// The interface the route points to.
+        interface: String,
+    },
+
+    /// The kernel could not be asked.
+    #[error("cannot ask the kernel for next hops over netlink: {call}: {reason}")]
+    Netlink {
+        /// What was asked.
+        call: &'static str,
+        /// What went wrong.
+        reason: String,
+    },
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,146 @@
+//! From the kernel's answers to next hops: [`next_hop`] decides for one address and is pure, [`survey`] asks for what
+//! it needs and decides for all.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use rtnetlink::Handle;
+
+use super::{
+    NextHop, NextHopError,
+    kernel::{self, Link, Neighbour, NeighbourKey, Path},
+};
+
+/// The last MAC address seen for each neighbour that a route in use points to.
+pub(super) type KnownMacs = BTreeMap<NeighbourKey, [u8; 6]>;
+
+/// The next hop for every address asked for.
+pub(super) type NextHops = BTreeMap<IpAddr, Result<NextHop, NextHopError>>;
+
+/// The outcome of one look at the kernel.
+#[derive(Debug, Default)]
+pub(super) struct Survey {
+    pub(super) next_hops: NextHops,
+    /// The neighbours that the routes point to: only events about these matter.
+    pub(super) watched: BTreeSet<NeighbourKey>,
+    /// What to remember for the next survey.
+    pub(super) known: KnownMacs,
+}
+
+impl Survey {
+    /// Whether an address still waits for its neighbour to answer.
+    pub(super) fn waits(&self) -> bool {
+        self.next_hops.values().any(|next_hop| matches!(next_hop, Err(NextHopError::Unresolved { .. })))
+    }
+}
+
+/// Finds the next hop for `address`, as the kernel knows it now.
+///
+/// Does not wait for an unknown neighbour: it makes the kernel ask for it and returns
+/// [`NextHopError::Unresolved`]; the answer is usually there a millisecond later. Needs `CAP_NET_ADMIN` for that, and
+/// no privilege for anything else.
+pub async fn resolve(handle: &Handle, address: IpAddr) -> Result<NextHop, NextHopError> {
+    let mut survey = survey(handle, &BTreeSet::from([address]), &KnownMacs::new()).await?;
+    survey.next_hops.remove(&address).expect("a survey answers for each address it is asked for")
+}
+
+/// Finds the next hop for each of `addresses`, with one neighbour dump for all.
+///
+/// `known` is what an earlier survey remembered. The error is [`NextHopError::Netlink`], and means that nothing was
+/// learnt; what concerns one address only is in that address's result.
+pub(super) async fn survey(
+    handle: &Handle,
+    addresses: &BTreeSet<IpAddr>,
+    known: &KnownMacs,
+) -> Result<Survey, NextHopError> {
+    let mut survey = Survey::default();
+    let mut paths = Vec::new();
+    for &address in addresses {
+        match kernel::path(handle, address).await {
+            Ok(path) => paths.push((address, path)),
+            Err(error @ NextHopError::Netlink { .. }) => return Err(error),
+            Err(error) => {
+                survey.next_hops.insert(address, Err(error));
+            }
+        }
+    }
+
+    let ifindexes: BTreeSet<u32> = paths.iter().map(|(_, path)| path.ifindex).collect();
+    let mut links = BTreeMap::new();
+    for &ifindex in &ifindexes {
+        links.extend(kernel::link(handle, ifindex).await?.map(|link| (ifindex, link)));
+    }
+    let neighbours = match ifindexes.len() {
+        0 => BTreeMap::new(),
+        1 => kernel::neighbours(handle, ifindexes.first().copied()).await?,
+        _ => kernel::neighbours(handle, None).await?,
+    };
+
+    for (address, path) in paths {
+        let key = (path.ifindex, path.via);
+        let link = links.get(&path.ifindex);
+        let neighbour = neighbours.get(&key).copied();
+        let mac = current_mac(neighbour).or_else(|| known.get(&key).copied());
+        if survey.watched.insert(key)
+            && link.is_some_and(|link| link.up && link.mac.is_some())
+            && wants_soliciting(neighbour)
+            && let Err(error) = kernel::solicit(handle, key, neighbour.is_some()).await
+        {
+            // Not this survey's failure: the replica's own traffic makes the kernel ask as well.
+            tracing::debug!(via = %path.via, %error, "cannot make the kernel ask for a neighbour");
+        }
+        survey.known.extend(mac.map(|mac| (key, mac)));
+        survey.next_hops.insert(address, next_hop(address, &path, link, mac));
+    }
+    Ok(survey)
+}
+
+/// The MAC address that the kernel itself would send to.
+pub(super) fn current_mac(neighbour: Option<Neighbour>) -> Option<[u8; 6]> {
+    match neighbour {
+        Some(Neighbour::Fresh(mac) | Neighbour::Stale(mac)) => Some(mac),
+        Some(Neighbour::Asking | Neighbour::Unknown) | None => None,
+    }
+}
+
+/// Whether the kernel would do nothing about this neighbour unless something used it.
+///
+/// A stale one is among them: the datapath's packets do not pass through the neighbour table, so without this a
+/// replica that moves to another MAC address in silence would be missed for as long as nothing else talks to it.
+pub(super) fn wants_soliciting(neighbour: Option<Neighbour>) -> bool {
+    match neighbour {
+        Some(Neighbour::Fresh(_) | Neighbour::Asking) => false,
+        Some(Neighbour::Stale(_) | Neighbour::Unknown) | None => true,
+    }
+}
+
+/// Decides for one address. `link`: the interface that `path` names, or `None` if it has gone. `mac`: the current or
+/// else the last known MAC address of the neighbour that `path` points to.
+pub(super) fn next_hop(
+    address: IpAddr,
+    path: &Path,
+    link: Option<&Link>,
+    mac: Option<[u8; 6]>,
+) -> Result<NextHop, NextHopError> {
+    let &Path { ifindex, via, source, mtu } = path;
+    let Some(link) = link else {
+        return Err(NextHopError::InterfaceDown { address, interface: format!("interface {ifindex}") });
+    };
+    let interface = link.name.clone();
+    if !link.up {
+        return Err(NextHopError::InterfaceDown { address, interface });
+    }
+    let Some(source_mac) = link.mac else {
+        return Err(NextHopError::NotEthernet { address, interface });
+    };
+    let Some(source) = source else {
+        return Err(NextHopError::NoSource { address, interface });
+    };
+    let Some(destination_mac) = mac else {
+        return Err(NextHopError::Unresolved { address, via, interface });
+    };
+    let mtu = mtu.map_or(link.mtu, |route| route.min(link.mtu));
+    Ok(NextHop { ifindex, interface, source_mac, destination_mac, source, mtu })
+}

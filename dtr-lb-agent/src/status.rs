@@ -1,0 +1,276 @@
+//! What `dtr-lb status` shows: the shape of its JSON, a contract with scripts (fields are added, never renamed), and the
+//! same as text.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use comfy_table::{Table, presets};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    config::{Config, Replica, Service},
+    control::{Condition, Control},
+    datapath::{Census, Datapath, DatapathError},
+    probe::{Outcome, State},
+};
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    pub version: String,
+    pub datapath: DatapathStatus,
+    pub services: Vec<ServiceStatus>,
+    /// Packets by verdict, since the datapath was loaded.
+    pub verdicts: BTreeMap<String, u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DatapathStatus {
+    pub attach: Vec<AttachStatus>,
+    /// Why it is attached so.
+    pub attach_reason: String,
+    /// Whether the agent took over a datapath that an earlier one had left.
+    pub adopted: bool,
+    /// Entries of the flow table; a connection has two.
+    pub flow_entries: u64,
+    /// Connections that the flow table holds at most.
+    pub max_flows: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttachStatus {
+    pub interface: String,
+    /// `xdp` or `tc`.
+    pub hook: String,
+    /// Whether the driver runs it.
+    pub native: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ServiceStatus {
+    pub name: String,
+    pub vip: IpAddr,
+    pub port: u16,
+    pub mode: String,
+    /// `up` while a replica is up, `starting` before the first probes, else `down`.
+    pub state: String,
+    pub replicas: Vec<ReplicaStatus>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReplicaStatus {
+    pub name: String,
+    pub address: IpAddr,
+    pub port: u16,
+    /// `starting`, `up` or `down`.
+    pub state: String,
+    pub weight: u16,
+    pub since: Timestamp,
+    pub last_probe: Option<ProbeStatus>,
+    /// Connections that may still carry data.
+    pub flows: u64,
+    /// Both directions together.
+    pub packets: u64,
+    pub bytes: u64,
+    pub packets_to_replica: u64,
+    pub bytes_to_replica: u64,
+    pub packets_to_client: u64,
+    pub bytes_to_client: u64,
+    /// Connections steered to it.
+    pub new_flows: u64,
+    /// Connections that it refused.
+    pub refused: u64,
+    /// Connections that were steered away from it after a refusal; always 0 in this version.
+    pub redispatched: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProbeStatus {
+    pub ok: bool,
+    pub status: Option<u16>,
+    pub ms: f64,
+    pub error: Option<String>,
+}
+
+impl Status {
+    /// Puts together what the agent knows.
+    pub fn collect(control: &Control, datapath: &Datapath, census: &Census) -> Result<Self, DatapathError> {
+        let config = control.config();
+        let mut services = Vec::new();
+        for (place, service) in config.services.iter().enumerate() {
+            for vip in &service.vips {
+                services.push(service_status(service, *vip, control.conditions(place), datapath, census)?);
+            }
+        }
+        let verdicts = datapath.verdicts()?;
+        Ok(Self {
+            version: env!("CARGO_PKG_VERSION").into(),
+            datapath: datapath_status(config, datapath, census),
+            services,
+            verdicts: verdicts
+                .into_iter()
+                .map(|(verdict, traffic)| (verdict.name().to_owned(), traffic.packets))
+                .collect(),
+        })
+    }
+}
+
+fn datapath_status(config: &Config, datapath: &Datapath, census: &Census) -> DatapathStatus {
+    let attached = datapath.attached();
+    let attach = attached.map_or_else(Vec::new, |attached| {
+        let of = |interface: &crate::datapath::Interface| AttachStatus {
+            interface: interface.name.clone(),
+            hook: attached.hook.name().into(),
+            native: attached.hook.native(),
+        };
+        attached.interfaces.iter().map(of).collect()
+    });
+    DatapathStatus {
+        attach,
+        attach_reason: attached.map(|attached| attached.why.clone()).unwrap_or_default(),
+        adopted: datapath.adopted(),
+        flow_entries: census.entries,
+        max_flows: config.datapath.max_flows.into(),
+    }
+}
+
+fn service_status(
+    service: &Service,
+    vip: IpAddr,
+    conditions: &[Condition],
+    datapath: &Datapath,
+    census: &Census,
+) -> Result<ServiceStatus, DatapathError> {
+    let any = |state| conditions.iter().any(|condition| condition.state == state);
+    let state = if any(State::Up) {
+        State::Up
+    } else if any(State::Starting) {
+        State::Starting
+    } else {
+        State::Down
+    };
+    let replicas = service
+        .replicas
+        .iter()
+        .zip(conditions)
+        .map(|(replica, condition)| {
+            let counted = datapath.replica(vip, service.port, replica.address, replica.port, census)?;
+            Ok(replica_status(replica, condition, counted))
+        })
+        .collect::<Result<_, _>>()?;
+    Ok(ServiceStatus {
+        name: service.name.clone(),
+        vip,
+        port: service.port,
+        mode: service.mode.to_string(),
+        state: state.to_string(),
+        replicas,
+    })
+}
+
+fn replica_status(
+    replica: &Replica,
+    condition: &Condition,
+    (counters, flows): (dtr_lb_common::abi::ReplicaCounters, u64),
+) -> ReplicaStatus {
+    let dtr_lb_common::abi::ReplicaCounters { to_replica, to_client, new_flows, refused } = counters;
+    ReplicaStatus {
+        name: replica.name.clone(),
+        address: replica.address,
+        port: replica.port,
+        state: condition.state.to_string(),
+        weight: replica.weight,
+        since: condition.since,
+        last_probe: condition.last_probe.as_ref().map(probe_status),
+        flows,
+        packets: to_replica.packets + to_client.packets,
+        bytes: to_replica.bytes + to_client.bytes,
+        packets_to_replica: to_replica.packets,
+        bytes_to_replica: to_replica.bytes,
+        packets_to_client: to_client.packets,
+        bytes_to_client: to_client.bytes,
+        new_flows,
+        refused,
+        redispatched: 0,
+    }
+}
+
+fn probe_status(outcome: &Outcome) -> ProbeStatus {
+    ProbeStatus {
+        ok: outcome.ok(),
+        status: outcome.status,
+        ms: (outcome.took.as_secs_f64() * 1e5).round() / 100.0,
+        error: outcome.error.as_ref().map(ToString::to_string),
+    }
+}
+
+impl Status {
+    /// For people.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        for service in &self.services {
+            text.push_str(&format!(
+                "service {} {}:{} {} {}\n",
+                service.name,
+                service.vip,
+                service.port,
+                service.mode,
+                service.state.to_uppercase()
+            ));
+            text.push_str(&indented(&replica_table(&service.replicas)));
+        }
+        let hooks: Vec<_> = self
+            .datapath
+            .attach
+            .iter()
+            .map(|attach| {
+                let native = if attach.hook == "xdp" && attach.native { "native " } else { "" };
+                format!("{} {native}{}", attach.interface, attach.hook)
+            })
+            .collect();
+        text.push_str(&format!(
+            "datapath {} ({})\n",
+            if hooks.is_empty() { "not attached".into() } else { hooks.join(", ") },
+            self.datapath.attach_reason
+        ));
+        let seen: Vec<_> =
+            self.verdicts.iter().filter(|(_, count)| **count > 0).map(|(name, n)| format!("{name} {n}")).collect();
+        text.push_str(&format!(
+            "verdicts {}\n",
+            if seen.is_empty() { "none yet: no packet was seen".into() } else { seen.join(", ") }
+        ));
+        text
+    }
+}
+
+fn replica_table(replicas: &[ReplicaStatus]) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(["replica", "address", "state", "weight", "flows", "new", "refused", "packets", "bytes", "probe"]);
+    for replica in replicas {
+        let probe = match &replica.last_probe {
+            None => "not yet".to_owned(),
+            Some(ProbeStatus { error: Some(error), .. }) => error.clone(),
+            Some(probe) => match probe.status {
+                Some(status) => format!("{status} in {} ms", probe.ms),
+                None => format!("connected in {} ms", probe.ms),
+            },
+        };
+        table.add_row([
+            replica.name.clone(),
+            format!("{}:{}", replica.address, replica.port),
+            replica.state.clone(),
+            replica.weight.to_string(),
+            replica.flows.to_string(),
+            replica.new_flows.to_string(),
+            replica.refused.to_string(),
+            replica.packets.to_string(),
+            replica.bytes.to_string(),
+            probe,
+        ]);
+    }
+    table.trim_fmt()
+}
+
+fn indented(text: &str) -> String {
+    text.lines().map(|line| format!("  {}\n", line.trim())).collect()
+}

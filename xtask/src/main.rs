@@ -1,0 +1,69 @@
+//! `cargo xtask`: the developer's commands. Each one first makes sure that what it needs is there.
+
+#![forbid(unsafe_code)]
+
+mod ci;
+mod command;
+mod packages;
+mod plan;
+mod route;
+mod setup;
+mod test;
+mod toolchain;
+mod trial;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::setup::Scope;
+
+/// Developer commands of dtr-lb.
+#[derive(Debug, Parser)]
+#[command(bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Install what the build and the tests need on this machine
+    Setup {
+        /// Only say what is missing; the exit status is 1 if anything is
+        #[arg(long)]
+        check: bool,
+    },
+    /// Build everything
+    Build,
+    /// Run the tests; the lab's need root
+    Test(test::Selection),
+    /// Run what CI runs
+    Ci,
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Setup { check: true } => setup::check(),
+        Command::Setup { check: false } => setup::ensure(Scope::All),
+        Command::Build => build(),
+        Command::Test(selection) => test::run(&selection),
+        Command::Ci => ci::run(),
+    }
+}
+
+fn build() -> Result<()> {
+    setup::ensure(Scope::Build)?;
+    command::shown(command::cargo().args(["build", "--workspace"]))
+}

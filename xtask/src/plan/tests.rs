@@ -1,0 +1,136 @@
+use super::*;
+use crate::packages::TEST_PROGRAMS;
+
+/// A fresh Debian machine: root, with nothing but rustup's stable.
+fn fresh() -> Facts {
+    Facts {
+        chosen: route::NIGHTLY.to_owned(),
+        overridden: false,
+        fault: Some(Fault::Absent { toolchain: route::NIGHTLY.to_owned() }),
+        linker: false,
+        nightly_works: false,
+        distro: Some(Distro {
+            compiler: vec!["rustc-web".to_owned()],
+            linker: vec!["llvm-22-dev".to_owned()],
+            llvm: 22,
+            directory: "/data/bpf".into(),
+            cargo: "/stable/bin/cargo".into(),
+        }),
+        programs: TEST_PROGRAMS.to_vec(),
+        apt: true,
+        root: true,
+    }
+}
+
+fn ready() -> Facts {
+    Facts { fault: None, linker: true, programs: Vec::new(), ..fresh() }
+}
+
+fn trial() -> Fault {
+    Fault::Trial { toolchain: String::new(), linker: PathBuf::new(), why: String::new() }
+}
+
+/// The steps by kind, packages by name.
+fn outline(plan: &Plan) -> Vec<String> {
+    let steps = plan.steps.iter().flat_map(|step| match step {
+        Step::Packages(packages) => packages.iter().map(|(name, _)| name.clone()).collect(),
+        Step::Link { .. } => vec!["LINK".to_owned()],
+        Step::Unlink => vec!["UNLINK".to_owned()],
+        Step::Linker { llvm } => vec![format!("LINKER {llvm}")],
+    });
+    steps.collect()
+}
+
+#[test]
+fn nothing_missing_means_nothing_to_do() {
+    assert!(Plan::new(&ready()).is_empty());
+    assert!(Plan::new(&Facts { root: false, apt: false, distro: None, ..ready() }).is_empty());
+}
+
+#[test]
+fn only_what_is_missing_is_planned() {
+    let nothing = Distro { compiler: Vec::new(), linker: Vec::new(), ..fresh().distro.unwrap() };
+    let linked = Facts { chosen: route::LINKED.to_owned(), distro: Some(nothing), ..ready() };
+    let no_linker = Facts { fault: Some(Fault::NoLinker), linker: false, ..linked.clone() };
+    let broken_link = Facts { fault: Some(Fault::Absent { toolchain: String::new() }), ..linked.clone() };
+    let cases = [
+        (
+            "fresh, build only",
+            Facts { programs: Vec::new(), ..fresh() },
+            "rustc-web llvm-22-dev LINK LINKER 22",
+        ),
+        ("one program", Facts { programs: vec![TEST_PROGRAMS[5]], ..ready() }, "iproute2"),
+        ("no linker", no_linker, "LINKER 22"),
+        ("outdated link", broken_link.clone(), "LINK"),
+        ("outdated link, nightly works", Facts { nightly_works: true, ..broken_link }, "UNLINK"),
+        ("linker too old", Facts { fault: Some(trial()), ..linked.clone() }, "LINKER 22"),
+        // The linker that does not go with nightly may go with the distribution's compiler: tried first.
+        (
+            "nightly's linker too old",
+            Facts { chosen: route::NIGHTLY.to_owned(), fault: Some(trial()), ..linked },
+            "LINK",
+        ),
+    ];
+    for (name, facts, want) in cases {
+        let plan = Plan::new(&facts);
+        assert_eq!(outline(&plan).join(" "), want, "{name}");
+        assert_eq!(plan.by_hand, [""; 0], "{name}");
+    }
+}
+
+#[test]
+fn without_root_the_commands_are_shown_in_order() {
+    let plan = Plan::new(&Facts { root: false, ..fresh() });
+    let commands = plan.by_hand.join("\n");
+    let places = [
+        "sudo apt-get update",
+        "sudo apt-get install --no-install-recommends rustc-web llvm-22-dev nginx",
+        "sudo systemctl disable --now nginx docker-registry",
+        "ln -sfn /usr/bin/rustc '/data/bpf'/bin/rustc",
+        "rustup toolchain link dtr-lb-bpf '/data/bpf'",
+        "LLVM_PREFIX=/usr/lib/llvm-22 cargo install bpf-linker",
+    ]
+    .map(|command| commands.find(command).unwrap_or_else(|| panic!("{command} is not in\n{commands}")));
+    assert!(places.is_sorted(), "{commands}");
+}
+
+#[test]
+fn without_root_what_needs_no_root_is_still_done() {
+    let facts = Facts { programs: Vec::new(), root: false, ..fresh() };
+    let distro = Distro { compiler: Vec::new(), linker: Vec::new(), ..fresh().distro.unwrap() };
+    let plan = Plan::new(&Facts { distro: Some(distro), ..facts });
+    assert_eq!(outline(&plan), ["LINK", "LINKER 22"]);
+    assert_eq!(plan.by_hand, [""; 0]);
+}
+
+#[test]
+fn elsewhere_upstreams_route_and_the_programs_are_named() {
+    let plan = Plan::new(&Facts { distro: None, apt: false, ..fresh() });
+    let text = plan.by_hand.join("\n");
+    for part in ["rustup toolchain install nightly --component rust-src", "bpf-linker", "nginx", " ip "] {
+        assert!(text.contains(part), "{part} is not in\n{text}");
+    }
+    assert!(!text.contains("apt-get"), "{text}");
+}
+
+#[test]
+fn a_toolchain_that_the_developer_named_is_not_touched() {
+    for (fault, part) in [
+        (Fault::Absent { toolchain: "mine".to_owned() }, "rustup toolchain install mine"),
+        (Fault::NoCore { toolchain: "mine".to_owned() }, "rust-src --toolchain mine"),
+        (Fault::NoLinker, "a bpf-linker on PATH"),
+        (trial(), "no older than that of mine"),
+    ] {
+        let facts = Facts { chosen: "mine".to_owned(), overridden: true, fault: Some(fault), ..ready() };
+        let plan = Plan::new(&facts);
+        assert!(plan.steps.is_empty() && plan.by_hand[0].contains(part), "{plan:?}");
+        assert!(plan.by_hand[1].contains("unset DTR_LB_BPF_TOOLCHAIN"), "{plan:?}");
+    }
+}
+
+#[test]
+fn every_step_says_what_it_is() {
+    for step in Plan::new(&fresh()).steps.iter().chain([&Step::Unlink]) {
+        assert!(!step.describe().is_empty() && !step.commands().is_empty(), "{step:?}");
+    }
+}
