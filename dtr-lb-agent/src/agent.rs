@@ -92,7 +92,10 @@ struct Agent {
     api: Api,
     requests: mpsc::Receiver<Request>,
     census: Census,
+    /// When each drop verdict was last logged.
     drops: BTreeMap<Verdict, Instant>,
+    /// Whether the first look round is over.
+    settled: bool,
 }
 
 async fn start(
@@ -120,6 +123,7 @@ async fn start(
         requests,
         census: Census::default(),
         drops: BTreeMap::new(),
+        settled: false,
     };
     agent.settle().await;
     let applied = datapath.apply(&agent.control.desired())?;
@@ -141,6 +145,7 @@ impl Agent {
     async fn settle(&mut self) {
         let probes = self.control.config().services.iter().map(|service| service.probe.timeout);
         let limit = probes.max().unwrap_or_default() + SETTLE;
+        // What is not known yet at the start is no news; what is not known at its end is.
         let known = timeout(limit, async {
             self.take_next_hops();
             while !self.control.informed() {
@@ -154,6 +159,8 @@ impl Agent {
         if known.await.is_err() {
             info!("not every replica has answered yet; starting with what is known");
         }
+        self.settled = true;
+        self.control.missing_next_hops().for_each(log);
     }
 
     async fn serve(mut self, mut datapath: Datapath, shutdown: impl Future<Output = &'static str>) {
@@ -201,7 +208,8 @@ impl Agent {
 
     fn take_next_hops(&mut self) {
         let next_hops = self.next_hops.borrow_and_update().clone();
-        self.control.next_hops(next_hops).into_iter().for_each(log);
+        let changes = self.control.next_hops(next_hops).into_iter();
+        changes.filter(|change| self.settled || !is_missing(change)).for_each(log);
     }
 
     fn answer(&self, request: Request, datapath: &Datapath) {
@@ -291,6 +299,10 @@ fn check_addresses(config: &Config) -> Result<(), AgentError> {
         }
     }
     Ok(())
+}
+
+fn is_missing(change: &Change) -> bool {
+    matches!(change, Change::NextHop { result: Err(_), .. })
 }
 
 /// Each change of state once, with its cause.

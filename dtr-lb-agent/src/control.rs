@@ -115,10 +115,17 @@ impl Control {
         changes
     }
 
+    /// The next hops that are not known, and why.
+    pub fn missing_next_hops(&self) -> impl Iterator<Item = Change> {
+        let missing = self.next_hops.iter().filter(|(_, result)| result.is_err());
+        missing.map(|(address, result)| Change::NextHop { address: *address, result: result.clone() })
+    }
+
     /// Whether every replica has been probed, and every next hop been looked for: what is decided before is a guess.
     pub fn informed(&self) -> bool {
         let probed = self.conditions.iter().flatten().all(|condition| condition.last_probe.is_some());
-        probed && self.addresses().iter().all(|address| self.next_hops.contains_key(address))
+        let known = |address: &IpAddr| matches!(self.next_hops.get(address), Some(Ok(_)));
+        probed && self.addresses().iter().all(known)
     }
 
     /// The addresses whose next hops are wanted.

@@ -1,3 +1,5 @@
 //! The lab, and what the scenarios in `tests/tests/` share.
 
+pub mod balancer;
 pub mod lab;
+pub mod privilege;

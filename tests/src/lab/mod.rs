@@ -30,7 +30,7 @@ mod wait;
 use std::{
     any::Any,
     fmt,
-    fs::{self, File},
+    fs,
     net::IpAddr,
     path::{Path, PathBuf},
     process::Command,
@@ -126,6 +126,16 @@ impl Lab {
     /// The part of its names that tells it from other labs.
     pub fn id(&self) -> &str {
         self.directory.id()
+    }
+
+    /// The file that every replica serves as `/big`.
+    pub fn big_file(&self) -> PathBuf {
+        self.path("content").join("big")
+    }
+
+    /// A client that sits where the balancer does, and so reaches replicas directly in every topology.
+    pub fn balancer_client(&self) -> Client {
+        Client { namespace: self.balancer().clone(), ..self.clients[0].clone() }
     }
 
     /// Its directory; anything put there is removed with it.
@@ -255,8 +265,8 @@ impl Lab {
         let authorities = self.path("authority");
         let authority_file = authorities.join("ca.crt");
         let authority = Authority::create(&authority_file)?;
-        let big = self.path("content").join("big");
-        File::create(&big).and_then(|file| file.set_len(big_bytes)).map_err(Error::file("write", big))?;
+        let big = self.big_file();
+        fs::write(&big, distinct_bytes(big_bytes)).map_err(Error::file("write", big))?;
 
         let client = |host: &Host| Client {
             namespace: self.namespace(&host.name).clone(),
@@ -351,4 +361,13 @@ impl Drop for Lab {
 /// A namespace's whole name.
 fn name_of(id: &str, short: &str) -> String {
     format!("{}{id}-{short}", directory::PREFIX)
+}
+
+/// Each eight bytes are their own place, so that bytes that are lost, doubled or moved are found.
+fn distinct_bytes(length: u64) -> Vec<u8> {
+    let mut bytes = vec![0; length as usize];
+    for (place, chunk) in (0u64..).zip(bytes.chunks_mut(8)) {
+        chunk.copy_from_slice(&place.to_be_bytes()[..chunk.len()]);
+    }
+    bytes
 }

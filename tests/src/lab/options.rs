@@ -5,7 +5,7 @@ use std::{any::Any, fmt};
 use super::{namespace::Namespace, replica::ReplicaOptions, topology::Topology};
 
 /// 64 MiB. The file is sparse: it takes no room on the disk.
-const BIG_BYTES: u64 = 64 << 20;
+const BIG_BYTES: u64 = 16 << 20;
 
 /// What a lab is to be like.
 #[derive(Debug)]
@@ -68,7 +68,8 @@ impl PassStub {
         Self(Box::new(attach))
     }
 
-    pub(super) fn attach(&self, switch: &Namespace, port: &str) -> anyhow::Result<Box<dyn Any + Send>> {
+    /// Attaches it to any port, for as long as what it returns lives.
+    pub fn attach(&self, switch: &Namespace, port: &str) -> anyhow::Result<Box<dyn Any + Send>> {
         (self.0)(switch, port)
     }
 }

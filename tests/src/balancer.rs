@@ -1,0 +1,236 @@
+//! dtr-lb in the lab: the real binary, run in the balancer's namespace with a config of the test's making.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    path::PathBuf,
+    process::{Command, Output},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use aya::{
+    EbpfLoader,
+    programs::{Xdp, XdpMode},
+};
+use dtr_lb_agent::{
+    datapath::{Hook, object::LAB_STUB},
+    status::{ReplicaStatus, Status},
+};
+
+use crate::lab::{Lab, PassStub, Process, until};
+
+/// What a test may want otherwise.
+#[derive(Clone, Debug)]
+pub struct BalancerOptions {
+    pub hook: Hook,
+    /// Weights of the replicas in order; 100 where there is none.
+    pub weights: Vec<u16>,
+    /// `[[service]]` tables; without any the two default services.
+    pub services: String,
+    /// Probe settings are those of [`FAST_PROBES`] unless `services` has its own.
+    pub sets: Vec<String>,
+}
+
+impl BalancerOptions {
+    pub fn new(hook: Hook) -> Self {
+        Self { hook, weights: Vec::new(), services: default_services(), sets: Vec::new() }
+    }
+}
+
+/// Probes quick enough for a test: a dead replica is out after `fall` of them, [`DOWN_WITHIN`] at the latest.
+pub const FAST_PROBES: &str = r#"
+interval = "200ms"
+fast_interval = "100ms"
+timeout = "300ms"
+rise = 2
+fall = 3
+"#;
+
+/// By the config above a replica that fails is out after one interval (with its jitter, 220 ms) until the first bad probe
+/// begins, and three probes that each take their time-out of 300 ms at most: 1.12 s. The rest is for a busy machine.
+pub const DOWN_WITHIN: Duration = Duration::from_millis(2000);
+/// One interval until the first good probe, one fast interval to the second: 330 ms.
+pub const UP_WITHIN: Duration = Duration::from_millis(2000);
+
+/// The two default services, with quick probes.
+fn default_services() -> String {
+    service("http", 80, 80) + &service("https", 443, 443)
+}
+
+/// A service whose name is the scheme of its probe.
+pub fn service(scheme: &str, port: u16, replica_port: u16) -> String {
+    format!(
+        "[[service]]\nname = \"{scheme}\"\nport = {port}\nreplica_port = {replica_port}\n[service.probe]\nscheme = \
+         \"{scheme}\"\n{FAST_PROBES}\n"
+    )
+}
+
+/// A running agent.
+#[derive(Debug)]
+pub struct Balancer {
+    process: Process,
+    config: PathBuf,
+}
+
+/// The `dtr-lb` that was built with this test or tool.
+pub fn binary() -> Result<PathBuf> {
+    let own = std::env::current_exe().context("finding this program's own path")?;
+    let directory = own.parent().context("this program is in no directory")?;
+    let beside = if directory.ends_with("deps") { directory.parent().unwrap_or(directory) } else { directory };
+    let path = beside.join("dtr-lb");
+    ensure!(path.exists(), "`{}` is missing: build it by `cargo build -p dtr-lb-agent`", path.display());
+    Ok(path)
+}
+
+/// The XDP program at the far ends of the balancer's cables.
+pub fn pass_stub() -> PassStub {
+    PassStub::new(|namespace, interface| {
+        let interface = interface.to_owned();
+        let attached = namespace.run(move || -> Result<_> {
+            let mut ebpf = EbpfLoader::new().load(LAB_STUB)?;
+            let program: &mut Xdp = ebpf.program_mut("lab_pass").context("no program `lab_pass`")?.try_into()?;
+            program.load()?;
+            program.attach(&interface, XdpMode::Driver)?;
+            Ok(ebpf)
+        })??;
+        Ok(Box::new(attached))
+    })
+}
+
+impl Balancer {
+    /// Writes the config, starts the agent and waits until it forwards and every replica has been probed.
+    pub fn start(lab: &Lab, options: &BalancerOptions) -> Result<Self> {
+        let config = write_config(lab, options)?;
+        let balancer = Self { process: Self::spawn(lab, &config, &options.sets)?, config };
+        balancer.wait_until_serving(lab)?;
+        Ok(balancer)
+    }
+
+    /// Starts the agent again, with the same config.
+    pub fn start_again(&mut self, lab: &Lab) -> Result<()> {
+        self.process = Self::spawn(lab, &self.config, &[])?;
+        self.wait_until_serving(lab)
+    }
+
+    fn spawn(lab: &Lab, config: &std::path::Path, sets: &[String]) -> Result<Process> {
+        let mut command = lab.balancer().command(binary()?.to_str().context("the binary's path is not text")?);
+        command.args(["run", "--config"]).arg(config).env("RUST_LOG", "info");
+        for set in sets {
+            command.args(["--set", set]);
+        }
+        Ok(lab.spawn("dtr-lb", command)?)
+    }
+
+    fn wait_until_serving(&self, lab: &Lab) -> Result<()> {
+        let mut last = None;
+        let serving = until(Duration::from_secs(10), || {
+            last = Some(self.status(lab));
+            let replicas_known = |status: &Status| {
+                status.services.iter().flat_map(|service| &service.replicas).all(|replica| replica.last_probe.is_some())
+            };
+            matches!(&last, Some(Ok(status)) if !status.datapath.attach.is_empty() && replicas_known(status))
+                || !self.process.is_running()
+        });
+        ensure!(
+            serving && self.process.is_running(),
+            "the agent does not serve: {last:?}; its log:\n{}",
+            self.process.log_tail(30)
+        );
+        Ok(())
+    }
+
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// A `dtr-lb` command in the balancer's namespace with this agent's config.
+    pub fn command(&self, lab: &Lab, arguments: &[&str]) -> Result<Output> {
+        let mut command = self.prepared(lab)?;
+        command.args(arguments).output().context("running dtr-lb")
+    }
+
+    fn prepared(&self, lab: &Lab) -> Result<Command> {
+        let mut command = lab.balancer().command(binary()?.to_str().context("the binary's path is not text")?);
+        command.arg("--config").arg(&self.config);
+        Ok(command)
+    }
+
+    /// What `dtr-lb status --json` says.
+    pub fn status(&self, lab: &Lab) -> Result<Status> {
+        let output = self.command(lab, &["status", "--json"])?;
+        if !output.status.success() {
+            bail!("dtr-lb status: {}", String::from_utf8_lossy(&output.stderr).trim());
+        }
+        serde_json::from_slice(&output.stdout).context("reading the status")
+    }
+
+    /// The replica of a service in the status.
+    pub fn replica(&self, lab: &Lab, service: &str, replica: &str) -> Result<ReplicaStatus> {
+        let status = self.status(lab)?;
+        let services = status.services.into_iter().filter(|found| found.name == service);
+        let mut replicas = services.flat_map(|found| found.replicas);
+        replicas
+            .find(|found| found.name == replica)
+            .with_context(|| format!("no replica `{replica}` of service `{service}` in the status"))
+    }
+
+    /// Waits until a replica is in `state` for every service; returns how long that took.
+    pub fn wait_for_state(&self, lab: &Lab, replica: &str, state: &str, limit: Duration) -> Result<Duration> {
+        let begun = Instant::now();
+        let mut seen = Vec::new();
+        let reached = until(limit, || {
+            let Ok(status) = self.status(lab) else { return false };
+            let replicas = status.services.iter().flat_map(|service| &service.replicas);
+            seen = replicas.filter(|found| found.name == replica).map(|found| found.state.clone()).collect();
+            !seen.is_empty() && seen.iter().all(|found| found == state)
+        });
+        ensure!(reached, "replica {replica} is not {state} within {limit:?}: {seen:?}");
+        Ok(begun.elapsed())
+    }
+
+    /// Lines of the agent's log that contain all of `words`.
+    pub fn log_lines(&self, words: &[&str]) -> Result<Vec<String>> {
+        let log = fs::File::open(self.process.log()).context("opening the agent's log")?;
+        let lines = BufReader::new(log).lines().collect::<Result<Vec<_>, _>>().context("reading the log")?;
+        Ok(lines.into_iter().filter(|line| words.iter().all(|word| line.contains(word))).collect())
+    }
+
+    /// Removes the datapath, which ends with no agent.
+    pub fn detach(&self, lab: &Lab) -> Result<()> {
+        let output = self.command(lab, &["detach"])?;
+        ensure!(output.status.success(), "dtr-lb detach: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(())
+    }
+}
+
+/// Writes the config file of a lab's balancer.
+pub fn write_config(lab: &Lab, options: &BalancerOptions) -> Result<PathBuf> {
+    let attach = match options.hook {
+        Hook::NativeXdp => "xdp",
+        Hook::GenericXdp => "xdp-generic",
+        Hook::Tc => "tc",
+    };
+    let interfaces: Vec<_> = lab.balancer_interfaces().map(|(name, _)| format!("{name:?}")).collect();
+    let mut text = format!(
+        "vip = \"{}\"\ninterfaces = [{}]\nhost = {:?}\n[datapath]\nattach = \"{attach}\"\nmax_flows = 65536\n[agent]\n\
+         socket = {:?}\nbpffs = {:?}\n{}\n",
+        lab.vip(),
+        interfaces.join(", "),
+        crate::lab::SERVICE_NAME,
+        lab.directory().join("dtr-lb.sock"),
+        lab.bpffs().join("dtr-lb"),
+        options.services,
+    );
+    for (place, replica) in lab.replicas().iter().enumerate() {
+        let weight = options.weights.get(place).copied().unwrap_or(100);
+        text.push_str(&format!(
+            "[[replica]]\nname = {:?}\naddress = \"{}\"\nweight = {weight}\n",
+            replica.name(),
+            replica.address()
+        ));
+    }
+    let path = lab.directory().join("dtr-lb.toml");
+    fs::write(&path, text).with_context(|| format!("writing `{}`", path.display()))?;
+    Ok(path)
+}

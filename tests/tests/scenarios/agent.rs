@@ -1,0 +1,148 @@
+//! The agent itself: its start, its end, and what it refuses.
+
+use std::{process::Output, thread, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+use dtr_lb_agent::datapath::Hook;
+use dtr_lb_tests::{
+    balancer::{binary, pass_stub, write_config},
+    lab::{Lab, LabOptions, until},
+};
+use nix::sys::signal::Signal;
+
+use crate::{Place, Scenario, Stage};
+
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    ("the_datapath_forwards_without_the_agent", without_agent),
+    ("detach_leaves_nothing", detach),
+    ("a_second_agent_says_so_and_leaves", second_agent),
+    ("what_cannot_start_leaves_nothing", refused),
+];
+
+/// SIGTERM is clean: requests and a download go on without the agent, and the next one takes over what it finds.
+fn without_agent(place: Place) -> Result<()> {
+    let mut stage = place.stage()?;
+    let whole = std::fs::read(stage.lab.big_file())?;
+    let client = stage.lab.client().clone();
+    let url = stage.url("https", "slow/big?rate=3m");
+    let download = thread::spawn(move || client.curl(&url, &["--max-time", "60"]));
+    let load = stage.lab.client().background_load(stage.http(), Duration::from_millis(2), Duration::from_secs(3))?;
+    stage.balancer.process().signal(Signal::SIGTERM)?;
+    let ended = stage.balancer.process().wait(Duration::from_secs(5))?.context("SIGTERM does not end the agent")?;
+    ensure!(ended.success(), "the agent ended with {ended}: {}", stage.balancer.process().log_tail(10));
+    let shares = stage.shares(300)?;
+    ensure!(shares.iter().all(|share| *share > 0), "without the agent: {shares:?}");
+    let status = stage.balancer.command(&stage.lab, &["status"])?;
+    ensure!(status.status.code() == Some(3), "status without an agent: {status:?}");
+
+    let Stage { lab, balancer } = &mut stage;
+    balancer.start_again(lab)?;
+    ensure!(balancer.status(lab)?.datapath.adopted, "the new agent has not taken over the datapath");
+    stage.shares(100)?;
+    let outcome = download.join().map_err(|_| anyhow::anyhow!("the download's thread panicked"))??;
+    ensure!(outcome.is_ok() && outcome.body == whole, "the download failed: {} {}", outcome.exit, outcome.stderr);
+    let failed: Vec<_> = load.stop().into_iter().filter(|request| request.outcome.is_err()).collect();
+    ensure!(failed.is_empty(), "{} requests failed, the first: {:?}", failed.len(), failed[0]);
+    Ok(())
+}
+
+/// After the agent's end and `detach` no program is on an interface, no pin is left, and the VIP is a host like any.
+fn detach(place: Place) -> Result<()> {
+    let stage = place.stage()?;
+    let held = stage.balancer.command(&stage.lab, &["detach"])?;
+    ensure!(held.status.code() == Some(1), "detach under a running agent: {held:?}");
+    stage.balancer.process().stop()?;
+    stage.balancer.detach(&stage.lab)?;
+    nothing_left(&stage.lab)?;
+    let refused = stage.lab.client().curl(&stage.url("http", "whoami"), &["--max-time", "5"])?;
+    ensure!(refused.exit == 7, "nobody listens on the VIP itself: {refused:?}");
+    let again = stage.balancer.command(&stage.lab, &["detach"])?;
+    ensure!(again.status.success(), "a second detach has nothing to do: {again:?}");
+    Ok(())
+}
+
+fn nothing_left(lab: &Lab) -> Result<()> {
+    ensure!(!lab.bpffs().join("dtr-lb").exists(), "pins are left");
+    for (interface, _) in lab.balancer_interfaces() {
+        let link = lab.balancer().ip(&["-details", "link", "show", interface])?;
+        ensure!(!link.contains("xdp"), "an XDP program is left on {interface}: {link}");
+    }
+    Ok(())
+}
+
+fn second_agent(place: Place) -> Result<()> {
+    let stage = place.stage()?;
+    let other = stage.lab.directory().join("other.sock");
+    let set = format!("agent.socket={:?}", other.display());
+    let second = stage.balancer.command(&stage.lab, &["run", "--set", &set])?;
+    expect(&second, 1, &["another dtr-lb agent"])?;
+    ensure!(stage.balancer.process().is_running(), "the first agent is gone");
+    stage.shares(30)?;
+    Ok(())
+}
+
+/// Each mistake has a clear message and its exit status, and nothing is attached or pinned after it.
+fn refused(place: Place) -> Result<()> {
+    let lab = Lab::create(LabOptions::new(place.topology, 1).without_registry().with_pass_stub(pass_stub()))?;
+    let config = write_config(&lab, &place.options())?;
+    let run = |sets: &[&str]| -> Result<Output> {
+        let mut command = lab.balancer().command(binary()?.to_str().context("not text")?);
+        command.arg("--config").arg(&config).args(["run"]);
+        for set in sets {
+            command.args(["--set", set]);
+        }
+        command.output().context("running dtr-lb")
+    };
+    expect(&run(&["interfaces=[\"eth7\"]"])?, 1, &["eth7", "eth0"])?;
+    nothing_left(&lab)?;
+    expect(&run(&["replica.0.weight=300"])?, 2, &["replica[0].weight", "256"])?;
+    expect(&run(&["datapath.max_flow=5"])?, 2, &["datapath.max_flow", "max_flows"])?;
+    expect(&run(&["agent.bpffs=/tmp/dtr-lb-no-bpffs"])?, 1, &["BPF file system", "mount -t bpf"])?;
+    ensure!(!std::path::Path::new("/tmp/dtr-lb-no-bpffs").exists(), "a directory is left where none was");
+    expect(&run(&["datapath.nat_addresses=[\"192.0.2.7\"]"])?, 1, &["192.0.2.7", "not an address of this host"])?;
+    nothing_left(&lab)?;
+
+    // Somebody else's program is on the interface.
+    let foreign = foreign_xdp(&lab)?;
+    if place.hook == Hook::NativeXdp {
+        expect(&run(&[])?, 1, &["another XDP program", "lab_pass", "eth0"])?;
+        expect(&run(&["datapath.attach=auto"])?, 1, &["another XDP program"])?;
+        ensure!(!lab.bpffs().join("dtr-lb").exists(), "pins are left");
+        let link = lab.balancer().ip(&["-details", "link", "show", "eth0"])?;
+        ensure!(link.contains("lab_pass") || link.contains("xdp"), "the foreign program is gone: {link}");
+    }
+    drop(foreign);
+    until(Duration::from_secs(1), || nothing_left(&lab).is_ok());
+
+    // Without the rights.
+    let mut command = lab.balancer().command("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all", "--inh-caps=-all"]);
+    command.arg(reachable_binary(&lab)?).arg("--config").arg(&config).arg("run");
+    expect(&command.output().context("running setpriv")?, 1, &["not permitted", "CAP_BPF"])?;
+    nothing_left(&lab)
+}
+
+/// The binary where a user without rights may run it: the build directory may be closed to them.
+fn reachable_binary(lab: &Lab) -> Result<std::path::PathBuf> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let path = lab.directory().join("dtr-lb");
+    std::fs::copy(binary()?, &path)?;
+    for open in [lab.directory(), &path, &lab.directory().join("dtr-lb.toml")] {
+        std::fs::set_permissions(open, std::fs::Permissions::from_mode(0o755))?;
+    }
+    Ok(path)
+}
+
+/// Attaches an XDP program that is not dtr-lb's to the balancer's eth0.
+fn foreign_xdp(lab: &Lab) -> Result<Box<dyn std::any::Any + Send>> {
+    pass_stub().attach(lab.balancer(), "eth0")
+}
+
+fn expect(output: &Output, code: i32, words: &[&str]) -> Result<()> {
+    let text = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.code() == Some(code), "exit status {:?}, not {code}: {text}", output.status.code());
+    for word in words {
+        ensure!(text.contains(word), "`{word}` is not in the message: {text}");
+    }
+    Ok(())
+}

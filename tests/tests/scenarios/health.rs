@@ -1,0 +1,144 @@
+//! Replicas that fail and come back.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use dtr_lb_tests::{
+    balancer::{DOWN_WITHIN, UP_WITHIN},
+    lab::until,
+};
+
+use crate::{Place, Scenario, Stage};
+
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    ("a_sick_replica_gets_no_new_flow", sick),
+    ("a_killed_replica_is_out_and_back", killed),
+    ("a_cut_replica_is_out_and_back", cut),
+    ("a_download_survives_changes_of_the_table", download),
+    ("with_all_sick_the_service_fails_open", all_sick),
+];
+
+/// Connections that show that a replica gets none: with a third each, 300 would all miss it once in 10^52 runs.
+const CONNECTIONS: usize = 300;
+
+/// It answers 503 on `/health` and everything else: nothing may fail, and after `fall` probes nothing new goes there.
+fn sick(place: Place) -> Result<()> {
+    let stage = place.stage()?;
+    let load = stage.lab.client().background_load(stage.http(), Duration::from_millis(2), Duration::from_secs(3))?;
+    let replica = &stage.lab.replicas()[0];
+    replica.sicken()?;
+    stage.wait_for_state("r1", "down", DOWN_WITHIN)?;
+    let status = stage.balancer.replica(&stage.lab, "http", "r1")?;
+    let error = status.last_probe.and_then(|probe| probe.error).context("no reason in the status")?;
+    ensure!(error.contains("503"), "the reason is `{error}`");
+    let shares = stage.shares(CONNECTIONS)?;
+    ensure!(shares[0] == 0, "a sick replica got new flows: {shares:?}");
+    replica.heal()?;
+    stage.wait_for_state("r1", "up", UP_WITHIN)?;
+    let shares = stage.shares(CONNECTIONS)?;
+    ensure!(shares[0] > 0, "a healed replica got no flow: {shares:?}");
+    let failed: Vec<_> = load.stop().into_iter().filter(|request| request.outcome.is_err()).collect();
+    ensure!(failed.is_empty(), "{} requests failed, the first: {:?}", failed.len(), failed[0]);
+    // Each change of state is told once: for two services down and up again.
+    for state in ["down", "up"] {
+        let lines = stage.balancer.log_lines(&["replica=\"r1\"", &format!("to=\"{state}\"")])?;
+        let from_start = lines.iter().filter(|line| line.contains("starting")).count();
+        ensure!(lines.len() - from_start == 2, "lines on r1 {state}: {lines:#?}");
+    }
+    Ok(())
+}
+
+/// Its processes are killed: connections are refused.
+fn killed(place: Place) -> Result<()> {
+    let stage = place.stage()?;
+    let replica = &stage.lab.replicas()[1];
+    out_and_back(&stage, "r2", || Ok(replica.kill()?), || Ok(replica.start()?), "refused")
+}
+
+/// Its cable is cut: nothing answers at all.
+fn cut(place: Place) -> Result<()> {
+    let stage = place.stage()?;
+    let replica = &stage.lab.replicas()[2];
+    out_and_back(&stage, "r3", || Ok(replica.cut()?), || Ok(replica.join()?), "")
+}
+
+fn out_and_back(
+    stage: &Stage,
+    name: &str,
+    fail: impl FnOnce() -> Result<()>,
+    recover: impl FnOnce() -> Result<()>,
+    reason: &str,
+) -> Result<()> {
+    let place = stage.lab.replicas().iter().position(|replica| replica.name() == name).context("no such replica")?;
+    fail()?;
+    stage.wait_for_state(name, "down", DOWN_WITHIN)?;
+    let status = stage.balancer.replica(&stage.lab, "https", name)?;
+    let error = status.last_probe.and_then(|probe| probe.error).context("no reason in the status")?;
+    ensure!(error.contains(reason), "the reason is `{error}`");
+    let shares = stage.shares(CONNECTIONS)?;
+    ensure!(shares[place] == 0, "{name} is down and answers: {shares:?}");
+    recover()?;
+    stage.wait_for_state(name, "up", UP_WITHIN + Duration::from_secs(2))?;
+    let shares = stage.shares(CONNECTIONS)?;
+    ensure!(shares[place] > 0, "{name} is back and got no flow: {shares:?}");
+    Ok(())
+}
+
+/// A download of some seconds goes on while the table is rewritten again and again, without its own replica, too.
+fn download(place: Place) -> Result<()> {
+    let stage = place.stage()?;
+    let whole = std::fs::read(stage.lab.big_file())?;
+    let client = stage.lab.client().clone();
+    let url = stage.url("https", "slow/big?rate=3m");
+    let download = thread::spawn(move || client.curl(&url, &["--max-time", "60"]));
+    let mut serving = None;
+    let flowing = until(Duration::from_secs(5), || {
+        let Ok(status) = stage.balancer.status(&stage.lab) else { return false };
+        let https = status.services.into_iter().filter(|service| service.name == "https");
+        serving = https.flat_map(|service| service.replicas).find(|replica| replica.flows > 0);
+        serving.is_some()
+    });
+    ensure!(flowing, "the download is in no replica's count of flows");
+    let serving = serving.context("checked")?.name;
+    let replica = stage.lab.replica(&serving).context("a replica of the lab")?;
+    let others: Vec<_> = stage.lab.replicas().iter().filter(|other| other.name() != serving).collect();
+    let begun = Instant::now();
+    let mut changes = 0;
+    while !download.is_finished() {
+        for changing in [replica, others[0], others[1]] {
+            changing.sicken()?;
+            stage.wait_for_state(changing.name(), "down", DOWN_WITHIN)?;
+            changing.heal()?;
+            stage.wait_for_state(changing.name(), "up", UP_WITHIN)?;
+            changes += 2;
+            if download.is_finished() {
+                break;
+            }
+        }
+    }
+    let outcome = download.join().map_err(|_| anyhow::anyhow!("the download's thread panicked"))??;
+    ensure!(changes >= 2, "the download was over in {:?}, before the table changed", begun.elapsed());
+    ensure!(outcome.is_ok(), "the download failed: {} {}", outcome.exit, outcome.stderr);
+    ensure!(outcome.body == whole, "{} bytes of {}", outcome.body.len(), whole.len());
+    Ok(())
+}
+
+/// All call themselves unhealthy and yet serve: by default they go on being used.
+fn all_sick(place: Place) -> Result<()> {
+    let stage = place.stage()?;
+    for replica in stage.lab.replicas() {
+        replica.sicken()?;
+    }
+    for replica in stage.lab.replicas() {
+        stage.wait_for_state(replica.name(), "down", DOWN_WITHIN)?;
+    }
+    let status = stage.balancer.status(&stage.lab)?;
+    ensure!(status.services.iter().all(|service| service.state == "down"), "{:?}", status.services);
+    let shares = stage.shares(CONNECTIONS)?;
+    ensure!(shares.iter().all(|share| *share > 0), "fail-open uses all: {shares:?}");
+    ensure!(!stage.balancer.log_lines(&["no replica of the service is up"])?.is_empty(), "the log does not say so");
+    Ok(())
+}
