@@ -37,7 +37,9 @@ pub enum AgentError {
     Probe { service: String, source: ProberError },
     #[error(transparent)]
     NextHop(#[from] NextHopError),
-    #[error("datapath.nat_addresses has {0}, which is not an address of this host; add it to an interface, or remove it")]
+    #[error(
+        "datapath.nat_addresses has {0}, which is not an address of this host; add it to an interface, or remove it"
+    )]
     NatAddress(std::net::IpAddr),
 }
 
@@ -67,8 +69,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = &'static str>) -
     let interfaces = interface::find(&config.interfaces).await?;
     check_addresses(&config)?;
     let probers = probers(&config)?;
-    let options =
-        Options { max_flows: config.datapath.max_flows, pins: Some(config.agent.bpffs.clone()) };
+    let options = Options { max_flows: config.datapath.max_flows, pins: Some(config.agent.bpffs.clone()) };
     let mut datapath = Datapath::open(&options)?;
     let started = start(&config, &mut datapath, &interfaces, probers).await;
     let agent = match started {
@@ -242,7 +243,8 @@ impl Agent {
     fn log_drops(&mut self, dropped: &[Dropped]) {
         for example in dropped {
             let now = Instant::now();
-            let due = self.drops.get(&example.verdict).is_none_or(|last| now.duration_since(*last) >= DROP_LOG);
+            let due =
+                self.drops.get(&example.verdict).is_none_or(|last| now.duration_since(*last) >= DROP_LOG);
             if due {
                 self.drops.insert(example.verdict, now);
                 warn!(

@@ -26,7 +26,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    fn failed(error: impl ToString) -> Self {
+    fn failed(error: impl std::fmt::Display) -> Self {
         Self { status: 1, message: error.to_string() }
     }
 }
@@ -78,7 +78,12 @@ pub fn check(global: &Global) -> Result<(), Failure> {
         .services
         .iter()
         .map(|service| {
-            format!("{} ({} replicas, probed by {})", service.name, service.replicas.len(), service.probe.scheme)
+            format!(
+                "{} ({} replicas, probed by {})",
+                service.name,
+                service.replicas.len(),
+                service.probe.scheme
+            )
         })
         .collect();
     let interfaces: Vec<_> = interfaces

@@ -39,12 +39,30 @@ pub struct Condition {
 /// Something that an operator wants to read once.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
-    Replica { service: String, replica: String, address: IpAddr, port: u16, from: State, to: State, reason: String },
+    Replica {
+        service: String,
+        replica: String,
+        address: IpAddr,
+        port: u16,
+        from: State,
+        to: State,
+        reason: String,
+    },
     /// No replica of the service is up any more, or one is again.
-    Service { service: String, up: bool, consequence: &'static str },
-    NextHop { address: IpAddr, result: Result<NextHop, NextHopError> },
+    Service {
+        service: String,
+        up: bool,
+        consequence: &'static str,
+    },
+    NextHop {
+        address: IpAddr,
+        result: Result<NextHop, NextHopError>,
+    },
     /// Packets of this replica would come in by an interface that the datapath does not see.
-    UnseenInterface { address: IpAddr, interface: String },
+    UnseenInterface {
+        address: IpAddr,
+        interface: String,
+    },
 }
 
 /// The state of the whole.

@@ -13,13 +13,15 @@ use crate::datapath::{DatapathError, Interface};
 /// # Errors
 /// [`DatapathError::NoInterface`] for the first name that is not there; the kernel's error if it cannot be asked.
 pub async fn find(names: &[String]) -> Result<Vec<Interface>, DatapathError> {
-    let failed = |what: &str, reason: String| DatapathError::Object { reason: format!("{what} failed: {reason}") };
+    let failed =
+        |what: &str, reason: String| DatapathError::Object { reason: format!("{what} failed: {reason}") };
     let (connection, handle, _) =
         rtnetlink::new_connection().map_err(|error| failed("opening a netlink socket", error.to_string()))?;
     let _connection = AbortOnDrop(tokio::spawn(connection));
     let mut found = Vec::with_capacity(names.len());
     for name in names {
-        let links: Result<Vec<_>, _> = handle.link().get().match_name(name.clone()).execute().try_collect().await;
+        let links: Result<Vec<_>, _> =
+            handle.link().get().match_name(name.clone()).execute().try_collect().await;
         let Some(link) = links.ok().and_then(|links| links.into_iter().next()) else {
             return Err(DatapathError::NoInterface { name: name.clone(), known: names_of_all() });
         };

@@ -232,8 +232,12 @@ impl Status {
             if hooks.is_empty() { "not attached".into() } else { hooks.join(", ") },
             self.datapath.attach_reason
         ));
-        let seen: Vec<_> =
-            self.verdicts.iter().filter(|(_, count)| **count > 0).map(|(name, n)| format!("{name} {n}")).collect();
+        let seen: Vec<_> = self
+            .verdicts
+            .iter()
+            .filter(|(_, count)| **count > 0)
+            .map(|(name, n)| format!("{name} {n}"))
+            .collect();
         text.push_str(&format!(
             "verdicts {}\n",
             if seen.is_empty() { "none yet: no packet was seen".into() } else { seen.join(", ") }
@@ -245,7 +249,9 @@ impl Status {
 fn replica_table(replicas: &[ReplicaStatus]) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    table.set_header(["replica", "address", "state", "weight", "flows", "new", "refused", "packets", "bytes", "probe"]);
+    table.set_header([
+        "replica", "address", "state", "weight", "flows", "new", "refused", "packets", "bytes", "probe",
+    ]);
     for replica in replicas {
         let probe = match &replica.last_probe {
             None => "not yet".to_owned(),

@@ -20,9 +20,9 @@ pub const fn mix(state: u64, number: u64) -> u64 {
 /// Mixes words as they stand in memory.
 #[inline(always)]
 pub fn mix_words(state: u64, words: &[u16]) -> u64 {
-    words.chunks_exact(2).fold(state, |state, pair| {
-        mix(state, u64::from(pair[0].to_le()) | u64::from(pair[1].to_le()) << 16)
-    })
+    words
+        .chunks_exact(2)
+        .fold(state, |state, pair| mix(state, u64::from(pair[0].to_le()) | u64::from(pair[1].to_le()) << 16))
 }
 
 /// The hash of a connection, by the tuple of the client's packets.

@@ -49,7 +49,9 @@ impl Permutation {
 /// Builds the table. The order of the candidates does not matter; without any (of a weight over 0) all slots are 0.
 /// Costs some milliseconds.
 pub fn build(candidates: &[Candidate]) -> Box<MaglevTable> {
-    let mut table: Box<MaglevTable> = vec![0; size_of::<MaglevTable>() / size_of::<ReplicaId>()].try_into().expect("the length is the array's");
+    let mut table: Box<MaglevTable> = vec![0; size_of::<MaglevTable>() / size_of::<ReplicaId>()]
+        .try_into()
+        .expect("the length is the array's");
     let mut turns: Vec<_> = candidates.iter().filter(|candidate| candidate.weight > 0).copied().collect();
     turns.sort_by_key(|candidate| (candidate.identity, candidate.id));
     let Some(full) = turns.iter().map(|candidate| u32::from(candidate.weight)).max() else { return table };

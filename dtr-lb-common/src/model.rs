@@ -12,7 +12,9 @@ use std::{
 use bytemuck::Pod;
 
 use crate::{
-    abi::{Flow, MaglevTable, Replica, ReplicaCounters, ReplicaId, Service, ServiceKey, Settings, Ticks, Tuple},
+    abi::{
+        Flow, MaglevTable, Replica, ReplicaCounters, ReplicaId, Service, ServiceKey, Settings, Ticks, Tuple,
+    },
     address::Ipv4Words,
     pipeline::{FlowTable, InsertError, Outcome, Packet, Tables, V4, run},
     verdict::Verdict,

@@ -11,9 +11,9 @@ use aya_ebpf::{
 };
 use dtr_lb_common::{
     abi::{
-        DropEvent, EVENTS_BYTES, FLOW_ENTRIES, Flow, HALF_OPEN_ENTRIES, MAGLEV_SLOTS, MAX_REPLICAS, MAX_SERVICES,
-        MaglevTable, Replica, ReplicaCounters, ReplicaId, Service, ServiceKey, Settings, TABLE_ENTRIES, Ticks,
-        Traffic, Tuple,
+        DropEvent, EVENTS_BYTES, FLOW_ENTRIES, Flow, HALF_OPEN_ENTRIES, MAGLEV_SLOTS, MAX_REPLICAS,
+        MAX_SERVICES, MaglevTable, Replica, ReplicaCounters, ReplicaId, Service, ServiceKey, Settings,
+        TABLE_ENTRIES, Ticks, Traffic, Tuple,
     },
     address::{Address, Ipv4Words},
     pipeline::{FlowTable, InsertError, Packet, Tables, V4},

@@ -1,7 +1,7 @@
 //! A frame under TC: an skb, whose headers are in its linear part and whose checksum may be the device's business.
 
 use aya_ebpf::{
-    bindings::{BPF_F_PSEUDO_HDR, __sk_buff},
+    bindings::{__sk_buff, BPF_F_PSEUDO_HDR},
     helpers::bpf_l4_csum_replace,
     programs::TcContext,
 };

@@ -77,7 +77,8 @@ pub struct Balancer {
 pub fn binary() -> Result<PathBuf> {
     let own = std::env::current_exe().context("finding this program's own path")?;
     let directory = own.parent().context("this program is in no directory")?;
-    let beside = if directory.ends_with("deps") { directory.parent().unwrap_or(directory) } else { directory };
+    let beside =
+        if directory.ends_with("deps") { directory.parent().unwrap_or(directory) } else { directory };
     let path = beside.join("dtr-lb");
     ensure!(path.exists(), "`{}` is missing: build it by `cargo build -p dtr-lb-agent`", path.display());
     Ok(path)
@@ -89,7 +90,8 @@ pub fn pass_stub() -> PassStub {
         let interface = interface.to_owned();
         let attached = namespace.run(move || -> Result<_> {
             let mut ebpf = EbpfLoader::new().load(LAB_STUB)?;
-            let program: &mut Xdp = ebpf.program_mut("lab_pass").context("no program `lab_pass`")?.try_into()?;
+            let program: &mut Xdp =
+                ebpf.program_mut("lab_pass").context("no program `lab_pass`")?.try_into()?;
             program.load()?;
             program.attach(&interface, XdpMode::Driver)?;
             Ok(ebpf)
@@ -114,7 +116,8 @@ impl Balancer {
     }
 
     fn spawn(lab: &Lab, config: &std::path::Path, sets: &[String]) -> Result<Process> {
-        let mut command = lab.balancer().command(binary()?.to_str().context("the binary's path is not text")?);
+        let mut command =
+            lab.balancer().command(binary()?.to_str().context("the binary's path is not text")?);
         command.args(["run", "--config"]).arg(config).env("RUST_LOG", "info");
         for set in sets {
             command.args(["--set", set]);
@@ -127,7 +130,11 @@ impl Balancer {
         let serving = until(Duration::from_secs(10), || {
             last = Some(self.status(lab));
             let replicas_known = |status: &Status| {
-                status.services.iter().flat_map(|service| &service.replicas).all(|replica| replica.last_probe.is_some())
+                status
+                    .services
+                    .iter()
+                    .flat_map(|service| &service.replicas)
+                    .all(|replica| replica.last_probe.is_some())
             };
             matches!(&last, Some(Ok(status)) if !status.datapath.attach.is_empty() && replicas_known(status))
                 || !self.process.is_running()
@@ -151,7 +158,8 @@ impl Balancer {
     }
 
     fn prepared(&self, lab: &Lab) -> Result<Command> {
-        let mut command = lab.balancer().command(binary()?.to_str().context("the binary's path is not text")?);
+        let mut command =
+            lab.balancer().command(binary()?.to_str().context("the binary's path is not text")?);
         command.arg("--config").arg(&self.config);
         Ok(command)
     }

@@ -7,6 +7,7 @@ mod command;
 mod packages;
 mod plan;
 mod route;
+mod run;
 mod setup;
 mod test;
 mod toolchain;
@@ -37,6 +38,8 @@ enum Command {
     },
     /// Build everything
     Build,
+    /// Run the lab with three replicas and a live agent, or after `--` dtr-lb on this host; needs root
+    Run(run::Options),
     /// Run the tests; the lab's need root
     Test(test::Selection),
     /// Run what CI runs
@@ -58,6 +61,7 @@ fn run(command: Command) -> Result<()> {
         Command::Setup { check: true } => setup::check(),
         Command::Setup { check: false } => setup::ensure(Scope::All),
         Command::Build => build(),
+        Command::Run(options) => run::run(&options),
         Command::Test(selection) => test::run(&selection),
         Command::Ci => ci::run(),
     }

@@ -32,10 +32,9 @@ pub(super) fn read(raw: &RawConfig, problems: &mut Problems<'_>) -> Option<Agent
     let table = Table::top().sub("agent", raw.agent.as_ref());
     let raw = raw.agent.as_ref().map_or(&unwritten, |raw| raw.get_ref());
 
-    let socket = table.field("socket", &raw.socket).map_or_else(
-        || Some(PathBuf::from(DEFAULT_SOCKET)),
-        |field| socket_path(&field, problems),
-    );
+    let socket = table
+        .field("socket", &raw.socket)
+        .map_or_else(|| Some(PathBuf::from(DEFAULT_SOCKET)), |field| socket_path(&field, problems));
     let bpffs = table.field("bpffs", &raw.bpffs).map_or_else(
         || Some(PathBuf::from("/sys/fs/bpf/dtr-lb")),
         |field| field::absolute_path(&field, problems),

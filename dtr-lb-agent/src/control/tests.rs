@@ -95,8 +95,10 @@ fn a_weight_of_zero_is_never_chosen() {
 fn a_change_of_state_is_told_once_with_its_reason() {
     let mut control = control(&[]);
     let changes = probed(&mut control, 0, State::Starting, State::Up);
-    assert!(matches!(&changes[..], [Change::Replica { replica, to: State::Up, .. }, Change::Service { up: true, .. }]
-        if replica == "10.0.0.11"));
+    assert!(
+        matches!(&changes[..], [Change::Replica { replica, to: State::Up, .. }, Change::Service { up: true, .. }]
+        if replica == "10.0.0.11")
+    );
     assert_eq!(probed(&mut control, 0, State::Up, State::Up), []);
     let changes = probed(&mut control, 0, State::Up, State::Down);
     let Change::Replica { reason, port: 80, .. } = &changes[0] else { panic!("{changes:?}") };

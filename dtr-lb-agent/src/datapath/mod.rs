@@ -37,7 +37,7 @@ pub use desired::{Desired, DesiredReplica, DesiredSettings, service_key};
 pub use error::DatapathError;
 use error::causes;
 pub use events::{Dropped, Events};
-pub use run::Ran;
+pub use run::{FlowEntry, Ran};
 pub use sweep::Census;
 pub use writer::Applied;
 

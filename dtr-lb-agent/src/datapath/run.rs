@@ -21,6 +21,9 @@ pub struct Ran {
     pub frame: Vec<u8>,
 }
 
+/// A key and its value in a flow table.
+pub type FlowEntry = (Tuple<Ipv4Words>, Flow<Ipv4Words>);
+
 type FlowMap<'a> = HashMap<&'a mut MapData, Tuple<Ipv4Words>, Flow<Ipv4Words>>;
 
 impl Datapath {
@@ -53,12 +56,12 @@ impl Datapath {
     }
 
     /// All entries of the flow table.
-    pub fn flow_entries(&mut self) -> Result<Vec<(Tuple<Ipv4Words>, Flow<Ipv4Words>)>, DatapathError> {
+    pub fn flow_entries(&mut self) -> Result<Vec<FlowEntry>, DatapathError> {
         entries(&mut self.flows, map::FLOWS_V4)
     }
 
     /// All entries of the half-open table.
-    pub fn half_open_entries(&mut self) -> Result<Vec<(Tuple<Ipv4Words>, Flow<Ipv4Words>)>, DatapathError> {
+    pub fn half_open_entries(&mut self) -> Result<Vec<FlowEntry>, DatapathError> {
         entries(&mut self.half_open, map::HALF_OPEN_V4)
     }
 
@@ -77,10 +80,7 @@ impl Datapath {
     }
 }
 
-fn entries(
-    map: &mut Map,
-    name: &'static str,
-) -> Result<Vec<(Tuple<Ipv4Words>, Flow<Ipv4Words>)>, DatapathError> {
+fn entries(map: &mut Map, name: &'static str) -> Result<Vec<FlowEntry>, DatapathError> {
     let flows = FlowMap::try_from(map).map_err(DatapathError::map(name, "opening"))?;
     flows.iter().collect::<Result<_, _>>().map_err(DatapathError::map(name, "reading"))
 }

@@ -12,7 +12,7 @@ use dtr_lb_common::{
     address::Ipv4Words,
 };
 
-use super::{batch, error::DatapathError};
+use super::{batch, error::DatapathError, run::FlowEntry};
 
 type FlowMap<'a> = HashMap<&'a mut MapData, Tuple<Ipv4Words>, Flow<Ipv4Words>>;
 
@@ -46,7 +46,7 @@ impl Sweep {
         let Map::LruHashMap(data) = &*map else {
             return Err(DatapathError::Object { reason: format!("{name} is not an LRU hash map") });
         };
-        let entries: Vec<(Tuple<Ipv4Words>, Flow<Ipv4Words>)> = batch::read(data, name, &mut self.cursor)?;
+        let entries: Vec<FlowEntry> = batch::read(data, name, &mut self.cursor)?;
         let mut flows = FlowMap::try_from(map).map_err(DatapathError::map(name, "opening"))?;
         for (key, flow) in &entries {
             self.census.entries += 1;

@@ -76,7 +76,7 @@ impl Writer {
                 self.replicas.insert(id, replica);
             }
         }
-        for entry in self.services_map.iter() {
+        for entry in &self.services_map {
             let (key, service) = entry.map_err(DatapathError::map(map::SERVICES, "reading"))?;
             let written = Written { pair: service.table / 2, table: service.table, candidates: None };
             self.services.insert(key, written);
@@ -170,7 +170,7 @@ impl Writer {
             _ => 2 * pair,
         };
         let table = maglev::build(&candidates);
-        self.tables_map.set(idle, &*table, 0).map_err(DatapathError::map(map::TABLES, "writing"))?;
+        self.tables_map.set(idle, *table, 0).map_err(DatapathError::map(map::TABLES, "writing"))?;
         self.services_map
             .insert(key, Service { table: idle }, 0)
             .map_err(DatapathError::map(map::SERVICES, "writing"))?;

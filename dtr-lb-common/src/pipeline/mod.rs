@@ -131,8 +131,11 @@ fn send<F: Family>(packet: &mut impl Packet, tables: &impl Tables<F>) -> Result<
     rewrite(packet, &decision).ok_or(Verdict::DroppedRewrite)?;
     let bytes = u64::from(packet.length());
     tables.count(decision.replica, |counters| {
-        let traffic =
-            if decision.side == Side::TO_REPLICA { &mut counters.to_replica } else { &mut counters.to_client };
+        let traffic = if decision.side == Side::TO_REPLICA {
+            &mut counters.to_replica
+        } else {
+            &mut counters.to_client
+        };
         traffic.packets += 1;
         traffic.bytes += bytes;
     });
@@ -156,4 +159,3 @@ fn decide<F: Family>(
     }
     open::steer(headers, packet, tables, settings, now)
 }
-

@@ -8,7 +8,9 @@
 
 use super::{Family, FlowTable, Headers, InsertError, Packet, Rewrite, Tables, connection};
 use crate::{
-    abi::{Flow, Hop, MAX_NAT_ADDRESSES, Replica, ReplicaId, ServiceKey, Settings, Side, State, Ticks, Tuple},
+    abi::{
+        Flow, Hop, MAX_NAT_ADDRESSES, Replica, ReplicaId, ServiceKey, Settings, Side, State, Ticks, Tuple,
+    },
     address::{Address, Be16},
     checksum::Delta,
     hash,
@@ -28,8 +30,7 @@ pub(super) fn steer<F: Family>(
     settings: &Settings,
     now: Ticks,
 ) -> Result<Rewrite<F>, Verdict> {
-    let key =
-        ServiceKey { address: headers.tuple.destination.any(), port: headers.tuple.destination_port };
+    let key = ServiceKey { address: headers.tuple.destination.any(), port: headers.tuple.destination_port };
     let service = tables.service(&key).ok_or(Verdict::PassedNotService)?;
     if headers.fragmented {
         return Err(Verdict::DroppedFragment);
@@ -72,8 +73,11 @@ impl<F: Family> Opening<'_, F> {
     fn remember(&self, packet: &impl Packet, tables: &impl Tables<F>) -> Result<Flow<F::Address>, Verdict> {
         let client = self.headers.tuple;
         let frame: Ethernet = packet.read(0).ok_or(Verdict::PassedMalformed)?;
-        let back =
-            Hop { interface: packet.interface(), destination: frame.macs.source, source: frame.macs.destination };
+        let back = Hop {
+            interface: packet.interface(),
+            destination: frame.macs.source,
+            source: frame.macs.destination,
+        };
         let mut attempt = 0;
         while attempt < PORT_ATTEMPTS {
             let outward = self.candidate(attempt);

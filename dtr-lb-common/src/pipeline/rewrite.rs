@@ -9,7 +9,7 @@ use crate::{
     wire::{Macs, TCP_CHECKSUM_OFFSET},
 };
 
-const _: () = assert!(NETWORK_OFFSET % 2 == 0);
+const _: () = assert!(NETWORK_OFFSET.is_multiple_of(2));
 
 /// How a packet leaves. Plain data: pointers into the frame do not outlive some helpers.
 #[derive(Clone, Copy, Debug)]
@@ -66,9 +66,5 @@ pub(super) fn rewrite<F: Family>(packet: &mut impl Packet, rewrite: &Rewrite<F>)
     packet.write(0, Macs { destination: rewrite.hop.destination, source: rewrite.hop.source })?;
     F::rewrite(packet, rewrite.to.source, rewrite.to.destination, Delta::folded(rewrite.address_delta))?;
     packet.write::<[Be16; 2]>(transport, [rewrite.to.source_port, rewrite.to.destination_port])?;
-    packet.correct_tcp_checksum(
-        transport + TCP_CHECKSUM_OFFSET,
-        rewrite.address_delta,
-        rewrite.port_delta,
-    )
+    packet.correct_tcp_checksum(transport + TCP_CHECKSUM_OFFSET, rewrite.address_delta, rewrite.port_delta)
 }

@@ -29,8 +29,7 @@ mod wait;
 
 use std::{
     any::Any,
-    fmt,
-    fs,
+    fmt, fs,
     net::IpAddr,
     path::{Path, PathBuf},
     process::Command,

@@ -26,9 +26,11 @@ fn without_agent(place: Place) -> Result<()> {
     let client = stage.lab.client().clone();
     let url = stage.url("https", "slow/big?rate=3m");
     let download = thread::spawn(move || client.curl(&url, &["--max-time", "60"]));
-    let load = stage.lab.client().background_load(stage.http(), Duration::from_millis(2), Duration::from_secs(3))?;
+    let load =
+        stage.lab.client().background_load(stage.http(), Duration::from_millis(2), Duration::from_secs(3))?;
     stage.balancer.process().signal(Signal::SIGTERM)?;
-    let ended = stage.balancer.process().wait(Duration::from_secs(5))?.context("SIGTERM does not end the agent")?;
+    let ended =
+        stage.balancer.process().wait(Duration::from_secs(5))?.context("SIGTERM does not end the agent")?;
     ensure!(ended.success(), "the agent ended with {ended}: {}", stage.balancer.process().log_tail(10));
     let shares = stage.shares(300)?;
     ensure!(shares.iter().all(|share| *share > 0), "without the agent: {shares:?}");
@@ -40,7 +42,12 @@ fn without_agent(place: Place) -> Result<()> {
     ensure!(balancer.status(lab)?.datapath.adopted, "the new agent has not taken over the datapath");
     stage.shares(100)?;
     let outcome = download.join().map_err(|_| anyhow::anyhow!("the download's thread panicked"))??;
-    ensure!(outcome.is_ok() && outcome.body == whole, "the download failed: {} {}", outcome.exit, outcome.stderr);
+    ensure!(
+        outcome.is_ok() && outcome.body == whole,
+        "the download failed: {} {}",
+        outcome.exit,
+        outcome.stderr
+    );
     let failed: Vec<_> = load.stop().into_iter().filter(|request| request.outcome.is_err()).collect();
     ensure!(failed.is_empty(), "{} requests failed, the first: {:?}", failed.len(), failed[0]);
     Ok(())
@@ -99,7 +106,11 @@ fn refused(place: Place) -> Result<()> {
     expect(&run(&["datapath.max_flow=5"])?, 2, &["datapath.max_flow", "max_flows"])?;
     expect(&run(&["agent.bpffs=/tmp/dtr-lb-no-bpffs"])?, 1, &["BPF file system", "mount -t bpf"])?;
     ensure!(!std::path::Path::new("/tmp/dtr-lb-no-bpffs").exists(), "a directory is left where none was");
-    expect(&run(&["datapath.nat_addresses=[\"192.0.2.7\"]"])?, 1, &["192.0.2.7", "not an address of this host"])?;
+    expect(
+        &run(&["datapath.nat_addresses=[\"192.0.2.7\"]"])?,
+        1,
+        &["192.0.2.7", "not an address of this host"],
+    )?;
     nothing_left(&lab)?;
 
     // Somebody else's program is on the interface.
@@ -116,7 +127,13 @@ fn refused(place: Place) -> Result<()> {
 
     // Without the rights.
     let mut command = lab.balancer().command("setpriv");
-    command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all", "--inh-caps=-all"]);
+    command.args([
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+        "--bounding-set=-all",
+        "--inh-caps=-all",
+    ]);
     command.arg(reachable_binary(&lab)?).arg("--config").arg(&config).arg("run");
     expect(&command.output().context("running setpriv")?, 1, &["not permitted", "CAP_BPF"])?;
     nothing_left(&lab)

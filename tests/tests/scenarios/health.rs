@@ -27,7 +27,8 @@ const CONNECTIONS: usize = 300;
 /// It answers 503 on `/health` and everything else: nothing may fail, and after `fall` probes nothing new goes there.
 fn sick(place: Place) -> Result<()> {
     let stage = place.stage()?;
-    let load = stage.lab.client().background_load(stage.http(), Duration::from_millis(2), Duration::from_secs(3))?;
+    let load =
+        stage.lab.client().background_load(stage.http(), Duration::from_millis(2), Duration::from_secs(3))?;
     let replica = &stage.lab.replicas()[0];
     replica.sicken()?;
     stage.wait_for_state("r1", "down", DOWN_WITHIN)?;
@@ -72,7 +73,8 @@ fn out_and_back(
     recover: impl FnOnce() -> Result<()>,
     reason: &str,
 ) -> Result<()> {
-    let place = stage.lab.replicas().iter().position(|replica| replica.name() == name).context("no such replica")?;
+    let place =
+        stage.lab.replicas().iter().position(|replica| replica.name() == name).context("no such replica")?;
     fail()?;
     stage.wait_for_state(name, "down", DOWN_WITHIN)?;
     let status = stage.balancer.replica(&stage.lab, "https", name)?;
@@ -139,6 +141,9 @@ fn all_sick(place: Place) -> Result<()> {
     ensure!(status.services.iter().all(|service| service.state == "down"), "{:?}", status.services);
     let shares = stage.shares(CONNECTIONS)?;
     ensure!(shares.iter().all(|share| *share > 0), "fail-open uses all: {shares:?}");
-    ensure!(!stage.balancer.log_lines(&["no replica of the service is up"])?.is_empty(), "the log does not say so");
+    ensure!(
+        !stage.balancer.log_lines(&["no replica of the service is up"])?.is_empty(),
+        "the log does not say so"
+    );
     Ok(())
 }

@@ -90,9 +90,9 @@ impl Stage {
     }
 
     fn wait_for_state(&self, replica: &str, state: &str, limit: Duration) -> Result<Duration> {
-        self.balancer.wait_for_state(&self.lab, replica, state, limit).with_context(|| {
-            format!("the agent's log:\n{}", self.balancer.process().log_tail(20))
-        })
+        self.balancer
+            .wait_for_state(&self.lab, replica, state, limit)
+            .with_context(|| format!("the agent's log:\n{}", self.balancer.process().log_tail(20)))
     }
 }
 

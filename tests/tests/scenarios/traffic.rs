@@ -28,7 +28,8 @@ fn http_and_https(place: Place) -> Result<()> {
     }
     let status = stage.balancer.status(&stage.lab)?;
     ensure!(status.verdicts["forwarded"] > 0, "nothing was forwarded by the datapath: {:?}", status.verdicts);
-    let drops: u64 = status.verdicts.iter().filter(|(name, _)| name.starts_with("dropped")).map(|(_, n)| n).sum();
+    let drops: u64 =
+        status.verdicts.iter().filter(|(name, _)| name.starts_with("dropped")).map(|(_, n)| n).sum();
     ensure!(drops == 0, "packets were dropped: {:?}", status.verdicts);
     Ok(())
 }
@@ -69,7 +70,8 @@ fn image(place: Place) -> Result<()> {
     ensure!(pulled.digest() == image.digest(), "pushed {}, pulled {}", image.digest(), pulled.digest());
     let status = stage.balancer.status(&stage.lab)?;
     let https = status.services.iter().filter(|service| service.name == "https");
-    let bytes: u64 = https.flat_map(|service| &service.replicas).map(|replica| replica.bytes_to_replica).sum();
+    let bytes: u64 =
+        https.flat_map(|service| &service.replicas).map(|replica| replica.bytes_to_replica).sum();
     ensure!(bytes > 4 << 20, "the layers did not pass the balancer: {bytes} bytes to replicas");
     Ok(())
 }

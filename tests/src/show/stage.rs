@@ -1,0 +1,68 @@
+//! The lab with the agent in it, and its end.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use dtr_lb_agent::config::{Config, Service};
+
+use super::{Show, leftovers::Leftovers, seconds};
+use crate::{
+    balancer::{Balancer, BalancerOptions, UP_WITHIN, pass_stub},
+    lab::{Lab, LabOptions},
+};
+
+/// How long the agent's own end may take is the lab's business; this is only for the replicas' first probes.
+const ALL_UP_WITHIN: Duration = UP_WITHIN.saturating_mul(5);
+
+/// The lab and the agent in it.
+pub(super) struct Stage {
+    pub(super) lab: Lab,
+    pub(super) balancer: Balancer,
+    /// The services as the agent read them.
+    pub(super) services: Vec<Service>,
+    leftovers: Leftovers,
+}
+
+impl Stage {
+    /// Makes the lab and starts the agent; returns when every replica is up.
+    pub(super) fn set(show: &Show) -> Result<Self> {
+        let begun = std::time::Instant::now();
+        let links = Leftovers::host_links();
+        let options = LabOptions::new(show.topology, show.replicas).with_pass_stub(pass_stub());
+        let lab = Lab::create(options).context("the lab did not come up")?;
+        let leftovers = Leftovers::of(&lab, links);
+        let balancer = Balancer::start(&lab, &BalancerOptions::new(show.hook)).context("dtr-lb did not come up")?;
+        for replica in lab.replicas() {
+            balancer.wait_for_state(&lab, replica.name(), "up", ALL_UP_WITHIN)?;
+        }
+        // In the balancer's namespace: the config is checked against the host it is for.
+        let file = balancer.config();
+        let config = lab.balancer().run(|| Config::load(file, &[]))?.context("reading the agent's config")?;
+        println!(
+            "lab {}: {} replicas, {:?}, VIP {}, dtr-lb at {} ({}); up after {}",
+            lab.id(),
+            lab.replicas().len(),
+            lab.topology(),
+            lab.vip(),
+            show.hook.label(),
+            config.interfaces.join(", "),
+            seconds(begun.elapsed())
+        );
+        Ok(Self { lab, balancer, services: config.services, leftovers })
+    }
+
+    /// Removes everything, looks whether it is gone, and says so. Returns whether it is.
+    pub(super) fn strike(self) -> bool {
+        let Self { lab, balancer, services: _, leftovers } = self;
+        drop(balancer);
+        drop(lab);
+        let found = leftovers.find();
+        if found.is_empty() {
+            println!("{}: nothing left behind ({})", leftovers.name(), Leftovers::LOOKED_AT);
+        }
+        for what in &found {
+            eprintln!("{}: left behind: {what}. The next run removes what it can", leftovers.name());
+        }
+        found.is_empty()
+    }
+}
