@@ -1,7 +1,7 @@
 //! The agent: brings up the datapath, listens to probes and to the kernel, and writes what [`Control`] decides.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     future::Future,
     sync::Arc,
     time::{Duration, Instant},
@@ -64,12 +64,17 @@ pub fn wanted(attach: Attach) -> Wanted {
 
 /// Runs until `shutdown`. The datapath stays behind and goes on forwarding; where the start fails, what this agent made
 /// is gone again.
-pub async fn run(config: Config, shutdown: impl Future<Output = &'static str>) -> Result<(), AgentError> {
+pub async fn run(
+    config: Config,
+    log_packets: bool,
+    shutdown: impl Future<Output = &'static str>,
+) -> Result<(), AgentError> {
     let config = Arc::new(config);
     let interfaces = interface::find(&config.interfaces).await?;
     check_addresses(&config)?;
     let probers = probers(&config)?;
-    let options = Options { max_flows: config.datapath.max_flows, pins: Some(config.agent.bpffs.clone()) };
+    let options =
+        Options { max_flows: config.datapath.max_flows, pins: Some(config.agent.bpffs.clone()), log_packets };
     let mut datapath = Datapath::open(&options)?;
     let started = start(&config, &mut datapath, &interfaces, probers).await;
     let agent = match started {
@@ -79,7 +84,9 @@ pub async fn run(config: Config, shutdown: impl Future<Output = &'static str>) -
             return Err(error);
         }
     };
+    let packet_log = log_packets.then(|| datapath.start_packet_log()).transpose()?;
     agent.serve(datapath, shutdown).await;
+    drop(packet_log);
     Ok(())
 }
 
@@ -290,7 +297,8 @@ fn check_addresses(config: &Config) -> Result<(), AgentError> {
     if let Some(foreign) = config.datapath.nat_addresses.iter().find(|address| !own.contains(address)) {
         return Err(AgentError::NatAddress(*foreign));
     }
-    for vip in config.services.iter().flat_map(|service| &service.vips) {
+    let vips: BTreeSet<_> = config.services.iter().flat_map(|service| &service.vips).collect();
+    for vip in vips {
         if !own.contains(vip) {
             warn!(
                 %vip,

@@ -39,6 +39,9 @@ pub enum Command {
         /// Log as JSON, a line an event
         #[arg(long)]
         json: bool,
+        /// Log the verdict of each packet: for development, as it costs more than all the rest
+        #[arg(long, hide = true)]
+        log_packets: bool,
     },
     /// Check the config and this host, and say what would be attached; nothing is changed
     Check,

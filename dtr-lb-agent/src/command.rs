@@ -57,15 +57,15 @@ impl From<AgentError> for Failure {
 }
 
 /// `dtr-lb run`
-pub fn run(global: &Global, json: bool) -> Result<(), Failure> {
+pub fn run(global: &Global, json: bool, log_packets: bool) -> Result<(), Failure> {
     let mut config = Config::load(&global.config, &global.overrides)?;
     if let Some(socket) = &global.socket {
         config.agent.socket.clone_from(socket);
     }
-    start_logging(json);
+    start_logging(json, log_packets);
     runtime()?.block_on(async {
         let shutdown = shutdown().map_err(Failure::failed)?;
-        agent::run(config, shutdown).await.map_err(Failure::from)
+        agent::run(config, log_packets, shutdown).await.map_err(Failure::from)
     })
 }
 
@@ -166,8 +166,9 @@ fn shutdown() -> std::io::Result<impl Future<Output = &'static str>> {
 }
 
 /// `RUST_LOG` says how much; without it, what an operator wants to read.
-fn start_logging(json: bool) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+fn start_logging(json: bool, log_packets: bool) {
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new(if log_packets { "info,dtr_lb_ebpf=debug" } else { "info" }));
     let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     if json {
         builder.json().flatten_event(true).init();

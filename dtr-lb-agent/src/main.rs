@@ -11,7 +11,7 @@ use dtr_lb_agent::{
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match &cli.command {
-        Command::Run { json } => command::run(&cli.global, *json),
+        Command::Run { json, log_packets } => command::run(&cli.global, *json, *log_packets),
         Command::Check => command::check(&cli.global),
         Command::Status { json } => command::status(&cli.global, *json),
         Command::Detach => command::detach(&cli.global),

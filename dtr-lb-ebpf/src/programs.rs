@@ -1,4 +1,7 @@
 //! The hooks. Each turns an outcome into what its kernel side understands; everything else is the pipeline's.
+//!
+//! The log lines are for development: the agent loads the programs with logging off unless it is told otherwise, and the
+//! verifier then removes them.
 
 use aya_ebpf::{
     bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action},
@@ -6,6 +9,7 @@ use aya_ebpf::{
     macros::{classifier, xdp},
     programs::{TcContext, XdpContext},
 };
+use aya_log_ebpf::debug;
 use dtr_lb_common::{
     pipeline::{self, Packet},
     verdict::Action,
@@ -17,6 +21,7 @@ use crate::{maps::Maps, tc::TcPacket, xdp::XdpPacket};
 pub(crate) fn dtr_lb_xdp(ctx: XdpContext) -> u32 {
     let mut packet = XdpPacket::new(&ctx);
     let outcome = pipeline::run(&mut packet, &Maps);
+    debug!(&ctx, "verdict {} from interface {}", outcome.verdict as u32, packet.interface());
     match outcome.verdict.action() {
         Action::Pass => xdp_action::XDP_PASS,
         Action::Drop => xdp_action::XDP_DROP,
@@ -30,6 +35,7 @@ pub(crate) fn dtr_lb_xdp(ctx: XdpContext) -> u32 {
 pub(crate) fn dtr_lb_tc(ctx: TcContext) -> i32 {
     let mut packet = TcPacket::new(&ctx);
     let outcome = pipeline::run(&mut packet, &Maps);
+    debug!(&ctx, "verdict {} from interface {}", outcome.verdict as u32, packet.interface());
     match outcome.verdict.action() {
         // Other programs behind this one still see the packet.
         Action::Pass => TC_ACT_UNSPEC,

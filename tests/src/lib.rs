@@ -1,5 +1,6 @@
 //! The lab, and what the scenarios in `tests/tests/` share.
 
 pub mod balancer;
+pub mod fixture;
 pub mod lab;
 pub mod privilege;

@@ -16,7 +16,7 @@ pub fn missing() -> Option<String> {
     if !nix::unistd::geteuid().is_root() {
         return Some("it needs root".into());
     }
-    if let Err(error) = Datapath::open(&Options { max_flows: 1024, pins: None }) {
+    if let Err(error) = Datapath::open(&Options { max_flows: 1024, pins: None, log_packets: false }) {
         return Some(format!("the datapath does not load: {error}"));
     }
     let programs = lab::missing_requirements();

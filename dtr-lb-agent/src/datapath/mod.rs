@@ -12,6 +12,7 @@ mod error;
 mod events;
 pub mod memory;
 pub mod object;
+mod packet_log;
 mod pins;
 pub mod requirements;
 mod run;
@@ -37,6 +38,7 @@ pub use desired::{Desired, DesiredReplica, DesiredSettings, service_key};
 pub use error::DatapathError;
 use error::causes;
 pub use events::{Dropped, Events};
+pub use packet_log::PacketLog;
 pub use run::{FlowEntry, Ran};
 pub use sweep::Census;
 pub use writer::Applied;
@@ -56,6 +58,8 @@ pub struct Options {
     pub max_flows: u32,
     /// The directory in a BPF file system where maps and links are pinned; none to keep them in this process.
     pub pins: Option<PathBuf>,
+    /// Whether each packet's verdict is logged. For development: it costs more than all the rest.
+    pub log_packets: bool,
 }
 
 /// The loaded datapath.
@@ -86,7 +90,7 @@ impl Datapath {
             pins.prepare(flow_entries)?;
         }
         let map_pins = pins.as_ref().map(pins::Pins::maps);
-        let mut ebpf = object::load(flow_entries, map_pins.as_deref())?;
+        let mut ebpf = object::load(flow_entries, map_pins.as_deref(), options.log_packets)?;
         // aya closes a map that was taken when it is dropped; programs refer to maps until they are loaded. So all
         // programs are loaded first.
         object::xdp_program(&mut ebpf)?;
@@ -180,6 +184,11 @@ impl Datapath {
             operation: "waiting on",
             reason: error.to_string(),
         })
+    }
+
+    /// Starts to log packets, if the datapath was opened so, as records of the `log` crate. Needs a tokio runtime.
+    pub fn start_packet_log(&mut self) -> Result<PacketLog, DatapathError> {
+        PacketLog::start(&mut self.ebpf)
     }
 
     /// The kernel's clock.

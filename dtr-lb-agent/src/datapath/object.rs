@@ -15,13 +15,19 @@ static DATAPATH: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/
 /// The program that the lab attaches at the far ends of the balancer's cables; see its source.
 pub static LAB_STUB: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lab-stub"));
 
+/// The level of aya-log that has a line for each packet (`aya_log_common::Level::Debug`). 0 has none, and the verifier
+/// removes the code.
+const LOG_PACKETS: u8 = 4;
+
 /// Creates the maps, or takes them over from `pins` where they are there, and loads the programs of one hook.
 ///
 /// Whoever pins has looked before whether what is pinned fits: aya takes it over as it is.
-pub(super) fn load(flow_entries: u32, pins: Option<&Path>) -> Result<Ebpf, DatapathError> {
+pub(super) fn load(flow_entries: u32, pins: Option<&Path>, log_packets: bool) -> Result<Ebpf, DatapathError> {
     let mut loader = EbpfLoader::new();
     loader.verifier_log_level(VerifierLogLevel::STATS);
     loader.map_max_entries(map::FLOWS_V4, flow_entries);
+    let level = if log_packets { LOG_PACKETS } else { 0 };
+    loader.override_global(aya_log::LEVEL, &level, true);
     if let Some(directory) = pins {
         for name in map::ALL {
             loader.map_pin_path(name, directory.join(name));

@@ -1,23 +1,24 @@
 //! The lab with the agent in it, and its end.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result};
 use dtr_lb_agent::config::{Config, Service};
 
 use super::{Show, leftovers::Leftovers, seconds};
 use crate::{
-    balancer::{Balancer, BalancerOptions, UP_WITHIN, pass_stub},
+    balancer::{Balancer, BalancerOptions, UP_WITHIN, pass_stub, write_config},
     lab::{Lab, LabOptions},
 };
 
-/// How long the agent's own end may take is the lab's business; this is only for the replicas' first probes.
+/// A first probe over TLS to every replica at once takes longer than the ones after it.
 const ALL_UP_WITHIN: Duration = UP_WITHIN.saturating_mul(5);
 
 /// The lab and the agent in it.
 pub(super) struct Stage {
     pub(super) lab: Lab,
     pub(super) balancer: Balancer,
+    pub(super) config_file: PathBuf,
     /// The services as the agent read them.
     pub(super) services: Vec<Service>,
     leftovers: Leftovers,
@@ -31,13 +32,15 @@ impl Stage {
         let options = LabOptions::new(show.topology, show.replicas).with_pass_stub(pass_stub());
         let lab = Lab::create(options).context("the lab did not come up")?;
         let leftovers = Leftovers::of(&lab, links);
-        let balancer = Balancer::start(&lab, &BalancerOptions::new(show.hook)).context("dtr-lb did not come up")?;
+        let options = BalancerOptions::new(show.hook);
+        // The same file that the start writes: this way its path is known.
+        let config_file = write_config(&lab, &options)?;
+        let balancer = Balancer::start(&lab, &options).context("dtr-lb did not come up")?;
         for replica in lab.replicas() {
             balancer.wait_for_state(&lab, replica.name(), "up", ALL_UP_WITHIN)?;
         }
         // In the balancer's namespace: the config is checked against the host it is for.
-        let file = balancer.config();
-        let config = lab.balancer().run(|| Config::load(file, &[]))?.context("reading the agent's config")?;
+        let config = lab.balancer().run(|| Config::load(&config_file, &[]))?.context("reading the agent's config")?;
         println!(
             "lab {}: {} replicas, {:?}, VIP {}, dtr-lb at {} ({}); up after {}",
             lab.id(),
@@ -48,12 +51,12 @@ impl Stage {
             config.interfaces.join(", "),
             seconds(begun.elapsed())
         );
-        Ok(Self { lab, balancer, services: config.services, leftovers })
+        Ok(Self { lab, balancer, config_file, services: config.services, leftovers })
     }
 
     /// Removes everything, looks whether it is gone, and says so. Returns whether it is.
     pub(super) fn strike(self) -> bool {
-        let Self { lab, balancer, services: _, leftovers } = self;
+        let Self { lab, balancer, config_file: _, services: _, leftovers } = self;
         drop(balancer);
         drop(lab);
         let found = leftovers.find();

@@ -1,0 +1,58 @@
+//! The packet pipeline in the kernel: the cases of the host, through the real programs of both hooks, frame by frame.
+
+use dtr_lb_agent::datapath::{Datapath, Hook, Options};
+use dtr_lb_tests::{
+    fixture::{Case, Engine as _, Host, Kernel, cases::GROUPS, play},
+    privilege,
+};
+use libtest_mimic::{Arguments, Failed, Trial};
+
+/// The hooks that differ in code: generic XDP runs the program of native XDP.
+const HOOKS: [Hook; 2] = [Hook::NativeXdp, Hook::Tc];
+
+/// How many instructions the verifier may have to walk through: a tenth of what it allows, so that older verifiers,
+/// which see fewer equal states, accept the programs, too.
+const INSTRUCTION_BUDGET: u32 = 100_000;
+
+fn main() {
+    let mut trials = Vec::new();
+    for hook in HOOKS {
+        let name = format!("verifier::accepts_within_budget::{}", hook.name());
+        trials.push(Trial::test(name, move || accepts_within_budget(hook)));
+        for (group, cases) in GROUPS {
+            for case in *cases {
+                let name = format!("{group}::{}::{}", case.name, hook.name());
+                trials.push(Trial::test(name, move || plays_as_on_the_host(case, hook)));
+            }
+        }
+    }
+    let arguments = Arguments::from_args();
+    let missing = privilege::missing();
+    privilege::run(&arguments, missing, trials);
+}
+
+fn accepts_within_budget(hook: Hook) -> Result<(), Failed> {
+    let mut datapath = Datapath::open(&Options { max_flows: 1024, pins: None, log_packets: false })?;
+    let instructions = datapath.verified_instructions(hook)?;
+    println!("{}: the verifier walked through {instructions} instructions", hook.name());
+    if !(1..=INSTRUCTION_BUDGET).contains(&instructions) {
+        return Err(format!("{instructions} instructions, of {INSTRUCTION_BUDGET} that are allowed").into());
+    }
+    Ok(())
+}
+
+/// A case holds in the kernel, and each of its frames becomes what it becomes on the host.
+fn plays_as_on_the_host(case: &Case, hook: Hook) -> Result<(), Failed> {
+    let mut kernel = Kernel::open(hook)?;
+    let mut host = Host::new(kernel.shortest_frame());
+    let (on_host, in_kernel) = (play(case, &mut host), play(case, &mut kernel));
+    for (host, kernel) in on_host.iter().zip(&in_kernel) {
+        if host != kernel {
+            return Err(format!("the host and the kernel differ.\nhost:   {host:02x?}\nkernel: {kernel:02x?}").into());
+        }
+    }
+    if on_host.len() != in_kernel.len() {
+        return Err(format!("{} frames on the host, {} in the kernel", on_host.len(), in_kernel.len()).into());
+    }
+    Ok(())
+}
