@@ -4,3 +4,4 @@ pub mod balancer;
 pub mod fixture;
 pub mod lab;
 pub mod privilege;
+pub mod show;

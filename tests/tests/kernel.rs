@@ -2,7 +2,7 @@
 
 use dtr_lb_agent::datapath::{Datapath, Hook, Options};
 use dtr_lb_tests::{
-    fixture::{Case, Engine as _, Host, Kernel, cases::GROUPS, play},
+    fixture::{Case, Host, Kernel, cases::GROUPS, kernel::takes, play},
     privilege,
 };
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -44,11 +44,14 @@ fn accepts_within_budget(hook: Hook) -> Result<(), Failed> {
 /// A case holds in the kernel, and each of its frames becomes what it becomes on the host.
 fn plays_as_on_the_host(case: &Case, hook: Hook) -> Result<(), Failed> {
     let mut kernel = Kernel::open(hook)?;
-    let mut host = Host::new(kernel.shortest_frame());
+    let mut host = Host::taking(takes(hook));
     let (on_host, in_kernel) = (play(case, &mut host), play(case, &mut kernel));
     for (host, kernel) in on_host.iter().zip(&in_kernel) {
         if host != kernel {
-            return Err(format!("the host and the kernel differ.\nhost:   {host:02x?}\nkernel: {kernel:02x?}").into());
+            return Err(format!(
+                "the host and the kernel differ.\nhost:   {host:02x?}\nkernel: {kernel:02x?}"
+            )
+            .into());
         }
     }
     if on_host.len() != in_kernel.len() {

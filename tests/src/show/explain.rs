@@ -145,7 +145,11 @@ fn unexplained(failure: &Failure, timeline: &Timeline) -> String {
             format!("{} had been {} {since} before", event.replica, event.deed)
         },
     );
-    let on = failure.replica.as_ref().map(|replica| format!(" It was connected to {replica}.")).unwrap_or_default();
+    let on = failure
+        .replica
+        .as_ref()
+        .map(|replica| format!(" It was connected to {replica}."))
+        .unwrap_or_default();
     format!("no dead replica accounts for it. dtr-lb held {}; {before}.{on}", states.join(", "))
 }
 

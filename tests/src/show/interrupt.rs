@@ -1,8 +1,14 @@
 //! SIGINT, SIGTERM and SIGHUP, as something to wait for: the lab has to be removed by its owner, in order.
 
 use std::{
-    sync::mpsc,
-    time::{Duration, Instant},
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    thread,
+    time::Instant,
 };
 
 use anyhow::{Context as _, Result};
@@ -22,35 +28,37 @@ pub(super) enum Wake {
 pub(super) struct Interrupt {
     sender: mpsc::Sender<Wake>,
     received: mpsc::Receiver<Wake>,
-    signalled: std::sync::Arc<std::sync::atomic::AtomicBool>,
+    signalled: Arc<AtomicBool>,
 }
 
 impl Interrupt {
     /// Takes over the three signals for the rest of the program's life. Later ones do not cut the removal short.
     pub(super) fn install() -> Result<Self> {
         let (sender, received) = mpsc::channel();
-        let signalled = std::sync::Arc::<std::sync::atomic::AtomicBool>::default();
-        let (to_main, flag) = (sender.clone(), signalled.clone());
+        let signalled = Arc::<AtomicBool>::default();
+        let (to_main, flag) = (sender.clone(), Arc::clone(&signalled));
         ctrlc::set_handler(move || {
-            flag.store(true, std::sync::atomic::Ordering::Relaxed);
+            flag.store(true, Ordering::Relaxed);
             // The receiver lives as long as there is anything to end.
             let _ = to_main.send(Wake::Signal);
         })
-        .context("cannot handle SIGINT, SIGTERM and SIGHUP, so nothing is started that they would leave behind")?;
+        .context(
+            "cannot handle SIGINT, SIGTERM and SIGHUP, so nothing is started that they would leave behind",
+        )?;
         Ok(Self { sender, received, signalled })
     }
 
     /// Whether a signal has come, without waiting.
     pub(super) fn pending(&self) -> bool {
-        self.signalled.load(std::sync::atomic::Ordering::Relaxed)
+        self.signalled.load(Ordering::Relaxed)
     }
 
     /// Also wakes for lines on standard input, from now on. Its end wakes nobody: a lab whose input is no terminal
     /// runs until it is signalled.
     pub(super) fn listen(&self) {
         let sender = self.sender.clone();
-        std::thread::spawn(move || {
-            for line in std::io::stdin().lines().map_while(Result::ok) {
+        thread::spawn(move || {
+            for line in io::stdin().lines().map_while(Result::ok) {
                 if sender.send(Wake::Typed(line)).is_err() {
                     return;
                 }
@@ -63,7 +71,7 @@ impl Interrupt {
         if self.pending() {
             return Wake::Signal;
         }
-        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::ZERO);
+        let left = deadline.saturating_duration_since(Instant::now());
         // Disconnected cannot be: a sender is kept here.
         self.received.recv_timeout(left).unwrap_or(Wake::Time)
     }

@@ -24,7 +24,8 @@ pub(super) struct Leftovers {
 }
 
 impl Leftovers {
-    pub(super) const LOOKED_AT: &str = "looked for namespaces, processes, mounts and their pins, links, files";
+    pub(super) const LOOKED_AT: &str =
+        "looked for namespaces, processes, mounts and their pins, links, files";
 
     pub(super) fn of(lab: &Lab, links: BTreeSet<String>) -> Self {
         let namespaces = lab.namespaces().filter_map(|(_, namespace)| identity(&namespace.path())).collect();
@@ -51,12 +52,15 @@ impl Leftovers {
                 .map(|name| format!("namespace {name}")),
         );
         let inside = |pid: &String| {
-            identity(&Path::new("/proc").join(pid).join("ns/net")).is_some_and(|own| namespaces.contains(&own))
+            identity(&Path::new("/proc").join(pid).join("ns/net"))
+                .is_some_and(|own| namespaces.contains(&own))
         };
         let processes = names_in(Path::new("/proc")).filter(|name| name.parse::<u32>().is_ok());
         found.extend(processes.filter(inside).map(|pid| format!("process {pid} in one of its namespaces")));
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        found.extend(mount_points(&mounts).filter(|at| at.contains(prefix.as_str())).map(|at| format!("mount {at}")));
+        found.extend(
+            mount_points(&mounts).filter(|at| at.contains(prefix.as_str())).map(|at| format!("mount {at}")),
+        );
         if directory.exists() {
             found.push(format!("directory {}", directory.display()));
         }
@@ -106,7 +110,8 @@ mod tests {
 
     #[test]
     fn mount_points_are_read() {
-        let text = "22 27 0:21 / /proc rw,nosuid - proc proc rw\n99 27 0:50 / /tmp/dlb-00/bpf rw - bpf bpf rw\n";
+        let text =
+            "22 27 0:21 / /proc rw,nosuid - proc proc rw\n99 27 0:50 / /tmp/dlb-00/bpf rw - bpf bpf rw\n";
         assert_eq!(mount_points(text).collect::<Vec<_>>(), ["/proc", "/tmp/dlb-00/bpf"]);
     }
 }

@@ -1,10 +1,10 @@
 //! The lab as a show: what `cargo xtask run` does once everything is built.
 //!
-//! [`live`] shows the agent's status and takes commands; [`unattended`] makes traffic, fails replicas by a script, and
-//! reports what became of every request. Both play on one [`stage`], which is gone afterwards, whatever happens.
+//! `live` shows the agent's status and takes commands; `unattended` makes traffic, fails replicas by a script, and
+//! reports what became of every request. Both play on one `stage`, which is gone afterwards, whatever happens.
 //!
-//! What is pure is apart from what touches the lab: [`script`] (when what is done), [`sighting`] (what the agent's log
-//! says), [`timeline`] and [`explain`] (why a request failed), [`report`] (how it reads).
+//! What is pure is apart from what touches the lab: `script` (when what is done), `sighting` (what the agent's log
+//! says), `timeline` and `explain` (why a request failed), `report` (how it reads).
 
 mod errand;
 mod explain;
@@ -20,7 +20,12 @@ mod timeline;
 mod typed;
 mod unattended;
 
-use std::{process::ExitCode, time::Duration};
+use std::{
+    fmt,
+    io::{self, Write as _},
+    process::ExitCode,
+    time::Duration,
+};
 
 use anyhow::{Result, bail, ensure};
 use dtr_lb_agent::datapath::Hook;
@@ -74,7 +79,10 @@ impl Show {
         }
         let missing = missing_requirements();
         if !missing.is_empty() {
-            bail!("the lab cannot be made here: {}. `cargo xtask setup` installs what is missing", missing.join("; "));
+            bail!(
+                "the lab cannot be made here: {}. `cargo xtask setup` installs what is missing",
+                missing.join("; ")
+            );
         }
         Ok(())
     }
@@ -88,12 +96,12 @@ pub fn run(show: &Show) -> Result<ExitCode> {
     show.check()?;
     let interrupt = Interrupt::install()?;
     for id in Lab::sweep_stale()? {
-        println!("removed lab {id}, whose owner was killed");
+        say(format_args!("removed lab {id}, whose owner was killed"));
     }
     let stage = match Stage::set(show) {
         // The signal also reached the programs that were building it.
         Err(_) if interrupt.pending() => {
-            println!("interrupted before the lab was complete; what there was of it is removed");
+            say("interrupted before the lab was complete; what there was of it is removed");
             return Ok(ExitCode::from(INTERRUPTED));
         }
         other => other?,
@@ -109,6 +117,12 @@ pub fn run(show: &Show) -> Result<ExitCode> {
         End::Bad => ExitCode::FAILURE,
         End::Interrupted => ExitCode::from(INTERRUPTED),
     })
+}
+
+/// Prints a line. A terminal that has gone away, with a SIGHUP, must not keep the lab from being removed, as the panic
+/// of `println!` would.
+fn say(line: impl fmt::Display) {
+    let _ = writeln!(io::stdout(), "{line}");
 }
 
 /// Seconds, as everything here prints them.

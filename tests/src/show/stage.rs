@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use anyhow::{Context as _, Result};
 use dtr_lb_agent::config::{Config, Service};
 
-use super::{Show, leftovers::Leftovers, seconds};
+use super::{Show, leftovers::Leftovers, say, seconds};
 use crate::{
     balancer::{Balancer, BalancerOptions, UP_WITHIN, pass_stub, write_config},
     lab::{Lab, LabOptions},
@@ -19,6 +19,8 @@ pub(super) struct Stage {
     pub(super) lab: Lab,
     pub(super) balancer: Balancer,
     pub(super) config_file: PathBuf,
+    /// The size of the file at `/big`.
+    pub(super) big_bytes: u64,
     /// The services as the agent read them.
     pub(super) services: Vec<Service>,
     leftovers: Leftovers,
@@ -30,6 +32,7 @@ impl Stage {
         let begun = std::time::Instant::now();
         let links = Leftovers::host_links();
         let options = LabOptions::new(show.topology, show.replicas).with_pass_stub(pass_stub());
+        let big_bytes = options.big_bytes;
         let lab = Lab::create(options).context("the lab did not come up")?;
         let leftovers = Leftovers::of(&lab, links);
         let options = BalancerOptions::new(show.hook);
@@ -40,8 +43,9 @@ impl Stage {
             balancer.wait_for_state(&lab, replica.name(), "up", ALL_UP_WITHIN)?;
         }
         // In the balancer's namespace: the config is checked against the host it is for.
-        let config = lab.balancer().run(|| Config::load(&config_file, &[]))?.context("reading the agent's config")?;
-        println!(
+        let config =
+            lab.balancer().run(|| Config::load(&config_file, &[]))?.context("reading the agent's config")?;
+        say(format_args!(
             "lab {}: {} replicas, {:?}, VIP {}, dtr-lb at {} ({}); up after {}",
             lab.id(),
             lab.replicas().len(),
@@ -50,21 +54,21 @@ impl Stage {
             show.hook.label(),
             config.interfaces.join(", "),
             seconds(begun.elapsed())
-        );
-        Ok(Self { lab, balancer, config_file, services: config.services, leftovers })
+        ));
+        Ok(Self { lab, balancer, config_file, big_bytes, services: config.services, leftovers })
     }
 
     /// Removes everything, looks whether it is gone, and says so. Returns whether it is.
     pub(super) fn strike(self) -> bool {
-        let Self { lab, balancer, config_file: _, services: _, leftovers } = self;
+        let Self { lab, balancer, leftovers, .. } = self;
         drop(balancer);
         drop(lab);
         let found = leftovers.find();
         if found.is_empty() {
-            println!("{}: nothing left behind ({})", leftovers.name(), Leftovers::LOOKED_AT);
+            say(format_args!("{}: nothing left behind ({})", leftovers.name(), Leftovers::LOOKED_AT));
         }
         for what in &found {
-            eprintln!("{}: left behind: {what}. The next run removes what it can", leftovers.name());
+            say(format_args!("{}: LEFT BEHIND: {what}; the next run removes what it can", leftovers.name()));
         }
         found.is_empty()
     }

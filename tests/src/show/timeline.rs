@@ -95,7 +95,10 @@ impl Timeline {
     /// The changes of state that nothing of what was done accounts for, the first states aside.
     pub(super) fn unprompted(&self) -> impl Iterator<Item = &Sighting> {
         self.sightings.iter().filter(|seen| seen.from != "starting").filter(|seen| {
-            !self.events.iter().any(|event| self.seen(event, &seen.service).is_some_and(|found| found == *seen))
+            !self
+                .events
+                .iter()
+                .any(|event| self.seen(event, &seen.service).is_some_and(|found| found == *seen))
         })
     }
 

@@ -63,7 +63,10 @@ fn single_requests() {
     // Each: the request, and words of its explanation; `None`: unexplained.
     let cases: [(Failure, Option<&[&str]>); 15] = [
         // Refusals belong to the time between the kill and the new table.
-        (request(16_620, 16_621, REFUSED), Some(&["0.12 s after r2 was killed", "0.38 s before", "fall = 3"])),
+        (
+            request(16_620, 16_621, REFUSED),
+            Some(&["0.12 s after r2 was killed", "0.38 s before", "fall = 3"]),
+        ),
         (request(16_499, 16_501, REFUSED), Some(&["0.00 s after r2 was killed"])),
         (request(17_050, 17_051, REFUSED), Some(&["0.05 s after dtr-lb called it down", "rewritten"])),
         (request(17_300, 17_301, REFUSED), None),
@@ -121,7 +124,10 @@ fn what_is_unexplained_comes_with_what_is_known() {
     let Explanation::Unexplained(text) = explain(&request(7000, 7001, REFUSED), &timeline(), 3) else {
         panic!("explained")
     };
-    assert!(text.contains("r1 down, r2 up") && text.contains("r1 had been turned sick 1.00 s before"), "{text}");
+    assert!(
+        text.contains("r1 down, r2 up") && text.contains("r1 had been turned sick 1.00 s before"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -1,0 +1,95 @@
+//! Limits of time, to the tick: the model's clock stands still between frames, as the kernel's does not.
+
+use dtr_lb_common::{abi::Ticks, verdict::Verdict};
+use dtr_lb_tests::fixture::{
+    Connection, Engine as _, Host, Play,
+    frames::Kind,
+    host::{SECOND, ticks},
+    world::{ALICE, CLOSED, HALF_CLOSED, HALF_OPEN, HTTPS, IDLE, TIME_WAIT, one_replica},
+};
+
+fn host() -> Host {
+    let mut host = Host::default();
+    host.apply(&one_replica());
+    host
+}
+
+fn play(host: &mut Host) -> Play<'_> {
+    Play::new("limits", host, Some(one_replica()))
+}
+
+fn wait(host: &Host, ticks: Ticks) {
+    host.model.now.set(host.model.now.get().wrapping_add(ticks));
+}
+
+/// Brings a connection into a state.
+type Bring = fn(&mut Play<'_>, &Connection);
+
+#[test]
+fn an_entry_lives_for_exactly_the_time_out_of_its_state() {
+    let establish: Bring = |play, alice| play.accepts(alice);
+    let table: [(&str, Bring, Ticks); 6] = [
+        ("handshake", |play, alice| play.forwards("SYN", &alice.client(Kind::Syn)), ticks(HALF_OPEN)),
+        ("open", establish, ticks(IDLE)),
+        (
+            "closed by the client",
+            |play, alice| {
+                play.accepts(alice);
+                play.forwards("FIN", &alice.client(Kind::Fin));
+            },
+            ticks(HALF_CLOSED),
+        ),
+        (
+            "closed by the replica",
+            |play, alice| {
+                play.accepts(alice);
+                play.forwards("FIN", &alice.replica(Kind::Fin));
+            },
+            ticks(HALF_CLOSED),
+        ),
+        (
+            "closed by the replica first",
+            |play, alice| {
+                play.accepts(alice);
+                play.forwards("FIN", &alice.replica(Kind::Fin));
+                play.forwards("FIN", &alice.client(Kind::Fin));
+            },
+            ticks(TIME_WAIT),
+        ),
+        (
+            "reset",
+            |play, alice| {
+                play.accepts(alice);
+                play.forwards("RST", &alice.client(Kind::Rst));
+            },
+            ticks(CLOSED),
+        ),
+    ];
+    for (state, bring, time_out) in table {
+        for kind in [Kind::Ack, Kind::Data] {
+            let mut host = host();
+            let alice = play(&mut host).opens("SYN", ALICE, HTTPS);
+            bring(&mut play(&mut host), &alice);
+            wait(&host, time_out);
+            play(&mut host).forwards(&format!("{state}, on the last tick"), &alice.client(kind));
+            wait(&host, time_out + 1);
+            let late = alice.client(kind).sent;
+            play(&mut host).refuses(&format!("{state}, a tick later"), &late, Verdict::PassedNoFlow);
+        }
+    }
+}
+
+/// An established connection costs one look-up a packet: an entry looks for its other direction once a second, not more
+/// often and not less.
+#[test]
+fn an_entry_looks_for_its_other_direction_once_a_second() {
+    let mut host = host();
+    let alice = play(&mut host).establishes(ALICE, HTTPS);
+    wait(&host, 10 * SECOND);
+    play(&mut host).forwards("data that looks", &alice.client(Kind::Data));
+    play(&mut host).evict(&alice.replica_key());
+    wait(&host, SECOND);
+    play(&mut host).forwards("data within the second", &alice.client(Kind::Data));
+    wait(&host, 1);
+    play(&mut host).refuses("data after it", &alice.client(Kind::Data).sent, Verdict::PassedNoFlow);
+}
