@@ -1,21 +1,37 @@
 //! The agent's Unix socket: HTTP with JSON bodies, for the command line and for scripts
 //! (`curl --unix-socket /run/dtr-lb/dtr-lb.sock http://agent/v1/status`).
 //!
-//! It decides nothing: a request is put to the agent's main loop, which answers from its own state.
+//! It decides nothing: a request is put to the agent's main loop, which answers from its own state. `client` is the
+//! other end.
+
+mod client;
 
 use std::{
-    fs, io,
-    os::unix::{fs::PermissionsExt as _, net::UnixStream as StdUnixStream},
+    fs::{self, FileType},
+    io,
+    os::unix::{
+        fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _},
+        net::UnixStream as StdUnixStream,
+    },
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use axum::{Json, Router, extract::State, http::StatusCode, routing::get};
+use axum::{
+    Json, Router,
+    extract::State,
+    http::StatusCode,
+    routing::{get, post},
+};
+use serde::{Deserialize, Serialize};
 use tokio::{
     net::UnixListener,
     sync::{mpsc, oneshot},
     task::JoinHandle,
+    time::timeout,
 };
+
+pub use client::{ClientError, ask_detach, ask_status};
 
 use crate::status::Status;
 
@@ -23,18 +39,33 @@ use crate::status::Status;
 #[derive(Debug)]
 pub enum Request {
     Status(oneshot::Sender<Result<Status, String>>),
+    /// Remove the datapath, answer, and end.
+    Detach(oneshot::Sender<Result<Detached, String>>),
+}
+
+/// What became of the datapath.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Detached {
+    /// Where it was pinned.
+    pub bpffs: PathBuf,
+    /// Whether there was one.
+    pub removed: bool,
 }
 
 /// Read and write for the owner and the group: whoever may talk to the agent may steer it.
 const MODE: u32 = 0o660;
 
-/// How long the command line waits for an answer.
-const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+/// How long the last answers may take to be read when the agent ends.
+const FINISH_LIMIT: Duration = Duration::from_secs(2);
 
 /// The socket, served until this is dropped; then its file is gone, too.
 #[derive(Debug)]
 pub struct Api {
     path: PathBuf,
+    /// Device and inode of the socket's file: another file of this name is not to be removed.
+    file: (u64, u64),
+    /// Dropped or used, it ends the serving once what was asked is answered.
+    stop: Option<oneshot::Sender<()>>,
     server: JoinHandle<()>,
 }
 
@@ -43,83 +74,121 @@ pub struct Api {
 pub enum ApiError {
     #[error("another process answers on `{}`; is an agent running? end it, or set agent.socket", .0.display())]
     InUse(PathBuf),
+    #[error(
+        "`{}` is {kind} and not a socket that an agent left behind, so it is not replaced; remove it, or set agent.socket",
+        .path.display()
+    )]
+    NotASocket { path: PathBuf, kind: &'static str },
     #[error("{operation} `{}` failed: {source}; see agent.socket", .path.display())]
     Socket { operation: &'static str, path: PathBuf, source: io::Error },
 }
 
 impl Api {
-    /// Opens the socket. A file that an agent left behind is replaced; one that somebody listens on is not.
+    /// Opens the socket, within a tokio runtime. A socket that an agent left behind is replaced; one that somebody
+    /// listens on is not, and neither is a file of another kind.
     pub fn open(path: &Path, requests: mpsc::Sender<Request>) -> Result<Self, ApiError> {
         let failed =
             |operation: &'static str| move |source| ApiError::Socket { operation, path: path.into(), source };
         if let Some(directory) = path.parent() {
             fs::create_dir_all(directory).map_err(failed("making the directory of"))?;
         }
-        if path.exists() {
-            if StdUnixStream::connect(path).is_ok() {
-                return Err(ApiError::InUse(path.into()));
-            }
-            fs::remove_file(path).map_err(failed("replacing"))?;
-        }
+        remove_left_behind(path)?;
         let listener = UnixListener::bind(path).map_err(failed("listening on"))?;
         fs::set_permissions(path, fs::Permissions::from_mode(MODE))
             .map_err(failed("setting the permissions of"))?;
-        let router = Router::new().route("/v1/status", get(status)).with_state(requests);
+        let file = identity(path).map_err(failed("looking at"))?;
+        let router = Router::new()
+            .route("/v1/status", get(status))
+            .route("/v1/detach", post(detach))
+            .with_state(requests);
+        let (stop, stopped) = oneshot::channel::<()>();
         let server = tokio::spawn(async move {
-            // It has no end of its own: the task is aborted.
-            if let Err(error) = axum::serve(listener, router).await {
+            let stopped = async { drop(stopped.await) };
+            if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stopped).await {
                 tracing::error!(%error, "the agent's socket is no longer served");
             }
         });
-        Ok(Self { path: path.into(), server })
+        Ok(Self { path: path.into(), file, stop: Some(stop), server })
+    }
+
+    /// Ends the serving after the last answers are out. The socket's file goes first: a new agent may start.
+    pub async fn finish(mut self) {
+        self.remove_file();
+        drop(self.stop.take());
+        // Who does not read its answer is not waited for any longer; the drop ends the rest.
+        let _ = timeout(FINISH_LIMIT, &mut self.server).await;
+    }
+
+    fn remove_file(&self) {
+        if identity(&self.path).is_ok_and(|file| file == self.file) {
+            // It would be replaced by the next agent.
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
 impl Drop for Api {
     fn drop(&mut self) {
         self.server.abort();
-        let _ = fs::remove_file(&self.path);
+        self.remove_file();
     }
 }
 
-async fn status(State(requests): State<mpsc::Sender<Request>>) -> Result<Json<Status>, (StatusCode, String)> {
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let file = fs::symlink_metadata(path)?;
+    Ok((file.dev(), file.ino()))
+}
+
+/// Makes room for the socket: removes one that nobody listens on.
+fn remove_left_behind(path: &Path) -> Result<(), ApiError> {
+    let failed = |operation| move |source| ApiError::Socket { operation, path: path.into(), source };
+    let kind = match fs::symlink_metadata(path) {
+        Ok(file) => file.file_type(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed("looking at")(error)),
+    };
+    if !kind.is_socket() {
+        return Err(ApiError::NotASocket { path: path.into(), kind: kind_of(kind) });
+    }
+    match StdUnixStream::connect(path) {
+        Ok(_) => Err(ApiError::InUse(path.into())),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            fs::remove_file(path).map_err(failed("replacing"))
+        }
+        Err(error) => Err(failed("finding out who listens on")(error)),
+    }
+}
+
+fn kind_of(kind: FileType) -> &'static str {
+    match kind {
+        _ if kind.is_file() => "a regular file",
+        _ if kind.is_dir() => "a directory",
+        _ if kind.is_symlink() => "a symbolic link",
+        _ if kind.is_fifo() => "a named pipe",
+        _ => "a device",
+    }
+}
+
+type Answer<T> = Result<Json<T>, (StatusCode, String)>;
+
+async fn status(State(requests): State<mpsc::Sender<Request>>) -> Answer<Status> {
+    ask(&requests, Request::Status).await
+}
+
+async fn detach(State(requests): State<mpsc::Sender<Request>>) -> Answer<Detached> {
+    ask(&requests, Request::Detach).await
+}
+
+async fn ask<T>(
+    requests: &mpsc::Sender<Request>,
+    request: fn(oneshot::Sender<Result<T, String>>) -> Request,
+) -> Answer<T> {
     let (answer, answered) = oneshot::channel();
     let ending = || (StatusCode::SERVICE_UNAVAILABLE, "the agent is ending".to_owned());
-    requests.send(Request::Status(answer)).await.map_err(|_| ending())?;
-    let status = answered.await.map_err(|_| ending())?;
-    status.map(Json).map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error))
+    requests.send(request(answer)).await.map_err(|_| ending())?;
+    let answer = answered.await.map_err(|_| ending())?;
+    answer.map(Json).map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error))
 }
 
-/// Why a running agent could not be asked.
-#[derive(Debug, thiserror::Error)]
-pub enum ClientError {
-    #[error("no agent answers on `{}`; start one with `dtr-lb run`, or name its socket by --socket", .0.display())]
-    NoAgent(PathBuf),
-    #[error("not permitted to use `{}`: it is for its owner and group only", .0.display())]
-    Permission(PathBuf),
-    #[error("the agent at `{}` answered: {answer}", .path.display())]
-    Refused { path: PathBuf, answer: String },
-}
-
-/// Asks a running agent for its status.
-pub async fn ask_status(socket: &Path) -> Result<Status, ClientError> {
-    // Connecting by hand first tells apart what the HTTP client calls by one name.
-    match tokio::net::UnixStream::connect(socket).await {
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            return Err(ClientError::Permission(socket.into()));
-        }
-        Err(_) => return Err(ClientError::NoAgent(socket.into())),
-    }
-    let refused = |answer: String| ClientError::Refused { path: socket.into(), answer };
-    let broken = |error: reqwest::Error| refused(error.to_string());
-    // The HTTP client wants to know its cryptography even where there is none. An error says that it is known already.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let client =
-        reqwest::Client::builder().unix_socket(socket).timeout(ANSWER_LIMIT).build().map_err(broken)?;
-    let response = client.get("http://agent/v1/status").send().await.map_err(broken)?;
-    if !response.status().is_success() {
-        return Err(refused(response.text().await.unwrap_or_default()));
-    }
-    response.json().await.map_err(broken)
-}
+#[cfg(test)]
+mod tests;

@@ -40,10 +40,16 @@ pub enum Command {
         #[arg(long)]
         json: bool,
         /// Log the verdict of each packet: for development, as it costs more than all the rest
-        #[arg(long, hide = true)]
+        ///
+        /// The datapath that logs stays attached after the agent has ended, at the same cost: start the agent without
+        /// this to replace it.
+        #[arg(long, hide_short_help = true)]
         log_packets: bool,
     },
     /// Check the config and this host, and say what would be attached; nothing is changed
+    ///
+    /// Prints what it finds. To standard error: a line `error: …` for what would keep the agent from starting, and the
+    /// exit status is 1; a line `warning: …` for what would keep packets from arriving.
     Check,
     /// Show services, replicas, their health and why
     Status {
@@ -51,6 +57,6 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Remove the datapath from this host: programs, links, maps and pins; its flows end
+    /// End the agent if one runs, and remove the datapath from this host: programs, links, maps, pins; its flows end
     Detach,
 }

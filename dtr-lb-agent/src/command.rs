@@ -1,22 +1,22 @@
 //! What the commands do. Each returns its exit status with the words for it: 1 failed, 2 bad usage or config, 3 no agent
 //! running.
 
-use std::{
-    io::Write as _,
-    path::{Path, PathBuf},
-};
+mod check;
+
+use std::io::Write as _;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::{EnvFilter, fmt};
 
 use crate::{
     agent::{self, AgentError},
-    api::{self, ClientError},
+    api::{self, ClientError, Detached},
     cli::Global,
-    config::{self, Config, ConfigError},
-    datapath::{self, DatapathError, memory, requirements},
-    interface,
+    config::{Config, ConfigError, Places},
+    datapath::{self, DatapathError},
 };
+
+pub use check::check;
 
 /// An exit status that is not 0, and why.
 #[derive(Debug)]
@@ -69,47 +69,9 @@ pub fn run(global: &Global, json: bool, log_packets: bool) -> Result<(), Failure
     })
 }
 
-/// `dtr-lb check`
-pub fn check(global: &Global) -> Result<(), Failure> {
-    let config = Config::load(&global.config, &global.overrides)?;
-    requirements::check()?;
-    let interfaces = runtime()?.block_on(interface::find(&config.interfaces))?;
-    let services: Vec<_> = config
-        .services
-        .iter()
-        .map(|service| {
-            format!(
-                "{} ({} replicas, probed by {})",
-                service.name,
-                service.replicas.len(),
-                service.probe.scheme
-            )
-        })
-        .collect();
-    let interfaces: Vec<_> = interfaces
-        .iter()
-        .map(|interface| match interface.xdp_program {
-            Some(id) => format!("{} (has XDP program {id})", interface.name),
-            None => interface.name.clone(),
-        })
-        .collect();
-    print(&format!(
-        "config {}: valid\nservices: {}\nkernel {}: has what the datapath needs\ninterfaces: {}; would attach: {}\n\
-         memory of the flow tables: {} MiB for {} flows\n",
-        global.config.display(),
-        services.join(", "),
-        requirements::running(),
-        interfaces.join(", "),
-        config.datapath.attach,
-        memory::estimate(config.datapath.max_flows).div_ceil(1 << 20),
-        config.datapath.max_flows,
-    ))
-}
-
 /// `dtr-lb status`
 pub fn status(global: &Global, json: bool) -> Result<(), Failure> {
-    let socket = socket(global)?;
-    let status = runtime()?.block_on(api::ask_status(&socket))?;
+    let status = runtime()?.block_on(api::ask_status(&places(global).socket))?;
     if json {
         let text = serde_json::to_string_pretty(&status).map_err(Failure::failed)?;
         return print(&format!("{text}\n"));
@@ -117,26 +79,47 @@ pub fn status(global: &Global, json: bool) -> Result<(), Failure> {
     print(&status.text())
 }
 
-/// `dtr-lb detach`
+/// `dtr-lb detach`: by the agent if one runs, or else by ourselves.
 pub fn detach(global: &Global) -> Result<(), Failure> {
-    let config = Config::load(&global.config, &global.overrides)?;
-    let root = &config.agent.bpffs;
-    let was_there = datapath::detach(root)?;
-    print(&match was_there {
-        true => format!("removed the datapath at {}\n", root.display()),
-        false => format!("there is no datapath at {}\n", root.display()),
-    })
+    let Places { socket, bpffs, .. } = places(global);
+    match runtime()?.block_on(api::ask_detach(&socket)) {
+        Ok(Detached { bpffs, .. }) => {
+            print(&format!("ended the agent, and removed the datapath at {}\n", bpffs.display()))
+        }
+        Err(ClientError::NoAgent(_)) => {
+            let was_there = datapath::detach(&bpffs).map_err(|error| match error {
+                DatapathError::Locked { .. } => Failure::failed(format!(
+                    "an agent uses the datapath at `{}`, but none answers on `{}`: name its socket by --socket",
+                    bpffs.display(),
+                    socket.display()
+                )),
+                error => error.into(),
+            })?;
+            print(&match was_there {
+                true => format!("removed the datapath at {}; no agent was running\n", bpffs.display()),
+                false => format!("there is no datapath at {}, and no agent is running\n", bpffs.display()),
+            })
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
-/// Where the agent's socket is: as told, or as the config says, or, where there is no config, the default place.
-fn socket(global: &Global) -> Result<PathBuf, Failure> {
+/// Where the agent and its datapath are: as told, or as the config says, or, where it cannot say, the default places.
+fn places(global: &Global) -> Places {
+    let mut places = Places::read(&global.config, &global.overrides);
     if let Some(socket) = &global.socket {
-        return Ok(socket.clone());
+        places.socket.clone_from(socket);
     }
-    if global.config == Path::new(config::DEFAULT_PATH) && !global.config.exists() {
-        return Ok(PathBuf::from(config::DEFAULT_SOCKET));
+    for note in &places.notes {
+        complain(&format!("note: {note}"));
     }
-    Ok(Config::load(&global.config, &global.overrides)?.agent.socket)
+    if !places.notes.is_empty() {
+        let (socket, bpffs) = (places.socket.display(), places.bpffs.display());
+        complain(&format!(
+            "note: taking the agent's socket to be {socket}, and its datapath to be at {bpffs}"
+        ));
+    }
+    places
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
@@ -183,4 +166,10 @@ fn print(text: &str) -> Result<(), Failure> {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::failed(error)),
         _ => Ok(()),
     }
+}
+
+/// To standard error, where it does not get into the way of what is printed.
+#[expect(clippy::print_stderr, reason = "where a command's notes, warnings and errors belong")]
+fn complain(text: &str) {
+    eprintln!("{text}");
 }

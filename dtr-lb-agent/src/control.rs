@@ -48,11 +48,18 @@ pub enum Change {
         to: State,
         reason: String,
     },
-    /// No replica of the service is up any more, or one is again.
+    /// All replicas of the service have been found to be down, or one is up (again).
     Service {
         service: String,
         up: bool,
         consequence: &'static str,
+    },
+    /// This host could not ask a replica, or can again: no word about the replica, whose state stays as it is.
+    Probing {
+        service: String,
+        replica: String,
+        /// Why it could not.
+        failure: Option<String>,
     },
     NextHop {
         address: IpAddr,
@@ -63,7 +70,24 @@ pub enum Change {
         address: IpAddr,
         interface: String,
     },
+    /// Packets that come in by `ingress` may be too large for the way to this replica.
+    NarrowPath {
+        address: IpAddr,
+        /// Bytes.
+        mtu: u32,
+        ingress: String,
+        /// Bytes.
+        ingress_mtu: u32,
+    },
 }
+
+/// What [`Change::UnseenInterface`] means, and what to do.
+pub const UNSEEN_INTERFACE: &str = "the replica is reached by an interface that is not in `interfaces`, so its answers \
+     would not pass the datapath: add it to the config";
+
+/// What [`Change::NarrowPath`] means, and what to do.
+pub const NARROW_PATH: &str = "the way to the replica takes smaller packets than an interface that packets come in by, and \
+     the datapath does not cut packets up: large ones may get lost; give both the same MTU";
 
 /// The state of the whole.
 #[derive(Debug)]
@@ -71,7 +95,13 @@ pub struct Control {
     config: Arc<Config>,
     /// By service, by replica, as in the config.
     conditions: Vec<Vec<Condition>>,
+    /// By service: whether it was last told to be up; `None` before the first word.
+    told_up: Vec<Option<bool>>,
     next_hops: NextHops,
+    /// The largest MTU of the interfaces that packets come in by, in bytes, and which it is.
+    widest_ingress: Option<(u32, String)>,
+    /// Addresses whose narrow path has been told.
+    told_narrow: BTreeSet<IpAddr>,
 }
 
 impl Control {
@@ -79,22 +109,35 @@ impl Control {
         let fresh = Condition { state: State::Starting, since: now, last_probe: None };
         let conditions =
             config.services.iter().map(|service| vec![fresh.clone(); service.replicas.len()]).collect();
-        Self { config, conditions, next_hops: NextHops::new() }
+        let told_up = vec![None; config.services.len()];
+        Self {
+            config,
+            conditions,
+            told_up,
+            next_hops: NextHops::new(),
+            widest_ingress: None,
+            told_narrow: BTreeSet::new(),
+        }
     }
 
     /// Takes in the outcome of a probe.
     pub fn report(&mut self, report: Report<ReplicaPlace>, now: Timestamp) -> Vec<Change> {
         let ReplicaPlace { service: service_place, replica: place } = report.id;
         let service = &self.config.services[service_place];
-        let was_up = service_up(&self.conditions[service_place]);
         let condition = &mut self.conditions[service_place][place];
+        let replica = &service.replicas[place];
         let reason = reason(&report.outcome);
+        let mut changes = Vec::new();
+        let failure = local_failure(&report.outcome);
+        if failure.is_some() != condition.last_probe.as_ref().and_then(local_failure).is_some() {
+            let (service, replica) = (service.name.clone(), replica.name.clone());
+            changes.push(Change::Probing { service, replica, failure });
+        }
         condition.last_probe = Some(report.outcome);
-        let Some(transition) = report.transition else { return Vec::new() };
+        let Some(transition) = report.transition else { return changes };
         condition.state = transition.to;
         condition.since = now;
-        let replica = &service.replicas[place];
-        let mut changes = vec![Change::Replica {
+        changes.push(Change::Replica {
             service: service.name.clone(),
             replica: replica.name.clone(),
             address: replica.address,
@@ -102,9 +145,13 @@ impl Control {
             from: transition.from,
             to: transition.to,
             reason,
-        }];
-        let up = service_up(&self.conditions[service_place]);
-        if up != was_up {
+        });
+        let told = &mut self.told_up[service_place];
+        let any = |state| self.conditions[service_place].iter().any(|condition| condition.state == state);
+        // While none is up and one is still starting there is nothing to tell, unless it was up before.
+        let up = any(State::Up);
+        if *told != Some(up) && (up || told.is_some() || !any(State::Starting)) {
+            *told = Some(up);
             let consequence = match (up, self.config.datapath.all_down) {
                 (true, _) => "new connections go to replicas that are up",
                 (false, AllDown::FailOpen) => "new connections go to all replicas (all_down = \"fail-open\")",
@@ -130,7 +177,32 @@ impl Control {
             }
         }
         self.next_hops = next_hops;
+        changes.extend(self.narrow_paths());
         changes
+    }
+
+    /// Takes in the MTUs, in bytes, of the interfaces that packets come in by.
+    pub fn ingress(&mut self, mtus: impl IntoIterator<Item = (String, u32)>) -> Vec<Change> {
+        self.widest_ingress = mtus.into_iter().map(|(name, mtu)| (mtu, name)).max();
+        self.narrow_paths()
+    }
+
+    /// The replicas that have come to be reached by less than what may come in, each once.
+    fn narrow_paths(&mut self) -> Vec<Change> {
+        let Some((ingress_mtu, ingress)) = &self.widest_ingress else { return Vec::new() };
+        let hops =
+            self.next_hops.iter().filter_map(|(address, hop)| Some((*address, hop.as_ref().ok()?.mtu)));
+        let narrow: BTreeMap<_, _> = hops.filter(|(_, mtu)| mtu < ingress_mtu).collect();
+        self.told_narrow.retain(|address| narrow.contains_key(address));
+        let fresh = narrow.into_iter().filter(|(address, _)| self.told_narrow.insert(*address));
+        fresh
+            .map(|(address, mtu)| Change::NarrowPath {
+                address,
+                mtu,
+                ingress: ingress.clone(),
+                ingress_mtu: *ingress_mtu,
+            })
+            .collect()
     }
 
     /// The next hops that are not known, and why.
@@ -220,16 +292,17 @@ fn weights(service: &Service, conditions: &[Condition], all_down: AllDown) -> Ve
     chosen.unwrap_or_else(|| vec![0; service.replicas.len()])
 }
 
-fn service_up(conditions: &[Condition]) -> bool {
-    conditions.iter().any(|condition| condition.state == State::Up)
-}
-
 fn hop(next_hop: &NextHop) -> Hop {
     Hop {
         interface: next_hop.ifindex,
         destination: bytemuck::cast(next_hop.destination_mac),
         source: bytemuck::cast(next_hop.source_mac),
     }
+}
+
+/// Why this host itself could not ask, if that is what happened.
+fn local_failure(outcome: &Outcome) -> Option<String> {
+    outcome.error.as_ref().filter(|failure| failure.is_local()).map(ToString::to_string)
 }
 
 fn reason(outcome: &Outcome) -> String {

@@ -1,48 +1,161 @@
 //! The interfaces and addresses of this host, as far as the config speaks of them.
 
-use std::{collections::BTreeSet, net::IpAddr};
+mod watch;
 
+use std::{collections::BTreeSet, io, net::IpAddr, time::Duration};
+
+use aya::programs::loaded_programs;
 use futures::TryStreamExt as _;
 use nix::{ifaddrs::getifaddrs, net::if_::if_nameindex, sys::socket::SockaddrStorage};
-use rtnetlink::packet_route::link::{LinkAttribute, LinkXdp};
+use rtnetlink::{
+    Handle,
+    packet_route::link::{LinkAttribute, LinkFlags, LinkMessage, LinkXdp},
+};
+use tokio::{task::JoinHandle, time::timeout};
 
-use crate::datapath::{DatapathError, Interface};
+pub use watch::{Look, Watch};
 
-/// Finds the interfaces of these names, and which XDP programs are attached to them.
-///
-/// # Errors
-/// [`DatapathError::NoInterface`] for the first name that is not there; the kernel's error if it cannot be asked.
-pub async fn find(names: &[String]) -> Result<Vec<Interface>, DatapathError> {
-    let failed =
-        |what: &str, reason: String| DatapathError::Object { reason: format!("{what} failed: {reason}") };
-    let (connection, handle, _) =
-        rtnetlink::new_connection().map_err(|error| failed("opening a netlink socket", error.to_string()))?;
-    let _connection = AbortOnDrop(tokio::spawn(connection));
-    let mut found = Vec::with_capacity(names.len());
-    for name in names {
-        let links: Result<Vec<_>, _> =
-            handle.link().get().match_name(name.clone()).execute().try_collect().await;
-        let Some(link) = links.ok().and_then(|links| links.into_iter().next()) else {
-            return Err(DatapathError::NoInterface { name: name.clone(), known: names_of_all() });
-        };
-        let xdp_program = link.attributes.iter().find_map(|attribute| match attribute {
-            LinkAttribute::Xdp(xdp) => xdp.iter().find_map(|xdp| match xdp {
-                LinkXdp::ProgId(id) => Some(*id),
-                _ => None,
-            }),
-            _ => None,
-        });
-        found.push(Interface { name: name.clone(), index: link.header.index, xdp_program });
-    }
-    Ok(found)
+use crate::datapath::Interface;
+
+/// A healthy kernel answers in microseconds; this is for the reply that never comes.
+const ANSWER_LIMIT: Duration = Duration::from_secs(2);
+
+/// Why nothing is known of an interface or of the host's addresses.
+#[derive(Debug, thiserror::Error)]
+pub enum InterfaceError {
+    #[error("no interface `{name}` on this host; there are: {}; correct `interfaces`", .known.join(", "))]
+    NotFound { name: String, known: Vec<String> },
+    #[error("cannot ask the kernel for interface `{name}` over netlink: {reason}")]
+    Link { name: String, reason: String },
+    #[error("cannot open a netlink socket to ask the kernel for interfaces: {source}")]
+    Socket { source: io::Error },
+    #[error("cannot ask the kernel for the addresses of this host (getifaddrs): {source}")]
+    Addresses { source: io::Error },
 }
 
-struct AbortOnDrop(tokio::task::JoinHandle<()>);
+/// An interface of the config, as a look at the kernel found it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    pub name: String,
+    /// `None` if there is none of this name.
+    pub link: Option<Link>,
+}
 
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
+/// What is known of an interface that is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    pub index: u32,
+    /// Bytes.
+    pub mtu: u32,
+    /// Administratively up, and with a carrier.
+    pub up: bool,
+    /// Id of the XDP program that is attached to it, if one is.
+    pub xdp_program: Option<u32>,
+}
+
+impl Seen {
+    /// As the datapath needs it; `None` if it is not there.
+    pub fn interface(&self) -> Option<Interface> {
+        let Link { index, xdp_program, .. } = *self.link.as_ref()?;
+        Some(Interface { name: self.name.clone(), index, xdp_program })
     }
+}
+
+/// All of them, as the datapath needs them.
+///
+/// # Errors
+/// [`InterfaceError::NotFound`] for the first that is not there.
+pub fn all_there(seen: &[Seen]) -> Result<Vec<Interface>, InterfaceError> {
+    let of = |seen: &Seen| seen.interface().ok_or_else(|| not_found(&seen.name));
+    seen.iter().map(of).collect()
+}
+
+/// The error for a name that no interface has.
+pub fn not_found(name: &str) -> InterfaceError {
+    InterfaceError::NotFound { name: name.to_owned(), known: names_of_all() }
+}
+
+/// A netlink socket to ask for interfaces by.
+#[derive(Debug)]
+pub struct Links {
+    handle: Handle,
+    connection: JoinHandle<()>,
+}
+
+impl Links {
+    /// Opens it, in the network namespace of the calling thread and within a tokio runtime.
+    ///
+    /// # Errors
+    /// [`InterfaceError::Socket`]
+    pub fn open() -> Result<Self, InterfaceError> {
+        let (connection, handle, _) =
+            rtnetlink::new_connection().map_err(|source| InterfaceError::Socket { source })?;
+        Ok(Self { handle, connection: tokio::spawn(connection) })
+    }
+
+    /// Looks at the interfaces of these names.
+    ///
+    /// # Errors
+    /// [`InterfaceError::Link`] if the kernel does not tell. That one is not there is no error.
+    pub async fn look(&self, names: &[String]) -> Result<Vec<Seen>, InterfaceError> {
+        let mut seen = Vec::with_capacity(names.len());
+        for name in names {
+            let request = self.handle.link().get().match_name(name.clone()).execute();
+            let answer = timeout(ANSWER_LIMIT, request.try_collect::<Vec<_>>()).await;
+            let failed = |reason| InterfaceError::Link { name: name.clone(), reason };
+            let answer = answer.map_err(|_| failed(format!("no answer in {} s", ANSWER_LIMIT.as_secs())))?;
+            let link = first(answer).map_err(failed)?.as_ref().map(link);
+            seen.push(Seen { name: name.clone(), link });
+        }
+        Ok(seen)
+    }
+
+    /// For other questions.
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+}
+
+impl Drop for Links {
+    fn drop(&mut self) {
+        self.connection.abort();
+    }
+}
+
+/// Only ENODEV says that there is no such interface; any other error says nothing about that.
+fn first(answer: Result<Vec<LinkMessage>, rtnetlink::Error>) -> Result<Option<LinkMessage>, String> {
+    match answer {
+        Ok(links) => Ok(links.into_iter().next()),
+        Err(rtnetlink::Error::NetlinkError(message)) => {
+            let error = message.to_io();
+            if error.raw_os_error() == Some(libc::ENODEV) { Ok(None) } else { Err(error.to_string()) }
+        }
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn link(message: &LinkMessage) -> Link {
+    let up = message.header.flags.contains(LinkFlags::Up | LinkFlags::LowerUp);
+    let mut link = Link { index: message.header.index, mtu: 0, up, xdp_program: None };
+    for attribute in &message.attributes {
+        match attribute {
+            LinkAttribute::Mtu(bytes) => link.mtu = *bytes,
+            LinkAttribute::Xdp(xdp) => {
+                link.xdp_program = xdp.iter().find_map(|xdp| match xdp {
+                    LinkXdp::ProgId(id) => Some(*id),
+                    _ => None,
+                });
+            }
+            _ => {}
+        }
+    }
+    link
+}
+
+/// The name of an XDP program; `None` if the kernel does not tell, or it has none.
+pub fn xdp_program_name(id: u32) -> Option<String> {
+    let program = loaded_programs().filter_map(Result::ok).find(|program| program.id() == id)?;
+    program.name_as_str().filter(|name| !name.is_empty()).map(str::to_owned)
 }
 
 fn names_of_all() -> Vec<String> {
@@ -50,13 +163,57 @@ fn names_of_all() -> Vec<String> {
     all.iter().map(|interface| interface.name().to_string_lossy().into_owned()).collect()
 }
 
-/// The addresses of this host. Empty if the kernel does not tell.
-pub fn host_addresses() -> BTreeSet<IpAddr> {
-    let Ok(all) = getifaddrs() else { return BTreeSet::new() };
-    all.filter_map(|entry| entry.address.as_ref().and_then(ip)).collect()
+/// The addresses of this host.
+///
+/// # Errors
+/// [`InterfaceError::Addresses`]
+pub fn host_addresses() -> Result<BTreeSet<IpAddr>, InterfaceError> {
+    let all = getifaddrs().map_err(|error| InterfaceError::Addresses { source: error.into() })?;
+    Ok(all.filter_map(|entry| entry.address.as_ref().and_then(ip)).collect())
 }
 
 fn ip(address: &SockaddrStorage) -> Option<IpAddr> {
     let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
     v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroI32;
+
+    use rtnetlink::packet_core::ErrorMessage;
+
+    use super::*;
+
+    #[test]
+    fn only_no_such_device_means_that_there_is_none() {
+        let refused = |code: i32| {
+            let mut message = ErrorMessage::default();
+            message.code = NonZeroI32::new(-code);
+            first(Err(rtnetlink::Error::NetlinkError(message)))
+        };
+        assert_eq!(refused(libc::ENODEV), Ok(None));
+        for code in [libc::EPERM, libc::ENOBUFS, libc::EINVAL] {
+            let reason = refused(code).expect_err("it is an error");
+            assert_eq!(reason, io::Error::from_raw_os_error(code).to_string());
+        }
+        assert!(first(Err(rtnetlink::Error::RequestFailed)).is_err());
+        assert_eq!(first(Ok(Vec::new())), Ok(None));
+    }
+
+    #[tokio::test]
+    async fn what_is_there_is_told_from_what_is_not() {
+        let links = Links::open().expect("a netlink socket");
+        let seen = links.look(&["lo".into(), "dtr-lb-none".into()]).await.expect("an answer");
+        assert!(seen[0].link.as_ref().is_some_and(|link| link.index == 1 && link.mtu > 0), "{seen:?}");
+        assert_eq!(seen[1].link, None);
+        let error = all_there(&seen).expect_err("one is missing").to_string();
+        assert!(error.contains("`dtr-lb-none`") && error.contains("lo"), "{error}");
+    }
+
+    #[test]
+    fn the_loopback_address_is_one_of_the_hosts() {
+        let own = host_addresses().expect("the kernel tells");
+        assert!(own.contains(&IpAddr::from([127, 0, 0, 1])), "{own:?}");
+    }
 }

@@ -43,6 +43,8 @@ pub struct AttachStatus {
     pub hook: String,
     /// Whether the driver runs it.
     pub native: bool,
+    /// Whether the interface is there with the datapath on it.
+    pub present: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -92,8 +94,13 @@ pub struct ProbeStatus {
 }
 
 impl Status {
-    /// Puts together what the agent knows.
-    pub fn collect(control: &Control, datapath: &Datapath, census: &Census) -> Result<Self, DatapathError> {
+    /// Puts together what the agent knows. `present`: whether an interface is there with the datapath on it.
+    pub fn collect(
+        control: &Control,
+        datapath: &Datapath,
+        census: &Census,
+        present: impl Fn(&str) -> bool,
+    ) -> Result<Self, DatapathError> {
         let config = control.config();
         let mut services = Vec::new();
         for (place, service) in config.services.iter().enumerate() {
@@ -104,7 +111,7 @@ impl Status {
         let verdicts = datapath.verdicts()?;
         Ok(Self {
             version: env!("CARGO_PKG_VERSION").into(),
-            datapath: datapath_status(config, datapath, census),
+            datapath: datapath_status(config, datapath, census, present),
             services,
             verdicts: verdicts
                 .into_iter()
@@ -114,15 +121,21 @@ impl Status {
     }
 }
 
-fn datapath_status(config: &Config, datapath: &Datapath, census: &Census) -> DatapathStatus {
+fn datapath_status(
+    config: &Config,
+    datapath: &Datapath,
+    census: &Census,
+    present: impl Fn(&str) -> bool,
+) -> DatapathStatus {
     let attached = datapath.attached();
     let attach = attached.map_or_else(Vec::new, |attached| {
-        let of = |interface: &crate::datapath::Interface| AttachStatus {
-            interface: interface.name.clone(),
+        let of = |interface: &String| AttachStatus {
+            interface: interface.clone(),
             hook: attached.hook.name().into(),
             native: attached.hook.native(),
+            present: present(interface),
         };
-        attached.interfaces.iter().map(of).collect()
+        config.interfaces.iter().map(of).collect()
     });
     DatapathStatus {
         attach,
@@ -224,7 +237,8 @@ impl Status {
             .iter()
             .map(|attach| {
                 let native = if attach.hook == "xdp" && attach.native { "native " } else { "" };
-                format!("{} {native}{}", attach.interface, attach.hook)
+                let missing = if attach.present { "" } else { " MISSING" };
+                format!("{} {native}{}{missing}", attach.interface, attach.hook)
             })
             .collect();
         text.push_str(&format!(
@@ -280,3 +294,6 @@ fn replica_table(replicas: &[ReplicaStatus]) -> String {
 fn indented(text: &str) -> String {
     text.lines().map(|line| format!("  {}\n", line.trim())).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -41,6 +41,8 @@ fn host(filters: &[String]) -> Result<()> {
 
 fn lab(filters: &[String]) -> Result<()> {
     let runner = runner()?;
+    // The scenarios run the real binary, which cargo does not build for another package's tests.
+    shown(cargo().args(["build", "--quiet", "-p", "dtr-lb-agent", "--bins"]))?;
     // The scenarios' harness takes a single filter.
     let runs = if filters.is_empty() { vec![None] } else { filters.iter().map(Some).collect() };
     for filter in runs {

@@ -23,6 +23,8 @@ pub struct Agent {
 
 /// Where the agent's socket is unless the config says otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/dtr-lb/dtr-lb.sock";
+/// Where the datapath is pinned unless the config says otherwise.
+pub const DEFAULT_BPFFS: &str = "/sys/fs/bpf/dtr-lb";
 
 /// `sun_path` of unix(7), less the NUL at its end.
 const LONGEST_SOCKET_PATH: usize = 107;
@@ -35,10 +37,9 @@ pub(super) fn read(raw: &RawConfig, problems: &mut Problems<'_>) -> Option<Agent
     let socket = table
         .field("socket", &raw.socket)
         .map_or_else(|| Some(PathBuf::from(DEFAULT_SOCKET)), |field| socket_path(&field, problems));
-    let bpffs = table.field("bpffs", &raw.bpffs).map_or_else(
-        || Some(PathBuf::from("/sys/fs/bpf/dtr-lb")),
-        |field| field::absolute_path(&field, problems),
-    );
+    let bpffs = table
+        .field("bpffs", &raw.bpffs)
+        .map_or_else(|| Some(PathBuf::from(DEFAULT_BPFFS)), |field| field::absolute_path(&field, problems));
     let http = table.field("http", &raw.http).map_or(Some(None), |field| listen(&field, problems));
     let token = table
         .field("admin_token_file", &raw.admin_token_file)
@@ -46,7 +47,7 @@ pub(super) fn read(raw: &RawConfig, problems: &mut Problems<'_>) -> Option<Agent
     Some(Agent { socket: socket?, bpffs: bpffs?, http: http?, admin_token_file: token? })
 }
 
-fn socket_path(field: &Field<'_, String>, problems: &mut Problems<'_>) -> Option<PathBuf> {
+pub(super) fn socket_path(field: &Field<'_, String>, problems: &mut Problems<'_>) -> Option<PathBuf> {
     let path = field::absolute_path(field, problems)?;
     if field.value.len() > LONGEST_SOCKET_PATH {
         problems.refuse(field, format!("{} bytes long, too long for a socket", field.value.len()));

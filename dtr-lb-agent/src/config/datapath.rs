@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use dtr_lb_common::abi::MAX_NAT_ADDRESSES;
+
 use super::address;
 use super::choice::choice;
 use super::field::{self, Field, Table};
@@ -22,9 +24,10 @@ pub struct Datapath {
     pub max_flows: u32,
     /// The source ports on the replicas' side; never one of the host's ephemeral ports.
     pub nat_ports: RangeInclusive<u16>,
-    /// The source addresses on the replicas' side; empty: the address of the interface that leads there.
+    /// The source addresses on the replicas' side, [`MAX_NAT_ADDRESSES`] at most; empty: the address of the interface
+    /// that leads there.
     pub nat_addresses: Vec<IpAddr>,
-    /// An established flow without a packet for this long is forgotten; 1 s to 30 days.
+    /// An established flow without a packet for this long is forgotten; 1 s to 7 days.
     pub idle_timeout: Duration,
     /// Equal seeds and replicas make equal choices on every balancer.
     pub hash_seed: u64,
@@ -54,7 +57,7 @@ choice! {
     pub enum AllDown {
         /// They are spread over all replicas: a probe may be wrong.
         FailOpen = "fail-open",
-        /// They are refused.
+        /// They are dropped: clients get no answer and time out. An answer that refuses is not in this version.
         Refuse = "refuse",
     }
 }
@@ -74,7 +77,9 @@ choice! {
 /// Below are the ports of services, which a host does not hand out by itself.
 const FIRST_NAT_PORT: u16 = 1024;
 const DEFAULT_NAT_PORTS: RangeInclusive<u16> = 10_000..=32_767;
-const DAY: u64 = 24 * 60 * 60;
+/// A flow that has been silent for longer is one that nobody will speak on again, and the datapath's clock has to tell
+/// the age of each.
+const LONGEST_IDLE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 pub(super) fn read(raw: &RawConfig, host: &HostFacts, problems: &mut Problems<'_>) -> Option<Datapath> {
     let unwritten = RawDatapath::default();
@@ -90,7 +95,7 @@ pub(super) fn read(raw: &RawConfig, host: &HostFacts, problems: &mut Problems<'_
     let nat_addresses = nat_addresses(&table, raw, problems);
     let idle_timeout = table.field("idle_timeout", &raw.idle_timeout);
     let idle_timeout = idle_timeout.map_or(Some(Duration::from_secs(60 * 60)), |field| {
-        field::duration(&field, Duration::from_secs(1)..=Duration::from_secs(30 * DAY), problems)
+        field::duration(&field, Duration::from_secs(1)..=LONGEST_IDLE, problems)
     });
     let hash_seed = table.field("hash_seed", &raw.hash_seed);
     // TOML's integers end at i64::MAX.
@@ -156,6 +161,11 @@ fn nat_addresses(table: &Table, raw: &RawDatapath, problems: &mut Problems<'_>) 
     let Some(field) = table.field("nat_addresses", &raw.nat_addresses) else { return Some(Vec::new()) };
     if field.value.is_empty() {
         problems.refuse(&field, "an empty list; leave the key out for the interface's own address");
+        return None;
+    }
+    if field.value.len() > MAX_NAT_ADDRESSES {
+        let what = format!("{} addresses, and the datapath holds {MAX_NAT_ADDRESSES}", field.value.len());
+        problems.refuse(&field, what);
         return None;
     }
     let before = problems.len();

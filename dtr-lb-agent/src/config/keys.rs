@@ -15,8 +15,11 @@ pub(super) const KEYS: &[(&str, &str)] = &[
         "datapath.nat_ports",
         "\"FIRST-LAST\" within 1024 to 65535, outside the host's ephemeral range, as in \"10000-32767\"",
     ),
-    ("datapath.nat_addresses", "a list of IP addresses of this host, each once, as in [\"10.0.0.10\"]"),
-    ("datapath.idle_timeout", "a duration in quotes, 1s to 30 days, as in \"1h\""),
+    (
+        "datapath.nat_addresses",
+        "a list of 1 to 4 IP addresses of this host, each once, as in [\"10.0.0.10\"]",
+    ),
+    ("datapath.idle_timeout", "a duration in quotes, 1s to 7 days, as in \"1h\""),
     (
         "datapath.hash_seed",
         "a whole number, 0 to 9223372036854775807, equal on all balancers that share a VIP",

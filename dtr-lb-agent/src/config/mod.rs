@@ -8,7 +8,7 @@
 //! [`HostFacts::read`], the config file and the named CA files nothing of it is read. A key whose feature this
 //! version lacks is refused by `not_yet`, never ignored.
 //!
-//! Called by every command of the command line, and again by a reload.
+//! Called by every command of the command line but those that must work with a broken config: they read [`Places`].
 
 mod address;
 mod agent;
@@ -21,6 +21,7 @@ mod host_name;
 mod keys;
 mod not_yet;
 mod overrides;
+mod places;
 mod probe;
 mod problems;
 mod raw;
@@ -30,12 +31,15 @@ mod shape;
 mod source;
 mod status_set;
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::path::Path;
 
-pub use self::agent::{Agent, DEFAULT_SOCKET};
+pub use self::agent::{Agent, DEFAULT_BPFFS, DEFAULT_SOCKET};
 pub use self::datapath::{AllDown, Attach, Datapath, OnDown};
 pub use self::error::{ConfigError, Place, Problem};
 pub use self::host_facts::HostFacts;
+pub use self::places::Places;
 pub use self::probe::{BodyPattern, Probe, Scheme, Verify};
 pub use self::replica::Replica;
 pub use self::service::{Mode, Service};
@@ -99,6 +103,18 @@ impl Config {
             Some(config) if problems.is_empty() => Ok(config),
             Some(_) | None => Err(ConfigError::Invalid(problems.into_sorted())),
         }
+    }
+
+    /// The NAT addresses that are none of a host's `own`: answers of the replicas would not come back to it.
+    pub fn foreign_nat_addresses(&self, own: &BTreeSet<IpAddr>) -> impl Iterator<Item = IpAddr> {
+        self.datapath.nat_addresses.iter().filter(|address| !own.contains(address)).copied()
+    }
+
+    /// The VIPs that are none of a host's `own`, each once: nobody answers ARP for them there.
+    #[must_use]
+    pub fn foreign_vips(&self, own: &BTreeSet<IpAddr>) -> BTreeSet<IpAddr> {
+        let vips = self.services.iter().flat_map(|service| &service.vips);
+        vips.filter(|vip| !own.contains(vip)).copied().collect()
     }
 
     /// Reads every table, whatever the others hold, so that all problems come out at once.

@@ -106,6 +106,90 @@ fn a_change_of_state_is_told_once_with_its_reason() {
     assert!(matches!(changes[1], Change::Service { up: false, .. }));
 }
 
+fn service_change(changes: &[Change]) -> Option<bool> {
+    changes.iter().find_map(|change| match change {
+        Change::Service { up, .. } => Some(*up),
+        _ => None,
+    })
+}
+
+#[test]
+fn a_service_without_a_replica_from_the_start_is_told_once_it_is_certain() {
+    let mut control = control(&[]);
+    let down = |control: &mut Control, replica| {
+        service_change(&probed(control, replica, State::Starting, State::Down))
+    };
+    assert_eq!(down(&mut control, 0), None);
+    assert_eq!(down(&mut control, 1), None, "one is still starting");
+    assert_eq!(down(&mut control, 2), Some(false));
+    assert_eq!(service_change(&probed(&mut control, 0, State::Down, State::Up)), Some(true));
+    assert_eq!(service_change(&probed(&mut control, 1, State::Down, State::Up)), None, "it is up already");
+    assert_eq!(service_change(&probed(&mut control, 1, State::Up, State::Down)), None);
+    assert_eq!(service_change(&probed(&mut control, 0, State::Up, State::Down)), Some(false));
+}
+
+#[test]
+fn losing_the_only_one_that_is_up_is_told_though_another_is_starting() {
+    let mut control = control(&[]);
+    assert_eq!(service_change(&probed(&mut control, 0, State::Starting, State::Up)), Some(true));
+    assert_eq!(service_change(&probed(&mut control, 0, State::Up, State::Down)), Some(false));
+    assert_eq!(service_change(&probed(&mut control, 1, State::Starting, State::Down)), None, "it was told");
+    assert_eq!(service_change(&probed(&mut control, 2, State::Starting, State::Down)), None);
+}
+
+#[test]
+fn that_this_host_cannot_ask_is_told_once_and_changes_nothing() {
+    let mut control = control(&[]);
+    probed(&mut control, 0, State::Starting, State::Up);
+    let ask = |control: &mut Control, error| {
+        let outcome = Outcome { status: None, took: Duration::ZERO, error };
+        let id = ReplicaPlace { service: 0, replica: 0 };
+        let report = Report { id, outcome, state: State::Up, transition: None };
+        control.report(report, Timestamp::UNIX_EPOCH)
+    };
+    let local = Failure::Local { reason: "Too many open files".into() };
+    let changes = ask(&mut control, Some(local.clone()));
+    assert!(
+        matches!(&changes[..], [Change::Probing { failure: Some(why), .. }] if why.contains("open files")),
+        "{changes:?}"
+    );
+    assert_eq!(ask(&mut control, Some(local.clone())), []);
+    let condition = &control.conditions(0)[0];
+    assert_eq!(condition.state, State::Up);
+    assert_eq!(
+        condition.last_probe.as_ref().and_then(|probe| probe.error.clone()),
+        Some(local),
+        "for the status"
+    );
+    assert!(matches!(&ask(&mut control, None)[..], [Change::Probing { failure: None, .. }]));
+    assert_eq!(ask(&mut control, Some(Failure::Closed)), []);
+}
+
+#[test]
+fn a_path_that_is_narrower_than_an_ingress_is_told_once() {
+    let mut control = control(&[]);
+    let narrow = |changes: &[Change]| {
+        let of = |change: &Change| match change {
+            Change::NarrowPath { address, mtu, ingress, ingress_mtu } => {
+                Some((*address, *mtu, ingress.clone(), *ingress_mtu))
+            }
+            _ => None,
+        };
+        changes.iter().filter_map(of).collect::<Vec<_>>()
+    };
+    let hops = |mtu: u32| -> NextHops {
+        let hop = |mtu| Ok(NextHop { mtu, ..next_hop("eth0", 11) });
+        [(address(11), hop(mtu)), (address(12), hop(9000))].into()
+    };
+    let mtus = || [("eth0".to_owned(), 1500), ("eth1".to_owned(), 9000)];
+    assert_eq!(narrow(&control.next_hops(hops(1500))), [], "no ingress is known yet");
+    assert_eq!(narrow(&control.ingress(mtus())), [(address(11), 1500, "eth1".to_owned(), 9000)]);
+    assert_eq!(narrow(&control.ingress(mtus())), []);
+    assert_eq!(narrow(&control.next_hops(hops(1400))), [], "told already");
+    assert_eq!(narrow(&control.next_hops(hops(9000))), []);
+    assert_eq!(narrow(&control.next_hops(hops(1500))).len(), 1, "it was well in between");
+}
+
 #[test]
 fn a_next_hop_makes_hop_and_nat_address() {
     let mut control = control(&[]);

@@ -4,26 +4,19 @@
 //! find XDP at the other end, so the two are not mixed. Generic XDP is taken only when asked for.
 //!
 //! A link that is pinned is given the new program in place (`bpf_link_update`): no packet meets neither the old nor the
-//! new one. New links are pinned when all interfaces have theirs, so that a failure leaves things as they were.
+//! new one. From TC to XDP and back, the new links come first and the old ones go after them. Only native and generic
+//! XDP exclude each other on an interface: there the old link goes first, and TC stands in until the new one is there.
+//! On a kernel without TC links, packets pass to the stack meanwhile, for some hundredths of a second; it resets the
+//! connections that it sees. Where attaching fails, all interfaces get back what they had.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use aya::{
     Ebpf,
-    programs::{
-        LinkOrder, SchedClassifier, TcAttachType, Xdp, XdpMode,
-        links::{FdLink, PinnedLink},
-        loaded_programs,
-        tc::{SchedClassifierLink, TcAttachOptions},
-        xdp::XdpLink,
-    },
+    programs::links::{FdLink, PinnedLink},
 };
-use dtr_lb_common::abi::program;
 
-use super::{
-    error::{DatapathError, os_error},
-    object, pins,
-};
+use super::{error::DatapathError, link, pins};
 
 /// A network interface, as far as attaching needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +60,15 @@ impl Hook {
         }
     }
 
+    /// The other kind of XDP: an interface has one at a time.
+    const fn excludes(self) -> Option<Self> {
+        match self {
+            Self::NativeXdp => Some(Self::GenericXdp),
+            Self::GenericXdp => Some(Self::NativeXdp),
+            Self::Tc => None,
+        }
+    }
+
     const fn pin_prefix(self) -> &'static str {
         match self {
             Self::NativeXdp => "xdp",
@@ -91,7 +93,7 @@ pub struct Attached {
     /// Why it is this hook, for the log and for `status`.
     pub why: String,
     /// The links where nothing is pinned. Dropping them detaches.
-    links: Vec<FdLink>,
+    _links: Vec<FdLink>,
 }
 
 /// Attaches to all of `interfaces` or to none.
@@ -101,38 +103,112 @@ pub(super) fn attach(
     interfaces: &[Interface],
     link_pins: Option<&Path>,
 ) -> Result<Attached, DatapathError> {
-    let (hook, why, fresh) = match wanted {
+    let (hook, why, links) = match wanted {
         Wanted::Exactly(hook) => {
             (hook, "as configured".to_owned(), attach_all(ebpf, hook, interfaces, link_pins)?)
         }
         Wanted::Auto => match attach_all(ebpf, Hook::NativeXdp, interfaces, link_pins) {
-            Ok(fresh) => (Hook::NativeXdp, "every interface has native XDP".to_owned(), fresh),
+            Ok(links) => (Hook::NativeXdp, "every interface has native XDP".to_owned(), links),
             Err(DatapathError::NoNativeXdp { interface, reason }) => {
-                let fresh = attach_all(ebpf, Hook::Tc, interfaces, link_pins)?;
-                (Hook::Tc, format!("interface `{interface}` has no native XDP: {reason}"), fresh)
+                let links = attach_all(ebpf, Hook::Tc, interfaces, link_pins)?;
+                (Hook::Tc, format!("interface `{interface}` has no native XDP: {reason}"), links)
             }
             Err(error) => return Err(error),
         },
     };
-    let mut links = Vec::new();
-    match link_pins {
-        Some(directory) => {
-            for (interface, link) in fresh {
-                let path = directory.join(pin_name(hook, &interface));
-                link.pin(&path)
-                    .map_err(|error| DatapathError::attach(&interface.name, "the pinned link", &error))?;
-            }
-            remove_others(directory, hook, interfaces)?;
-        }
-        None => links.extend(fresh.into_iter().map(|(_, link)| link)),
+    if let Some(directory) = link_pins {
+        remove_others(directory, hook, interfaces)?;
     }
-    Ok(Attached { hook, interfaces: interfaces.to_vec(), why, links })
+    Ok(Attached { hook, interfaces: interfaces.to_vec(), why, _links: links })
 }
 
-impl Attached {
-    /// Whether the links last only as long as this process.
-    pub fn is_temporary(&self) -> bool {
-        !self.links.is_empty()
+/// Gives every interface the program at `hook`, or leaves all as they were. Returns the new links if none is pinned.
+fn attach_all(
+    ebpf: &mut Ebpf,
+    hook: Hook,
+    interfaces: &[Interface],
+    link_pins: Option<&Path>,
+) -> Result<Vec<FdLink>, DatapathError> {
+    let mut change = Change::default();
+    let Some(directory) = link_pins else {
+        change.attach(ebpf, hook, interfaces, None)?;
+        return Ok(change.fresh.into_iter().map(|(_, link)| link).collect());
+    };
+    let done = change.attach(ebpf, hook, interfaces, Some(directory));
+    match done.and_then(|()| change.pin(hook, directory)) {
+        Ok(()) => Ok(Vec::new()),
+        Err(error) => Err(change.undo(ebpf, directory, error)),
+    }
+}
+
+/// What was done so far, to be undone if the rest fails.
+#[derive(Default)]
+struct Change {
+    /// New links, to be pinned when all interfaces have theirs.
+    fresh: Vec<(Interface, FdLink)>,
+    pinned: Vec<PinnedLink>,
+    /// Interfaces that had to give up a link at this hook.
+    given_up: Vec<(Interface, Hook)>,
+    /// Links by TC that do the work of those that were given up until others are there.
+    stand_ins: Vec<FdLink>,
+}
+
+impl Change {
+    fn attach(
+        &mut self,
+        ebpf: &mut Ebpf,
+        hook: Hook,
+        interfaces: &[Interface],
+        link_pins: Option<&Path>,
+    ) -> Result<(), DatapathError> {
+        for interface in interfaces {
+            let pin = |hook| link_pins.map(|directory| directory.join(pin_name(hook, interface)));
+            if let Some(pin) = pin(hook)
+                && link::update(ebpf, hook, interface, &pin)?
+            {
+                continue;
+            }
+            let mut made_room = false;
+            if let Some(other) = hook.excludes()
+                && let Some(pin) = pin(other)
+                && link::update(ebpf, other, interface, &pin)?
+            {
+                // Without one there is a gap, which is no reason to refuse.
+                self.stand_ins.extend(link::attach(ebpf, Hook::Tc, interface, false));
+                link::give_up(other, interface, &pin)?;
+                self.given_up.push((interface.clone(), other));
+                made_room = true;
+            }
+            let link = link::attach(ebpf, hook, interface, made_room)?;
+            self.fresh.push((interface.clone(), link));
+        }
+        Ok(())
+    }
+
+    fn pin(&mut self, hook: Hook, directory: &Path) -> Result<(), DatapathError> {
+        for (interface, link) in self.fresh.drain(..) {
+            self.pinned.push(link::pin(link, &interface, &directory.join(pin_name(hook, &interface)))?);
+        }
+        Ok(())
+    }
+
+    /// Takes back what was done and returns why.
+    fn undo(self, ebpf: &mut Ebpf, directory: &Path, cause: DatapathError) -> DatapathError {
+        let Self { fresh, pinned, given_up, stand_ins: _stand_ins } = self;
+        drop(fresh);
+        for link in pinned {
+            // A pin that stays shows up below, where its link is in the way.
+            drop(link.unpin());
+        }
+        for (interface, hook) in given_up {
+            let back = link::attach(ebpf, hook, &interface, true)
+                .and_then(|link| link::pin(link, &interface, &directory.join(pin_name(hook, &interface))));
+            if let Err(reason) = back {
+                let (cause, reason) = (Box::new(cause), Box::new(reason));
+                return DatapathError::NotPutBack { cause, interface: interface.name, reason };
+            }
+        }
+        cause
     }
 }
 
@@ -141,123 +217,10 @@ fn pin_name(hook: Hook, interface: &Interface) -> String {
     format!("{}-{}", hook.pin_prefix(), interface.index)
 }
 
-/// Gives every interface the program; returns the links that are new.
-fn attach_all(
-    ebpf: &mut Ebpf,
-    hook: Hook,
-    interfaces: &[Interface],
-    link_pins: Option<&Path>,
-) -> Result<Vec<(Interface, FdLink)>, DatapathError> {
-    let mut fresh = Vec::new();
-    for interface in interfaces {
-        if let Some(directory) = link_pins
-            && update(ebpf, hook, interface, &directory.join(pin_name(hook, interface)))?
-        {
-            continue;
-        }
-        let link = match hook {
-            Hook::NativeXdp => attach_xdp(object::xdp_program(ebpf)?, XdpMode::Driver, interface, hook)?,
-            Hook::GenericXdp => attach_xdp(object::xdp_program(ebpf)?, XdpMode::Skb, interface, hook)?,
-            Hook::Tc => attach_tc(object::tc_program(ebpf, program::TC)?, interface)?,
-        };
-        fresh.push((interface.clone(), link));
-    }
-    Ok(fresh)
-}
-
-/// Puts the new program into the link that is pinned, if there is one and its interface still lives.
-fn update(ebpf: &mut Ebpf, hook: Hook, interface: &Interface, pin: &Path) -> Result<bool, DatapathError> {
-    if !pin.exists() {
-        return Ok(false);
-    }
-    let label = hook.label();
-    let link = PinnedLink::from_pin(pin).map_err(DatapathError::link(&interface.name, label))?;
-    let link = FdLink::from(link);
-    let updated = match hook {
-        Hook::NativeXdp | Hook::GenericXdp => {
-            let link = XdpLink::try_from(link).map_err(DatapathError::link(&interface.name, label))?;
-            object::xdp_program(ebpf)?.attach_to_link(link).map(drop)
-        }
-        Hook::Tc => {
-            let link =
-                SchedClassifierLink::try_from(link).map_err(DatapathError::link(&interface.name, label))?;
-            object::tc_program(ebpf, program::TC)?.attach_to_link(link).map(drop)
-        }
-    };
-    match updated {
-        Ok(()) => Ok(true),
-        // The interface is gone, and one of the same index has come: the link is an empty shell.
-        Err(error) if os_error(&error) == Some(libc::ENOLINK) => {
-            pins::remove_file(pin)?;
-            Ok(false)
-        }
-        Err(error) => Err(DatapathError::attach(&interface.name, label, &error)),
-    }
-}
-
-fn attach_xdp(
-    program: &mut Xdp,
-    mode: XdpMode,
-    interface: &Interface,
-    hook: Hook,
-) -> Result<FdLink, DatapathError> {
-    let no_native = |reason: String| match hook {
-        Hook::NativeXdp => DatapathError::NoNativeXdp { interface: interface.name.clone(), reason },
-        _ => DatapathError::Attach { interface: interface.name.clone(), hook: hook.label(), reason },
-    };
-    let attached = program.attach_to_if_index(interface.index, mode);
-    let id = attached.map_err(|error| match os_error(&error) {
-        Some(libc::EBUSY | libc::EEXIST) => {
-            DatapathError::Busy { interface: interface.name.clone(), holder: holder(interface) }
-        }
-        Some(libc::EPERM) | None => DatapathError::attach(&interface.name, hook.label(), &error),
-        Some(code) => no_native(std::io::Error::from_raw_os_error(code).to_string()),
-    })?;
-    let link = program
-        .take_link(id)
-        .map_err(|error| DatapathError::attach(&interface.name, hook.label(), &error))?;
-    // Where the driver takes no BPF link, aya falls back to a netlink attachment, which could neither be pinned nor
-    // replaced atomically. Dropping it here detaches it.
-    FdLink::try_from(link).map_err(|_| no_native("its driver takes no BPF link".into()))
-}
-
-fn attach_tc(program: &mut SchedClassifier, interface: &Interface) -> Result<FdLink, DatapathError> {
-    let failed = |error: &(dyn std::error::Error + 'static)| match os_error(error) {
-        Some(libc::EINVAL) => DatapathError::Unsupported {
-            feature: "TC links (TCX)",
-            since: "6.6",
-            running: super::requirements::running(),
-            remedy: "use an interface with native XDP, or set datapath.attach = \"xdp-generic\"",
-        },
-        _ => DatapathError::attach(&interface.name, "TC", error),
-    };
-    let options = TcAttachOptions::TcxOrder(LinkOrder::default());
-    let id = program
-        .attach_with_options(&interface.name, TcAttachType::Ingress, options)
-        .map_err(|error| failed(&error))?;
-    let link = program.take_link(id).map_err(|error| failed(&error))?;
-    FdLink::try_from(link).map_err(|error| failed(&error))
-}
-
-/// The XDP program that stands in the way, as the operator may find it.
-fn holder(interface: &Interface) -> String {
-    let Some(id) = interface.xdp_program else { return "its name is not known".into() };
-    let name = loaded_programs()
-        .filter_map(Result::ok)
-        .find(|program| program.id() == id)
-        .and_then(|program| program.name_as_str().map(str::to_owned));
-    match name {
-        Some(name) => format!("`{name}`, program id {id}"),
-        None => format!("program id {id}"),
-    }
-}
-
 /// Removes the pins of links that are no longer wanted; with its pin a link ends.
 fn remove_others(directory: &Path, hook: Hook, interfaces: &[Interface]) -> Result<(), DatapathError> {
     let wanted: Vec<_> = interfaces.iter().map(|interface| pin_name(hook, interface)).collect();
-    let reading = |source| DatapathError::Pin { path: directory.into(), operation: "reading", source };
-    for entry in fs::read_dir(directory).map_err(reading)? {
-        let entry = entry.map_err(reading)?;
+    for entry in pins::entries(directory)? {
         if !wanted.iter().any(|name| entry.file_name() == name.as_str()) {
             pins::remove_file(&entry.path())?;
         }

@@ -36,9 +36,34 @@ pub(super) fn now(ebpf: &mut Ebpf) -> Result<Ticks, DatapathError> {
         .map_err(|error| DatapathError::Clock { reason: super::error::causes(&error) })
 }
 
+/// The longest time-out: a quarter of the clock's range. Ages are signed differences, so that half the range tells old
+/// from new; an entry that has outlived this one is known as old for as long again, time enough for a sweep to find it.
+const LONGEST: Ticks = i32::MAX as Ticks / 2;
+
 /// A duration in ticks, at least one.
 pub(super) fn ticks(duration: Duration, per_second: u32) -> Ticks {
     let ticks = duration.as_millis().saturating_mul(u128::from(per_second)).div_ceil(1000);
-    // Half the range: differences are signed.
-    u32::try_from(ticks).unwrap_or(u32::MAX).clamp(1, i32::MAX as u32)
+    Ticks::try_from(ticks).unwrap_or(LONGEST).clamp(1, LONGEST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_round_up_and_stay_in_a_quarter_of_the_range() {
+        let cases = [
+            (Duration::ZERO, 1000, 1),
+            (Duration::from_millis(1), 250, 1),
+            (Duration::from_millis(5), 250, 2),
+            (Duration::from_secs(3600), 250, 900_000),
+            (Duration::from_millis(u64::from(LONGEST)), 1000, LONGEST),
+            (Duration::from_millis(u64::from(LONGEST) + 1), 1000, LONGEST),
+            (Duration::MAX, 1000, LONGEST),
+        ];
+        for (duration, per_second, expected) in cases {
+            assert_eq!(ticks(duration, per_second), expected, "{duration:?} at {per_second} a second");
+        }
+        assert_eq!(LONGEST, 0x3fff_ffff);
+    }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use aya::{
     Ebpf,
     maps::{MapData, PerCpuArray, PerCpuValues},
+    util::nr_cpus,
 };
 use dtr_lb_common::{
     abi::{ReplicaCounters, ReplicaId, Traffic, map},
@@ -49,6 +50,20 @@ impl Counters {
                 refused: sum.refused + refused,
             }
         }))
+    }
+
+    /// Begins to count anew for an id that another replica had. No packet counts for it meanwhile.
+    pub(super) fn reset(&mut self, id: ReplicaId) -> Result<(), DatapathError> {
+        self.set(id, &ReplicaCounters::default())
+    }
+
+    /// Says what every CPU has counted for an id.
+    pub(super) fn set(&mut self, id: ReplicaId, count: &ReplicaCounters) -> Result<(), DatapathError> {
+        let failed =
+            |reason: String| DatapathError::Map { map: map::REPLICA_STATS, operation: "writing", reason };
+        let cpus = nr_cpus().map_err(|(file, error)| failed(format!("{file}: {error}")))?;
+        let values = PerCpuValues::try_from(vec![*count; cpus]).map_err(|error| failed(error.to_string()))?;
+        self.replicas.set(id.into(), values, 0).map_err(DatapathError::map(map::REPLICA_STATS, "writing"))
     }
 }
 

@@ -51,8 +51,19 @@ pub enum DatapathError {
         .path.display(), .differences.join("\n")
     )]
     Layout { path: PathBuf, differences: Vec<String> },
-    #[error("{count} {what}, and the datapath holds {limit} at most")]
+    #[error("the config has {count} {what}, and the datapath holds {limit} at most: configure fewer")]
     TooMany { what: &'static str, count: usize, limit: usize },
+    #[error(
+        "no room for {missing} more replicas (counted once for each service): {configured} are configured, and {leaving} \
+         that no longer are keep theirs, of {limit}, until their last flows have ended; this is tried again with the \
+         next change, and `dtr-lb detach` makes room at once by ending all flows"
+    )]
+    NoFreeReplica { missing: usize, configured: usize, leaving: usize, limit: usize },
+    #[error(
+        "{cause}; putting the earlier link of interface `{interface}` back failed, too, so that packets of services that \
+         come in by it are not forwarded: {reason}; start the agent with the datapath.attach of before"
+    )]
+    NotPutBack { cause: Box<DatapathError>, interface: String, reason: Box<DatapathError> },
     #[error("reading the kernel's clock failed: {reason}")]
     Clock { reason: String },
 }

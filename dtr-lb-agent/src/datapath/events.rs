@@ -13,8 +13,6 @@ use tokio::io::{Interest, unix::AsyncFd};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Dropped {
     pub verdict: Verdict,
-    /// Index of the interface it came in by.
-    pub interface: u32,
     pub source: SocketAddr,
     pub destination: SocketAddr,
 }
@@ -55,7 +53,6 @@ fn drain(ring: &mut RingBuf<MapData>) -> Vec<Dropped> {
             };
             found.push(Dropped {
                 verdict: *verdict,
-                interface: event.interface,
                 source: address(event.source, event.source_port),
                 destination: address(event.destination, event.destination_port),
             });

@@ -10,6 +10,8 @@ mod counters;
 mod desired;
 mod error;
 mod events;
+mod ids;
+mod link;
 pub mod memory;
 pub mod object;
 mod packet_log;
@@ -23,7 +25,7 @@ use std::{
     collections::BTreeMap,
     net::IpAddr,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use aya::{Ebpf, maps::Map};
@@ -74,22 +76,37 @@ pub struct Datapath {
     settings: Option<Settings>,
     attached: Option<Attached>,
     sweep: sweep::Sweep,
+    /// When the sweep under way began.
+    sweep_begun: Option<Instant>,
     ticks_per_second: u32,
 }
 
 impl Datapath {
     /// Loads the datapath. With pins: takes the directory for this process alone, and takes over what is pinned there if
-    /// it fits. Nothing is attached yet that was not before.
+    /// it fits. Nothing is attached yet that was not before, and where it fails, nothing is pinned that was not before.
     pub fn open(options: &Options) -> Result<Self, DatapathError> {
         requirements::check()?;
+        let pins = options.pins.as_deref().map(pins::Pins::hold).transpose()?;
+        let adopted = pins.as_ref().map(pins::Pins::occupied).transpose()?.unwrap_or(false);
+        match Self::load(options, pins.as_ref(), adopted) {
+            Ok(datapath) => Ok(Self { pins, ..datapath }),
+            Err(error) => {
+                if let Some(pins) = pins.filter(|_| !adopted) {
+                    // Nothing more can be done, and the first error is the one that matters.
+                    let _ = pins.remove_own();
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn load(options: &Options, pins: Option<&pins::Pins>, adopted: bool) -> Result<Self, DatapathError> {
         // A connection has two entries.
         let flow_entries = options.max_flows.saturating_mul(2);
-        let pins = options.pins.as_deref().map(pins::Pins::hold).transpose()?;
-        let adopted = pins.as_ref().is_some_and(pins::Pins::occupied);
-        if let Some(pins) = &pins {
+        if let Some(pins) = pins {
             pins.prepare(flow_entries)?;
         }
-        let map_pins = pins.as_ref().map(pins::Pins::maps);
+        let map_pins = pins.map(pins::Pins::maps);
         let mut ebpf = object::load(flow_entries, map_pins.as_deref(), options.log_packets)?;
         // aya closes a map that was taken when it is dropped; programs refer to maps until they are loaded. So all
         // programs are loaded first.
@@ -105,12 +122,13 @@ impl Datapath {
             half_open: take_any(&mut ebpf, map::HALF_OPEN_V4)?,
             ticks_per_second: clock::ticks_per_second()?,
             ebpf,
-            pins,
+            pins: None,
             adopted,
             writer,
             settings: None,
             attached: None,
             sweep: sweep::Sweep::default(),
+            sweep_begun: None,
         })
     }
 
@@ -120,10 +138,23 @@ impl Datapath {
     }
 
     /// Attaches to all interfaces, or to none and says why.
+    ///
+    /// An adopted datapath forwards already, and its maps say by what: it is attached *before* [`Datapath::apply`]. If
+    /// attaching fails, it goes on as the last agent left it; the other way round, it would have lost the services that
+    /// only the last agent's config has. A new datapath may be attached before or after: as long as nothing was applied,
+    /// it passes all packets to the stack.
+    ///
+    /// Under XDP, replicas that are reached by another interface than these have no next hop from here on.
     pub fn attach(&mut self, wanted: Wanted, interfaces: &[Interface]) -> Result<&Attached, DatapathError> {
         let links = self.pins.as_ref().map(pins::Pins::links);
         let attached = attach::attach(&mut self.ebpf, wanted, interfaces, links.as_deref())?;
-        Ok(self.attached.insert(attached))
+        let reach = match attached.hook {
+            Hook::NativeXdp | Hook::GenericXdp => Some(interfaces.iter().map(|interface| interface.index)),
+            Hook::Tc => None,
+        };
+        let attached = self.attached.insert(attached);
+        self.writer.set_reach(reach.map(Iterator::collect))?;
+        Ok(attached)
     }
 
     /// Gives up a start that failed: what this process made is removed, what it took over stays as it is.
@@ -131,7 +162,7 @@ impl Datapath {
         let Self { ebpf, pins, adopted, writer, counters, flows, half_open, attached, .. } = self;
         if let Some(pins) = pins.filter(|_| !adopted) {
             // Nothing more can be done, and the caller has the error that matters.
-            let _ = pins.remove();
+            let _ = pins.remove_own();
         }
         drop((ebpf, writer, counters, flows, half_open, attached));
     }
@@ -140,10 +171,10 @@ impl Datapath {
         self.attached.as_ref()
     }
 
-    /// Makes the maps say what is desired.
+    /// Makes the maps say what is desired. An adopted datapath is attached first: see [`Datapath::attach`].
     pub fn apply(&mut self, desired: &Desired) -> Result<Applied, DatapathError> {
         let settings = self.settings_of(&desired.settings);
-        let applied = self.writer.apply(desired, settings)?;
+        let applied = self.writer.apply(desired, settings, &mut self.counters, Instant::now())?;
         self.settings = Some(settings);
         Ok(applied)
     }
@@ -173,7 +204,13 @@ impl Datapath {
     pub fn sweep(&mut self) -> Result<Option<Census>, DatapathError> {
         let Some(settings) = self.settings else { return Ok(None) };
         let now = self.now()?;
-        self.sweep.step(&mut self.flows, map::FLOWS_V4, &settings, now)
+        let begun = *self.sweep_begun.get_or_insert_with(Instant::now);
+        let census = self.sweep.step(&mut self.flows, map::FLOWS_V4, &settings, now)?;
+        if let Some(census) = &census {
+            self.sweep_begun = None;
+            self.writer.take_census(begun, census.held.keys().copied().collect());
+        }
+        Ok(census)
     }
 
     /// The examples of dropped packets. Only the first call gets them; it needs a tokio runtime.
@@ -213,17 +250,19 @@ impl Datapath {
     }
 }
 
-/// Removes a datapath that is pinned at `root`: programs, links, maps, of whatever layout. Says whether there was one.
-/// Fails while an agent holds it.
+/// Removes a datapath that is pinned at `root`: programs, links, maps, of whatever layout, and nothing else. Says
+/// whether there was one. Fails while an agent holds it.
 pub fn detach(root: &Path) -> Result<bool, DatapathError> {
     if !root.exists() {
         return Ok(false);
     }
-    pins::Pins::hold(root)?.remove()?;
-    Ok(true)
+    pins::Pins::hold(root)?.remove()
 }
 
 fn take_any(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, DatapathError> {
     ebpf.take_map(name)
         .ok_or_else(|| DatapathError::Object { reason: format!("the object has no map {name}") })
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,9 +4,13 @@
 //! /sys/fs/bpf/dtr-lb/v1/maps/FLOWS_V4 …
 //! /sys/fs/bpf/dtr-lb/v1/links/xdp-2 …
 //! ```
+//!
+//! The root may be shared, say `/sys/fs/bpf` itself: what is not below a layout's directory is another program's, and
+//! is neither judged nor removed.
 
 use std::{
-    fs::{self, File},
+    ffi::OsStr,
+    fs::{self, DirEntry, File},
     io,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
@@ -58,26 +62,22 @@ impl Pins {
         self.version().join("links")
     }
 
-    /// Whether a datapath is there to be taken over.
-    pub(super) fn occupied(&self) -> bool {
-        map::ALL.iter().any(|name| self.maps().join(name).exists())
+    /// Whether a datapath of this layout is there to be taken over: maps, or links, which go on forwarding.
+    pub(super) fn occupied(&self) -> Result<bool, DatapathError> {
+        Ok(!entries(&self.maps())?.is_empty() || !entries(&self.links())?.is_empty())
     }
 
-    /// Makes the directories, and looks whether what is there may be taken over: another layout may not, and each map
-    /// must be what this version would have made.
+    /// Looks whether what is there may be taken over (another layout may not, and each map must be what this version
+    /// would have made), and makes the directories.
     pub(super) fn prepare(&self, flow_entries: u32) -> Result<(), DatapathError> {
         let mut differences = Vec::new();
-        for entry in fs::read_dir(&self.root).map_err(|source| pin_error(&self.root, "reading", source))? {
-            let entry = entry.map_err(|source| pin_error(&self.root, "reading", source))?;
-            if entry.path() != self.version() {
+        for entry in entries(&self.root)? {
+            if layout(&entry.file_name()).is_some_and(|version| version != LAYOUT_VERSION) {
                 differences.push(format!(
                     "  `{}` is of another layout than this version's v{LAYOUT_VERSION}",
                     entry.path().display()
                 ));
             }
-        }
-        for directory in [self.version(), self.maps(), self.links()] {
-            make_directory(&directory)?;
         }
         for shape in shapes(flow_entries) {
             let path = self.maps().join(shape.name);
@@ -86,16 +86,40 @@ impl Pins {
                 differences.extend(shape.differences(&data)?);
             }
         }
-        if differences.is_empty() {
-            return Ok(());
+        if !differences.is_empty() {
+            return Err(DatapathError::Layout { path: self.root.clone(), differences });
         }
-        Err(DatapathError::Layout { path: self.root.clone(), differences })
+        for directory in [self.version(), self.maps(), self.links()] {
+            make_directory(&directory)?;
+        }
+        Ok(())
     }
 
-    /// Removes everything: programs, links and maps end with their pins. Layouts of other versions, too.
-    pub(super) fn remove(self) -> Result<(), DatapathError> {
-        remove_tree(&self.root)
+    /// Removes the datapath of this layout, and the root if it holds nothing else.
+    pub(super) fn remove_own(self) -> Result<(), DatapathError> {
+        remove_layout(&self.version())?;
+        remove_if_empty(&self.root)
     }
+
+    /// Removes the datapaths of all layouts, and the root if it holds nothing else: programs, links and maps end with
+    /// their pins. Says whether there was one.
+    pub(super) fn remove(self) -> Result<bool, DatapathError> {
+        let mut found = false;
+        for entry in entries(&self.root)? {
+            if layout(&entry.file_name()).is_some() && is_directory(&entry)? {
+                remove_layout(&entry.path())?;
+                found = true;
+            }
+        }
+        remove_if_empty(&self.root)?;
+        Ok(found)
+    }
+}
+
+/// The version of the layout whose directory has this name: `v1` is 1.
+fn layout(name: &OsStr) -> Option<u32> {
+    let version = name.to_str()?.strip_prefix('v')?.parse().ok()?;
+    (*name == *format!("v{version}")).then_some(version)
 }
 
 /// What a map must be like.
@@ -162,23 +186,76 @@ fn shapes(flow_entries: u32) -> Vec<Shape> {
     ]
 }
 
-/// Makes a directory in a BPF file system; its parent must be there.
+/// Makes a directory in a BPF file system; its parent must be there. Elsewhere none is made.
 fn make_directory(path: &Path) -> Result<(), DatapathError> {
+    let parent = match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => path,
+    };
+    // A directory that is there may be where the file system is mounted; one that is not is in its parent's.
+    if !in_bpffs(if path.exists() { path } else { parent })? {
+        return Err(DatapathError::NoBpffs { path: path.into() });
+    }
     match fs::create_dir(path) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(DatapathError::NoBpffs { path: path.into() });
+        Err(source) if source.kind() != io::ErrorKind::AlreadyExists => {
+            Err(pin_error(path, "making", source))
         }
-        Err(source) => return Err(pin_error(path, "making", source)),
+        _ => Ok(()),
     }
-    let kind = statfs(path).map_err(|error| pin_error(path, "looking at", error.into()))?.filesystem_type();
-    if kind == BPF_FS_MAGIC {
-        return Ok(());
+}
+
+fn in_bpffs(path: &Path) -> Result<bool, DatapathError> {
+    match statfs(path) {
+        Ok(facts) => Ok(facts.filesystem_type() == BPF_FS_MAGIC),
+        Err(nix::Error::ENOENT) => Ok(false),
+        Err(error) => Err(pin_error(path, "looking at", error.into())),
     }
-    // Made by us a moment ago and empty, or there before: only an empty one goes.
-    let _ = fs::remove_dir(path);
-    Err(DatapathError::NoBpffs { path: path.into() })
+}
+
+/// The entries of a directory; none if it is not there.
+pub(super) fn entries(directory: &Path) -> Result<Vec<DirEntry>, DatapathError> {
+    let reading = |source| pin_error(directory, "reading", source);
+    match fs::read_dir(directory) {
+        Ok(found) => found.collect::<Result<_, _>>().map_err(reading),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(source) => Err(reading(source)),
+    }
+}
+
+/// Whether it is a directory itself, not a link to one.
+fn is_directory(entry: &DirEntry) -> Result<bool, DatapathError> {
+    let kind = entry.file_type().map_err(|source| pin_error(&entry.path(), "looking at", source))?;
+    Ok(kind.is_dir())
+}
+
+/// Removes what a layout's directory holds of ours, and the directory if that was all.
+fn remove_layout(version: &Path) -> Result<(), DatapathError> {
+    // Links first: the programs end before the maps that they use lose their names.
+    for directory in [version.join("links"), version.join("maps")] {
+        for entry in entries(&directory)? {
+            if !is_directory(&entry)? {
+                remove_file(&entry.path())?;
+            }
+        }
+        remove_if_empty(&directory)?;
+    }
+    remove_if_empty(version)
+}
+
+/// Removes a directory unless something is in it, or it is where a file system is mounted, or it is not ours to remove.
+fn remove_if_empty(path: &Path) -> Result<(), DatapathError> {
+    match fs::remove_dir(path) {
+        Err(source)
+            if !matches!(
+                source.raw_os_error(),
+                Some(libc::ENOENT | libc::ENOTEMPTY | libc::EBUSY | libc::EPERM | libc::EACCES)
+            ) =>
+        {
+            Err(pin_error(path, "removing", source))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Removes one pin; that it is gone already is well.
@@ -189,16 +266,35 @@ pub(super) fn remove_file(path: &Path) -> Result<(), DatapathError> {
     }
 }
 
-fn remove_tree(path: &Path) -> Result<(), DatapathError> {
-    match fs::remove_dir_all(path) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(pin_error(path, "removing", source)),
-        _ => Ok(()),
-    }
-}
-
-fn pin_error(path: &Path, operation: &'static str, source: io::Error) -> DatapathError {
+pub(super) fn pin_error(path: &Path, operation: &'static str, source: io::Error) -> DatapathError {
     if source.raw_os_error() == Some(libc::EPERM) || source.kind() == io::ErrorKind::PermissionDenied {
         return DatapathError::Permission { operation: format!("write to `{}`", path.display()) };
     }
     DatapathError::Pin { path: path.into(), operation, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_that_this_program_gives_are_layouts() {
+        let cases = [
+            ("v1", Some(1)),
+            ("v0", Some(0)),
+            ("v4294967295", Some(u32::MAX)),
+            ("v4294967296", None),
+            ("v01", None),
+            ("v+1", None),
+            ("v", None),
+            ("v1a", None),
+            ("V1", None),
+            ("1", None),
+            ("cilium", None),
+            ("", None),
+        ];
+        for (name, expected) in cases {
+            assert_eq!(layout(OsStr::new(name)), expected, "{name:?}");
+        }
+    }
 }

@@ -4,6 +4,7 @@ use aya::{
     maps::MapType,
     programs::ProgramType,
     sys::{BpfHelper, is_helper_supported, is_map_supported, is_program_supported},
+    util::KernelVersion,
 };
 
 use super::error::{DatapathError, causes, os_error};
@@ -20,6 +21,11 @@ pub struct Requirement {
 /// All of them, the oldest first.
 pub const REQUIREMENTS: &[Requirement] = &[
     Requirement {
+        feature: "the helper bpf_l4_csum_replace for TC",
+        since: "4.1",
+        probe: || Ok(is_helper_supported(ProgramType::SchedClassifier, BpfHelper::BPF_FUNC_l4_csum_replace)?),
+    },
+    Requirement {
         feature: "XDP programs",
         since: "4.8",
         probe: || Ok(is_program_supported(ProgramType::Xdp)?),
@@ -30,11 +36,6 @@ pub const REQUIREMENTS: &[Requirement] = &[
         probe: || Ok(is_map_supported(MapType::LruHash)?),
     },
     Requirement {
-        feature: "the helper bpf_l4_csum_replace for TC",
-        since: "4.1",
-        probe: || Ok(is_helper_supported(ProgramType::SchedClassifier, BpfHelper::BPF_FUNC_l4_csum_replace)?),
-    },
-    Requirement {
         feature: "the helper bpf_jiffies64 for XDP",
         since: "5.5",
         probe: || Ok(is_helper_supported(ProgramType::Xdp, BpfHelper::BPF_FUNC_jiffies64)?),
@@ -43,6 +44,12 @@ pub const REQUIREMENTS: &[Requirement] = &[
         feature: "BPF ring buffers",
         since: "5.8",
         probe: || Ok(is_map_supported(MapType::RingBuf)?),
+    },
+    Requirement {
+        feature: "XDP links",
+        since: "5.9",
+        // By the version: the kernel makes a link only where there is an interface to put it on.
+        probe: || Ok(KernelVersion::current()? >= KernelVersion::new(5, 9, 0)),
     },
 ];
 
@@ -82,4 +89,34 @@ pub fn check() -> Result<(), DatapathError> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn version(text: &str) -> (u32, u32) {
+        let (major, minor) = text.split_once('.').expect("two numbers");
+        (major.parse().expect("a number"), minor.parse().expect("a number"))
+    }
+
+    #[test]
+    fn they_come_the_oldest_first_and_end_with_links() {
+        let versions: Vec<_> = REQUIREMENTS.iter().map(|requirement| version(requirement.since)).collect();
+        assert!(versions.is_sorted(), "{versions:?}");
+        let last = REQUIREMENTS.last().expect("there are some");
+        assert_eq!((last.feature, version(last.since)), ("XDP links", (5, 9)));
+    }
+
+    #[test]
+    fn the_version_of_the_running_kernel_can_be_read() {
+        let links = REQUIREMENTS.last().expect("there are some");
+        let (major, minor) = {
+            let release = running();
+            let mut numbers = release.split(['.', '-']);
+            let mut next = || numbers.next().and_then(|number| number.parse().ok()).unwrap_or(0u32);
+            (next(), next())
+        };
+        assert_eq!((links.probe)().expect("the version"), (major, minor) >= (5, 9));
+    }
 }

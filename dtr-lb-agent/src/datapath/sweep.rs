@@ -21,6 +21,8 @@ type FlowMap<'a> = HashMap<&'a mut MapData, Tuple<Ipv4Words>, Flow<Ipv4Words>>;
 pub struct Census {
     /// Connections that may still carry data, by replica.
     pub flows: BTreeMap<ReplicaId, u64>,
+    /// Entries of any kind that stay, by replica.
+    pub held: BTreeMap<ReplicaId, u64>,
     /// Entries of any kind that were there.
     pub entries: u64,
     /// Entries that were removed.
@@ -50,17 +52,37 @@ impl Sweep {
         let mut flows = FlowMap::try_from(map).map_err(DatapathError::map(name, "opening"))?;
         for (key, flow) in &entries {
             self.census.entries += 1;
-            if settings.expired(flow.state, flow.last_seen, now) {
-                match flows.remove(key) {
-                    Ok(()) => self.census.removed += 1,
-                    // The datapath was faster.
-                    Err(MapError::KeyNotFound) => {}
-                    Err(error) => return Err(DatapathError::map(name, "removing from")(error)),
-                }
-            } else if flow.side == Side::TO_REPLICA && !flow.state.ended() {
+            if settings.expired(flow.state, flow.last_seen, now) && remove(&mut flows, name, key, flow)? {
+                self.census.removed += 1;
+                continue;
+            }
+            *self.census.held.entry(flow.replica).or_default() += 1;
+            if flow.side == Side::TO_REPLICA && !flow.state.ended() {
                 *self.census.flows.entry(flow.replica).or_default() += 1;
             }
         }
         Ok(self.cursor.is_done().then(|| std::mem::take(self).census))
+    }
+}
+
+/// Removes an entry if it is still what was `seen`, and says whether it is gone. Since it was read, a packet may have
+/// taken the tuple for another connection. What is left of that race is the time between two system calls: no call
+/// compares and removes.
+pub(super) fn remove(
+    flows: &mut FlowMap<'_>,
+    name: &'static str,
+    key: &Tuple<Ipv4Words>,
+    seen: &Flow<Ipv4Words>,
+) -> Result<bool, DatapathError> {
+    match flows.get(key, 0) {
+        Ok(flow) if (flow.state, flow.last_seen) != (seen.state, seen.last_seen) => return Ok(false),
+        Ok(_) => {}
+        Err(MapError::KeyNotFound) => return Ok(true),
+        Err(error) => return Err(DatapathError::map(name, "reading")(error)),
+    }
+    match flows.remove(key) {
+        // The datapath was faster.
+        Ok(()) | Err(MapError::KeyNotFound) => Ok(true),
+        Err(error) => Err(DatapathError::map(name, "removing from")(error)),
     }
 }

@@ -3,9 +3,12 @@
 //! The order makes each step safe by itself: replicas before the table that names them, the table in its idle
 //! generation before the service that points to it. A packet meets the old table or the new one, never a mixture. What
 //! is written is remembered, so that the same wish twice costs nothing; [`Writer::adopt`] reads it back from maps that
-//! an earlier agent left.
+//! an earlier agent left. A wish that cannot be met is refused before anything is written.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
 
 use aya::{
     Ebpf,
@@ -13,16 +16,18 @@ use aya::{
 };
 use dtr_lb_common::{
     abi::{
-        MAX_NAT_ADDRESSES, MAX_REPLICAS, MAX_SERVICES, MaglevTable, Replica, ReplicaId, Service, ServiceKey,
-        Settings, map,
+        Hop, MAX_NAT_ADDRESSES, MAX_SERVICES, MaglevTable, Replica, ReplicaId, Service, ServiceKey, Settings,
+        map,
     },
     address::{AnyAddress, Be16},
     maglev::{self, Candidate},
 };
 
 use super::{
+    counters::Counters,
     desired::{Desired, DesiredReplica},
     error::DatapathError,
+    ids::{Identity, Ids, LIMIT},
 };
 
 /// The maps that the agent writes.
@@ -34,6 +39,9 @@ pub(super) struct Writer {
     settings: Option<Settings>,
     services: BTreeMap<ServiceKey, Written>,
     replicas: BTreeMap<ReplicaId, Replica>,
+    ids: Ids,
+    /// The interfaces by which frames can leave; none where any will do.
+    reach: Option<BTreeSet<u32>>,
 }
 
 /// What was written for a service.
@@ -65,6 +73,8 @@ impl Writer {
             settings: None,
             services: BTreeMap::new(),
             replicas: BTreeMap::new(),
+            ids: Ids::default(),
+            reach: None,
         })
     }
 
@@ -73,6 +83,7 @@ impl Writer {
         for (id, replica) in (0..).zip(self.replicas_map.iter()) {
             let replica = replica.map_err(DatapathError::map(map::REPLICAS, "reading"))?;
             if id != 0 && replica.port != Be16::new(0) {
+                self.ids.adopt(id, (replica.service, replica.address, replica.port));
                 self.replicas.insert(id, replica);
             }
         }
@@ -84,12 +95,32 @@ impl Writer {
         Ok(())
     }
 
-    /// Makes the maps say what is desired. Where it fails, it may be called again with the same wish or another.
-    pub(super) fn apply(&mut self, desired: &Desired, settings: Settings) -> Result<Applied, DatapathError> {
+    /// Makes the maps say what is desired from `at` on. Where it fails, it may be called again with the same wish or
+    /// another.
+    pub(super) fn apply(
+        &mut self,
+        desired: &Desired,
+        settings: Settings,
+        counters: &mut Counters,
+        at: Instant,
+    ) -> Result<Applied, DatapathError> {
+        let wanted = check(desired)?;
+        for id in self.ids.assign(&wanted).map_err(|missing| DatapathError::NoFreeReplica {
+            missing: missing.replicas,
+            configured: wanted.len(),
+            leaving: missing.leaving,
+            limit: LIMIT,
+        })? {
+            // What is known of the replica that had the id says nothing about this one.
+            self.replicas.remove(&id);
+            counters.reset(id)?;
+        }
         let mut applied = Applied::default();
-        if desired.services.len() > MAX_SERVICES {
-            let count = desired.services.len();
-            return Err(DatapathError::TooMany { what: "services", count, limit: MAX_SERVICES });
+        // New services come before old ones go, so that there are some all the time. Where both do not fit, the old ones
+        // go first; theirs would be dropped in a moment anyway.
+        let new = desired.services.keys().filter(|key| !self.services.contains_key(key)).count();
+        if self.services.len() + new > MAX_SERVICES {
+            applied.services += self.remove_services(desired)?;
         }
         for (key, replicas) in &desired.services {
             let mut candidates = Vec::with_capacity(replicas.len());
@@ -101,7 +132,8 @@ impl Writer {
             let changed = self.write_table(*key, candidates)?;
             applied.tables += usize::from(changed);
         }
-        applied.services = self.remove_services(desired)?;
+        applied.services += self.remove_services(desired)?;
+        self.ids.name(&wanted, at);
         // Last, as packets are looked at from here on.
         if self.settings != Some(settings) {
             self.settings_map.set(0, settings, 0).map_err(DatapathError::map(map::SETTINGS, "writing"))?;
@@ -110,13 +142,38 @@ impl Writer {
         Ok(applied)
     }
 
-    /// The id of a replica of a service, if it was written.
+    /// The id of a replica of a service, if it has one.
     pub(super) fn id(&self, service: ServiceKey, address: AnyAddress, port: Be16) -> Option<ReplicaId> {
-        let mut ids = self.replicas.iter();
-        ids.find(|(_, replica)| {
-            replica.service == service && replica.address == address && replica.port == port
-        })
-        .map(|(id, _)| *id)
+        self.ids.get(&(service, address, port))
+    }
+
+    /// What the map says of an id.
+    #[cfg(test)]
+    pub(super) fn written(&self, id: ReplicaId) -> Result<Replica, DatapathError> {
+        self.replicas_map.get(&id.into(), 0).map_err(DatapathError::map(map::REPLICAS, "reading"))
+    }
+
+    /// Takes in which ids the entries of the flow table named, in a walk that began at `begun`.
+    pub(super) fn take_census(&mut self, begun: Instant, held: BTreeSet<ReplicaId>) {
+        self.ids.take_census(begun, held);
+    }
+
+    /// Says by which interfaces frames can leave; none where any will do. A replica behind another one has no next hop
+    /// from now on: its packets are dropped and counted as such, not sent where nobody is told of their loss.
+    pub(super) fn set_reach(&mut self, interfaces: Option<BTreeSet<u32>>) -> Result<(), DatapathError> {
+        self.reach = interfaces;
+        let reach = &self.reach;
+        for (id, replica) in &mut self.replicas {
+            let hop = reachable(replica.hop, reach.as_ref());
+            if replica.hop != hop {
+                let changed = Replica { hop, ..*replica };
+                self.replicas_map
+                    .set((*id).into(), changed, 0)
+                    .map_err(DatapathError::map(map::REPLICAS, "writing"))?;
+                *replica = changed;
+            }
+        }
+        Ok(())
     }
 
     fn write_replica(
@@ -129,14 +186,14 @@ impl Writer {
             *slot = (*address).into();
         }
         let (address, port) = (wanted.address.into(), Be16::new(wanted.port));
-        let id = match self.id(service, address, port) {
-            Some(id) => id,
-            None => self.free_id()?,
-        };
+        let id = self.id(service, address, port).ok_or_else(|| DatapathError::Object {
+            reason: format!("replica {}:{} was given no id", wanted.address, wanted.port),
+        })?;
         let known = self.replicas.get(&id);
         // A next hop that is not known is no reason to forget the last one: its flows go on until probes know better.
         let hop = wanted.hop.or_else(|| known.map(|known| known.hop)).unwrap_or_default();
-        let (nat, nat_count) = match (wanted.nat.len().min(MAX_NAT_ADDRESSES), known) {
+        let hop = reachable(hop, self.reach.as_ref());
+        let (nat, nat_count) = match (wanted.nat.len(), known) {
             (0, Some(known)) => (known.nat, known.nat_count),
             (count, _) => (nat, count as u32),
         };
@@ -149,21 +206,11 @@ impl Writer {
         Ok((id, true))
     }
 
-    fn free_id(&self) -> Result<ReplicaId, DatapathError> {
-        (1..MAX_REPLICAS as ReplicaId).find(|id| !self.replicas.contains_key(id)).ok_or(
-            DatapathError::TooMany {
-                what: "replicas (counted once for each service)",
-                count: MAX_REPLICAS,
-                limit: MAX_REPLICAS - 1,
-            },
-        )
-    }
-
     fn write_table(&mut self, key: ServiceKey, candidates: Vec<Candidate>) -> Result<bool, DatapathError> {
         let (pair, in_force) = match self.services.get(&key) {
             Some(written) if written.candidates.as_ref() == Some(&candidates) => return Ok(false),
             Some(written) => (written.pair, Some(written.table)),
-            None => (self.free_pair(), None),
+            None => (self.free_pair()?, None),
         };
         let idle = match in_force {
             Some(table) if table == 2 * pair => 2 * pair + 1,
@@ -178,10 +225,14 @@ impl Writer {
         Ok(true)
     }
 
-    fn free_pair(&self) -> u32 {
+    /// The first pair of tables that no service has.
+    fn free_pair(&self) -> Result<u32, DatapathError> {
         let taken: BTreeSet<_> = self.services.values().map(|written| written.pair).collect();
-        // There is one, for there are as many pairs as services and a service more was refused.
-        (0..).find(|pair| !taken.contains(pair)).unwrap_or_default()
+        (0..MAX_SERVICES as u32).find(|pair| !taken.contains(pair)).ok_or(DatapathError::TooMany {
+            what: "services",
+            count: taken.len() + 1,
+            limit: MAX_SERVICES,
+        })
     }
 
     fn remove_services(&mut self, desired: &Desired) -> Result<usize, DatapathError> {
@@ -196,6 +247,29 @@ impl Writer {
         }
         Ok(gone.len())
     }
+}
+
+/// Looks whether a wish fits into the maps, and returns the replicas that it names.
+fn check(desired: &Desired) -> Result<BTreeSet<Identity>, DatapathError> {
+    let refuse_over = |limit, what, count| match count {
+        _ if count > limit => Err(DatapathError::TooMany { what, count, limit }),
+        _ => Ok(()),
+    };
+    refuse_over(MAX_SERVICES, "services (counted once for each VIP)", desired.services.len())?;
+    let mut wanted = BTreeSet::new();
+    for (key, replicas) in &desired.services {
+        for replica in replicas {
+            refuse_over(MAX_NAT_ADDRESSES, "NAT addresses", replica.nat.len())?;
+            wanted.insert((*key, replica.address.into(), Be16::new(replica.port)));
+        }
+    }
+    refuse_over(LIMIT, "replicas (counted once for each service and VIP)", wanted.len())?;
+    Ok(wanted)
+}
+
+/// The hop, if frames can leave by its interface, or else one that is not known.
+fn reachable(hop: Hop, reach: Option<&BTreeSet<u32>>) -> Hop {
+    if reach.is_none_or(|interfaces| interfaces.contains(&hop.interface)) { hop } else { Hop::default() }
 }
 
 /// Takes a map out of the object as the type that it is used as.

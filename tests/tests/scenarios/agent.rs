@@ -12,9 +12,19 @@ use nix::sys::signal::Signal;
 
 use crate::{Place, Scenario, Stage};
 
+mod check;
+mod detach;
+mod interfaces;
+mod start;
+
 pub(crate) const SCENARIOS: &[Scenario] = &[
     ("the_datapath_forwards_without_the_agent", without_agent),
-    ("detach_leaves_nothing", detach),
+    ("detach_ends_the_agent_and_leaves_nothing", detach::under_an_agent),
+    ("detach_needs_neither_an_agent_nor_a_good_config", detach::alone),
+    ("check_says_what_it_finds", check::check),
+    ("an_interface_that_goes_is_told_and_served_when_it_is_back", interfaces::back_again),
+    ("a_start_that_fails_changes_nothing_that_it_took_over", start::fails_over_adopted),
+    ("silent_replicas_keep_neither_the_start_nor_the_end_waiting", start::silent_replicas),
     ("a_second_agent_says_so_and_leaves", second_agent),
     ("what_cannot_start_leaves_nothing", refused),
 ];
@@ -50,21 +60,6 @@ fn without_agent(place: Place) -> Result<()> {
     );
     let failed: Vec<_> = load.stop().into_iter().filter(|request| request.outcome.is_err()).collect();
     ensure!(failed.is_empty(), "{} requests failed, the first: {:?}", failed.len(), failed[0]);
-    Ok(())
-}
-
-/// After the agent's end and `detach` no program is on an interface, no pin is left, and the VIP is a host like any.
-fn detach(place: Place) -> Result<()> {
-    let stage = place.stage()?;
-    let held = stage.balancer.command(&stage.lab, &["detach"])?;
-    ensure!(held.status.code() == Some(1), "detach under a running agent: {held:?}");
-    stage.balancer.process().stop()?;
-    stage.balancer.detach(&stage.lab)?;
-    nothing_left(&stage.lab)?;
-    let refused = stage.lab.client().curl(&stage.url("http", "whoami"), &["--max-time", "5"])?;
-    ensure!(refused.exit == 7, "nobody listens on the VIP itself: {refused:?}");
-    let again = stage.balancer.command(&stage.lab, &["detach"])?;
-    ensure!(again.status.success(), "a second detach has nothing to do: {again:?}");
     Ok(())
 }
 
@@ -111,6 +106,11 @@ fn refused(place: Place) -> Result<()> {
         1,
         &["192.0.2.7", "not an address of this host"],
     )?;
+    nothing_left(&lab)?;
+    let precious = lab.directory().join("precious");
+    std::fs::write(&precious, "precious")?;
+    expect(&run(&[&format!("agent.socket={:?}", precious.display())])?, 1, &["precious", "a regular file"])?;
+    ensure!(std::fs::read_to_string(&precious)? == "precious", "the file is not what it was");
     nothing_left(&lab)?;
 
     // Somebody else's program is on the interface.

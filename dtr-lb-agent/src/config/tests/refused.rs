@@ -276,8 +276,14 @@ fn datapath() {
             "datapath.nat_addresses[1]",
             &["already"],
         ),
-        case(with("idle_timeout = \"500ms\""), 8, "datapath.idle_timeout", &["it is 1s to 30days"]),
-        case(with("idle_timeout = \"31days\""), 8, "datapath.idle_timeout", &["it is 1s to 30days"]),
+        case(
+            with("nat_addresses = [\"10.0.0.1\", \"10.0.0.2\", \"10.0.0.3\", \"10.0.0.4\", \"10.0.0.5\"]"),
+            8,
+            "datapath.nat_addresses",
+            &["5 addresses, and the datapath holds 4", "allowed: a list of 1 to 4 IP"],
+        ),
+        case(with("idle_timeout = \"500ms\""), 8, "datapath.idle_timeout", &["it is 1s to 7days"]),
+        case(with("idle_timeout = \"8days\""), 8, "datapath.idle_timeout", &["it is 1s to 7days"]),
         case(
             with("idle_timeout = \"99999999999999999999h\""),
             8,

@@ -1,0 +1,66 @@
+//! The words for what the operator wants to read once.
+
+use tracing::{error, info, warn};
+
+use super::presence::Standing;
+use crate::{
+    control::{Change, NARROW_PATH, UNSEEN_INTERFACE},
+    probe::State,
+};
+
+/// Each change once, with its cause.
+pub(super) fn log(change: Change) {
+    match change {
+        Change::Replica { service, replica, address, port, from, to, reason } => {
+            let from = from.to_string();
+            match to {
+                State::Down => {
+                    warn!(service, replica, %address, port, from, to = "down", reason, "replica is down");
+                }
+                State::Up | State::Starting => {
+                    let to = to.to_string();
+                    info!(service, replica, %address, port, from, to, reason, "replica is {to}");
+                }
+            }
+        }
+        Change::Service { service, up: true, consequence } => info!(service, consequence, "service is up"),
+        Change::Service { service, up: false, consequence } => {
+            warn!(service, consequence, "no replica of the service is up");
+        }
+        Change::Probing { service, replica, failure: Some(reason) } => {
+            warn!(service, replica, reason, "the replica cannot be probed; its state stays as it is");
+        }
+        Change::Probing { service, replica, failure: None } => {
+            info!(service, replica, "the replica can be probed again");
+        }
+        Change::NextHop { address, result: Ok(hop) } => {
+            let mac = hop.destination_mac.map(|byte| format!("{byte:02x}")).join(":");
+            info!(%address, interface = hop.interface, mac, source = %hop.source, "next hop");
+        }
+        Change::NextHop { address, result: Err(reason) } => warn!(%address, %reason, "no next hop"),
+        Change::UnseenInterface { address, interface } => {
+            warn!(%address, interface, "{UNSEEN_INTERFACE}");
+        }
+        Change::NarrowPath { address, mtu, ingress, ingress_mtu } => {
+            warn!(%address, mtu, ingress, ingress_mtu, "{NARROW_PATH}");
+        }
+    }
+}
+
+/// An interface of the config that is no longer as it was.
+pub(super) fn log_standing(interface: &str, standing: Standing) {
+    match standing {
+        Standing::Gone => error!(
+            interface,
+            "the interface is gone, and the datapath with it: packets of this side are not forwarded. Bring it back, and \
+             the agent attaches again by itself; or take it out of `interfaces` and restart the agent"
+        ),
+        Standing::Bare => {
+            warn!(
+                interface,
+                "the interface is there without the datapath, as after it was made anew; attaching to it"
+            );
+        }
+        Standing::Served => info!(interface, "the datapath is on the interface again"),
+    }
+}

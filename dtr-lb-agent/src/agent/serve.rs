@@ -1,0 +1,187 @@
+//! The main loop: one thing after the other, and after each that changes a decision the datapath is told.
+
+use std::{
+    future::{Future, pending},
+    pin::Pin,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use tokio::time::sleep_until;
+use tracing::{info, warn};
+
+use super::{
+    Agent, End,
+    catch_up::News,
+    log::{log, log_standing},
+    start::{mtus, wanted},
+};
+use crate::{
+    api::Request,
+    control::Change,
+    datapath::{Datapath, Dropped, Events},
+    interface::Look,
+    probe::Report,
+    status::Status,
+};
+
+/// The pause between two walks through the flow table.
+const SWEEP_PAUSE: Duration = Duration::from_secs(1);
+/// Of a walk, the part of the time that it may take from the processor.
+const SWEEP_SHARE: u32 = 20;
+/// A drop verdict is logged at most so often.
+const DROP_LOG: Duration = Duration::from_secs(10);
+
+impl Agent {
+    pub(super) async fn serve(
+        &mut self,
+        datapath: &mut Datapath,
+        mut shutdown: Pin<&mut impl Future<Output = &'static str>>,
+    ) -> End {
+        let mut events = match datapath.events() {
+            Ok(events) => Some(events),
+            Err(error) => {
+                warn!(%error, "dropped packets are counted but not logged");
+                None
+            }
+        };
+        let mut next_sweep = tokio::time::Instant::now();
+        loop {
+            let mut decided = false;
+            tokio::select! {
+                reason = &mut shutdown => return End::Signal(reason),
+                Some(report) = self.reports.recv() => {
+                    decided = report.transition.is_some();
+                    self.take_report(report);
+                }
+                Ok(()) = self.next_hops.changed() => {
+                    self.take_next_hops();
+                    decided = true;
+                }
+                Some(look) = self.looks.recv() => decided = self.take_look(&look, datapath),
+                Some(request) = self.requests.recv() => match request {
+                    // Who asked may have gone.
+                    Request::Status(answer) => drop(answer.send(self.status(datapath))),
+                    Request::Detach(answer) => return End::Detach(answer),
+                },
+                Some(dropped) = next_events(&mut events) => self.log_drops(&dropped),
+                () = self.catch_up.due() => decided = true,
+                () = sleep_until(next_sweep) => next_sweep = self.sweep(datapath),
+            }
+            if decided {
+                self.write(datapath);
+            }
+        }
+    }
+
+    /// Brings the datapath up to date; where that fails, it is tried again before long.
+    fn write(&mut self, datapath: &mut Datapath) {
+        let result = datapath.apply(&self.control.desired()).map(drop);
+        match self.catch_up.tried(result, tokio::time::Instant::now()) {
+            Some(News::Behind(error)) => {
+                warn!(error, "the datapath was not brought up to date; it is tried again each second");
+            }
+            Some(News::UpToDate) => info!("the datapath is up to date again"),
+            None => {}
+        }
+    }
+
+    pub(super) fn take_report(&mut self, report: Report<crate::control::ReplicaPlace>) {
+        let changes = self.control.report(report, Timestamp::now());
+        changes.into_iter().for_each(log);
+    }
+
+    pub(super) fn take_next_hops(&mut self) {
+        let next_hops = self.next_hops.borrow_and_update().clone();
+        let changes = self.control.next_hops(next_hops).into_iter();
+        let is_missing = |change: &Change| matches!(change, Change::NextHop { result: Err(_), .. });
+        changes.filter(|change| self.settled || !is_missing(change)).for_each(log);
+    }
+
+    /// Takes in a look at the interfaces, and attaches to those that have come back. Returns whether it has.
+    fn take_look(&mut self, look: &Look, datapath: &mut Datapath) -> bool {
+        let Look { begun, seen } = look;
+        if *begun < self.attached_at {
+            return false;
+        }
+        self.control.ingress(mtus(seen)).into_iter().for_each(log);
+        let attached = datapath.attached().map(|attached| (attached.hook, attached.interfaces.as_slice()));
+        let found = self.presence.take(seen, attached);
+        for (name, standing) in &found.changes {
+            log_standing(name, *standing);
+        }
+        let Some(interfaces) = found.to_attach else { return false };
+        let attached = datapath.attach(wanted(self.control.config().datapath.attach), &interfaces);
+        self.attached_at = Instant::now();
+        let news = self.presence.attached(attached.is_ok());
+        match &attached {
+            Ok(attached) => {
+                let names: Vec<_> = interfaces.iter().map(|interface| interface.name.as_str()).collect();
+                info!(
+                    hook = attached.hook.label(),
+                    interfaces = names.join(","),
+                    why = attached.why,
+                    "datapath attached again"
+                );
+            }
+            Err(error) if news => warn!(
+                %error,
+                "the datapath cannot be attached to an interface that has come back; it is tried again every few seconds"
+            ),
+            Err(_) => {}
+        }
+        attached.is_ok()
+    }
+
+    fn status(&self, datapath: &Datapath) -> Result<Status, String> {
+        let present = |interface: &str| self.presence.serves(interface);
+        Status::collect(&self.control, datapath, &self.census, present).map_err(|error| error.to_string())
+    }
+
+    /// One piece of the walk through the flow table; returns when the next is due.
+    fn sweep(&mut self, datapath: &mut Datapath) -> tokio::time::Instant {
+        let begun = Instant::now();
+        let pause = match datapath.sweep() {
+            Ok(None) => begun.elapsed() * SWEEP_SHARE,
+            Ok(Some(census)) => {
+                self.census = census;
+                SWEEP_PAUSE
+            }
+            Err(error) => {
+                warn!(%error, "the flow table was not swept; counts of flows may be old");
+                SWEEP_PAUSE * 10
+            }
+        };
+        tokio::time::Instant::now() + pause
+    }
+
+    fn log_drops(&mut self, dropped: &[Dropped]) {
+        for example in dropped {
+            let now = Instant::now();
+            let due =
+                self.drops.get(&example.verdict).is_none_or(|last| now.duration_since(*last) >= DROP_LOG);
+            if due {
+                self.drops.insert(example.verdict, now);
+                warn!(
+                    verdict = example.verdict.name(),
+                    source = %example.source,
+                    destination = %example.destination,
+                    "packets are dropped; this is one of them, `dtr-lb status` counts them all"
+                );
+            }
+        }
+    }
+}
+
+/// Waits for events; for ever where there are none to be had.
+async fn next_events(events: &mut Option<Events>) -> Option<Vec<Dropped>> {
+    let Some(source) = events else { return pending().await };
+    match source.next().await {
+        Ok(dropped) => Some(dropped),
+        Err(error) => {
+            warn!(%error, "dropped packets are counted but no longer logged");
+            *events = None;
+            None
+        }
+    }
+}

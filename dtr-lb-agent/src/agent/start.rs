@@ -1,0 +1,211 @@
+//! From a config to an agent that serves.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use tokio::{
+    sync::{mpsc, watch},
+    time::timeout,
+};
+use tracing::{info, warn};
+
+use super::{Agent, AgentError, catch_up::CatchUp, log::log, presence::Presence};
+use crate::{
+    api::Api,
+    config::{Attach, Config},
+    control::{Control, ReplicaPlace},
+    datapath::{Census, Datapath, Hook, Interface, Wanted},
+    interface::{self, Links, Seen, Watch},
+    next_hop::Watcher,
+    probe::{self, Prober, Target},
+};
+
+/// How long the first decision waits for probes and next hops beyond the longest probe's own time-out ...
+const SETTLE: Duration = Duration::from_millis(300);
+/// ... and how long at most: a datapath that is not there yet forwards nothing, which is worse than a guess.
+const LONGEST_SETTLE: Duration = Duration::from_secs(3);
+
+/// What the config asks for.
+pub(super) fn wanted(attach: Attach) -> Wanted {
+    match attach {
+        Attach::Auto => Wanted::Auto,
+        Attach::Xdp => Wanted::Exactly(Hook::NativeXdp),
+        Attach::XdpGeneric => Wanted::Exactly(Hook::GenericXdp),
+        Attach::Tc => Wanted::Exactly(Hook::Tc),
+    }
+}
+
+/// What the host is like, as far as the config speaks of it.
+pub(super) struct Host {
+    links: Links,
+    seen: Vec<Seen>,
+    interfaces: Vec<Interface>,
+}
+
+/// Looks at the host before anything is touched.
+pub(super) async fn look_around(config: &Config) -> Result<Host, AgentError> {
+    let links = Links::open()?;
+    let seen = links.look(&config.interfaces).await?;
+    let interfaces = interface::all_there(&seen)?;
+    check_addresses(config, &interface::host_addresses()?)?;
+    Ok(Host { links, seen, interfaces })
+}
+
+/// NAT addresses must be this host's, or no answer comes back; a VIP should be, or routers must know the way.
+fn check_addresses(config: &Config, own: &BTreeSet<IpAddr>) -> Result<(), AgentError> {
+    if let Some(foreign) = config.foreign_nat_addresses(own).next() {
+        return Err(AgentError::NatAddress(foreign));
+    }
+    for vip in config.foreign_vips(own) {
+        warn!(
+            %vip,
+            "the VIP is not an address of this host, so nobody answers ARP for it: add it \
+             (`ip address add {vip}/32 dev {}`), or route it here",
+            config.interfaces[0]
+        );
+    }
+    Ok(())
+}
+
+pub(super) fn probers(config: &Config) -> Result<Vec<(ReplicaPlace, Prober)>, AgentError> {
+    let mut probers = Vec::new();
+    for (service_place, service) in config.services.iter().enumerate() {
+        for (place, replica) in service.replicas.iter().enumerate() {
+            let target = Target { address: replica.address, probe: service.probe.clone() };
+            let prober = Prober::new(&target)
+                .map_err(|source| AgentError::Probe { service: service.name.clone(), source })?;
+            probers.push((ReplicaPlace { service: service_place, replica: place }, prober));
+        }
+    }
+    Ok(probers)
+}
+
+/// May be dropped before it is done: nothing is attached or written until its last await is over.
+pub(super) async fn start(
+    config: &Arc<Config>,
+    datapath: &mut Datapath,
+    host: Host,
+    probers: Vec<(ReplicaPlace, Prober)>,
+    log_packets: bool,
+) -> Result<Agent, AgentError> {
+    let Host { links, seen, interfaces: found } = host;
+    let (request_sender, requests) = mpsc::channel(16);
+    let api = Api::open(&config.agent.socket, request_sender)?;
+    let packet_log = log_packets.then(|| datapath.start_packet_log()).transpose()?;
+    let mut control = Control::new(Arc::clone(config), Timestamp::now());
+    control.ingress(mtus(&seen)).into_iter().for_each(log);
+    // Without its sender the set of addresses stays as it is: it does not change while the agent runs.
+    let (_, addresses) = watch::channel(control.addresses());
+    let (watcher, next_hops) = Watcher::spawn(addresses)?;
+    let (interfaces, looks) = Watch::spawn(config.interfaces.clone(), links);
+    let (report_sender, reports) = mpsc::channel(1024);
+    let probes =
+        probers.into_iter().map(|(id, prober)| probe::spawn(id, prober, report_sender.clone())).collect();
+    let mut agent = Agent {
+        control,
+        probes,
+        reports,
+        watcher,
+        next_hops,
+        interfaces,
+        looks,
+        presence: Presence::default(),
+        attached_at: Instant::now(),
+        api,
+        requests,
+        packet_log,
+        catch_up: CatchUp::default(),
+        census: Census::default(),
+        drops: BTreeMap::new(),
+        settled: false,
+    };
+    agent.settle().await;
+    bring_up(datapath, &agent.control, &found)?;
+    agent.attached_at = Instant::now();
+    if log_packets {
+        warn!(
+            "each packet is logged (--log-packets), which costs more than all the rest, and the datapath goes on with it \
+             after the agent has ended: start the agent without the flag to end that"
+        );
+    }
+    Ok(agent)
+}
+
+/// Makes packets meet a datapath that is right at once.
+///
+/// A fresh one is empty, so it is written before packets come. One that was taken over forwards by its own tables
+/// already: it is attached first, so that where that fails nothing was changed.
+fn bring_up(datapath: &mut Datapath, control: &Control, found: &[Interface]) -> Result<(), AgentError> {
+    let config = control.config();
+    let (desired, wanted, adopted) = (control.desired(), wanted(config.datapath.attach), datapath.adopted());
+    let applied = if adopted {
+        datapath.attach(wanted, found)?;
+        datapath.apply(&desired)?
+    } else {
+        let applied = datapath.apply(&desired)?;
+        datapath.attach(wanted, found)?;
+        applied
+    };
+    if let Some(attached) = datapath.attached() {
+        info!(
+            hook = attached.hook.label(),
+            interfaces = config.interfaces.join(","),
+            why = attached.why,
+            adopted,
+            replicas = applied.replicas,
+            "datapath attached"
+        );
+    }
+    Ok(())
+}
+
+/// The MTUs, in bytes, of the interfaces that are there.
+pub(super) fn mtus(seen: &[Seen]) -> impl Iterator<Item = (String, u32)> {
+    seen.iter().filter_map(|seen| Some((seen.name.clone(), seen.link.as_ref()?.mtu)))
+}
+
+impl Agent {
+    /// Waits until each replica has been asked once, so that the first table is no guess, but not for long.
+    async fn settle(&mut self) {
+        let probes = self.control.config().services.iter().map(|service| service.probe.timeout);
+        let limit = settle_limit(probes.max().unwrap_or_default());
+        // What is not known yet at the start is no news; what is not known at its end is.
+        let known = timeout(limit, async {
+            self.take_next_hops();
+            while !self.control.informed() {
+                tokio::select! {
+                    Some(report) = self.reports.recv() => self.take_report(report),
+                    Ok(()) = self.next_hops.changed() => self.take_next_hops(),
+                    else => break,
+                }
+            }
+        });
+        if known.await.is_err() {
+            info!("not every replica has answered yet; starting with what is known");
+        }
+        self.settled = true;
+        self.control.missing_next_hops().for_each(log);
+    }
+}
+
+fn settle_limit(longest_probe: Duration) -> Duration {
+    longest_probe.saturating_add(SETTLE).min(LONGEST_SETTLE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_probe_keeps_the_start_waiting_for_long() {
+        let second = Duration::from_secs(1);
+        assert_eq!(settle_limit(second), second + SETTLE);
+        assert_eq!(settle_limit(second * 3600), LONGEST_SETTLE);
+        assert_eq!(settle_limit(Duration::MAX), LONGEST_SETTLE);
+    }
+}

@@ -1,0 +1,88 @@
+//! The commands' end of the socket.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use reqwest::Method;
+use serde::de::DeserializeOwned;
+use tokio::{
+    net::UnixStream,
+    time::{Instant, sleep},
+};
+
+use super::Detached;
+use crate::status::Status;
+
+/// How long the command line waits for an answer.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+/// Maps are large, and the kernel takes its time to free them.
+const DETACH_LIMIT: Duration = Duration::from_secs(60);
+/// From the agent's answer to its end.
+const END_LIMIT: Duration = Duration::from_secs(5);
+const END_PAUSE: Duration = Duration::from_millis(10);
+
+/// Why a running agent could not be asked, or did not do as it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    #[error("no agent answers on `{}`; start one with `dtr-lb run`, or name its socket by --socket", .0.display())]
+    NoAgent(PathBuf),
+    #[error("not permitted to use `{}`: it is for its owner and group only", .0.display())]
+    Permission(PathBuf),
+    #[error("connecting to `{}` failed: {source}", .path.display())]
+    Connect { path: PathBuf, source: io::Error },
+    #[error("the agent at `{}` answered: {answer}", .path.display())]
+    Refused { path: PathBuf, answer: String },
+    #[error("the agent at `{}` has removed the datapath, but still answers after {} s", .0.display(), END_LIMIT.as_secs())]
+    StillThere(PathBuf),
+}
+
+/// Asks a running agent for its status.
+pub async fn ask_status(socket: &Path) -> Result<Status, ClientError> {
+    ask(socket, Method::GET, "v1/status", ANSWER_LIMIT).await
+}
+
+/// Makes a running agent remove its datapath and end. Returns when both are done.
+pub async fn ask_detach(socket: &Path) -> Result<Detached, ClientError> {
+    let detached = ask(socket, Method::POST, "v1/detach", DETACH_LIMIT).await?;
+    let limit = Instant::now() + END_LIMIT;
+    while connect(socket).await.is_ok() {
+        if Instant::now() >= limit {
+            return Err(ClientError::StillThere(socket.into()));
+        }
+        sleep(END_PAUSE).await;
+    }
+    Ok(detached)
+}
+
+async fn ask<T: DeserializeOwned>(
+    socket: &Path,
+    method: Method,
+    what: &str,
+    limit: Duration,
+) -> Result<T, ClientError> {
+    // Connecting by hand first tells apart what the HTTP client calls by one name.
+    connect(socket).await?;
+    let refused = |answer: String| ClientError::Refused { path: socket.into(), answer };
+    let broken = |error: reqwest::Error| refused(error.to_string());
+    // The HTTP client wants to know its cryptography even where there is none. An error says that it is known already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client = reqwest::Client::builder().unix_socket(socket).timeout(limit).build().map_err(broken)?;
+    let response = client.request(method, format!("http://agent/{what}")).send().await.map_err(broken)?;
+    let status = response.status();
+    if !status.is_success() {
+        let text = response.text().await.unwrap_or_default();
+        return Err(refused(if text.is_empty() { format!("status {status}") } else { text }));
+    }
+    response.json().await.map_err(broken)
+}
+
+async fn connect(socket: &Path) -> Result<UnixStream, ClientError> {
+    UnixStream::connect(socket).await.map_err(|source| match source.kind() {
+        io::ErrorKind::PermissionDenied => ClientError::Permission(socket.into()),
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::NoAgent(socket.into()),
+        _ => ClientError::Connect { path: socket.into(), source },
+    })
+}

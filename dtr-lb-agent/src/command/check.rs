@@ -1,0 +1,222 @@
+//! `dtr-lb check`: what `run` would find and do, as far as it can be told without touching anything.
+//!
+//! Facts go to standard output; what is wrong goes to standard error, a line each: `error: …` is what would keep the agent
+//! from starting, `warning: …` what would let it start and not work as it should.
+
+use std::{collections::BTreeSet, net::IpAddr, path::Path, sync::Arc, time::Duration};
+
+use dtr_lb_common::abi::program;
+use jiff::Timestamp;
+use rtnetlink::Handle;
+use tokio::time::{Instant, sleep};
+
+use super::{Failure, complain, print, runtime};
+use crate::{
+    cli::Global,
+    config::{Attach, Config},
+    control::{Change, Control, NARROW_PATH, NextHops, UNSEEN_INTERFACE},
+    datapath::{memory, requirements},
+    interface::{self, Links, Seen},
+    next_hop::{NextHop, NextHopError, resolve},
+};
+
+/// How long a replica may take to tell its MAC address. On a segment it takes a millisecond.
+const RESOLVE_LIMIT: Duration = Duration::from_secs(1);
+const RESOLVE_PAUSE: Duration = Duration::from_millis(50);
+
+/// What was found.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Report {
+    facts: Vec<String>,
+    warnings: Vec<String>,
+    errors: Vec<String>,
+}
+
+/// `dtr-lb check`
+pub fn check(global: &Global) -> Result<(), Failure> {
+    let config = Arc::new(Config::load(&global.config, &global.overrides)?);
+    let mut report = Report::default();
+    report.facts.push(format!("config {}: valid", global.config.display()));
+    report.config(&config);
+    match requirements::check() {
+        Ok(()) => {
+            report.facts.push(format!("kernel {}: has what the datapath needs", requirements::running()));
+        }
+        Err(error) => report.errors.push(error.to_string()),
+    }
+    runtime()?.block_on(report.host(&config));
+    report.print()
+}
+
+impl Report {
+    fn print(&self) -> Result<(), Failure> {
+        print(&self.facts.iter().map(|fact| format!("{fact}\n")).collect::<String>())?;
+        self.warnings.iter().for_each(|warning| complain(&format!("warning: {warning}")));
+        self.errors.iter().for_each(|error| complain(&format!("error: {error}")));
+        match self.errors.len() {
+            0 => Ok(()),
+            1 => Err(Failure::failed("the agent would not start on this host: see the error")),
+            count => Err(Failure::failed(format!(
+                "the agent would not start on this host: see the {count} errors"
+            ))),
+        }
+    }
+
+    fn config(&mut self, config: &Config) {
+        for service in &config.services {
+            let vips: Vec<_> = service.vips.iter().map(|vip| format!("{vip}:{}", service.port)).collect();
+            self.facts.push(format!(
+                "service {}: {} to {} replicas, probed by {}",
+                service.name,
+                vips.join(", "),
+                service.replicas.len(),
+                service.probe.scheme
+            ));
+        }
+        self.facts.push(format!(
+            "flow tables: {} MiB of kernel memory for {} flows",
+            memory::estimate(config.datapath.max_flows).div_ceil(1 << 20),
+            config.datapath.max_flows
+        ));
+    }
+
+    async fn host(&mut self, config: &Arc<Config>) {
+        match interface::host_addresses() {
+            Ok(own) => self.addresses(config, &own),
+            Err(error) => self.errors.push(error.to_string()),
+        }
+        let links = match Links::open() {
+            Ok(links) => links,
+            Err(error) => return self.errors.push(error.to_string()),
+        };
+        let seen = match links.look(&config.interfaces).await {
+            Ok(seen) => seen,
+            Err(error) => return self.errors.push(error.to_string()),
+        };
+        for seen in &seen {
+            let program = seen
+                .link
+                .as_ref()
+                .and_then(|link| link.xdp_program)
+                .map(|id| Program { name: interface::xdp_program_name(id), id });
+            self.interface(seen, program.as_ref(), config.datapath.attach, &config.agent.bpffs);
+        }
+        self.facts.push(format!("attach = \"{}\": {}", config.datapath.attach, plan(config.datapath.attach)));
+        let mut control = Control::new(Arc::clone(config), Timestamp::now());
+        let next_hops = next_hops(links.handle(), control.addresses()).await;
+        let mtus = seen.iter().filter_map(|seen| Some((seen.name.clone(), seen.link.as_ref()?.mtu)));
+        let mut changes = control.ingress(mtus);
+        changes.extend(control.next_hops(next_hops));
+        changes.into_iter().for_each(|change| self.path(change));
+    }
+
+    fn addresses(&mut self, config: &Config, own: &BTreeSet<IpAddr>) {
+        for address in config.foreign_nat_addresses(own) {
+            self.errors.push(format!(
+                "datapath.nat_addresses has {address}, which is not an address of this host; add it to an interface, or \
+                 remove it"
+            ));
+        }
+        for vip in config.foreign_vips(own) {
+            self.warnings.push(format!(
+                "the VIP {vip} is not an address of this host, so nobody answers ARP for it: add it \
+                 (`ip address add {vip}/32 dev {}`), or route it here",
+                config.interfaces[0]
+            ));
+        }
+    }
+
+    fn interface(&mut self, seen: &Seen, program: Option<&Program>, attach: Attach, bpffs: &Path) {
+        let name = &seen.name;
+        let Some(link) = &seen.link else {
+            return self.errors.push(interface::not_found(name).to_string());
+        };
+        if !link.up {
+            self.warnings
+                .push(format!("interface {name} is down or has no carrier (`ip link set {name} up`)"));
+        }
+        let holder = match program {
+            None => "no XDP program".to_owned(),
+            Some(Program { name: Some(program), id }) => format!("XDP program `{program}`, id {id}"),
+            Some(Program { name: None, id }) => format!("XDP program id {id}"),
+        };
+        let own = program.is_some_and(|found| found.name.as_deref() == Some(program::XDP));
+        let pinned = bpffs.exists();
+        let whose = match (program, own) {
+            (None, _) => "",
+            (Some(_), true) if pinned => " (dtr-lb's own)",
+            (Some(_), true) => " (another dtr-lb's)",
+            (Some(_), false) => " (not dtr-lb's)",
+        };
+        self.facts.push(format!("interface {name}: MTU {}, {holder}{whose}", link.mtu));
+        let in_the_way = program.is_some() && !(own && pinned);
+        match attach {
+            Attach::Auto | Attach::Xdp | Attach::XdpGeneric if in_the_way => self.errors.push(format!(
+                "interface {name} has {holder}{whose}, and takes one only: remove it (`ip link set dev {name} xdp off` if \
+                 nothing manages it), or set datapath.attach = \"tc\""
+            )),
+            Attach::Tc if in_the_way => self.warnings.push(format!(
+                "interface {name} has {holder}{whose}: it sees packets before the datapath does"
+            )),
+            Attach::Auto | Attach::Xdp | Attach::XdpGeneric | Attach::Tc => {}
+        }
+    }
+
+    /// What the agent would log of the ways to the replicas.
+    fn path(&mut self, change: Change) {
+        match change {
+            Change::NextHop { address, result: Ok(NextHop { interface, source, mtu, .. }) } => {
+                self.facts
+                    .push(format!("replica {address}: by interface {interface}, from {source}, MTU {mtu}"));
+            }
+            Change::NextHop { address, result: Err(reason) } => {
+                self.warnings.push(format!("no way to replica {address}: {reason}"));
+            }
+            Change::UnseenInterface { address, interface } => {
+                self.warnings.push(format!("replica {address}, interface {interface}: {UNSEEN_INTERFACE}"));
+            }
+            Change::NarrowPath { address, mtu, ingress, ingress_mtu } => self.warnings.push(format!(
+                "replica {address}, MTU {mtu}; interface {ingress}, MTU {ingress_mtu}: {NARROW_PATH}"
+            )),
+            // Nothing is probed.
+            Change::Replica { .. } | Change::Service { .. } | Change::Probing { .. } => {}
+        }
+    }
+}
+
+/// An XDP program.
+#[derive(Debug)]
+struct Program {
+    name: Option<String>,
+    id: u32,
+}
+
+fn plan(attach: Attach) -> &'static str {
+    match attach {
+        Attach::Auto => "native XDP would be tried first; TC on all interfaces if the driver of one has none",
+        Attach::Xdp => {
+            "native XDP would be attached; the agent would not start if the driver of one has none"
+        }
+        Attach::XdpGeneric => "generic XDP would be attached",
+        Attach::Tc => "TC would be attached",
+    }
+}
+
+/// Asks for each, and again while one has to find out its MAC address.
+async fn next_hops(handle: &Handle, addresses: BTreeSet<IpAddr>) -> NextHops {
+    let limit = Instant::now() + RESOLVE_LIMIT;
+    let mut found = NextHops::new();
+    for address in addresses {
+        let result = loop {
+            match resolve(handle, address).await {
+                Err(NextHopError::Unresolved { .. }) if Instant::now() < limit => sleep(RESOLVE_PAUSE).await,
+                result => break result,
+            }
+        };
+        found.insert(address, result);
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,102 @@
+//! Against the real kernel. Each test has a mount namespace with a BPF file system, and a network namespace, of its own;
+//! both end with its thread. Needs root.
+
+use std::{
+    fs,
+    net::{IpAddr, Ipv4Addr},
+    panic,
+    path::{Path, PathBuf},
+    process::Command,
+    thread,
+    time::Duration,
+};
+
+use nix::{
+    mount::{MsFlags, mount},
+    net::if_::if_nametoindex,
+    sched::{CloneFlags, unshare},
+    unistd::geteuid,
+};
+
+use super::{
+    Datapath, DatapathError, Desired, DesiredReplica, DesiredSettings, Interface, Options, service_key,
+};
+
+mod attach;
+mod maps;
+mod pins;
+
+const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 10));
+
+/// Runs `body` with the path of a fresh BPF file system.
+fn as_root(body: impl FnOnce(&Path) + Send + 'static) {
+    if !geteuid().is_root() {
+        eprintln!("skipped: needs root");
+        return;
+    }
+    let mount_point = tempfile::tempdir().expect("a temporary directory");
+    let path = mount_point.path().to_owned();
+    let test = thread::spawn(move || {
+        unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET).expect("new namespaces");
+        let none = None::<&str>;
+        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("private mounts");
+        mount(Some("bpf"), &path, Some("bpf"), MsFlags::empty(), none).expect("a BPF file system");
+        body(&path);
+    });
+    if let Err(panic) = test.join() {
+        panic::resume_unwind(panic);
+    }
+}
+
+fn options(root: &Path) -> Options {
+    Options { max_flows: 1024, pins: Some(root.into()), log_packets: false }
+}
+
+fn open(root: &Path) -> Datapath {
+    Datapath::open(&options(root)).expect("the datapath opens")
+}
+
+fn refused<T>(result: Result<T, DatapathError>) -> DatapathError {
+    result.err().expect("it is refused")
+}
+
+/// Everything below `directory`, relative to it, sorted.
+fn tree(directory: &Path) -> Vec<PathBuf> {
+    fn walk(root: &Path, directory: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(directory).expect("a directory") {
+            let path = entry.expect("an entry").path();
+            found.push(path.strip_prefix(root).expect("below the root").to_owned());
+            if path.is_dir() {
+                walk(root, &path, found);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk(directory, directory, &mut found);
+    found.sort();
+    found
+}
+
+/// Runs `ip` with these words and returns what it prints.
+fn ip(words: &str) -> String {
+    let output = Command::new("ip").args(words.split_whitespace()).output().expect("`ip` of iproute2");
+    assert!(output.status.success(), "ip {words}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("text")
+}
+
+fn interface(name: &str) -> Interface {
+    let index = if_nametoindex(name).expect("the interface");
+    Interface { name: name.into(), index, xdp_program: None }
+}
+
+/// Services of [`VIP`] by their ports.
+fn desired(services: impl IntoIterator<Item = (u16, Vec<DesiredReplica>)>) -> Desired {
+    Desired {
+        settings: DesiredSettings {
+            hash_seed: 0,
+            nat_ports: 10_000..=32_767,
+            idle_timeout: Duration::from_secs(3600),
+        },
+        services: services.into_iter().map(|(port, replicas)| (service_key(VIP, port), replicas)).collect(),
+    }
+}

@@ -1,0 +1,257 @@
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    net::{IpAddr, Ipv4Addr},
+    os::fd::{AsFd as _, AsRawFd as _},
+    time::{Duration, Instant},
+};
+
+use aya::maps::{HashMap, Map};
+use bytemuck::Zeroable;
+use dtr_lb_common::{
+    abi::{Flow, Hop, MAX_NAT_ADDRESSES, MAX_SERVICES, ReplicaCounters, ReplicaId, State, Tuple, map},
+    address::{Be16, Ipv4Words},
+};
+
+use super::{VIP, as_root, desired, interface, ip, open};
+use crate::datapath::{
+    Datapath, DatapathError, Desired, DesiredReplica, Hook, Options, Wanted, ids::LIMIT, memory, service_key,
+    sweep,
+};
+
+const REPLICA: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 11));
+
+fn fresh() -> Datapath {
+    Datapath::open(&Options { max_flows: 1024, pins: None, log_packets: false }).expect("the datapath opens")
+}
+
+fn replica(address: IpAddr, interface: u32) -> DesiredReplica {
+    DesiredReplica {
+        address,
+        port: 443,
+        weight: 100,
+        hop: Some(Hop { interface, ..Hop::default() }),
+        nat: vec![VIP],
+    }
+}
+
+/// Services at the ports from `first` on, as many as there may be.
+fn full(first: u16) -> Desired {
+    desired((first..).take(MAX_SERVICES).map(|port| (port, vec![replica(REPLICA, 1)])))
+}
+
+fn id(datapath: &Datapath, address: IpAddr) -> Option<ReplicaId> {
+    datapath.writer.id(service_key(VIP, 443), address.into(), Be16::new(443))
+}
+
+fn interface_of(datapath: &Datapath, address: IpAddr) -> u32 {
+    let id = id(datapath, address).expect("it has an id");
+    datapath.writer.written(id).expect("the map can be read").hop.interface
+}
+
+fn sweep_all(datapath: &mut Datapath) -> crate::datapath::Census {
+    loop {
+        if let Some(census) = datapath.sweep().expect("the table can be swept") {
+            return census;
+        }
+    }
+}
+
+#[test]
+fn as_root_a_full_set_of_services_can_be_replaced_by_another() {
+    as_root(|root| {
+        let mut datapath = open(root);
+        assert_eq!(datapath.apply(&full(1000)).expect("it fits").services, 0);
+        let halfway = 1000 + MAX_SERVICES as u16 / 2;
+        assert_eq!(datapath.apply(&full(halfway)).expect("it fits").services, MAX_SERVICES / 2);
+        drop(datapath);
+
+        let mut adopting = open(root);
+        let applied = adopting.apply(&full(2000)).expect("it fits");
+        assert_eq!((applied.services, applied.tables), (MAX_SERVICES, MAX_SERVICES));
+    });
+}
+
+#[test]
+fn as_root_what_does_not_fit_is_refused_before_anything_is_written() {
+    as_root(|_| {
+        let mut datapath = fresh();
+        let addresses = |count: usize| (0..count as u32).map(|n| Ipv4Addr::from_bits(0x0a01_0000 + n).into());
+        let mut services: BTreeMap<_, _> = full(1000).services;
+        services.insert(service_key(VIP, 443), Vec::new());
+        let too_many_nat =
+            DesiredReplica { nat: addresses(MAX_NAT_ADDRESSES + 1).collect(), ..replica(REPLICA, 1) };
+        let cases = [
+            (Desired { services, ..desired([]) }, MAX_SERVICES),
+            (desired([(443, addresses(LIMIT + 1).map(|address| replica(address, 1)).collect())]), LIMIT),
+            (desired([(443, vec![replica(VIP, 1), too_many_nat])]), MAX_NAT_ADDRESSES),
+        ];
+        for (wish, expected) in cases {
+            match datapath.apply(&wish) {
+                Err(DatapathError::TooMany { count, limit, .. }) => {
+                    assert_eq!((count, limit), (expected + 1, expected));
+                }
+                other => panic!("limit {expected}: {other:?}"),
+            }
+            assert_eq!(datapath.writer.written(1).expect("the map can be read").port, Be16::new(0));
+        }
+    });
+}
+
+#[test]
+fn as_root_an_id_of_a_replica_that_left_is_kept_while_flows_name_it() {
+    as_root(|_| {
+        let mut datapath = fresh();
+        let others = |first: u32, count: usize| -> Vec<_> {
+            let of = |n| replica(Ipv4Addr::from_bits(0x0a01_0000 + first + n).into(), 1);
+            (0..count as u32).map(of).collect()
+        };
+        datapath.apply(&desired([(443, others(0, LIMIT))])).expect("it fits");
+        datapath.apply(&desired([(443, others(0, 1))])).expect("it fits");
+        sweep_all(&mut datapath);
+        match datapath.apply(&desired([(443, others(10_000, 2))])) {
+            Err(DatapathError::NoFreeReplica { missing, configured, leaving, limit }) => {
+                assert_eq!((missing, configured, leaving, limit), (2, 2, LIMIT, LIMIT));
+            }
+            other => panic!("handshakes with the others may be under way: {other:?}"),
+        }
+    });
+}
+
+#[test]
+fn as_root_a_replica_inherits_nothing_with_an_id_that_another_had() {
+    as_root(|_| {
+        let mut datapath = fresh();
+        let all: Vec<_> = (0..LIMIT as u32)
+            .map(|number| replica(Ipv4Addr::from_bits(0x0a01_0000 + number).into(), 7))
+            .collect();
+        datapath.apply(&desired([(443, all.clone())])).expect("it fits");
+        datapath.apply(&desired([(443, all[1..].to_vec())])).expect("it fits");
+        let old = id(&datapath, all[0].address).expect("an id is kept");
+        datapath.counters.set(old, &ReplicaCounters { new_flows: 5, ..Zeroable::zeroed() }).expect("the map");
+        let later = Instant::now() + Duration::from_secs(3600);
+        datapath.writer.take_census(later, BTreeSet::new());
+
+        let newcomer = DesiredReplica { hop: None, nat: Vec::new(), ..replica(REPLICA, 1) };
+        let mut wanted = all[1..].to_vec();
+        wanted.push(newcomer);
+        datapath.apply(&desired([(443, wanted)])).expect("there is room by now");
+        assert_eq!(id(&datapath, REPLICA), Some(old));
+        assert_eq!(id(&datapath, all[0].address), None);
+        let written = datapath.writer.written(old).expect("the map can be read");
+        assert_eq!((written.hop, written.nat_count), (Hop::default(), 0));
+        assert_eq!(datapath.counters.replica(old).expect("the map can be read"), Zeroable::zeroed());
+    });
+}
+
+#[test]
+fn as_root_the_census_counts_entries_of_every_state() {
+    as_root(|_| {
+        let mut datapath = fresh();
+        datapath.apply(&desired([(443, vec![replica(REPLICA, 1)])])).expect("it fits");
+        let now = datapath.now().expect("the clock");
+        let entry = |port, state, replica| {
+            let key = Tuple { source_port: Be16::new(port), ..Tuple::<Ipv4Words>::zeroed() };
+            (key, Flow { state, replica, last_seen: now, checked: now, ..Flow::zeroed() })
+        };
+        for (key, flow) in [
+            entry(1, State::ESTABLISHED, 1),
+            entry(2, State::TIME_WAIT, 1),
+            entry(3, State::CLOSED, 2),
+            (
+                entry(4, State::CLOSED, 3).0,
+                Flow { last_seen: now.wrapping_sub(1 << 28), ..entry(4, State::CLOSED, 3).1 },
+            ),
+        ] {
+            datapath.put_flow(&key, &flow).expect("there is room");
+        }
+        let census = sweep_all(&mut datapath);
+        assert_eq!(census.flows, BTreeMap::from([(1, 1)]));
+        assert_eq!(census.held, BTreeMap::from([(1, 2), (2, 1)]));
+        assert_eq!((census.entries, census.removed), (4, 1));
+    });
+}
+
+#[test]
+fn as_root_an_entry_that_came_to_life_since_it_was_read_stays() {
+    as_root(|_| {
+        let mut datapath = fresh();
+        let key = Tuple::<Ipv4Words>::zeroed();
+        let seen = Flow { state: State::CLOSED, last_seen: 5, ..Flow::zeroed() };
+        let cases = [
+            ("unchanged", seen, true),
+            ("a packet came", Flow { last_seen: 6, ..seen }, false),
+            ("another connection", Flow { state: State::ESTABLISHED, ..seen }, false),
+        ];
+        for (name, now, expected) in cases {
+            datapath.put_flow(&key, &now).expect("there is room");
+            let mut flows = HashMap::try_from(&mut datapath.flows).expect("the table");
+            let gone = sweep::remove(&mut flows, map::FLOWS_V4, &key, &seen).expect("the table");
+            assert_eq!(gone, expected, "{name}");
+            assert_eq!(flows.get(&key, 0).is_err(), expected, "{name}");
+        }
+        let mut flows = HashMap::try_from(&mut datapath.flows).expect("the table");
+        flows.remove(&key).expect("it is there");
+        assert!(sweep::remove(&mut flows, map::FLOWS_V4, &key, &seen).expect("the table"), "gone already");
+    });
+}
+
+#[test]
+fn as_root_under_xdp_a_replica_behind_another_interface_has_no_next_hop() {
+    as_root(|_| {
+        ip("link add near0 type veth peer name far0");
+        let (near, elsewhere) = (interface("near0"), interface("far0").index);
+        let seen = REPLICA;
+        let unseen = IpAddr::from([10, 0, 0, 12]);
+        let wish = desired([(443, vec![replica(seen, near.index), replica(unseen, elsewhere)])]);
+        let hops = |datapath: &Datapath| (interface_of(datapath, seen), interface_of(datapath, unseen));
+        for attach_first in [false, true] {
+            let mut datapath = fresh();
+            if attach_first {
+                datapath
+                    .attach(Wanted::Exactly(Hook::NativeXdp), std::slice::from_ref(&near))
+                    .expect("it attaches");
+            }
+            datapath.apply(&wish).expect("it fits");
+            if !attach_first {
+                assert_eq!(hops(&datapath), (near.index, elsewhere), "nothing is attached yet");
+                datapath
+                    .attach(Wanted::Exactly(Hook::GenericXdp), std::slice::from_ref(&near))
+                    .expect("it attaches");
+            }
+            assert_eq!(hops(&datapath), (near.index, 0));
+            datapath.apply(&wish).expect("it fits");
+            assert_eq!(hops(&datapath), (near.index, 0));
+        }
+        let mut datapath = fresh();
+        datapath.attach(Wanted::Exactly(Hook::Tc), std::slice::from_ref(&near)).expect("it attaches");
+        datapath.apply(&wish).expect("it fits");
+        assert_eq!(hops(&datapath), (near.index, elsewhere), "TC can send by any interface");
+    });
+}
+
+/// The kernel's own figure, from the map's file descriptor.
+fn memlock(map: &Map) -> u64 {
+    let Map::LruHashMap(data) = map else { panic!("an LRU hash map") };
+    let descriptor = data.fd().as_fd().as_raw_fd();
+    let facts =
+        fs::read_to_string(format!("/proc/self/fdinfo/{descriptor}")).expect("the descriptor's facts");
+    let line = facts.lines().find_map(|line| line.strip_prefix("memlock:")).expect("its memory");
+    line.trim().parse().expect("a number")
+}
+
+#[test]
+fn as_root_the_estimate_of_memory_is_the_kernels_figure_within_a_tenth() {
+    as_root(|_| {
+        for max_flows in [1024, 100_000] {
+            let options = Options { max_flows, pins: None, log_packets: false };
+            let datapath = Datapath::open(&options).expect("the datapath opens");
+            let is = memlock(&datapath.flows) + memlock(&datapath.half_open);
+            let estimate = memory::estimate(max_flows);
+            assert!(
+                is.abs_diff(estimate) * 10 <= is,
+                "{max_flows} flows: {estimate} estimated, {is} in the kernel"
+            );
+        }
+    });
+}

@@ -1,0 +1,80 @@
+//! The binary's exit statuses and words, as far as they need no rights: 2 bad usage or config, 3 no agent running.
+//!
+//! That this test exists also makes a plain `cargo test` build the binary, which the scenarios run.
+
+use std::{
+    path::Path,
+    process::{Command, Output},
+};
+
+fn dtr_lb(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_dtr-lb"))
+        .args(arguments)
+        .output()
+        .expect("the binary was built with the test")
+}
+
+#[track_caller]
+fn expect(output: &Output, status: i32, words: &[&str]) {
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(status), "{error}");
+    for word in words {
+        assert!(error.contains(word), "`{word}` is not in: {error}");
+    }
+}
+
+fn config(directory: &Path, text: &str) -> String {
+    let path = directory.join("dtr-lb.toml");
+    std::fs::write(&path, text).expect("the config can be written");
+    path.to_str().expect("it is text").to_owned()
+}
+
+#[test]
+fn bad_usage_is_2() {
+    expect(&dtr_lb(&["frobnicate"]), 2, &["frobnicate"]);
+    expect(&dtr_lb(&[]), 2, &["Usage"]);
+}
+
+#[test]
+fn a_bad_config_is_2_and_names_file_line_and_key() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = config(directory.path(), "vip = \"10.0.0.10\"\ninterfaces = [\"eth0\"]\nweigth = 3\n");
+    for command in ["check", "run"] {
+        expect(&dtr_lb(&[command, "--config", &path]), 2, &["dtr-lb.toml:3:1", "weigth"]);
+    }
+    expect(
+        &dtr_lb(&["check", "--config", "/nonexistent/dtr-lb.toml"]),
+        2,
+        &["/nonexistent/dtr-lb.toml", "--config"],
+    );
+}
+
+#[test]
+fn a_feature_that_is_not_there_is_refused_and_not_ignored() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let minimal = "vip = \"10.0.0.10\"\ninterfaces = [\"eth0\"]\n[[replica]]\naddress = \"10.0.0.11\"\n";
+    let path = config(directory.path(), minimal);
+    expect(
+        &dtr_lb(&["check", "--config", &path, "--set", "vip=2001:db8::1"]),
+        2,
+        &["vip", "not in this version"],
+    );
+}
+
+#[test]
+fn without_an_agent_status_is_3_and_says_what_to_do() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let socket = directory.path().join("none.sock");
+    let socket = socket.to_str().expect("it is text");
+    expect(&dtr_lb(&["status", "--socket", socket]), 3, &[socket, "dtr-lb run"]);
+}
+
+#[test]
+fn the_version_is_the_packages() {
+    let output = dtr_lb(&["--version"]);
+    assert!(output.status.success());
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout).trim(),
+        format!("dtr-lb {}", env!("CARGO_PKG_VERSION"))
+    );
+}

@@ -1,0 +1,78 @@
+//! `dtr-lb check`: what it says of a host, and that it touches nothing.
+
+use std::process::Output;
+
+use anyhow::{Context as _, Result, ensure};
+use dtr_lb_agent::datapath::Hook;
+use dtr_lb_tests::{
+    balancer::{Balancer, binary, write_config},
+    lab::{Lab, Topology},
+};
+
+use super::{expect, foreign_xdp, nothing_left};
+use crate::Place;
+
+pub(super) fn check(place: Place) -> Result<()> {
+    let lab = Lab::create(place.lab_options().without_registry())?;
+    let config = write_config(&lab, &place.options())?;
+    let check = |sets: &[&str]| -> Result<Output> {
+        let mut command = lab.balancer().command(binary()?.to_str().context("not text")?);
+        command.arg("--config").arg(&config).arg("check");
+        for set in sets {
+            command.args(["--set", set]);
+        }
+        command.output().context("running dtr-lb")
+    };
+    let good = check(&[])?;
+    expect(&good, 0, &[])?;
+    let hook = if place.hook == Hook::Tc { "TC would be attached" } else { "native XDP would be attached" };
+    says(
+        &good,
+        &["valid", "interface eth0: MTU 1500, no XDP program", hook, "replica 10.77.", ": by interface eth"],
+    )?;
+    ensure!(good.stderr.is_empty(), "a good host: {}", String::from_utf8_lossy(&good.stderr));
+    let auto = check(&["datapath.attach=auto"])?;
+    says(&auto, &["native XDP would be tried first; TC on all interfaces if the driver of one has none"])?;
+
+    expect(&check(&["interfaces=[\"eth0\", \"eth7\"]"])?, 1, &["error: no interface `eth7`", "eth0"])?;
+    expect(
+        &check(&["datapath.nat_addresses=[\"192.0.2.7\"]"])?,
+        1,
+        &["error: datapath.nat_addresses has 192.0.2.7"],
+    )?;
+    expect(&check(&["vip=192.0.2.10"])?, 0, &["warning: the VIP 192.0.2.10", "ip address add"])?;
+    expect(
+        &check(&["replica.0.address=203.0.113.9"])?,
+        0,
+        &["warning: no way to replica 203.0.113.9", "no route"],
+    )?;
+    if place.topology == Topology::TwoArm {
+        expect(&check(&["interfaces=[\"eth0\"]"])?, 0, &["warning: replica", "eth1", "not in `interfaces`"])?;
+        lab.balancer().ip(&["link", "set", "eth1", "mtu", "1400"])?;
+        expect(&check(&[])?, 0, &["warning: replica", "MTU 1400; interface eth0, MTU 1500"])?;
+        lab.balancer().ip(&["link", "set", "eth1", "mtu", "1500"])?;
+    }
+
+    let foreign = foreign_xdp(&lab)?;
+    let (code, word) = if place.hook == Hook::Tc { (0, "warning") } else { (1, "error") };
+    let found = check(&[])?;
+    expect(&found, code, &[&format!("{word}: interface eth0 has XDP program `lab_pass`"), "(not dtr-lb's)"])?;
+    drop(foreign);
+    nothing_left(&lab)?;
+
+    if place.hook == Hook::NativeXdp {
+        let _balancer = Balancer::start(&lab, &place.options())?;
+        let own = check(&[])?;
+        expect(&own, 0, &[])?;
+        says(&own, &["(dtr-lb's own)"])?;
+    }
+    Ok(())
+}
+
+fn says(output: &Output, words: &[&str]) -> Result<()> {
+    let text = String::from_utf8_lossy(&output.stdout);
+    for word in words {
+        ensure!(text.contains(word), "`{word}` is not in what it says: {text}");
+    }
+    Ok(())
+}

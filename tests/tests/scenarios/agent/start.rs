@@ -1,0 +1,77 @@
+//! Starts that fail, and starts that are made to wait.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use dtr_lb_agent::datapath::Hook;
+use dtr_lb_tests::{
+    balancer::{binary, write_config},
+    lab::{Lab, until},
+};
+use nix::sys::signal::Signal;
+
+use super::{expect, nothing_left};
+use crate::{Place, Stage};
+
+/// An agent with another config cannot attach: the services of the config before are served as if it had not been.
+pub(super) fn fails_over_adopted(place: Place) -> Result<()> {
+    let mut stage = place.stage()?;
+    stage.balancer.process().stop()?;
+    // The loopback interface has no native XDP; TC goes everywhere, so there is no such failure.
+    if place.hook == Hook::NativeXdp {
+        let sets = ["--set", "interfaces=[\"eth0\", \"lo\"]", "--set", "service.0.port=81"];
+        let failed = stage.balancer.command(&stage.lab, &[&["run"], &sets[..]].concat())?;
+        expect(&failed, 1, &["`lo`", "native XDP"])?;
+    }
+    let shares = stage.shares(300)?;
+    ensure!(shares.iter().all(|share| *share > 0), "after a start that failed: {shares:?}");
+    let Stage { lab, balancer } = &mut stage;
+    balancer.start_again(lab)?;
+    ensure!(balancer.status(lab)?.datapath.adopted, "it was not adopted");
+    Ok(())
+}
+
+/// Replicas that answer nothing, and probes that would wait an hour for them.
+pub(super) fn silent_replicas(place: Place) -> Result<()> {
+    let lab = Lab::create(place.lab_options().without_registry())?;
+    for replica in lab.replicas() {
+        replica.freeze()?;
+    }
+    let mut options = place.options();
+    options.services =
+        "[[service]]\nname = \"http\"\nport = 80\n[service.probe]\ntimeout = \"1h\"\ninterval = \"1h\"\n"
+            .into();
+    let config = write_config(&lab, &options)?;
+    let socket = lab.directory().join("dtr-lb.sock");
+    let spawn = || -> Result<_> {
+        let mut command = lab.balancer().command(binary()?.to_str().context("not text")?);
+        command.args(["run", "--config"]).arg(&config);
+        let process = lab.spawn("waiting", command)?;
+        ensure!(
+            until(Duration::from_secs(5), || socket.exists()),
+            "it does not begin: {}",
+            process.log_tail(10)
+        );
+        Ok(process)
+    };
+    let process = spawn()?;
+    process.signal(Signal::SIGTERM)?;
+    let ended = process.wait(Duration::from_secs(1))?.context("SIGTERM does not end an agent that waits")?;
+    ensure!(ended.success(), "it ended with {ended}: {}", process.log_tail(10));
+    nothing_left(&lab)?;
+    ensure!(!socket.exists(), "its socket is left");
+
+    let second = spawn()?;
+    let ask = |arguments: &[&str]| -> Result<_> {
+        let mut command = lab.balancer().command(binary()?.to_str().context("not text")?);
+        command.arg("--config").arg(&config).args(arguments).output().context("running dtr-lb")
+    };
+    // The status is answered by the main loop, which begins when the datapath is attached.
+    let status = ask(&["status"])?;
+    expect(&status, 0, &[])?;
+    ensure!(second.is_running(), "it has ended: {}", second.log_tail(10));
+    let log = std::fs::read_to_string(second.log())?;
+    ensure!(!log.contains("attached again"), "a look from before the start is taken for news: {log}");
+    expect(&ask(&["detach"])?, 0, &[])?;
+    nothing_left(&lab)
+}
