@@ -175,7 +175,7 @@ impl Change {
             {
                 // Without one there is a gap, which is no reason to refuse.
                 self.stand_ins.extend(link::attach(ebpf, Hook::Tc, interface, false));
-                link::give_up(other, interface, &pin)?;
+                pins::end_link(&pin)?;
                 self.given_up.push((interface.clone(), other));
                 made_room = true;
             }
@@ -222,7 +222,7 @@ fn remove_others(directory: &Path, hook: Hook, interfaces: &[Interface]) -> Resu
     let wanted: Vec<_> = interfaces.iter().map(|interface| pin_name(hook, interface)).collect();
     for entry in pins::entries(directory)? {
         if !wanted.iter().any(|name| entry.file_name() == name.as_str()) {
-            pins::remove_file(&entry.path())?;
+            pins::end_link(&entry.path())?;
         }
     }
     Ok(())

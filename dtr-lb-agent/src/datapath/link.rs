@@ -67,14 +67,6 @@ pub(super) fn update(
     }
 }
 
-/// Takes away the pinned link.
-pub(super) fn give_up(hook: Hook, interface: &Interface, pin: &Path) -> Result<(), DatapathError> {
-    let link = PinnedLink::from_pin(pin).map_err(DatapathError::link(&interface.name, hook.label()))?;
-    // A file descriptor that is the link's last holder ends it at once when it is closed, which a pin does not.
-    drop(link.unpin().map_err(|source| pins::pin_error(pin, "removing", source))?);
-    Ok(())
-}
-
 /// Pins a link: it outlives this process from here on.
 pub(super) fn pin(link: FdLink, interface: &Interface, path: &Path) -> Result<PinnedLink, DatapathError> {
     link.pin(path).map_err(|error| DatapathError::attach(&interface.name, "the pinned link", &error))

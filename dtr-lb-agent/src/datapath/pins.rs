@@ -16,7 +16,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aya::maps::{MapData, MapType};
+use aya::{
+    maps::{MapData, MapType},
+    programs::links::PinnedLink,
+};
 use dtr_lb_common::{
     abi::{self, LAYOUT_VERSION, map},
     verdict::VERDICTS,
@@ -232,15 +235,26 @@ fn is_directory(entry: &DirEntry) -> Result<bool, DatapathError> {
 /// Removes what a layout's directory holds of ours, and the directory if that was all.
 fn remove_layout(version: &Path) -> Result<(), DatapathError> {
     // Links first: the programs end before the maps that they use lose their names.
-    for directory in [version.join("links"), version.join("maps")] {
+    let kinds: [(_, fn(&Path) -> _); 2] = [("links", end_link), ("maps", remove_file)];
+    for (kind, remove) in kinds {
+        let directory = version.join(kind);
         for entry in entries(&directory)? {
             if !is_directory(&entry)? {
-                remove_file(&entry.path())?;
+                remove(&entry.path())?;
             }
         }
         remove_if_empty(&directory)?;
     }
     remove_if_empty(version)
+}
+
+/// Removes the pin of a link, and with it the link: the kernel detaches at once when a file descriptor is the last holder
+/// and is closed, but in the background, later, when that is a pin.
+pub(super) fn end_link(path: &Path) -> Result<(), DatapathError> {
+    let holder = PinnedLink::from_pin(path);
+    remove_file(path)?;
+    drop(holder);
+    Ok(())
 }
 
 /// Removes a directory unless something is in it, or it is where a file system is mounted, or it is not ours to remove.

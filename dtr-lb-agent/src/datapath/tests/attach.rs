@@ -5,10 +5,7 @@ use std::{
     os::fd::AsRawFd as _,
     path::Path,
     process,
-    sync::{
-        Barrier,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::mpsc::{Sender, SyncSender, channel, sync_channel},
     thread,
     time::Duration,
 };
@@ -99,48 +96,56 @@ fn as_root_one_process_can_change_the_hook_too() {
     });
 }
 
-/// Opens connections from the other end of the cable, where `near` is this end's namespace, until told to stop. Returns
-/// how many were tried, and how many the stack refused.
-fn knock(near: &File, ready: &Barrier, stop: &AtomicBool) -> (u32, u32) {
+/// Makes the cable of which `near` is one end's namespace, says so, and then opens connections from the other end until
+/// nobody listens to the outcome. Each is sent whether it was refused.
+fn knock(near: &File, made: &Sender<()>, refused: &SyncSender<bool>) {
     unshare(CloneFlags::CLONE_NEWNET).expect("a namespace for the client");
     let near = near.as_raw_fd();
     ip(&format!("link add far0 type veth peer name near0 netns /proc/{}/fd/{near}", process::id()));
     ip("address add 10.0.0.99/24 dev far0");
     ip("link set far0 up");
-    ready.wait();
-    ready.wait();
-    let (mut tried, mut refused) = (0, 0);
-    while !stop.load(Ordering::Relaxed) {
+    made.send(()).expect("the test waits");
+    loop {
         let result = TcpStream::connect_timeout(&SocketAddr::new(VIP, 443), Duration::from_millis(1));
-        tried += 1;
-        refused += u32::from(result.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused));
+        let is_refused = result.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+        if refused.send(is_refused).is_err() {
+            return;
+        }
     }
-    (tried, refused)
 }
 
 #[test]
 fn as_root_no_packet_passes_to_the_stack_while_the_hook_changes() {
     as_root(|root| {
         let near = File::open("/proc/thread-self/ns/net").expect("this namespace");
-        let (ready, stop) = (Barrier::new(2), AtomicBool::new(false));
-        thread::scope(|scope| {
-            let client = scope.spawn(|| knock(&near, &ready, &stop));
-            ready.wait();
-            ip("address add 10.0.0.10/24 dev near0");
-            ip("link set near0 up");
-            let mut datapath = open(root);
-            // A service whose packets are dropped: none may be answered.
-            datapath.apply(&desired([(443, Vec::new())])).expect("it fits");
-            attach(&mut datapath, GENERIC, &["near0"]).expect("it attaches");
-            ready.wait();
-            for wanted in [NATIVE, GENERIC, TC, NATIVE, TC, GENERIC].repeat(2) {
-                attach(&mut datapath, wanted, &["near0"]).expect("it attaches");
+        let (made, is_made) = channel();
+        let (outcome, outcomes) = sync_channel(1000);
+        let client = thread::spawn(move || knock(&near, &made, &outcome));
+        is_made.recv().expect("the client makes the cable");
+        ip("address add 10.0.0.10/24 dev near0");
+        ip("link set near0 up");
+        assert!(
+            outcomes.iter().take(1000).any(|refused| refused),
+            "the stack answers before anything is attached"
+        );
+
+        let mut datapath = open(root);
+        // A service whose packets are dropped: none may be answered.
+        datapath.apply(&desired([(443, Vec::new())])).expect("it fits");
+        attach(&mut datapath, GENERIC, &["near0"]).expect("it attaches");
+        // What was on its way by then: one more than the channel holds.
+        assert_eq!(outcomes.iter().take(1001).count(), 1001);
+        let mut tried = 0;
+        for wanted in [NATIVE, GENERIC, TC, NATIVE, TC, GENERIC].repeat(2) {
+            attach(&mut datapath, wanted, &["near0"]).expect("it attaches");
+            for refused in outcomes.try_iter() {
+                assert!(!refused, "on the way to {wanted:?}");
+                tried += 1;
             }
-            stop.store(true, Ordering::Relaxed);
-            let (tried, refused) = client.join().expect("the client ends");
-            assert!(tried > 10, "{tried}");
-            assert_eq!(refused, 0, "of {tried}");
-        });
+        }
+        assert!(tried > 10, "{tried}");
+        drop(outcomes);
+        client.join().expect("the client ends");
     });
 }
 
