@@ -6,7 +6,7 @@ use aya::{
     programs::{TestRun as _, TestRunOptions},
 };
 use dtr_lb_common::{
-    abi::{Flow, Tuple, map, program},
+    abi::{Flow, HalfOpen, Tuple, map, program},
     address::Ipv4Words,
 };
 
@@ -21,10 +21,12 @@ pub struct Ran {
     pub frame: Vec<u8>,
 }
 
-/// A key and its value in a flow table.
+/// A key and its value in the flow table.
 pub type FlowEntry = (Tuple<Ipv4Words>, Flow<Ipv4Words>);
+/// A key and its value in the half-open table.
+pub type HalfOpenEntry = (Tuple<Ipv4Words>, HalfOpen<Ipv4Words>);
 
-type FlowMap<'a> = HashMap<&'a mut MapData, Tuple<Ipv4Words>, Flow<Ipv4Words>>;
+type Table<'a, V> = HashMap<&'a mut MapData, Tuple<Ipv4Words>, V>;
 
 impl Datapath {
     /// Runs the program of `hook` on a frame, as if it came in by the loopback interface of this namespace (index 1).
@@ -61,7 +63,7 @@ impl Datapath {
     }
 
     /// All entries of the half-open table.
-    pub fn half_open_entries(&mut self) -> Result<Vec<FlowEntry>, DatapathError> {
+    pub fn half_open_entries(&mut self) -> Result<Vec<HalfOpenEntry>, DatapathError> {
         entries(&mut self.half_open, map::HALF_OPEN_V4)
     }
 
@@ -74,23 +76,26 @@ impl Datapath {
     pub fn put_half_open(
         &mut self,
         key: &Tuple<Ipv4Words>,
-        flow: &Flow<Ipv4Words>,
+        entry: &HalfOpen<Ipv4Words>,
     ) -> Result<(), DatapathError> {
-        put(&mut self.half_open, map::HALF_OPEN_V4, key, flow)
+        put(&mut self.half_open, map::HALF_OPEN_V4, key, entry)
     }
 }
 
-fn entries(map: &mut Map, name: &'static str) -> Result<Vec<FlowEntry>, DatapathError> {
-    let flows = FlowMap::try_from(map).map_err(DatapathError::map(name, "opening"))?;
-    flows.iter().collect::<Result<_, _>>().map_err(DatapathError::map(name, "reading"))
+fn entries<V: aya::Pod>(
+    map: &mut Map,
+    name: &'static str,
+) -> Result<Vec<(Tuple<Ipv4Words>, V)>, DatapathError> {
+    let table = Table::<V>::try_from(map).map_err(DatapathError::map(name, "opening"))?;
+    table.iter().collect::<Result<_, _>>().map_err(DatapathError::map(name, "reading"))
 }
 
-fn put(
+fn put<V: aya::Pod>(
     map: &mut Map,
     name: &'static str,
     key: &Tuple<Ipv4Words>,
-    flow: &Flow<Ipv4Words>,
+    value: &V,
 ) -> Result<(), DatapathError> {
-    let mut flows = FlowMap::try_from(map).map_err(DatapathError::map(name, "opening"))?;
-    flows.insert(key, flow, 0).map_err(DatapathError::map(name, "writing"))
+    let mut table = Table::<V>::try_from(map).map_err(DatapathError::map(name, "opening"))?;
+    table.insert(key, value, 0).map_err(DatapathError::map(name, "writing"))
 }
