@@ -41,7 +41,8 @@ impl Packet for Frame {
     }
 
     fn resize(&mut self, length: u32) -> Option<()> {
-        self.bytes.resize(length as usize, 0);
+        // Bytes that nobody may rely on.
+        self.bytes = vec![0xa5; length as usize];
         Some(())
     }
 

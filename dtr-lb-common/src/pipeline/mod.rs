@@ -54,7 +54,7 @@ pub trait Packet {
         let checksum = self.read::<u16>(offset)?;
         self.write(offset, Delta::folded(address_delta).plus(Delta::folded(port_delta)).apply(checksum))
     }
-    /// Makes the frame this long, its end cut off or filled with zeros.
+    /// Makes the frame this long. What its bytes are afterwards is not said: all of them are to be written anew.
     #[must_use]
     fn resize(&mut self, length: u32) -> Option<()>;
     /// Whether the frame has a VLAN tag that is not in its bytes.

@@ -8,7 +8,7 @@ use crate::{
     abi::{SYN_OPTION_WORDS, Syn},
     address::Be16,
     checksum::Delta,
-    wire::{Macs, TCP_CHECKSUM_OFFSET, Tcp, TcpFlags},
+    wire::{Ethernet, Macs, TCP_CHECKSUM_OFFSET, Tcp, TcpFlags},
 };
 
 /// Whether a refusal can be made over: it is a bare header, so that all that its checksum covers is known.
@@ -58,7 +58,8 @@ pub(super) fn replay<F: Family>(packet: &mut impl Packet, leaves: &Rewrite<F>, s
     let transport = NETWORK_OFFSET + F::HEADER;
     let length = size_of::<Tcp>() + usize::from(syn.options_length);
     packet.resize((transport + length) as u32)?;
-    packet.write(0, Macs { destination: leaves.hop.destination, source: leaves.hop.source })?;
+    let macs = Macs { destination: leaves.hop.destination, source: leaves.hop.source };
+    packet.write(0, Ethernet { macs, kind: F::ETHERTYPE })?;
     F::write_syn(packet, leaves.to.source, leaves.to.destination, syn, length as u16)?;
     let new = Tcp {
         source: leaves.to.source_port,
