@@ -1,6 +1,8 @@
 //! Runs the programs on single packets (`BPF_PROG_TEST_RUN`): for the fixtures that host and kernel share, and for
 //! benchmarks. Without a network, but with the real maps.
 
+use std::time::Duration;
+
 use aya::{
     maps::{HashMap, Map, MapData},
     programs::{TestRun as _, TestRunOptions},
@@ -19,6 +21,8 @@ pub struct Ran {
     pub action: u32,
     /// The frame afterwards.
     pub frame: Vec<u8>,
+    /// How long a run took, as a mean of all.
+    pub mean: Duration,
 }
 
 /// A key and its value in the flow table.
@@ -32,9 +36,23 @@ impl Datapath {
     /// Runs the program of `hook` on a frame, as if it came in by the loopback interface of this namespace (index 1).
     /// The kernel takes frames of 14 bytes and more.
     pub fn run(&mut self, hook: Hook, frame: &[u8]) -> Result<Ran, DatapathError> {
+        self.run_again_and_again(hook, frame, 1)
+    }
+
+    /// Runs the program so often; each run after the first gets the frame as the one before it left it.
+    pub fn run_again_and_again(
+        &mut self,
+        hook: Hook,
+        frame: &[u8],
+        times: u32,
+    ) -> Result<Ran, DatapathError> {
         let mut out = vec![0; frame.len() + 256];
-        let options =
-            TestRunOptions { data_in: Some(frame), data_out: Some(&mut out), ..TestRunOptions::default() };
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(&mut out),
+            repeat: times,
+            ..TestRunOptions::default()
+        };
         let (name, result) = match hook {
             Hook::NativeXdp | Hook::GenericXdp => {
                 (program::XDP, object::xdp_program(&mut self.ebpf)?.test_run(options))
@@ -44,7 +62,24 @@ impl Datapath {
         let result =
             result.map_err(|error| DatapathError::Refused { program: name, reason: causes(&error) })?;
         out.truncate(result.data_size_out as usize);
-        Ok(Ran { action: result.return_value, frame: out })
+        Ok(Ran { action: result.return_value, frame: out, mean: result.duration })
+    }
+
+    /// How long a run of a program that does next to nothing takes, as a mean of so many: what the kernel adds to a run.
+    pub fn run_empty(&mut self, hook: Hook, frame: &[u8], times: u32) -> Result<Duration, DatapathError> {
+        let options = TestRunOptions { data_in: Some(frame), repeat: times, ..TestRunOptions::default() };
+        let (name, result) = match hook {
+            Hook::NativeXdp | Hook::GenericXdp => {
+                let mut stub = object::stub()?;
+                (program::XDP, object::stub_program(&mut stub)?.test_run(options))
+            }
+            Hook::Tc => {
+                (program::CLOCK, object::tc_program(&mut self.ebpf, program::CLOCK)?.test_run(options))
+            }
+        };
+        result
+            .map(|result| result.duration)
+            .map_err(|error| DatapathError::Refused { program: name, reason: causes(&error) })
     }
 
     /// How many instructions the verifier walked through to accept the program of `hook`.
