@@ -81,7 +81,7 @@ pub struct ReplicaStatus {
     pub new_flows: u64,
     /// Connections that it refused.
     pub refused: u64,
-    /// Connections that were steered away from it after a refusal; always 0 in this version.
+    /// Connections that another replica took, because it refused or did not answer.
     pub redispatched: u64,
 }
 
@@ -185,7 +185,8 @@ fn replica_status(
     condition: &Condition,
     (counters, flows): (dtr_lb_common::abi::ReplicaCounters, u64),
 ) -> ReplicaStatus {
-    let dtr_lb_common::abi::ReplicaCounters { to_replica, to_client, new_flows, refused } = counters;
+    let dtr_lb_common::abi::ReplicaCounters { to_replica, to_client, new_flows, refused, redispatched } =
+        counters;
     ReplicaStatus {
         name: replica.name.clone(),
         address: replica.address,
@@ -203,7 +204,7 @@ fn replica_status(
         bytes_to_client: to_client.bytes,
         new_flows,
         refused,
-        redispatched: 0,
+        redispatched,
     }
 }
 

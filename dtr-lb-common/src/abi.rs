@@ -8,7 +8,7 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::{
     address::{Address, AnyAddress, Be16, Ipv4Words, Ipv6Words},
-    wire::Mac,
+    wire::{Mac, TcpFlags},
 };
 
 /// Version of everything in this module.
@@ -66,6 +66,10 @@ pub const MAGLEV_SLOTS: usize = 65_537;
 pub const TABLE_ENTRIES: usize = 2 * MAX_SERVICES;
 /// Bytes of the ring buffer of events: a power of two and a multiple of the page size.
 pub const EVENTS_BYTES: usize = 65_536;
+/// Replicas that a connection asks after the first one has failed it, at most.
+pub const MAX_TRIED: usize = 4;
+/// TCP options in 16-bit words at most (RFC 9293 section 3.1).
+pub const SYN_OPTION_WORDS: usize = 20;
 /// NAT addresses of a replica at most.
 pub const MAX_NAT_ADDRESSES: usize = 4;
 
@@ -134,6 +138,40 @@ pub struct Flow<A> {
     pub checked: Ticks,
 }
 
+/// An entry of the half-open table: a direction of a handshake and, with the replica's direction, what it takes to ask
+/// another replica.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HalfOpen<A> {
+    pub flow: Flow<A>,
+    pub syn: Syn,
+    /// Replicas that were asked and did not answer, or refused; 0 where there is none.
+    pub tried: [ReplicaId; MAX_TRIED],
+}
+
+/// A client's SYN, as far as another replica must see it: what is not said by the tuple.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct Syn {
+    pub sequence: [u16; 2],
+    pub window: Be16,
+    /// Fragment field of the IPv4 header: may it be fragmented?
+    pub fragment: Be16,
+    /// Type of service or traffic class.
+    pub tos: u8,
+    /// TTL or hop limit, as it came.
+    pub hops: u8,
+    pub flags: TcpFlags,
+    /// Bytes of options. [`Self::NOT_KEPT`] if the SYN is not here.
+    pub options_length: u8,
+    pub options: [u16; SYN_OPTION_WORDS],
+}
+
+impl Syn {
+    /// In [`Self::options_length`]: the SYN carried data, which is not kept, so that it cannot be sent again.
+    pub const NOT_KEPT: u8 = 0xff;
+}
+
 /// Where a connection is in its life.
 #[repr(transparent)]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Pod, Zeroable)]
@@ -151,16 +189,26 @@ impl State {
     pub const REPLICA_CLOSED: Self = Self(5);
     /// Both have closed, the replica first: its socket is in TIME_WAIT.
     pub const TIME_WAIT: Self = Self(6);
-    /// Reset, or closed by both and the client first: no socket is left at the replica.
+    /// Both have closed, the client first: no socket is left at the replica.
     pub const CLOSED: Self = Self(7);
     /// Its client has opened another connection with the same tuple. The entry keeps the NAT port from others while
     /// the replica's socket is in TIME_WAIT.
     pub const RESTING: Self = Self(8);
+    /// A reset came from the client's side, and nothing after it.
+    pub const CLIENT_RESET: Self = Self(9);
+    /// A reset came from the replica's side, and nothing after it.
+    pub const REPLICA_RESET: Self = Self(10);
 
-    /// No more data is to come in either direction.
+    /// Both directions were closed in order.
     #[inline(always)]
     pub const fn ended(self) -> bool {
-        self.0 >= Self::TIME_WAIT.0
+        self.0 >= Self::TIME_WAIT.0 && self.0 <= Self::RESTING.0
+    }
+
+    /// Packets without a flag that matters leave the state as it is.
+    #[inline(always)]
+    pub const fn steady(self) -> bool {
+        self.0 < Self::RESTING.0
     }
 
     pub const fn name(self) -> &'static str {
@@ -173,6 +221,8 @@ impl State {
             Self::TIME_WAIT => "time_wait",
             Self::CLOSED => "closed",
             Self::RESTING => "resting",
+            Self::CLIENT_RESET => "client_reset",
+            Self::REPLICA_RESET => "replica_reset",
             Self(_) => "unknown",
         }
     }
@@ -282,6 +332,8 @@ pub struct ReplicaCounters {
     pub new_flows: u64,
     /// Connections that it refused: a SYN answered by a reset.
     pub refused: u64,
+    /// Connections that were steered to another replica, because it refused or did not answer.
+    pub redispatched: u64,
 }
 
 /// A packet that was dropped, as an example of its kind: at most one a second, verdict and CPU.
@@ -306,12 +358,18 @@ unsafe impl<A: Address> Pod for Tuple<A> {}
 unsafe impl<A: Address> Zeroable for Flow<A> {}
 // SAFETY: as above.
 unsafe impl<A: Address> Pod for Flow<A> {}
+// SAFETY: as above.
+unsafe impl<A: Address> Zeroable for HalfOpen<A> {}
+// SAFETY: as above.
+unsafe impl<A: Address> Pod for HalfOpen<A> {}
 
 const _: () = {
     assert!(size_of::<Tuple<Ipv4Words>>() == 4 + 4 + 2 + 2);
     assert!(size_of::<Tuple<Ipv6Words>>() == 16 + 16 + 2 + 2);
     assert!(size_of::<Flow<Ipv4Words>>() == 12 + 16 + 2 + 2 + 2 + 1 + 1 + 4 + 4);
     assert!(size_of::<Flow<Ipv6Words>>() == 36 + 16 + 2 + 2 + 2 + 1 + 1 + 4 + 4);
+    assert!(size_of::<HalfOpen<Ipv4Words>>() == size_of::<Flow<Ipv4Words>>() + 52 + 2 * MAX_TRIED);
+    assert!(size_of::<HalfOpen<Ipv6Words>>() == size_of::<Flow<Ipv6Words>>() + 52 + 2 * MAX_TRIED);
 };
 
 /// Lets aya take the types as keys and values. It asks for less than [`Pod`], which each of them is.
@@ -328,5 +386,6 @@ mod user {
     }
 
     map_types!(ServiceKey, Service, Replica, Settings, ReplicaCounters, Traffic, DropEvent);
-    map_types!(Tuple<Ipv4Words>, Flow<Ipv4Words>, Tuple<Ipv6Words>, Flow<Ipv6Words>);
+    map_types!(Tuple<Ipv4Words>, Flow<Ipv4Words>, HalfOpen<Ipv4Words>);
+    map_types!(Tuple<Ipv6Words>, Flow<Ipv6Words>, HalfOpen<Ipv6Words>);
 }

@@ -13,10 +13,11 @@ use bytemuck::Pod;
 
 use crate::{
     abi::{
-        Flow, MaglevTable, Replica, ReplicaCounters, ReplicaId, Service, ServiceKey, Settings, Ticks, Tuple,
+        Flow, HalfOpen, MaglevTable, Replica, ReplicaCounters, ReplicaId, Service, ServiceKey, Settings,
+        Ticks, Tuple,
     },
     address::Ipv4Words,
-    pipeline::{FlowTable, InsertError, Outcome, Packet, Tables, V4, run},
+    pipeline::{FlowEntry, FlowTable, InsertError, Outcome, Packet, Tables, V4, run},
     verdict::Verdict,
 };
 
@@ -39,6 +40,16 @@ impl Packet for Frame {
         Some(())
     }
 
+    fn resize(&mut self, length: u32) -> Option<()> {
+        // Bytes that nobody may rely on.
+        self.bytes = vec![0xa5; length as usize];
+        Some(())
+    }
+
+    fn tagged(&self) -> bool {
+        false
+    }
+
     fn interface(&self) -> u32 {
         self.interface
     }
@@ -48,37 +59,45 @@ impl Packet for Frame {
     }
 }
 
-/// A flow table.
-#[derive(Debug, Default)]
-pub struct Flows {
-    pub entries: RefCell<HashMap<Tuple<Ipv4Words>, Flow<Ipv4Words>>>,
+/// A flow table with entries of type `E`.
+#[derive(Debug)]
+pub struct Flows<E> {
+    pub entries: RefCell<HashMap<Tuple<Ipv4Words>, E>>,
     /// Insertions fail from this many entries on.
     pub capacity: Option<usize>,
 }
 
-impl Flows {
+impl<E> Default for Flows<E> {
+    fn default() -> Self {
+        Self { entries: RefCell::default(), capacity: None }
+    }
+}
+
+impl<E> Flows<E> {
     fn full(&self) -> bool {
         self.capacity.is_some_and(|capacity| self.entries.borrow().len() >= capacity)
     }
 }
 
-impl FlowTable<V4> for &Flows {
-    fn with<R>(&self, key: &Tuple<Ipv4Words>, f: impl FnOnce(&mut Flow<Ipv4Words>) -> R) -> Option<R> {
+impl<E: FlowEntry<V4> + Copy> FlowTable<V4> for &Flows<E> {
+    type Entry = E;
+
+    fn with<R>(&self, key: &Tuple<Ipv4Words>, f: impl FnOnce(&mut E) -> R) -> Option<R> {
         self.entries.borrow_mut().get_mut(key).map(f)
     }
 
-    fn insert(&self, key: &Tuple<Ipv4Words>, flow: &Flow<Ipv4Words>) -> Result<(), InsertError> {
+    fn insert(&self, key: &Tuple<Ipv4Words>, entry: &E) -> Result<(), InsertError> {
         if self.entries.borrow().contains_key(key) {
             return Err(InsertError::Exists);
         }
-        self.put(key, flow)
+        self.put(key, entry)
     }
 
-    fn put(&self, key: &Tuple<Ipv4Words>, flow: &Flow<Ipv4Words>) -> Result<(), InsertError> {
+    fn put(&self, key: &Tuple<Ipv4Words>, entry: &E) -> Result<(), InsertError> {
         if !self.entries.borrow().contains_key(key) && self.full() {
             return Err(InsertError::Full);
         }
-        self.entries.borrow_mut().insert(*key, *flow);
+        self.entries.borrow_mut().insert(*key, *entry);
         Ok(())
     }
 
@@ -92,13 +111,15 @@ impl FlowTable<V4> for &Flows {
 pub struct Model {
     pub now: Cell<Ticks>,
     pub settings: Option<Settings>,
-    pub flows: Flows,
-    pub half_open: Flows,
+    pub flows: Flows<Flow<Ipv4Words>>,
+    pub half_open: Flows<HalfOpen<Ipv4Words>>,
     pub services: BTreeMap<ServiceKey, Service>,
     pub tables: BTreeMap<u32, Box<MaglevTable>>,
     pub replicas: BTreeMap<ReplicaId, Replica>,
     pub counters: RefCell<BTreeMap<ReplicaId, ReplicaCounters>>,
     pub verdicts: RefCell<BTreeMap<Verdict, u64>>,
+    /// What the last use of the draft left there.
+    pub draft: RefCell<Option<HalfOpen<Ipv4Words>>>,
     pub reports: RefCell<Vec<(Verdict, Tuple<Ipv4Words>)>>,
 }
 
@@ -123,12 +144,17 @@ impl Tables<V4> for Model {
         self.settings.as_ref()
     }
 
-    fn flows(&self) -> impl FlowTable<V4> {
+    fn flows(&self) -> impl FlowTable<V4, Entry = Flow<Ipv4Words>> {
         &self.flows
     }
 
-    fn half_open(&self) -> impl FlowTable<V4> {
+    fn half_open(&self) -> impl FlowTable<V4, Entry = HalfOpen<Ipv4Words>> {
         &self.half_open
+    }
+
+    fn draft<R>(&self, f: impl FnOnce(&mut HalfOpen<Ipv4Words>) -> R) -> Option<R> {
+        let draft = &mut *self.draft.borrow_mut();
+        Some(f(draft.get_or_insert_with(bytemuck::Zeroable::zeroed)))
     }
 
     fn service(&self, key: &ServiceKey) -> Option<Service> {

@@ -41,6 +41,8 @@ macro_rules! verdicts {
 verdicts! {
     /// Sent on, to a replica or to a client.
     Forwarded = "forwarded", Forward;
+    /// A client's SYN, sent to another replica than the one that refused it or did not answer.
+    Redispatched = "redispatched", Forward;
 
     /// Neither IPv4 nor another protocol that the datapath balances: ARP, IPv6, VLAN tags.
     PassedNotIp = "passed_not_ip", Pass;
@@ -88,11 +90,14 @@ mod tests {
         for (index, verdict) in Verdict::ALL.iter().enumerate() {
             assert_eq!(*verdict as usize, index);
             let prefix = match verdict.action() {
-                Action::Forward => "forwarded",
+                Action::Forward => "",
                 Action::Pass => "passed_",
                 Action::Drop => "dropped_",
             };
-            assert!(verdict.name().starts_with(prefix), "{}", verdict.name());
+            let name = verdict.name();
+            assert!(name.starts_with(prefix), "{name}");
+            let says_stop = name.starts_with("passed_") || name.starts_with("dropped_");
+            assert_eq!(says_stop, verdict.action() != Action::Forward, "{name}");
         }
         names.sort_unstable();
         names.dedup();

@@ -11,22 +11,20 @@ use aya_ebpf::{
 };
 use dtr_lb_common::{
     abi::{
-        DropEvent, EVENTS_BYTES, FLOW_ENTRIES, Flow, HALF_OPEN_ENTRIES, MAGLEV_SLOTS, MAX_REPLICAS,
+        DropEvent, EVENTS_BYTES, FLOW_ENTRIES, Flow, HALF_OPEN_ENTRIES, HalfOpen, MAGLEV_SLOTS, MAX_REPLICAS,
         MAX_SERVICES, MaglevTable, Replica, ReplicaCounters, ReplicaId, Service, ServiceKey, Settings,
         TABLE_ENTRIES, Ticks, Traffic, Tuple,
     },
     address::{Address, Ipv4Words},
-    pipeline::{FlowTable, InsertError, Packet, Tables, V4},
+    pipeline::{FlowEntry, FlowTable, InsertError, Packet, Tables, V4},
     verdict::{VERDICTS, Verdict},
 };
 
-type FlowMap<const N: usize> = LruHashMap<Tuple<Ipv4Words>, Flow<Ipv4Words>, N>;
-
 /// The agent sets its size.
 #[btf_map]
-static FLOWS_V4: FlowMap<FLOW_ENTRIES> = LruHashMap::new();
+static FLOWS_V4: LruHashMap<Tuple<Ipv4Words>, Flow<Ipv4Words>, FLOW_ENTRIES> = LruHashMap::new();
 #[btf_map]
-static HALF_OPEN_V4: FlowMap<HALF_OPEN_ENTRIES> = LruHashMap::new();
+static HALF_OPEN_V4: LruHashMap<Tuple<Ipv4Words>, HalfOpen<Ipv4Words>, HALF_OPEN_ENTRIES> = LruHashMap::new();
 #[btf_map]
 static SERVICES: HashMap<ServiceKey, Service, MAX_SERVICES> = HashMap::new();
 /// A whole table is one value, so that the agent writes it by one system call.
@@ -40,6 +38,9 @@ static SETTINGS: Array<Settings, 1> = Array::new();
 static VERDICT_STATS: PerCpuArray<Traffic, VERDICTS> = PerCpuArray::new();
 #[btf_map]
 static REPLICA_STATS: PerCpuArray<ReplicaCounters, MAX_REPLICAS> = PerCpuArray::new();
+/// See [`Tables::draft`]. A program is not interrupted by another one on its CPU.
+#[btf_map]
+static DRAFT_V4: PerCpuArray<HalfOpen<Ipv4Words>, 1> = PerCpuArray::new();
 #[btf_map]
 static EVENTS: RingBuf<DropEvent, EVENTS_BYTES> = RingBuf::new();
 /// When the last event of each verdict was sent, a CPU.
@@ -50,30 +51,32 @@ static EVENT_TIMES: PerCpuArray<Ticks, VERDICTS> = PerCpuArray::new();
 pub(crate) struct Maps;
 
 /// One of the two flow tables.
-struct FlowsV4<const N: usize>(&'static FlowMap<N>);
+struct Flows<E: 'static, const N: usize>(&'static LruHashMap<Tuple<Ipv4Words>, E, N>);
 
 const EEXIST: i32 = -17;
 
-impl<const N: usize> FlowTable<V4> for FlowsV4<N> {
+impl<E: FlowEntry<V4>, const N: usize> FlowTable<V4> for Flows<E, N> {
+    type Entry = E;
+
     #[inline(always)]
-    fn with<R>(&self, key: &Tuple<Ipv4Words>, f: impl FnOnce(&mut Flow<Ipv4Words>) -> R) -> Option<R> {
-        let flow = self.0.get_ptr_mut(key)?;
+    fn with<R>(&self, key: &Tuple<Ipv4Words>, f: impl FnOnce(&mut E) -> R) -> Option<R> {
+        let entry = self.0.get_ptr_mut(key)?;
         // SAFETY: the kernel returned a pointer to a value of this map; `f` does not call into the table, so that no
         // insertion of this program reuses the entry meanwhile. See the module's words on other CPUs.
-        Some(f(unsafe { &mut *flow }))
+        Some(f(unsafe { &mut *entry }))
     }
 
     #[inline(always)]
-    fn insert(&self, key: &Tuple<Ipv4Words>, flow: &Flow<Ipv4Words>) -> Result<(), InsertError> {
-        self.0.insert(key, flow, u64::from(BPF_NOEXIST)).map_err(|error| match error {
+    fn insert(&self, key: &Tuple<Ipv4Words>, entry: &E) -> Result<(), InsertError> {
+        self.0.insert(key, entry, u64::from(BPF_NOEXIST)).map_err(|error| match error {
             EEXIST => InsertError::Exists,
             _ => InsertError::Full,
         })
     }
 
     #[inline(always)]
-    fn put(&self, key: &Tuple<Ipv4Words>, flow: &Flow<Ipv4Words>) -> Result<(), InsertError> {
-        self.0.insert(key, flow, u64::from(BPF_ANY)).map_err(|_| InsertError::Full)
+    fn put(&self, key: &Tuple<Ipv4Words>, entry: &E) -> Result<(), InsertError> {
+        self.0.insert(key, entry, u64::from(BPF_ANY)).map_err(|_| InsertError::Full)
     }
 
     #[inline(always)]
@@ -96,13 +99,20 @@ impl Tables<V4> for Maps {
     }
 
     #[inline(always)]
-    fn flows(&self) -> impl FlowTable<V4> {
-        FlowsV4(&FLOWS_V4)
+    fn flows(&self) -> impl FlowTable<V4, Entry = Flow<Ipv4Words>> {
+        Flows(&FLOWS_V4)
     }
 
     #[inline(always)]
-    fn half_open(&self) -> impl FlowTable<V4> {
-        FlowsV4(&HALF_OPEN_V4)
+    fn half_open(&self) -> impl FlowTable<V4, Entry = HalfOpen<Ipv4Words>> {
+        Flows(&HALF_OPEN_V4)
+    }
+
+    #[inline(always)]
+    fn draft<R>(&self, f: impl FnOnce(&mut HalfOpen<Ipv4Words>) -> R) -> Option<R> {
+        let draft = DRAFT_V4.get_ptr_mut(0)?;
+        // SAFETY: this CPU's own value, which `f` does not ask for again.
+        Some(f(unsafe { &mut *draft }))
     }
 
     #[inline(always)]

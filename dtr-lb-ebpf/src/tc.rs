@@ -2,7 +2,7 @@
 
 use aya_ebpf::{
     bindings::{__sk_buff, BPF_F_PSEUDO_HDR},
-    helpers::bpf_l4_csum_replace,
+    helpers::{bpf_l4_csum_replace, bpf_skb_change_tail},
     programs::TcContext,
 };
 use bytemuck::Pod;
@@ -71,6 +71,24 @@ impl Packet for TcPacket<'_> {
             ]
         };
         (results == [0, 0]).then_some(())
+    }
+
+    #[inline(always)]
+    fn resize(&mut self, length: u32) -> Option<()> {
+        // SAFETY: the skb is the program's own. The helper invalidates pointers into the frame; the bounds are read anew
+        // at once, and nothing else holds one.
+        if unsafe { bpf_skb_change_tail(self.skb(), length, 0) } != 0 {
+            return None;
+        }
+        *self = Self::new(self.ctx);
+        Some(())
+    }
+
+    /// The kernel has taken an outer tag out of the frame before TC sees it.
+    #[inline(always)]
+    fn tagged(&self) -> bool {
+        // SAFETY: the kernel hands every TC program a valid skb.
+        unsafe { (*self.skb()).vlan_present != 0 }
     }
 
     #[inline(always)]

@@ -1,6 +1,6 @@
 //! A frame under XDP: plain memory.
 
-use aya_ebpf::programs::XdpContext;
+use aya_ebpf::{helpers::bpf_xdp_adjust_head, programs::XdpContext};
 use bytemuck::Pod;
 use dtr_lb_common::pipeline::Packet;
 
@@ -37,6 +37,28 @@ impl Packet for XdpPacket<'_> {
         const { assert!(align_of::<T>() <= 2) };
         // SAFETY: as in `read`; no reference into the frame exists.
         self.at::<T>(offset).map(|place| unsafe { place.write(value) })
+    }
+
+    #[inline(always)]
+    fn resize(&mut self, length: u32) -> Option<()> {
+        // At the front: a frame always has headroom, but behind a small one there may be no room at all.
+        let change = self.length() as i32 - length as i32;
+        if change % 2 != 0 {
+            return None;
+        }
+        // SAFETY: the context is the program's own. The helper invalidates pointers into the frame; the bounds are read
+        // anew at once, and nothing else holds one. An even change keeps the frame on an even address.
+        if unsafe { bpf_xdp_adjust_head(self.ctx.ctx, change) } != 0 {
+            return None;
+        }
+        (self.start, self.end) = (self.ctx.data(), self.ctx.data_end());
+        Some(())
+    }
+
+    /// Under XDP a tag is in the frame, unless the device takes it out, which it tells no program.
+    #[inline(always)]
+    fn tagged(&self) -> bool {
+        false
     }
 
     #[inline(always)]

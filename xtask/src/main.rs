@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bench;
 mod ci;
 mod command;
 mod packages;
@@ -42,6 +43,9 @@ enum Command {
     Run(run::Options),
     /// Run the tests; the lab's need root
     Test(test::Selection),
+    /// Measure; figures go to target/bench
+    #[command(subcommand)]
+    Bench(bench::Bench),
     /// Run what CI runs
     Ci,
 }
@@ -63,6 +67,7 @@ fn run(command: Command) -> Result<()> {
         Command::Build => build(),
         Command::Run(options) => run::run(&options),
         Command::Test(selection) => test::run(&selection),
+        Command::Bench(bench) => bench::run(&bench),
         Command::Ci => ci::run(),
     }
 }

@@ -68,7 +68,7 @@ impl Options {
 
 /// Namespaces and BPF need root. Without it, only the program runs as root, so that no file in the target
 /// directory is root's.
-fn as_root(program: PathBuf) -> Result<Command> {
+pub(crate) fn as_root(program: PathBuf) -> Result<Command> {
     if setup::effective_user_is_root() {
         return Ok(Command::new(program));
     }

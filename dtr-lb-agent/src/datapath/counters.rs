@@ -42,12 +42,13 @@ impl Counters {
             .get(&u32::from(id), 0)
             .map_err(DatapathError::map(map::REPLICA_STATS, "reading"))?;
         Ok(values.iter().fold(ReplicaCounters::default(), |sum, cpu| {
-            let ReplicaCounters { to_replica, to_client, new_flows, refused } = *cpu;
+            let ReplicaCounters { to_replica, to_client, new_flows, refused, redispatched } = *cpu;
             ReplicaCounters {
                 to_replica: add(sum.to_replica, to_replica),
                 to_client: add(sum.to_client, to_client),
                 new_flows: sum.new_flows + new_flows,
                 refused: sum.refused + refused,
+                redispatched: sum.redispatched + redispatched,
             }
         }))
     }

@@ -1,7 +1,7 @@
 //! How much memory the flow tables take. The kernel allocates them whole when they are made.
 
 use dtr_lb_common::{
-    abi::{Flow, HALF_OPEN_ENTRIES, Tuple},
+    abi::{Flow, HALF_OPEN_ENTRIES, HalfOpen, Tuple},
     address::Ipv4Words,
 };
 
@@ -12,11 +12,12 @@ const BUCKET: u64 = 16;
 
 /// Bytes of both tables for so many connections.
 pub fn estimate(max_flows: u32) -> u64 {
-    table(2 * u64::from(max_flows)) + table(HALF_OPEN_ENTRIES as u64)
+    table::<Flow<Ipv4Words>>(2 * u64::from(max_flows))
+        + table::<HalfOpen<Ipv4Words>>(HALF_OPEN_ENTRIES as u64)
 }
 
-fn table(entries: u64) -> u64 {
+fn table<V>(entries: u64) -> u64 {
     let key = size_of::<Tuple<Ipv4Words>>().next_multiple_of(8) as u64;
-    let value = size_of::<Flow<Ipv4Words>>().next_multiple_of(8) as u64;
+    let value = size_of::<V>().next_multiple_of(8) as u64;
     entries * (ELEMENT + key + value) + entries.next_power_of_two() * BUCKET
 }

@@ -41,7 +41,7 @@ pub use error::DatapathError;
 use error::causes;
 pub use events::{Dropped, Events};
 pub use packet_log::PacketLog;
-pub use run::{FlowEntry, Ran};
+pub use run::{FlowEntry, HalfOpenEntry, Ran};
 pub use sweep::Census;
 pub use writer::Applied;
 

@@ -38,6 +38,20 @@ pub(super) fn load(flow_entries: u32, pins: Option<&Path>, log_packets: bool) ->
     Ok(ebpf)
 }
 
+/// The lab's stub.
+pub(super) fn stub() -> Result<Ebpf, DatapathError> {
+    EbpfLoader::new().load(LAB_STUB).map_err(|error| DatapathError::object(&error))
+}
+
+/// Its program, loaded.
+pub(super) fn stub_program(stub: &mut Ebpf) -> Result<&mut Xdp, DatapathError> {
+    let name = "lab_pass";
+    let program = stub.program_mut(name).ok_or_else(|| missing(name))?;
+    let program: &mut Xdp = program.try_into().map_err(|error| DatapathError::program(name, &error))?;
+    loaded(name, program.load())?;
+    Ok(program)
+}
+
 /// The XDP program, loaded.
 pub(super) fn xdp_program(ebpf: &mut Ebpf) -> Result<&mut Xdp, DatapathError> {
     let name = program::XDP;

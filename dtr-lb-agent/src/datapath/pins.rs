@@ -160,12 +160,13 @@ impl Shape {
 fn shapes(flow_entries: u32) -> Vec<Shape> {
     let tuple = size_of::<abi::Tuple<dtr_lb_common::address::Ipv4Words>>();
     let flow = size_of::<abi::Flow<dtr_lb_common::address::Ipv4Words>>();
+    let half_open = size_of::<abi::HalfOpen<dtr_lb_common::address::Ipv4Words>>();
     let index = size_of::<u32>();
     let shape =
         |name, kind, key, value, entries: usize| Shape { name, kind, key, value, entries: entries as u32 };
     vec![
         shape(map::FLOWS_V4, MapType::LruHash, tuple, flow, flow_entries as usize),
-        shape(map::HALF_OPEN_V4, MapType::LruHash, tuple, flow, abi::HALF_OPEN_ENTRIES),
+        shape(map::HALF_OPEN_V4, MapType::LruHash, tuple, half_open, abi::HALF_OPEN_ENTRIES),
         shape(
             map::SERVICES,
             MapType::Hash,

@@ -1,12 +1,14 @@
 //! Runs the programs on single packets (`BPF_PROG_TEST_RUN`): for the fixtures that host and kernel share, and for
 //! benchmarks. Without a network, but with the real maps.
 
+use std::time::Duration;
+
 use aya::{
     maps::{HashMap, Map, MapData},
     programs::{TestRun as _, TestRunOptions},
 };
 use dtr_lb_common::{
-    abi::{Flow, Tuple, map, program},
+    abi::{Flow, HalfOpen, Tuple, map, program},
     address::Ipv4Words,
 };
 
@@ -19,20 +21,38 @@ pub struct Ran {
     pub action: u32,
     /// The frame afterwards.
     pub frame: Vec<u8>,
+    /// How long a run took, as a mean of all.
+    pub mean: Duration,
 }
 
-/// A key and its value in a flow table.
+/// A key and its value in the flow table.
 pub type FlowEntry = (Tuple<Ipv4Words>, Flow<Ipv4Words>);
+/// A key and its value in the half-open table.
+pub type HalfOpenEntry = (Tuple<Ipv4Words>, HalfOpen<Ipv4Words>);
 
-type FlowMap<'a> = HashMap<&'a mut MapData, Tuple<Ipv4Words>, Flow<Ipv4Words>>;
+type Table<'a, V> = HashMap<&'a mut MapData, Tuple<Ipv4Words>, V>;
 
 impl Datapath {
     /// Runs the program of `hook` on a frame, as if it came in by the loopback interface of this namespace (index 1).
     /// The kernel takes frames of 14 bytes and more.
     pub fn run(&mut self, hook: Hook, frame: &[u8]) -> Result<Ran, DatapathError> {
+        self.run_again_and_again(hook, frame, 1)
+    }
+
+    /// Runs the program so often; each run after the first gets the frame as the one before it left it.
+    pub fn run_again_and_again(
+        &mut self,
+        hook: Hook,
+        frame: &[u8],
+        times: u32,
+    ) -> Result<Ran, DatapathError> {
         let mut out = vec![0; frame.len() + 256];
-        let options =
-            TestRunOptions { data_in: Some(frame), data_out: Some(&mut out), ..TestRunOptions::default() };
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(&mut out),
+            repeat: times,
+            ..TestRunOptions::default()
+        };
         let (name, result) = match hook {
             Hook::NativeXdp | Hook::GenericXdp => {
                 (program::XDP, object::xdp_program(&mut self.ebpf)?.test_run(options))
@@ -42,7 +62,24 @@ impl Datapath {
         let result =
             result.map_err(|error| DatapathError::Refused { program: name, reason: causes(&error) })?;
         out.truncate(result.data_size_out as usize);
-        Ok(Ran { action: result.return_value, frame: out })
+        Ok(Ran { action: result.return_value, frame: out, mean: result.duration })
+    }
+
+    /// How long a run of a program that does next to nothing takes, as a mean of so many: what the kernel adds to a run.
+    pub fn run_empty(&mut self, hook: Hook, frame: &[u8], times: u32) -> Result<Duration, DatapathError> {
+        let options = TestRunOptions { data_in: Some(frame), repeat: times, ..TestRunOptions::default() };
+        let (name, result) = match hook {
+            Hook::NativeXdp | Hook::GenericXdp => {
+                let mut stub = object::stub()?;
+                (program::XDP, object::stub_program(&mut stub)?.test_run(options))
+            }
+            Hook::Tc => {
+                (program::CLOCK, object::tc_program(&mut self.ebpf, program::CLOCK)?.test_run(options))
+            }
+        };
+        result
+            .map(|result| result.duration)
+            .map_err(|error| DatapathError::Refused { program: name, reason: causes(&error) })
     }
 
     /// How many instructions the verifier walked through to accept the program of `hook`.
@@ -61,7 +98,7 @@ impl Datapath {
     }
 
     /// All entries of the half-open table.
-    pub fn half_open_entries(&mut self) -> Result<Vec<FlowEntry>, DatapathError> {
+    pub fn half_open_entries(&mut self) -> Result<Vec<HalfOpenEntry>, DatapathError> {
         entries(&mut self.half_open, map::HALF_OPEN_V4)
     }
 
@@ -74,23 +111,26 @@ impl Datapath {
     pub fn put_half_open(
         &mut self,
         key: &Tuple<Ipv4Words>,
-        flow: &Flow<Ipv4Words>,
+        entry: &HalfOpen<Ipv4Words>,
     ) -> Result<(), DatapathError> {
-        put(&mut self.half_open, map::HALF_OPEN_V4, key, flow)
+        put(&mut self.half_open, map::HALF_OPEN_V4, key, entry)
     }
 }
 
-fn entries(map: &mut Map, name: &'static str) -> Result<Vec<FlowEntry>, DatapathError> {
-    let flows = FlowMap::try_from(map).map_err(DatapathError::map(name, "opening"))?;
-    flows.iter().collect::<Result<_, _>>().map_err(DatapathError::map(name, "reading"))
+fn entries<V: aya::Pod>(
+    map: &mut Map,
+    name: &'static str,
+) -> Result<Vec<(Tuple<Ipv4Words>, V)>, DatapathError> {
+    let table = Table::<V>::try_from(map).map_err(DatapathError::map(name, "opening"))?;
+    table.iter().collect::<Result<_, _>>().map_err(DatapathError::map(name, "reading"))
 }
 
-fn put(
+fn put<V: aya::Pod>(
     map: &mut Map,
     name: &'static str,
     key: &Tuple<Ipv4Words>,
-    flow: &Flow<Ipv4Words>,
+    value: &V,
 ) -> Result<(), DatapathError> {
-    let mut flows = FlowMap::try_from(map).map_err(DatapathError::map(name, "opening"))?;
-    flows.insert(key, flow, 0).map_err(DatapathError::map(name, "writing"))
+    let mut table = Table::<V>::try_from(map).map_err(DatapathError::map(name, "opening"))?;
+    table.insert(key, value, 0).map_err(DatapathError::map(name, "writing"))
 }

@@ -1,8 +1,8 @@
 //! The two entries of a connection as one thing.
 
-use super::{Family, FlowTable};
+use super::{Family, FlowEntry as _, FlowTable};
 use crate::{
-    abi::{Flow, State, Ticks, Tuple},
+    abi::{Flow, Hop, State, Ticks, Tuple},
     wire::TcpFlags,
 };
 
@@ -20,18 +20,23 @@ pub(super) fn remove<F: Family>(
     partner_key: &Tuple<F::Address>,
 ) {
     table.remove(key);
-    if table.with(partner_key, |flow| partner(flow) == *key && flow.state != State::RESTING) == Some(true) {
+    let is_pair = |flow: &Flow<F::Address>| partner(flow) == *key && flow.state != State::RESTING;
+    if table.with(partner_key, |entry| is_pair(entry.flow())) == Some(true) {
         table.remove(partner_key);
     }
 }
 
-/// The state after a packet with `flags` from a client or from a replica. A FIN or a reset only: all others change
-/// nothing once a connection is established.
+/// The state after a packet with `flags` from a client or from a replica.
+///
+/// A reset is believed only as long as nobody contradicts it: its sequence number is not looked at, so that a stranger
+/// can send one, and the end that ignores it goes on talking.
 #[inline(always)]
 pub(super) fn after(state: State, flags: TcpFlags, from_client: bool) -> State {
+    let reset = if from_client { State::CLIENT_RESET } else { State::REPLICA_RESET };
     if flags.any(TcpFlags::RST) {
-        return if state == State::TIME_WAIT { state } else { State::CLOSED };
+        return if state.ended() { state } else { reset };
     }
+    let state = if state == reset { State::ESTABLISHED } else { state };
     if !flags.any(TcpFlags::FIN) {
         return state;
     }
@@ -44,22 +49,33 @@ pub(super) fn after(state: State, flags: TcpFlags, from_client: bool) -> State {
     }
 }
 
-/// Marks the other direction of `key` as seen and, if there is one, sets its new state. Says whether `partner_key` still
-/// is that other direction.
+/// What a packet changes in the other direction's entry.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Touch {
+    pub(super) state: Option<State>,
+    /// The way to the client, seen from a packet of the client's.
+    pub(super) hop: Option<Hop>,
+}
+
+/// Marks the other direction of `key` as seen, and changes it. Says whether `partner_key` still is that other direction.
 #[inline(always)]
 pub(super) fn touch<F: Family>(
     table: &impl FlowTable<F>,
     partner_key: &Tuple<F::Address>,
     key: &Tuple<F::Address>,
-    state: Option<State>,
+    touch: Touch,
     now: Ticks,
 ) -> bool {
-    let pair = table.with(partner_key, |flow| {
+    let pair = table.with(partner_key, |entry| {
+        let flow = entry.flow();
         if partner(flow) != *key || flow.state == State::RESTING {
             return false;
         }
-        if let Some(state) = state {
+        if let Some(state) = touch.state {
             flow.state = state;
+        }
+        if let Some(hop) = touch.hop {
+            flow.hop = hop;
         }
         flow.last_seen = now;
         true

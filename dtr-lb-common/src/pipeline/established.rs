@@ -1,6 +1,6 @@
 //! Packets of established connections: one look-up, and seldom more.
 
-use super::{Family, FlowTable, Headers, Rewrite, Tables, connection};
+use super::{Family, FlowTable, Headers, Packet, Rewrite, Tables, connection, connection::Touch, way_back};
 use crate::{
     abi::{Flow, Settings, Side, State, Ticks},
     verdict::Verdict,
@@ -22,6 +22,7 @@ const CONTROL: TcpFlags = TcpFlags::SYN.union(TcpFlags::FIN).union(TcpFlags::RST
 #[inline(always)]
 pub(super) fn find<F: Family>(
     headers: &Headers<F>,
+    packet: &impl Packet,
     tables: &impl Tables<F>,
     settings: &Settings,
     now: Ticks,
@@ -30,7 +31,7 @@ pub(super) fn find<F: Family>(
         // The entry is checked against its partner once a second, so that one whose partner was evicted (its NAT port
         // may be another's by now) does not live on. Idle time-outs are longer, so they are looked at there, too.
         if headers.flags.any(CONTROL)
-            || flow.state == State::RESTING
+            || !flow.state.steady()
             || now.wrapping_sub(flow.checked) > settings.second
         {
             return Look::Consider(*flow);
@@ -40,7 +41,7 @@ pub(super) fn find<F: Family>(
     })?;
     match look {
         Look::Forward(rewrite) => Some(rewrite.checked(headers, tables)),
-        Look::Consider(flow) => consider(&flow, headers, tables, settings, now),
+        Look::Consider(flow) => consider(&flow, headers, packet, tables, settings, now),
     }
 }
 
@@ -48,6 +49,7 @@ pub(super) fn find<F: Family>(
 fn consider<F: Family>(
     flow: &Flow<F::Address>,
     headers: &Headers<F>,
+    packet: &impl Packet,
     tables: &impl Tables<F>,
     settings: &Settings,
     now: Ticks,
@@ -66,15 +68,19 @@ fn consider<F: Family>(
         return None;
     }
     let from_client = flow.side == Side::TO_REPLICA;
-    if from_client && headers.flags.opens() && flow.state.ended() {
+    let over = flow.state.ended() || flow.state == State::CLIENT_RESET || flow.state == State::REPLICA_RESET;
+    if from_client && headers.flags.opens() && over {
         // The client uses the tuple again. The replica may still be in TIME_WAIT on the old NAT port.
         table.remove(&headers.tuple);
-        connection::touch(table, &partner, &headers.tuple, Some(State::RESTING), now);
+        let rest = Touch { state: Some(State::RESTING), hop: None };
+        connection::touch(table, &partner, &headers.tuple, rest, now);
         return None;
     }
     let after = connection::after(flow.state, headers.flags, from_client);
     let changed = (after != flow.state).then_some(after);
-    if !connection::touch(table, &partner, &headers.tuple, changed, now) {
+    // The way to a client may change while it is connected: its router fails over, its address moves.
+    let hop = if from_client { way_back(packet) } else { None };
+    if !connection::touch(table, &partner, &headers.tuple, Touch { state: changed, hop }, now) {
         table.remove(&headers.tuple);
         return None;
     }

@@ -4,7 +4,8 @@ use core::fmt::Debug;
 
 use super::Packet;
 use crate::{
-    address::{Address, Ipv4Words},
+    abi::Syn,
+    address::{Address, Be16, Ipv4Words},
     checksum::{Delta, TTL_DECREMENT},
     verdict::Verdict,
     wire::{ETHERTYPE_IPV4, Ethernet, IPV4_FRAGMENT_OFFSET, IPV4_MORE_FRAGMENTS, Ipv4, PROTOCOL_TCP},
@@ -22,6 +23,8 @@ pub struct Network<A> {
     pub hops: u8,
     /// Offset of the TCP header in the frame.
     pub transport: usize,
+    /// Bytes of the TCP header and what follows it, by the network header.
+    pub segment: u16,
     /// The packet is the first of several fragments.
     pub fragmented: bool,
 }
@@ -30,7 +33,10 @@ pub struct Network<A> {
 pub trait Family: Copy + Debug + 'static {
     type Address: Address;
     /// EtherType, for whoever builds or sorts frames.
-    const ETHERTYPE: crate::address::Be16;
+    const ETHERTYPE: Be16;
+
+    /// Bytes of a network header without options.
+    const HEADER: usize;
 
     /// Reads the network header of a frame.
     fn network(packet: &impl Packet) -> Result<Network<Self::Address>, Verdict>;
@@ -46,6 +52,23 @@ pub trait Family: Copy + Debug + 'static {
         destination: Self::Address,
         address_delta: Delta,
     ) -> Option<()>;
+
+    /// Source and destination.
+    fn addresses(packet: &impl Packet) -> Option<(Self::Address, Self::Address)>;
+
+    /// Keeps of a client's SYN what its network header says.
+    #[must_use]
+    fn keep(packet: &impl Packet, syn: &mut Syn) -> Option<()>;
+
+    /// Writes a network header without options, one hop less than the SYN had, before `segment` bytes of TCP.
+    #[must_use]
+    fn write_syn(
+        packet: &mut impl Packet,
+        source: Self::Address,
+        destination: Self::Address,
+        syn: &Syn,
+        segment: u16,
+    ) -> Option<()>;
 }
 
 /// IPv4.
@@ -54,7 +77,8 @@ pub struct V4;
 
 impl Family for V4 {
     type Address = Ipv4Words;
-    const ETHERTYPE: crate::address::Be16 = ETHERTYPE_IPV4;
+    const ETHERTYPE: Be16 = ETHERTYPE_IPV4;
+    const HEADER: usize = size_of::<Ipv4>();
 
     #[inline(always)]
     fn network(packet: &impl Packet) -> Result<Network<Ipv4Words>, Verdict> {
@@ -75,6 +99,7 @@ impl Family for V4 {
             destination: header.destination,
             hops: header.ttl,
             transport: NETWORK_OFFSET + length,
+            segment: header.total_length.get().wrapping_sub(length as u16),
             fragmented: fragment & IPV4_MORE_FRAGMENTS != 0,
         })
     }
@@ -100,6 +125,48 @@ impl Family for V4 {
             ..header
         };
         packet.write(NETWORK_OFFSET, rewritten)
+    }
+
+    #[inline(always)]
+    fn addresses(packet: &impl Packet) -> Option<(Ipv4Words, Ipv4Words)> {
+        let header: Ipv4 = packet.read(NETWORK_OFFSET)?;
+        Some((header.source, header.destination))
+    }
+
+    #[inline(always)]
+    fn keep(packet: &impl Packet, syn: &mut Syn) -> Option<()> {
+        let header: Ipv4 = packet.read(NETWORK_OFFSET)?;
+        syn.tos = header.tos;
+        syn.hops = header.ttl;
+        syn.fragment = header.fragment;
+        Some(())
+    }
+
+    #[inline(always)]
+    fn write_syn(
+        packet: &mut impl Packet,
+        source: Ipv4Words,
+        destination: Ipv4Words,
+        syn: &Syn,
+        segment: u16,
+    ) -> Option<()> {
+        let header = Ipv4 {
+            version_ihl: 0x45,
+            tos: syn.tos,
+            total_length: Be16::new(size_of::<Ipv4>() as u16 + segment),
+            // Alone on its way, it is never put together from fragments (RFC 6864 section 4.1).
+            identification: Be16::new(0),
+            fragment: syn.fragment,
+            ttl: syn.hops.wrapping_sub(1),
+            protocol: PROTOCOL_TCP,
+            checksum: 0,
+            source,
+            destination,
+        };
+        let words: [u16; size_of::<Ipv4>() / 2] = bytemuck::must_cast(header);
+        // All ones is the checksum of nothing.
+        let checksum = Delta::ZERO.words([0; size_of::<Ipv4>() / 2], words).apply(0xffff);
+        packet.write(NETWORK_OFFSET, Ipv4 { checksum, ..header })
     }
 }
 

@@ -14,10 +14,13 @@
 use bytemuck::Pod;
 
 use crate::{
-    abi::{Flow, Replica, ReplicaCounters, ReplicaId, Service, ServiceKey, Settings, Side, Ticks, Tuple},
+    abi::{
+        Flow, HalfOpen, Hop, Replica, ReplicaCounters, ReplicaId, Service, ServiceKey, Settings, Side, Ticks,
+        Tuple,
+    },
     checksum::Delta,
     verdict::{Action, Verdict},
-    wire::Ethernet,
+    wire::{Ethernet, Macs},
 };
 
 mod connection;
@@ -26,10 +29,14 @@ mod family;
 mod half_open;
 mod open;
 mod parse;
+mod replay;
 mod rewrite;
 
 pub use family::{Family, V4};
+use half_open::Handshake;
+use open::{Cause, Order};
 use parse::Headers;
+use replay::replay;
 use rewrite::{Rewrite, rewrite};
 
 /// Access to a frame. An offset counts bytes from the Ethernet header.
@@ -47,6 +54,11 @@ pub trait Packet {
         let checksum = self.read::<u16>(offset)?;
         self.write(offset, Delta::folded(address_delta).plus(Delta::folded(port_delta)).apply(checksum))
     }
+    /// Makes the frame this long. What its bytes are afterwards is not said: all of them are to be written anew.
+    #[must_use]
+    fn resize(&mut self, length: u32) -> Option<()>;
+    /// Whether the frame has a VLAN tag that is not in its bytes.
+    fn tagged(&self) -> bool;
     /// Index of the interface that the frame came in by.
     fn interface(&self) -> u32;
     /// Length of the frame in bytes, all of it.
@@ -62,15 +74,36 @@ pub enum InsertError {
     Full,
 }
 
-/// A table of flows. Entries may vanish at any time: the least recently used make room for new ones.
+/// A table of flows, with `Entry` under each key. Entries may vanish at any time: the least recently used make room for
+/// new ones.
 pub trait FlowTable<F: Family> {
+    type Entry: FlowEntry<F>;
     /// Runs `f` on the entry. It must not call into the table: an entry may be reused by the next insertion.
-    fn with<R>(&self, key: &Tuple<F::Address>, f: impl FnOnce(&mut Flow<F::Address>) -> R) -> Option<R>;
+    fn with<R>(&self, key: &Tuple<F::Address>, f: impl FnOnce(&mut Self::Entry) -> R) -> Option<R>;
     /// Adds an entry for a key that has none.
-    fn insert(&self, key: &Tuple<F::Address>, flow: &Flow<F::Address>) -> Result<(), InsertError>;
+    fn insert(&self, key: &Tuple<F::Address>, entry: &Self::Entry) -> Result<(), InsertError>;
     /// Adds or replaces an entry.
-    fn put(&self, key: &Tuple<F::Address>, flow: &Flow<F::Address>) -> Result<(), InsertError>;
+    fn put(&self, key: &Tuple<F::Address>, entry: &Self::Entry) -> Result<(), InsertError>;
     fn remove(&self, key: &Tuple<F::Address>);
+}
+
+/// What stands in a table of flows.
+pub trait FlowEntry<F: Family> {
+    fn flow(&mut self) -> &mut Flow<F::Address>;
+}
+
+impl<F: Family> FlowEntry<F> for Flow<F::Address> {
+    #[inline(always)]
+    fn flow(&mut self) -> &mut Self {
+        self
+    }
+}
+
+impl<F: Family> FlowEntry<F> for HalfOpen<F::Address> {
+    #[inline(always)]
+    fn flow(&mut self) -> &mut Flow<F::Address> {
+        &mut self.flow
+    }
 }
 
 /// What the pipeline knows besides the packet.
@@ -78,9 +111,12 @@ pub trait Tables<F: Family> {
     fn now(&self) -> Ticks;
     fn settings(&self) -> Option<&Settings>;
     /// Established connections, and those that ended a while ago.
-    fn flows(&self) -> impl FlowTable<F>;
+    fn flows(&self) -> impl FlowTable<F, Entry = Flow<F::Address>>;
     /// Handshakes.
-    fn half_open(&self) -> impl FlowTable<F>;
+    fn half_open(&self) -> impl FlowTable<F, Entry = HalfOpen<F::Address>>;
+    /// A place for an entry of the half-open table that is being made: it is too large for the stack of a program. It
+    /// holds what the last use on this CPU left there; `f` does not ask for it again.
+    fn draft<R>(&self, f: impl FnOnce(&mut HalfOpen<F::Address>) -> R) -> Option<R>;
     fn service(&self, key: &ServiceKey) -> Option<Service>;
     /// The replica in a slot of a table, 0 if there is none.
     fn slot(&self, table: u32, slot: u32) -> ReplicaId;
@@ -91,6 +127,13 @@ pub trait Tables<F: Family> {
     fn record(&self, verdict: Verdict, packet: &impl Packet);
     /// A packet that is dropped, as an example for the operator.
     fn report(&self, verdict: Verdict, packet: &impl Packet, tuple: &Tuple<F::Address>);
+}
+
+/// The way back to where a packet came from.
+#[inline(always)]
+fn way_back(packet: &impl Packet) -> Option<Hop> {
+    let macs: Macs = packet.read(0)?;
+    Some(Hop { interface: packet.interface(), destination: macs.source, source: macs.destination })
 }
 
 /// What a hook is to do with a frame.
@@ -106,40 +149,52 @@ pub struct Outcome {
 #[inline(always)]
 pub fn run(packet: &mut impl Packet, tables: &impl Tables<V4>) -> Outcome {
     let outcome = match packet.read::<Ethernet>(0) {
+        Some(_) if packet.tagged() => Err(Verdict::PassedNotIp),
         Some(frame) if frame.kind == V4::ETHERTYPE => send::<V4>(packet, tables),
         Some(_) => Err(Verdict::PassedNotIp),
         None => Err(Verdict::PassedMalformed),
     };
-    let outcome = match outcome {
-        Ok(interface) => Outcome { verdict: Verdict::Forwarded, interface },
-        Err(verdict) => Outcome { verdict, interface: 0 },
-    };
+    let outcome = outcome.unwrap_or_else(|verdict| Outcome { verdict, interface: 0 });
     tables.record(outcome.verdict, packet);
     outcome
 }
 
-/// Decides and, if the packet is forwarded, rewrites it and counts it for its replica. Returns the interface to send
-/// it out of.
+/// What is done with a packet that goes on.
+enum Decision<F: Family> {
+    Forward(Rewrite<F>),
+    /// The same, of a SYN that goes to another replica than before.
+    Redispatch(Rewrite<F>),
+    /// The packet, a replica's refusal, becomes the client's SYN, which is in the draft, to another replica.
+    Replay(Rewrite<F>),
+}
+
+/// Decides and, if the packet is forwarded, rewrites it and counts it for its replica.
 #[inline(always)]
-fn send<F: Family>(packet: &mut impl Packet, tables: &impl Tables<F>) -> Result<u32, Verdict> {
+fn send<F: Family>(packet: &mut impl Packet, tables: &impl Tables<F>) -> Result<Outcome, Verdict> {
     let headers = parse::headers::<F>(packet)?;
     let decision = decide(&headers, packet, tables).inspect_err(|verdict| {
         if verdict.action() == Action::Drop {
             tables.report(*verdict, packet, &headers.tuple);
         }
     })?;
-    rewrite(packet, &decision).ok_or(Verdict::DroppedRewrite)?;
+    let (verdict, leaves) = match &decision {
+        Decision::Forward(leaves) => (Verdict::Forwarded, leaves),
+        Decision::Redispatch(leaves) => (Verdict::Redispatched, leaves),
+        Decision::Replay(leaves) => {
+            let done = tables.draft(|draft| replay(packet, leaves, &draft.syn)).flatten();
+            done.ok_or(Verdict::DroppedRewrite)?;
+            return Ok(Outcome { verdict: Verdict::Redispatched, interface: leaves.hop.interface });
+        }
+    };
+    rewrite(packet, leaves).ok_or(Verdict::DroppedRewrite)?;
     let bytes = u64::from(packet.length());
-    tables.count(decision.replica, |counters| {
-        let traffic = if decision.side == Side::TO_REPLICA {
-            &mut counters.to_replica
-        } else {
-            &mut counters.to_client
-        };
+    tables.count(leaves.replica, |counters| {
+        let traffic =
+            if leaves.side == Side::TO_REPLICA { &mut counters.to_replica } else { &mut counters.to_client };
         traffic.packets += 1;
         traffic.bytes += bytes;
     });
-    Ok(decision.hop.interface)
+    Ok(Outcome { verdict, interface: leaves.hop.interface })
 }
 
 /// Decides what becomes of a packet of family `F`: how it is rewritten, or why it is not.
@@ -148,14 +203,17 @@ fn decide<F: Family>(
     headers: &Headers<F>,
     packet: &impl Packet,
     tables: &impl Tables<F>,
-) -> Result<Rewrite<F>, Verdict> {
+) -> Result<Decision<F>, Verdict> {
     let settings = tables.settings().ok_or(Verdict::PassedNotReady)?;
     let now = tables.now();
-    if let Some(known) = established::find(headers, tables, settings, now) {
-        return known;
+    if let Some(known) = established::find(headers, packet, tables, settings, now) {
+        return known.map(Decision::Forward);
     }
-    if let Some(known) = half_open::find(headers, tables, settings, now) {
-        return known;
-    }
-    open::steer(headers, packet, tables, settings, now)
+    let order = match half_open::find(headers, tables, settings, now) {
+        Some(Ok(Handshake::Decided(rewrite))) => return Ok(Decision::Forward(rewrite)),
+        Some(Ok(Handshake::Failed(order))) => order,
+        Some(Err(verdict)) => return Err(verdict),
+        None => Order { cause: Cause::New, client: headers.tuple, answer: headers.tuple },
+    };
+    open::open(order, headers, packet, tables, settings, now)
 }

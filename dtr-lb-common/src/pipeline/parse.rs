@@ -14,6 +14,8 @@ pub(super) struct Headers<F: Family> {
     pub flags: TcpFlags,
     /// TTL or hop limit.
     pub hops: u8,
+    /// Bytes of the TCP header and what follows it.
+    pub segment: u16,
     /// The first of several fragments.
     pub fragmented: bool,
 }
@@ -34,6 +36,7 @@ pub(super) fn headers<F: Family>(packet: &impl Packet) -> Result<Headers<F>, Ver
         },
         flags: tcp.flags,
         hops: network.hops,
+        segment: network.segment,
         fragmented: network.fragmented,
     })
 }

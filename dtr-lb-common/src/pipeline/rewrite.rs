@@ -36,6 +36,13 @@ impl<F: Family> Rewrite<F> {
         }
     }
 
+    /// The same, by this hop.
+    #[inline(always)]
+    pub(super) fn by(mut self, hop: Hop) -> Self {
+        self.hop = hop;
+        self
+    }
+
     /// The last look before a packet may leave: its next hop, which for a replica is the one in force now, and what
     /// must not be forwarded at all.
     #[inline(always)]

@@ -18,6 +18,8 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     ("a_killed_replica_is_out_and_back", killed),
     ("a_cut_replica_is_out_and_back", cut),
     ("a_download_survives_changes_of_the_table", download),
+    ("refusals_are_not_noticed", refusals_unnoticed),
+    ("silence_costs_a_second_at_most", silence_unnoticed),
     ("with_all_sick_the_service_fails_open", all_sick),
 ];
 
@@ -146,4 +148,37 @@ fn all_sick(place: Place) -> Result<()> {
         "the log does not say so"
     );
     Ok(())
+}
+
+/// From the moment that a replica refuses connections, no new one fails, and none waits: the refusal becomes the client's
+/// SYN to another replica.
+fn refusals_unnoticed(place: Place) -> Result<()> {
+    let slowest = unnoticed(place, |stage| Ok(stage.lab.replicas()[1].kill()?))?;
+    ensure!(slowest < Duration::from_millis(900), "a connection took {slowest:?}: as if a SYN had been lost");
+    Ok(())
+}
+
+/// A replica that is cut off answers nothing: the client's second SYN, a second after the first, goes elsewhere.
+fn silence_unnoticed(place: Place) -> Result<()> {
+    unnoticed(place, |stage| Ok(stage.lab.replicas()[1].cut()?)).map(drop)
+}
+
+/// Fails the second replica under load; no request that begins later may fail. Returns how long the slowest took.
+fn unnoticed(place: Place, fail: impl FnOnce(&Stage) -> Result<()>) -> Result<Duration> {
+    let stage = place.stage()?;
+    let client = stage.lab.client();
+    let load = || client.background_load(stage.http(), Duration::from_millis(1), Duration::from_secs(4));
+    let loads = [load()?, load()?, load()?, load()?];
+    // Not before every replica has served.
+    stage.shares(CONNECTIONS)?;
+    fail(&stage)?;
+    let failed_at = Instant::now();
+    stage.wait_for_state("r2", "down", DOWN_WITHIN)?;
+    let later = loads.into_iter().flat_map(dtr_lb_tests::lab::BackgroundLoad::stop);
+    let later: Vec<_> = later.filter(|request| request.started > failed_at).collect();
+    let errors: Vec<_> = later.iter().filter(|request| request.outcome.is_err()).collect();
+    ensure!(errors.is_empty(), "{} of {} failed, the first: {:?}", errors.len(), later.len(), errors[0]);
+    let counted = stage.balancer.replica(&stage.lab, "http", "r2")?;
+    ensure!(counted.redispatched > 0, "nothing was redispatched in {} requests: {counted:?}", later.len());
+    later.iter().map(|request| request.took).max().context("no request began after the failure")
 }
