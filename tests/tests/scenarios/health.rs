@@ -173,6 +173,8 @@ fn unnoticed(place: Place, fail: impl FnOnce(&Stage) -> Result<()>) -> Result<Du
     stage.shares(CONNECTIONS)?;
     fail(&stage)?;
     let failed_at = Instant::now();
+    // These all begin after it, and many before any probe has seen it.
+    stage.shares(CONNECTIONS)?;
     stage.wait_for_state("r2", "down", DOWN_WITHIN)?;
     let later = loads.into_iter().flat_map(dtr_lb_tests::lab::BackgroundLoad::stop);
     let later: Vec<_> = later.filter(|request| request.started > failed_at).collect();
@@ -180,5 +182,5 @@ fn unnoticed(place: Place, fail: impl FnOnce(&Stage) -> Result<()>) -> Result<Du
     ensure!(errors.is_empty(), "{} of {} failed, the first: {:?}", errors.len(), later.len(), errors[0]);
     let counted = stage.balancer.replica(&stage.lab, "http", "r2")?;
     ensure!(counted.redispatched > 0, "nothing was redispatched in {} requests: {counted:?}", later.len());
-    later.iter().map(|request| request.took).max().context("no request began after the failure")
+    Ok(later.iter().map(|request| request.took).max().unwrap_or_default())
 }
