@@ -12,6 +12,8 @@ mod full_tables;
 mod handshakes;
 #[path = "pipeline/limits.rs"]
 mod limits;
+#[path = "pipeline/made_over.rs"]
+mod made_over;
 #[path = "pipeline/nat.rs"]
 mod nat;
 
