@@ -173,7 +173,7 @@ impl Tables<V4> for Model {
         f(self.counters.borrow_mut().entry(id).or_default());
     }
 
-    fn record(&self, verdict: Verdict, _: &impl Packet) {
+    fn record(&self, verdict: Verdict, _: u32) {
         *self.verdicts.borrow_mut().entry(verdict).or_default() += 1;
     }
 

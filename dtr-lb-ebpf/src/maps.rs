@@ -145,12 +145,12 @@ impl Tables<V4> for Maps {
     }
 
     #[inline(always)]
-    fn record(&self, verdict: Verdict, packet: &impl Packet) {
+    fn record(&self, verdict: Verdict, bytes: u32) {
         if let Some(traffic) = VERDICT_STATS.get_ptr_mut(verdict as u32) {
             // SAFETY: this CPU's own value.
             let traffic = unsafe { &mut *traffic };
             traffic.packets += 1;
-            traffic.bytes += u64::from(packet.length());
+            traffic.bytes += u64::from(bytes);
         }
     }
 

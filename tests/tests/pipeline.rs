@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use dtr_lb_tests::fixture::{Host, cases::GROUPS, play};
+use dtr_lb_tests::fixture::{Case, Host, cases::GROUPS, play};
 
 #[path = "pipeline/any_bytes.rs"]
 mod any_bytes;
@@ -12,6 +12,8 @@ mod full_tables;
 mod handshakes;
 #[path = "pipeline/limits.rs"]
 mod limits;
+#[path = "pipeline/made_over.rs"]
+mod made_over;
 #[path = "pipeline/nat.rs"]
 mod nat;
 
@@ -34,7 +36,11 @@ macro_rules! groups {
         fn every_group_is_played_and_every_case_has_its_own_name() {
             let names: Vec<_> = GROUPS.iter().map(|(name, _)| *name).collect();
             assert_eq!(names, [$(stringify!($name)),*]);
-            let mut cases: Vec<_> = GROUPS.iter().flat_map(|(_, cases)| *cases).map(|case| case.name).collect();
+            let names = |(group, cases): &(&str, &'static [Case])| {
+                let group = (*group).to_owned();
+                cases.iter().map(move |case| format!("{group}::{}", case.name))
+            };
+            let mut cases: Vec<_> = GROUPS.iter().flat_map(names).collect();
             let count = cases.len();
             cases.sort_unstable();
             cases.dedup();
@@ -43,4 +49,4 @@ macro_rules! groups {
     };
 }
 
-groups! { life time entries ports replicas strangers headers checksums counters }
+groups! { life time refusals silence resets ways entries ports replicas strangers headers checksums counters }

@@ -43,6 +43,7 @@ pub(super) fn find<F: Family>(
         Err(verdict) => return Some(Err(verdict)),
     };
     let from_client = flow.side == Side::TO_REPLICA;
+    let failed = flow.replica;
     let unanswered = flow.state == State::SYN_SENT;
     let state = (!from_client && headers.flags.accepts()).then_some(State::SYN_RECEIVED);
     // Half a handshake must not speak for whoever has its port by now.
@@ -60,7 +61,7 @@ pub(super) fn find<F: Family>(
         if !from_client && unanswered {
             tables.count(flow.replica, |counters| counters.refused += 1);
             if replay::is_bare(headers.segment) {
-                let order = Order { cause: Cause::Refused, client: partner, answer: headers.tuple };
+                let order = Order { cause: Cause::Refused, client: partner, answer: headers.tuple, failed };
                 return Some(Ok(Handshake::Failed(order)));
             }
         }
@@ -70,7 +71,7 @@ pub(super) fn find<F: Family>(
     // A client waits a second for the first answer (RFC 6298 section 2); a SYN that comes again earlier is a duplicate.
     let again = from_client && unanswered && headers.flags.opens();
     if again && now.wrapping_sub(flow.checked) > settings.second / 2 {
-        let order = Order { cause: Cause::Silent, client: headers.tuple, answer: partner };
+        let order = Order { cause: Cause::Silent, client: headers.tuple, answer: partner, failed };
         return Some(Ok(Handshake::Failed(order)));
     }
     if from_client && !unanswered && headers.flags.any(TcpFlags::ACK) && !headers.flags.any(TcpFlags::SYN) {

@@ -123,8 +123,8 @@ pub trait Tables<F: Family> {
     fn replica(&self, id: ReplicaId) -> Option<&Replica>;
     /// Changes the counters of a replica.
     fn count(&self, id: ReplicaId, f: impl FnOnce(&mut ReplicaCounters));
-    /// Counts a packet under its verdict.
-    fn record(&self, verdict: Verdict, packet: &impl Packet);
+    /// Counts a packet of so many bytes under its verdict.
+    fn record(&self, verdict: Verdict, bytes: u32);
     /// A packet that is dropped, as an example for the operator.
     fn report(&self, verdict: Verdict, packet: &impl Packet, tuple: &Tuple<F::Address>);
 }
@@ -148,6 +148,8 @@ pub struct Outcome {
 /// The whole life of a packet. Each ends here, and is counted here, once.
 #[inline(always)]
 pub fn run(packet: &mut impl Packet, tables: &impl Tables<V4>) -> Outcome {
+    // As it came in: a refusal that is made over changes its length.
+    let bytes = packet.length();
     let outcome = match packet.read::<Ethernet>(0) {
         Some(_) if packet.tagged() => Err(Verdict::PassedNotIp),
         Some(frame) if frame.kind == V4::ETHERTYPE => send::<V4>(packet, tables),
@@ -155,7 +157,7 @@ pub fn run(packet: &mut impl Packet, tables: &impl Tables<V4>) -> Outcome {
         None => Err(Verdict::PassedMalformed),
     };
     let outcome = outcome.unwrap_or_else(|verdict| Outcome { verdict, interface: 0 });
-    tables.record(outcome.verdict, packet);
+    tables.record(outcome.verdict, bytes);
     outcome
 }
 
@@ -213,7 +215,7 @@ fn decide<F: Family>(
         Some(Ok(Handshake::Decided(rewrite))) => return Ok(Decision::Forward(rewrite)),
         Some(Ok(Handshake::Failed(order))) => order,
         Some(Err(verdict)) => return Err(verdict),
-        None => Order { cause: Cause::New, client: headers.tuple, answer: headers.tuple },
+        None => Order { cause: Cause::New, client: headers.tuple, answer: headers.tuple, failed: 0 },
     };
     open::open(order, headers, packet, tables, settings, now)
 }

@@ -52,6 +52,8 @@ pub(super) struct Order<F: Family> {
     pub(super) client: Tuple<F::Address>,
     /// The tuple of the packets of the replica that failed; the client's where there is none.
     pub(super) answer: Tuple<F::Address>,
+    /// That replica; 0 where there is none.
+    pub(super) failed: ReplicaId,
 }
 
 /// Opens a connection: to the replica of its slot or, where that one has failed, to another. Where there is no other the
@@ -85,6 +87,7 @@ pub(super) fn open<F: Family>(
     match opened {
         Ok(leaves) => {
             tables.half_open().remove(&order.answer);
+            tables.count(order.failed, |counters| counters.redispatched += 1);
             Ok(match order.cause {
                 Cause::Refused => Decision::Replay(leaves),
                 Cause::New | Cause::Silent => Decision::Redispatch(leaves),
@@ -149,8 +152,7 @@ fn another<F: Family>(
     if !replay::is_kept(&draft.syn) {
         return None;
     }
-    let replica = draft.flow.replica;
-    *draft.tried.iter_mut().find(|id| **id == 0)? = replica;
+    *draft.tried.iter_mut().find(|id| **id == 0)? = order.failed;
     let service = tables.service(&service_key(&order.client))?;
     let mut attempt = 0;
     while attempt < SLOT_ATTEMPTS {
@@ -158,7 +160,6 @@ fn another<F: Family>(
         let id = tables.slot(service.table, hash::slot(hash::mix(hash, attempt)));
         let known = tables.replica(id).is_some_and(|replica| replica.hop.interface != 0);
         if id != 0 && known && !draft.tried.contains(&id) {
-            tables.count(replica, |counters| counters.redispatched += 1);
             return Some(id);
         }
     }

@@ -1,12 +1,19 @@
 //! Limits of time, to the tick: the model's clock stands still between frames, as the kernel's does not.
 
+use dtr_lb_agent::datapath::Desired;
 use dtr_lb_common::{abi::Ticks, verdict::Verdict};
 use dtr_lb_tests::fixture::{
     Connection, Engine as _, Host, Play,
-    frames::Kind,
+    frames::{Kind, Segment},
     host::{SECOND, ticks},
-    world::{ALICE, CLOSED, HALF_CLOSED, HALF_OPEN, HTTPS, IDLE, TIME_WAIT, one_replica},
+    world::{
+        ALICE, BOB, CLOSED, HALF_CLOSED, HALF_OPEN, HTTPS, IDLE, TIME_WAIT, one_replica, ports, two_replicas,
+    },
 };
+
+fn one_port() -> Desired {
+    ports(1)
+}
 
 fn host() -> Host {
     let mut host = Host::default();
@@ -15,7 +22,11 @@ fn host() -> Host {
 }
 
 fn play(host: &mut Host) -> Play<'_> {
-    Play::new("limits", host, Some(one_replica()))
+    play_in(one_replica, host)
+}
+
+fn play_in(world: fn() -> Desired, host: &mut Host) -> Play<'_> {
+    Play::new("limits", host, Some(world()))
 }
 
 fn wait(host: &Host, ticks: Ticks) {
@@ -28,7 +39,7 @@ type Bring = fn(&mut Play<'_>, &Connection);
 #[test]
 fn an_entry_lives_for_exactly_the_time_out_of_its_state() {
     let establish: Bring = |play, alice| play.accepts(alice);
-    let table: [(&str, Bring, Ticks); 6] = [
+    let table: [(&str, Bring, Ticks); 7] = [
         ("handshake", |play, alice| play.forwards("SYN", &alice.client(Kind::Syn)), ticks(HALF_OPEN)),
         ("open", establish, ticks(IDLE)),
         (
@@ -57,12 +68,21 @@ fn an_entry_lives_for_exactly_the_time_out_of_its_state() {
             ticks(TIME_WAIT),
         ),
         (
+            "closed by the client first",
+            |play, alice| {
+                play.accepts(alice);
+                play.forwards("FIN", &alice.client(Kind::Fin));
+                play.forwards("FIN", &alice.replica(Kind::Fin));
+            },
+            ticks(CLOSED),
+        ),
+        (
             "reset",
             |play, alice| {
                 play.accepts(alice);
-                play.forwards("RST", &alice.client(Kind::Rst));
+                play.forwards("RST", &alice.replica(Kind::Rst));
             },
-            ticks(CLOSED),
+            ticks(TIME_WAIT),
         ),
     ];
     for (state, bring, time_out) in table {
@@ -92,4 +112,29 @@ fn an_entry_looks_for_its_other_direction_once_a_second() {
     play(&mut host).forwards("data within the second", &alice.client(Kind::Data));
     wait(&host, 1);
     play(&mut host).refuses("data after it", &alice.client(Kind::Data).sent, Verdict::PassedNoFlow);
+}
+
+/// A SYN that comes again is sent to another replica after half a second, and not before.
+#[test]
+fn a_silent_replica_has_half_a_second() {
+    let mut host = Host::default();
+    host.apply(&two_replicas());
+    let alice = play_in(two_replicas, &mut host).opens("SYN", ALICE, HTTPS);
+    wait(&host, SECOND / 2);
+    play_in(two_replicas, &mut host).forwards("SYN after half a second", &alice.client(Kind::Syn));
+    wait(&host, 1);
+    play_in(two_replicas, &mut host).moves("SYN a tick later", &alice);
+}
+
+/// A handshake gives its port up to another client after 300 ms, if there is no other, and not before.
+#[test]
+fn a_handshake_has_its_port_for_the_longest_round_trip() {
+    let mut host = Host::default();
+    host.apply(&one_port());
+    play_in(one_port, &mut host).opens("SYN", ALICE, HTTPS);
+    wait(&host, SECOND * 3 / 10);
+    let syn = Segment::new(BOB.macs, BOB.end, HTTPS, Kind::Syn);
+    play_in(one_port, &mut host).refuses("another client's after 300 ms", &syn, Verdict::DroppedNoPort);
+    wait(&host, 1);
+    play_in(one_port, &mut host).opens("another client's, a tick later", BOB, HTTPS);
 }

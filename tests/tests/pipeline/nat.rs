@@ -1,15 +1,18 @@
 //! Random conversations of several clients with a service, as their ends see them: with time passing, entries evicted and
 //! replicas drained. A plain [`oracle`] says what network address translation must do whatever the order of events.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, net::SocketAddrV4};
 
 use dtr_lb_agent::datapath::Desired;
-use dtr_lb_common::{abi::Ticks, verdict::Verdict};
+use dtr_lb_common::{
+    abi::Ticks,
+    verdict::{Action, Verdict},
+};
 use dtr_lb_tests::fixture::{
     Engine as _, Host, Output,
     frames::{Kind, Macs, Segment, ends},
     host::SECOND,
-    world::{ALICE, Client, HTTPS, REPLICA_1, REPLICA_2, replica_mut, two_replicas},
+    world::{ALICE, Client, HTTPS, REPLICA_1, REPLICA_2, REPLICA_3, is_at, replica_mut, three_replicas},
 };
 use proptest::{
     collection::vec,
@@ -33,6 +36,8 @@ const CLIENTS: [Client; 6] = [
     Client::new(3, 20_002),
 ];
 
+const REPLICAS: [SocketAddrV4; 3] = [REPLICA_1, REPLICA_2, REPLICA_3];
+
 #[derive(Clone, Debug)]
 enum Event {
     /// A client sends.
@@ -46,7 +51,7 @@ enum Event {
     Wait(Ticks),
     Evict(Index),
     /// The weights of the replicas.
-    Weigh(u16, u16),
+    Weigh([u16; 3]),
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -60,7 +65,8 @@ fn event() -> impl Strategy<Value = Event> {
         4 => seconds.prop_map(|seconds| seconds * SECOND),
         1 => 0..100 * SECOND,
     ];
-    let weights = prop::sample::select(vec![(100, 100), (100, 0), (0, 100)]);
+    let weights =
+        prop::sample::select(vec![[100; 3], [100, 100, 0], [100, 0, 0], [0, 100, 100], [0, 0, 100]]);
     prop_oneof![
         8 => (client.clone(), of_client).prop_map(|(client, kind)| Event::Client(client, kind)),
         8 => (any::<Index>(), of_replica).prop_map(|(nth, kind)| Event::Replica(nth, kind)),
@@ -68,7 +74,7 @@ fn event() -> impl Strategy<Value = Event> {
         3 => (client, any::<bool>()).prop_map(|(client, replica_first)| Event::Close(client, replica_first)),
         6 => time.prop_map(Event::Wait),
         2 => any::<Index>().prop_map(Event::Evict),
-        1 => weights.prop_map(|(one, two)| Event::Weigh(one, two)),
+        1 => weights.prop_map(Event::Weigh),
     ]
 }
 
@@ -80,6 +86,8 @@ struct Seen {
     late: usize,
     no_port: usize,
     evicted: usize,
+    refused: usize,
+    silent: usize,
 }
 
 /// The conversations of one run.
@@ -92,7 +100,7 @@ struct Conversations<'a> {
 
 impl<'a> Conversations<'a> {
     fn new(seen: &'a RefCell<Seen>) -> Self {
-        let mut desired = two_replicas();
+        let mut desired = three_replicas();
         desired.settings.nat_ports = 20_000..=20_003;
         let mut host = Host::default();
         host.apply(&desired);
@@ -129,9 +137,10 @@ impl<'a> Conversations<'a> {
                 self.evict(*nth);
                 Ok(())
             }
-            Event::Weigh(one, two) => {
-                replica_mut(&mut self.desired, HTTPS, REPLICA_1).weight = *one;
-                replica_mut(&mut self.desired, HTTPS, REPLICA_2).weight = *two;
+            Event::Weigh(weights) => {
+                for (replica, weight) in REPLICAS.into_iter().zip(weights) {
+                    replica_mut(&mut self.desired, HTTPS, replica).weight = *weight;
+                }
                 self.host.apply(&self.desired);
                 Ok(())
             }
@@ -150,34 +159,65 @@ impl<'a> Conversations<'a> {
         let before = self.new_flows();
         let output = self.run(&Segment::new(macs, end, HTTPS, kind));
         let opened = self.new_flows() - before;
-        if output.verdict != Verdict::Forwarded {
+        if output.verdict.action() != Action::Forward {
             return self.oracle.client_was_refused(end, kind, output.verdict);
         }
         let left = ends(&output.frame).ok_or("what left is no TCP")?;
+        let current = self.oracle.current(end);
+        if output.verdict == Verdict::Redispatched {
+            self.seen.borrow_mut().silent += 1;
+            self.steered(kind, opened, left.1)?;
+            return self.oracle.redispatched(current.ok_or("of no connection")?, kind, left);
+        }
+        if let Some(current) = current.filter(|current| self.must_redispatch(*current, kind, true)) {
+            return Err(format!("{:?} does not answer and was asked again", self.oracle.side(current)));
+        }
         if opened == 0 {
             return self.oracle.client_was_forwarded(end, kind, left);
         }
         self.seen.borrow_mut().opened += 1;
-        let drained = self
-            .desired
-            .services
-            .values()
-            .flatten()
-            .any(|replica| replica.weight == 0 && replica.address == *left.1.ip());
-        if drained || kind != Kind::Syn || opened != 1 {
-            return Err(format!("{kind:?} of {end} opened {opened} connections to {}", left.1));
+        if kind != Kind::Syn {
+            return Err(format!("{kind:?} of {end} opened a connection to {}", left.1));
         }
+        self.steered(kind, opened, left.1)?;
         self.oracle.client_opened(end, left)
+    }
+
+    /// One connection was opened, to a replica that takes some.
+    fn steered(&self, kind: Kind, opened: u64, replica: SocketAddrV4) -> Result<(), String> {
+        if opened == 1 && self.takes_new().contains(&replica) {
+            return Ok(());
+        }
+        Err(format!("{kind:?} opened {opened} connections to {replica}"))
+    }
+
+    /// Replicas that are not drained.
+    fn takes_new(&self) -> Vec<SocketAddrV4> {
+        let replicas = self.desired.services.values().flatten().filter(|replica| replica.weight > 0);
+        replicas.filter_map(|replica| REPLICAS.into_iter().find(|end| is_at(replica, *end))).collect()
+    }
+
+    fn must_redispatch(&self, connection: usize, kind: Kind, from_client: bool) -> bool {
+        self.oracle.must_redispatch(connection, kind, from_client, &self.takes_new())
     }
 
     fn replica_sends(&mut self, connection: usize, kind: Kind) -> Result<(), String> {
         let Side { nat, replica } = self.oracle.side(connection);
         let macs = Macs { destination: [2, 0, 0, 0, 0, 1], source: [2, 0xde, 0, 0, 0, 0] };
+        let before = self.new_flows();
         let output = self.run(&Segment::new(macs, replica, nat, kind));
-        if output.verdict != Verdict::Forwarded {
+        if output.verdict.action() != Action::Forward {
             return self.oracle.replica_was_refused(connection, kind, output.verdict);
         }
         let (from, to) = ends(&output.frame).ok_or("what left is no TCP")?;
+        if output.verdict == Verdict::Redispatched {
+            self.seen.borrow_mut().refused += 1;
+            self.steered(kind, self.new_flows() - before, to)?;
+            return self.oracle.redispatched(self.oracle.owner(connection), kind, (from, to));
+        }
+        if self.must_redispatch(connection, kind, false) {
+            return Err(format!("{replica} refused, and {to} was told"));
+        }
         if from != HTTPS {
             return Err(format!("{to} gets an answer from {from}"));
         }
@@ -233,9 +273,9 @@ fn no_packet_reaches_a_wrong_end() -> TestCaseResult {
     if let Err(error) = outcome {
         return Err(TestCaseError::fail(error.to_string()));
     }
-    let Seen { opened, forwarded, late, no_port, evicted } = seen.into_inner();
+    let Seen { opened, forwarded, late, no_port, evicted, refused, silent } = seen.into_inner();
     prop_assert!(
-        [opened, forwarded, late, no_port, evicted].iter().all(|count| *count > 20),
+        [opened, forwarded, late, no_port, evicted, refused, silent].iter().all(|count| *count > 20),
         "too little was seen"
     );
     Ok(())

@@ -4,13 +4,17 @@
 //! - a connection that is open, or about to be, has each of its packets forwarded, to its own replica and port;
 //! - what a replica sends reaches the client whose connection it is part of, while that is the client's last one;
 //! - no two clients share a replica's address and port and a NAT address and port; after a close that leaves the
-//!   replica's socket in TIME_WAIT not before that has passed;
-//! - a connection of which half was evicted is forgotten within a second.
+//!   replica's socket in TIME_WAIT not before that has passed; a handshake may lose its port after 300 ms;
+//! - a connection of which half was evicted is forgotten within a second;
+//! - a handshake that its replica refuses, or does not answer for half a second, goes to a replica that was not asked
+//!   yet, if there is one and a port is free towards it; no other packet changes the replica of a connection;
+//! - a reset connection carries packets, and keeps its port from others, for TIME_WAIT's time, unless the end that
+//!   sent the reset goes on talking.
 //!
 //! An entry may lag a second behind its other direction, so that within a second of a limit either outcome is right.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{Ipv4Addr, SocketAddrV4},
 };
 
@@ -26,7 +30,7 @@ use dtr_lb_tests::fixture::{
 };
 
 /// A connection as its replica sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Side {
     pub(super) nat: SocketAddrV4,
     pub(super) replica: SocketAddrV4,
@@ -41,8 +45,11 @@ enum Phase {
     ReplicaClosed,
     /// Both ends closed it, the replica first.
     TimeWait,
-    /// Reset, or closed by both ends, the client first.
+    /// Closed by both ends, the client first.
     Closed,
+    /// Reset by the client, or by the replica.
+    ClientReset,
+    ReplicaReset,
     /// Its client has another one by now, with the same port.
     Resting,
     /// Nothing of it is left.
@@ -54,6 +61,10 @@ struct Connection {
     client: SocketAddrV4,
     side: Side,
     phase: Phase,
+    /// When its SYN was sent to this replica.
+    began: u64,
+    /// The handshake that it goes on with, at another replica.
+    before: Option<usize>,
     /// When the last packet of it was forwarded.
     last: u64,
     /// When half of it was evicted.
@@ -75,7 +86,7 @@ impl Connection {
             Phase::Asked | Phase::Answered => HALF_OPEN,
             Phase::Open => IDLE,
             Phase::ClientClosed | Phase::ReplicaClosed => HALF_CLOSED,
-            Phase::TimeWait | Phase::Resting => TIME_WAIT,
+            Phase::TimeWait | Phase::Resting | Phase::ClientReset | Phase::ReplicaReset => TIME_WAIT,
             Phase::Closed | Phase::Gone => CLOSED,
         };
         ticks(time).into()
@@ -86,21 +97,34 @@ impl Connection {
         match self.phase {
             Phase::Asked | Phase::Answered | Phase::Open | Phase::ClientClosed | Phase::ReplicaClosed => true,
             Phase::TimeWait | Phase::Closed | Phase::Resting | Phase::Gone => false,
+            Phase::ClientReset | Phase::ReplicaReset => false,
         }
     }
 
+    fn is_handshake(&self) -> bool {
+        matches!(self.phase, Phase::Asked | Phase::Answered)
+    }
+
+    fn is_reset(&self) -> bool {
+        matches!(self.phase, Phase::ClientReset | Phase::ReplicaReset)
+    }
+
     fn after(phase: Phase, kind: Kind, from_client: bool) -> Phase {
+        let reset = if from_client { Phase::ClientReset } else { Phase::ReplicaReset };
         match (phase, kind, from_client) {
             (Phase::Asked | Phase::Answered, Kind::Rst | Kind::Refusal, _) => Phase::Gone,
             (Phase::Asked, Kind::SynAck, false) => Phase::Answered,
             (Phase::Answered, Kind::Ack | Kind::Data, true) => Phase::Open,
+            (Phase::TimeWait | Phase::Closed, Kind::Rst | Kind::Refusal, _) => phase,
+            (_, Kind::Rst | Kind::Refusal, _) => reset,
             (Phase::Answered | Phase::Open, Kind::Fin, true) => Phase::ClientClosed,
             (Phase::Open, Kind::Fin, false) => Phase::ReplicaClosed,
             (Phase::ClientClosed, Kind::Fin, false) => Phase::Closed,
             (Phase::ReplicaClosed, Kind::Fin, true) => Phase::TimeWait,
-            (Phase::Open | Phase::ClientClosed | Phase::ReplicaClosed, Kind::Rst | Kind::Refusal, _) => {
-                Phase::Closed
-            }
+            // The end that sent the reset, if it was the end, goes on talking.
+            (phase, Kind::Fin, true) if phase == reset => Phase::ClientClosed,
+            (phase, Kind::Fin, false) if phase == reset => Phase::ReplicaClosed,
+            (phase, _, _) if phase == reset => Phase::Open,
             _ => phase,
         }
     }
@@ -154,6 +178,73 @@ impl Oracle {
             }
             self.rest(last);
         }
+        self.begins(client, side, None)
+    }
+
+    /// A replica's refusal, or the client's SYN once more, left as a SYN from and to here.
+    pub(super) fn redispatched(
+        &mut self,
+        at: usize,
+        kind: Kind,
+        left: (SocketAddrV4, SocketAddrV4),
+    ) -> Result<(), String> {
+        let connection = self.connections[at];
+        let side = Side { nat: left.0, replica: left.1 };
+        let had_time = self.now - connection.began > self.second / 2;
+        let may = match kind {
+            Kind::Rst | Kind::Refusal => true,
+            Kind::Syn => had_time,
+            _ => false,
+        };
+        let known = connection.phase == Phase::Asked && connection.evicted.is_none();
+        if !may || !known || self.current(connection.client) != Some(at) {
+            return Err(format!("{kind:?} sent {connection:?} to {side:?}"));
+        }
+        if self.was_asked(at, side.replica) {
+            return Err(format!("{side:?} was asked before, for {connection:?}"));
+        }
+        self.goes_on(at, Kind::Syn, true)?;
+        self.connections[at].phase = Phase::Gone;
+        self.begins(connection.client, side, Some(at))
+    }
+
+    /// Whether a packet of the client's, or of the replica's, must be answered by another of these replicas.
+    pub(super) fn must_redispatch(
+        &self,
+        at: usize,
+        kind: Kind,
+        from_client: bool,
+        replicas: &[SocketAddrV4],
+    ) -> bool {
+        let connection = &self.connections[at];
+        let fails = match (kind, from_client) {
+            (Kind::Rst | Kind::Refusal, false) => true,
+            (Kind::Syn, true) => self.now - connection.began > self.second / 2,
+            _ => false,
+        };
+        // Of four ports one is surely found if two were never used.
+        let free = |replica: SocketAddrV4| {
+            let sides = self.connections.iter().map(|other| other.side);
+            sides.filter(|side| side.replica == replica).collect::<BTreeSet<_>>().len() <= 2
+        };
+        let mut others = replicas.iter().filter(|replica| !self.was_asked(at, **replica)).peekable();
+        fails
+            && connection.phase == Phase::Asked
+            && self.owner(at) == at
+            && self.current(connection.client) == Some(at)
+            && self.surely_lasts(at)
+            && others.peek().is_some()
+            && others.all(|replica| free(*replica))
+    }
+
+    /// Whether a handshake was sent to a replica, now or before.
+    fn was_asked(&self, at: usize, replica: SocketAddrV4) -> bool {
+        let asked = std::iter::successors(Some(at), |at| self.connections[*at].before);
+        asked.into_iter().any(|at| self.connections[at].side.replica == replica)
+    }
+
+    /// A client's SYN was sent to a replica that it was not sent to before.
+    fn begins(&mut self, client: SocketAddrV4, side: Side, before: Option<usize>) -> Result<(), String> {
         for other in 0..self.connections.len() {
             if self.connections[other].side != side {
                 continue;
@@ -165,8 +256,9 @@ impl Oracle {
             self.connections[other].phase = Phase::Gone;
         }
         self.current.insert(client, self.connections.len());
-        let connection = Connection { client, side, phase: Phase::Asked, last: self.now, evicted: None };
-        self.connections.push(connection);
+        let (began, last) = (self.now, self.now);
+        let phase = Phase::Asked;
+        self.connections.push(Connection { client, side, phase, began, before, last, evicted: None });
         Ok(())
     }
 
@@ -194,7 +286,7 @@ impl Oracle {
         verdict: Verdict,
     ) -> Result<(), String> {
         let Some(current) = self.current(client) else { return Ok(()) };
-        if self.surely_lasts(current) {
+        if self.surely_forwards(current, kind) {
             return Err(format!("{} of {:?}", verdict.name(), self.connections[current]));
         }
         if kind == Kind::Syn {
@@ -230,7 +322,7 @@ impl Oracle {
         verdict: Verdict,
     ) -> Result<(), String> {
         let owner = self.owner(connection);
-        if self.surely_lasts(owner) {
+        if self.surely_forwards(owner, kind) {
             return Err(format!("{}: {kind:?} of {:?}", verdict.name(), self.connections[owner]));
         }
         Ok(())
@@ -258,13 +350,21 @@ impl Oracle {
     fn rest(&mut self, at: usize) {
         let connection = self.connections[at];
         let known = connection.evicted.is_none() && self.surely_in_time(&connection);
-        let rests = matches!(connection.phase, Phase::TimeWait | Phase::Closed) && known;
+        let ended = matches!(connection.phase, Phase::TimeWait | Phase::Closed) || connection.is_reset();
+        let rests = ended && known;
         let phase = if rests { Phase::Resting } else { Phase::Gone };
         self.connections[at] = Connection { phase, last: self.now, ..connection };
     }
 
+    /// Whether a packet must be forwarded. A SYN may open another connection where one was reset.
+    fn surely_forwards(&self, at: usize, kind: Kind) -> bool {
+        let connection = &self.connections[at];
+        let carries = connection.is_reset() && kind != Kind::Syn;
+        self.surely_lasts(at) || (carries && connection.evicted.is_none() && self.surely_in_time(connection))
+    }
+
     /// Whose the replica's side of a connection is now.
-    fn owner(&self, connection: usize) -> usize {
+    pub(super) fn owner(&self, connection: usize) -> usize {
         let side = self.connections[connection].side;
         self.connections.iter().rposition(|other| other.side == side).unwrap_or(connection)
     }
@@ -279,13 +379,15 @@ impl Oracle {
         connection.lasts() && connection.evicted.is_none() && self.surely_in_time(connection)
     }
 
-    /// Whether no client of the host may have its port. A host may have its own back once a connection has ended.
+    /// Whether no client of the host may have its port. A host may have its own back once a connection was closed, and
+    /// anybody that of an old handshake.
     fn surely_holds_against(&self, at: usize, host: Ipv4Addr) -> bool {
         let connection = &self.connections[at];
         let mine = *connection.client.ip() == host;
         let holds = match connection.phase {
             Phase::TimeWait | Phase::Closed | Phase::Resting => !mine,
             Phase::Gone => false,
+            _ if connection.is_handshake() => self.now - connection.began <= self.second * 3 / 10,
             _ => true,
         };
         holds && connection.evicted.is_none() && self.surely_in_time(connection)
