@@ -69,6 +69,10 @@ pub(super) fn open<F: Family>(
 ) -> Result<Decision<F>, Verdict> {
     let hash = hash::flow(settings.hash_seed, &order.client);
     let opened = tables.draft(|draft| {
+        // A frame is made longer at its front, and must go on beginning on an even address.
+        if order.cause == Cause::Refused && !packet.length().is_multiple_of(2) {
+            return Err(Verdict::DroppedNoReplica);
+        }
         let id = if order.cause == Cause::New {
             first(headers, packet, tables, hash, draft)?
         } else {

@@ -57,7 +57,7 @@ fn main() -> Result<()> {
         let mirrored = mirrored_flow(&mut datapath, hook)?;
         for path in paths() {
             let measured = measure(&mut datapath, hook, &path, &mirrored)?;
-            let [low, median, high] = measured.map(|ns| ns.round());
+            let [low, median, high] = measured.map(f64::round);
             println!("{:4} {:40} {median:4} ({low} to {high})", hook.name(), path.name);
             figures.push(serde_json::json!({
                 "hook": hook.name(), "path": path.name, "ns": { "p10": low, "median": median, "p90": high },
