@@ -8,13 +8,14 @@ use aya_ebpf::{
 use bytemuck::Pod;
 use dtr_lb_common::pipeline::Packet;
 
-/// Ethernet, the longest IPv4 header, and TCP without options: what the pipeline reads.
-const HEADERS: u32 = 14 + 60 + 20;
+use crate::window::Window;
+
+/// Ethernet, the longest IPv4 header and the longest TCP header: all that the pipeline reads.
+const HEADERS: u32 = 14 + 60 + 60;
 
 pub(crate) struct TcPacket<'a> {
     ctx: &'a TcContext,
-    start: usize,
-    end: usize,
+    window: Window,
 }
 
 impl<'a> TcPacket<'a> {
@@ -26,35 +27,24 @@ impl<'a> TcPacket<'a> {
             // truncated and is passed to the stack under that name.
             let _ = ctx.pull_data(wanted);
         }
-        Self { ctx, start: ctx.data(), end: ctx.data_end() }
+        Self { ctx, window: Window { start: ctx.data(), end: ctx.data_end() } }
     }
 
     #[inline(always)]
     fn skb(&self) -> *mut __sk_buff {
         self.ctx.skb.skb
     }
-
-    #[inline(always)]
-    fn at<T>(&self, offset: usize) -> Option<*mut T> {
-        let place = self.start + offset;
-        (place + size_of::<T>() <= self.end).then_some(place as *mut T)
-    }
 }
 
 impl Packet for TcPacket<'_> {
     #[inline(always)]
     fn read<T: Pod>(&self, offset: usize) -> Option<T> {
-        const { assert!(align_of::<T>() <= 2) };
-        // SAFETY: `at` checked the bounds, which the verifier proves again. Frames start on an even address, offsets are
-        // even, and T is no more than 2-aligned.
-        self.at::<T>(offset).map(|place| unsafe { place.read() })
+        self.window.read(offset)
     }
 
     #[inline(always)]
     fn write<T: Pod>(&mut self, offset: usize, value: T) -> Option<()> {
-        const { assert!(align_of::<T>() <= 2) };
-        // SAFETY: as in `read`; no reference into the frame exists.
-        self.at::<T>(offset).map(|place| unsafe { place.write(value) })
+        self.window.write(offset, value)
     }
 
     /// By the helper, which knows whether the checksum is complete in the packet, still to be filled in by the device

@@ -4,39 +4,29 @@ use aya_ebpf::{helpers::bpf_xdp_adjust_head, programs::XdpContext};
 use bytemuck::Pod;
 use dtr_lb_common::pipeline::Packet;
 
+use crate::window::Window;
+
 pub(crate) struct XdpPacket<'a> {
     ctx: &'a XdpContext,
-    start: usize,
-    end: usize,
+    window: Window,
 }
 
 impl<'a> XdpPacket<'a> {
     #[inline(always)]
     pub(crate) fn new(ctx: &'a XdpContext) -> Self {
-        Self { ctx, start: ctx.data(), end: ctx.data_end() }
-    }
-
-    #[inline(always)]
-    fn at<T>(&self, offset: usize) -> Option<*mut T> {
-        let place = self.start + offset;
-        (place + size_of::<T>() <= self.end).then_some(place as *mut T)
+        Self { ctx, window: Window { start: ctx.data(), end: ctx.data_end() } }
     }
 }
 
 impl Packet for XdpPacket<'_> {
     #[inline(always)]
     fn read<T: Pod>(&self, offset: usize) -> Option<T> {
-        const { assert!(align_of::<T>() <= 2) };
-        // SAFETY: `at` checked the bounds, which the verifier proves again. Frames start on an even address, offsets are
-        // even, and T is no more than 2-aligned.
-        self.at::<T>(offset).map(|place| unsafe { place.read() })
+        self.window.read(offset)
     }
 
     #[inline(always)]
     fn write<T: Pod>(&mut self, offset: usize, value: T) -> Option<()> {
-        const { assert!(align_of::<T>() <= 2) };
-        // SAFETY: as in `read`; no reference into the frame exists.
-        self.at::<T>(offset).map(|place| unsafe { place.write(value) })
+        self.window.write(offset, value)
     }
 
     #[inline(always)]
@@ -51,7 +41,7 @@ impl Packet for XdpPacket<'_> {
         if unsafe { bpf_xdp_adjust_head(self.ctx.ctx, change) } != 0 {
             return None;
         }
-        (self.start, self.end) = (self.ctx.data(), self.ctx.data_end());
+        self.window = Window { start: self.ctx.data(), end: self.ctx.data_end() };
         Some(())
     }
 
@@ -69,6 +59,6 @@ impl Packet for XdpPacket<'_> {
 
     #[inline(always)]
     fn length(&self) -> u32 {
-        (self.end - self.start) as u32
+        (self.window.end - self.window.start) as u32
     }
 }

@@ -1,12 +1,12 @@
 //! `dtr-lb check`: what it says of a host, and that it touches nothing.
 
-use std::process::Output;
+use std::{process::Output, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use dtr_lb_agent::datapath::Hook;
 use dtr_lb_tests::{
     balancer::{Balancer, binary, write_config},
-    lab::{Lab, Topology},
+    lab::{Lab, Topology, until},
 };
 
 use super::{expect, foreign_xdp, nothing_left};
@@ -58,6 +58,8 @@ pub(super) fn check(place: Place) -> Result<()> {
     let found = check(&[])?;
     expect(&found, code, &[&format!("{word}: interface eth0 has XDP program `lab_pass`"), "(not dtr-lb's)"])?;
     drop(foreign);
+    // The kernel takes a program off a moment after its link is closed.
+    until(Duration::from_secs(2), || nothing_left(&lab).is_ok());
     nothing_left(&lab)?;
 
     if place.hook == Hook::NativeXdp {
