@@ -1,6 +1,7 @@
 //! Replicas that fail and come back.
 
 use std::{
+    net::TcpStream,
     thread,
     time::{Duration, Instant},
 };
@@ -153,7 +154,17 @@ fn all_sick(place: Place) -> Result<()> {
 /// From the moment that a replica refuses connections, no new one fails, and none waits: the refusal becomes the client's
 /// SYN to another replica.
 fn refusals_unnoticed(place: Place) -> Result<()> {
-    let slowest = unnoticed(place, |stage| Ok(stage.lab.replicas()[1].kill()?))?;
+    let slowest = unnoticed(place, |stage| {
+        let replica = &stage.lab.replicas()[1];
+        replica.kill()?;
+        // The kernel accepts for a listener until its last process is gone, and resets what it has accepted then.
+        let address = replica.http();
+        let refused = until(Duration::from_secs(2), || {
+            matches!(stage.lab.balancer().run(|| TcpStream::connect(address)), Ok(Err(_)))
+        });
+        ensure!(refused, "a killed replica still accepts connections");
+        Ok(())
+    })?;
     ensure!(slowest < Duration::from_millis(900), "a connection took {slowest:?}: as if a SYN had been lost");
     Ok(())
 }
