@@ -6,9 +6,13 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config;
 
+/// With what the eBPF object was built, as two builds of one version may differ by it.
+const LONG_VERSION: &str =
+    concat!(env!("CARGO_PKG_VERSION"), "\neBPF object built by ", env!("DTR_LB_BPF_TOOLCHAIN_USED"));
+
 /// A load balancer for Docker Trusted Registry, in the Linux kernel.
 #[derive(Debug, Parser)]
-#[command(name = "dtr-lb", version, propagate_version = true, max_term_width = 120)]
+#[command(name = "dtr-lb", version, long_version = LONG_VERSION, propagate_version = true, max_term_width = 120)]
 pub struct Cli {
     #[command(flatten)]
     pub global: Global,

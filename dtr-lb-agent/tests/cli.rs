@@ -71,10 +71,11 @@ fn without_an_agent_status_is_3_and_says_what_to_do() {
 
 #[test]
 fn the_version_is_the_packages() {
-    let output = dtr_lb(&["--version"]);
-    assert!(output.status.success());
-    assert_eq!(
-        String::from_utf8_lossy(&output.stdout).trim(),
-        format!("dtr-lb {}", env!("CARGO_PKG_VERSION"))
-    );
+    let version = format!("dtr-lb {}", env!("CARGO_PKG_VERSION"));
+    let short = dtr_lb(&["-V"]);
+    assert!(short.status.success());
+    assert_eq!(String::from_utf8_lossy(&short.stdout).trim(), version);
+    let long = dtr_lb(&["--version"]);
+    let long = String::from_utf8_lossy(&long.stdout);
+    assert!(long.starts_with(&version) && long.contains("eBPF object built by"), "{long}");
 }

@@ -18,8 +18,6 @@ pub enum DatapathError {
     Permission { operation: String },
     #[error("this kernel (Linux {running}) lacks {feature}, which came with Linux {since}; {remedy}")]
     Unsupported { feature: &'static str, since: &'static str, running: String, remedy: &'static str },
-    #[error("no interface `{name}` on this host; there are: {}", .known.join(", "))]
-    NoInterface { name: String, known: Vec<String> },
     #[error(
         "another XDP program holds interface `{interface}`: {holder}; remove it (`ip link set dev {interface} xdp off` \
          if nothing manages it), or set datapath.attach = \"tc\""
