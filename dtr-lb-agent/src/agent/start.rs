@@ -142,7 +142,8 @@ pub(super) async fn start(
 /// already: it is attached first, so that where that fails nothing was changed.
 fn bring_up(datapath: &mut Datapath, control: &Control, found: &[Interface]) -> Result<(), AgentError> {
     let config = control.config();
-    let (desired, wanted, adopted) = (control.desired(), wanted(config.datapath.attach), datapath.adopted());
+    let (desired, wanted, adopted) =
+        (control.desired(Instant::now()), wanted(config.datapath.attach), datapath.adopted());
     let applied = if adopted {
         datapath.attach(wanted, found)?;
         datapath.apply(&desired)?
@@ -179,7 +180,9 @@ impl Agent {
             self.take_next_hops();
             while !self.control.informed() {
                 tokio::select! {
-                    Some(report) = self.reports.recv() => self.take_report(report),
+                    Some(report) = self.reports.recv() => {
+                        self.take_report(report);
+                    }
                     Ok(()) = self.next_hops.changed() => self.take_next_hops(),
                     else => break,
                 }

@@ -14,7 +14,7 @@ use super::{Failure, complain, print, runtime};
 use crate::{
     cli::Global,
     config::{Attach, Config},
-    control::{Change, Control, NARROW_PATH, NextHops, UNSEEN_INTERFACE},
+    control::{Change, Control, NARROW_PATH, NO_NAT_ADDRESS, NextHops, UNSEEN_INTERFACE},
     datapath::{memory, requirements},
     interface::{self, Links, Seen},
     next_hop::{NextHop, NextHopError, resolve},
@@ -178,8 +178,15 @@ impl Report {
             Change::NarrowPath { address, mtu, ingress, ingress_mtu } => self.warnings.push(format!(
                 "replica {address}, MTU {mtu}; interface {ingress}, MTU {ingress_mtu}: {NARROW_PATH}"
             )),
-            // Nothing is probed.
-            Change::Replica { .. } | Change::Service { .. } | Change::Probing { .. } => {}
+            Change::NoNatAddress { address } => {
+                self.warnings.push(format!("replica {address}: {NO_NAT_ADDRESS}"));
+            }
+            // Nothing is probed, and no connection fails.
+            Change::Replica { .. }
+            | Change::Service { .. }
+            | Change::Resets { .. }
+            | Change::Probing { .. }
+            | Change::PassiveSetAside { .. } => {}
         }
     }
 }

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use toml::Spanned;
 
+use super::access::{self, Access, MOST_PREFIXES};
 use super::address::{self, Vip, Vips};
 use super::choice::choice;
 use super::field::{self, Table};
 use super::keys;
-use super::not_yet;
 use super::probe::{self, Probe};
 use super::problems::Problems;
-use super::raw::{RawConfig, RawService};
+use super::raw::{RawConfig, RawService, TableOf};
 use super::replica::{Declared, Replica};
 
 /// One port on one or more VIPs, and where its flows go.
@@ -27,6 +27,14 @@ pub struct Service {
     pub port: u16,
     /// How packets reach the replicas.
     pub mode: Mode,
+    /// What of a client's flows goes to one replica.
+    pub affinity: Affinity,
+    /// So many failed handshakes within [`Self::fail_timeout`] keep new flows from a replica, for as long; 0: never.
+    pub max_fails: u32,
+    /// See [`Self::max_fails`].
+    pub fail_timeout: Duration,
+    /// Who may open connections.
+    pub access: Access,
     /// How the replicas' health is asked for.
     pub probe: Probe,
     /// At least one, in the order of the `[[replica]]` tables, whatever the order in `replicas`: equal sets make
@@ -47,14 +55,18 @@ choice! {
 }
 
 choice! {
-    /// What of a client's flows goes to one replica. Not in [`Service`]: there is no second kind in this version.
-    pub(super) enum Affinity {
+    /// What of a client's flows goes to one replica.
+    pub enum Affinity {
         /// A flow.
         None = "none",
         /// All flows from an address.
         SourceIp = "source-ip",
     }
 }
+
+/// nginx has 1, and counts requests: a proxy sees each. A lost SYN is seen as a failure here.
+const MAX_FAILS: u32 = 2;
+const FAIL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What services take from the rest of the file.
 struct Shared<'a> {
@@ -96,7 +108,7 @@ pub(super) fn read(
         services.into_iter().collect()
     };
     no_vip_is_a_replica(&all_vips, replicas, problems);
-    services
+    services.filter(|services: &Vec<Service>| prefixes_fit(services, listed, problems))
 }
 
 /// What DTR has: 80 and 443, each to the same port.
@@ -115,6 +127,10 @@ fn defaults(shared: &Shared<'_>, problems: &mut Problems<'_>) -> Option<Vec<Serv
                 vips: vips.iter().map(|vip| vip.address).collect(),
                 port,
                 mode: Mode::Nat,
+                affinity: Affinity::None,
+                max_fails: MAX_FAILS,
+                fail_timeout: FAIL_TIMEOUT,
+                access: Access::default(),
                 probe: Probe::default_for(name, port, shared.host?.clone()),
                 replicas: replicas?,
             })
@@ -136,12 +152,18 @@ fn one(
     let port = port_field.as_ref().and_then(|field| field::port(field, problems));
     let replica_port = table.field("replica_port", &raw.replica_port);
     let replica_port = replica_port.map_or(port, |field| field::port(&field, problems));
-    let mode = table.field("mode", &raw.mode).map_or(Some(Mode::Nat), |field| {
-        let mode = field::choice(&field, problems)?;
-        problems.gate(&field, not_yet::mode(mode));
-        Some(mode)
+    let mode = table.field("mode", &raw.mode);
+    let mode = mode.map_or(Some(Mode::Nat), |field| field::choice(&field, problems));
+    let affinity = table.field("affinity", &raw.affinity);
+    let affinity = affinity.map_or(Some(Affinity::None), |field| field::choice(&field, problems));
+    let max_fails = table.field("max_fails", &raw.max_fails);
+    let max_fails =
+        max_fails.map_or(Some(MAX_FAILS), |field| field::whole_number(&field, 0..=1000, problems));
+    let fail_timeout = table.field("fail_timeout", &raw.fail_timeout);
+    let fail_timeout = fail_timeout.map_or(Some(FAIL_TIMEOUT), |field| {
+        field::duration(&field, Duration::from_secs(1)..=Duration::from_secs(60 * 60), problems)
     });
-    refuse_what_is_not_yet(table, raw, problems);
+    let access = access::read(table, raw, problems);
 
     let vips = match (own_vips, shared.vips) {
         (Vips::Read(vips), _) | (Vips::Unwritten, Vips::Read(vips)) => Some(vips),
@@ -162,6 +184,12 @@ fn one(
         }
     }
     let replicas = replicas(table, raw, replica_port, shared.replicas, problems);
+    if let (Some(mode), Some(vips), Some(replicas)) = (mode, vips, &replicas) {
+        addresses_fit_the_mode(table, raw, mode, vips, replicas, problems);
+    }
+    if let (Some(mode), Some(port)) = (mode, port) {
+        ports_fit_the_mode(table, raw, mode, port, problems);
+    }
     let probe = probe::read(
         &table.sub("probe", raw.probe.as_ref()),
         raw.probe.as_ref().map(|probe| &**probe.get_ref()),
@@ -173,6 +201,10 @@ fn one(
         vips: vips?.iter().map(|vip| vip.address).collect(),
         port: port?,
         mode: mode?,
+        affinity: affinity?,
+        max_fails: max_fails?,
+        fail_timeout: fail_timeout?,
+        access: access?,
         probe: probe?,
         replicas: replicas?,
     })
@@ -191,34 +223,77 @@ fn required<'a, T>(
     field
 }
 
-/// Keys that change nothing in this version: their only accepted values are what happens anyway.
-fn refuse_what_is_not_yet(table: &Table, raw: &RawService, problems: &mut Problems<'_>) {
-    if let Some(field) = table.field("affinity", &raw.affinity)
-        && let Some(affinity) = field::choice(&field, problems)
-    {
-        problems.gate(&field, not_yet::affinity(affinity));
+/// Without NAT a packet keeps its addresses, so that the replica has to speak the family of the VIP, or of the tunnel.
+fn addresses_fit_the_mode(
+    table: &Table,
+    raw: &RawService,
+    mode: Mode,
+    vips: &[Vip],
+    replicas: &[Replica],
+    problems: &mut Problems<'_>,
+) {
+    let misfit = |vip: &Vip, replica: &Replica| match mode {
+        Mode::Nat => false,
+        Mode::Dsr => vip.address.is_ipv4() != replica.address.is_ipv4(),
+        Mode::Ipip => vip.address.is_ipv6() && replica.address.is_ipv4(),
+    };
+    let pairs = vips.iter().flat_map(|vip| replicas.iter().map(move |replica| (vip, replica)));
+    let Some((vip, replica)) = pairs.into_iter().find(|(vip, replica)| misfit(vip, replica)) else { return };
+    let Some(field) = table.field("mode", &raw.mode) else { return };
+    let rule = match mode {
+        Mode::Nat => return,
+        Mode::Dsr => "in this mode VIPs and replicas are of one family",
+        Mode::Ipip => "in this mode an IPv6 VIP needs replicas with IPv6 addresses",
+    };
+    let what = format!(
+        "VIP {} and replica {} do not go together: {rule}; split the service by family, or take \"nat\"",
+        vip.address, replica.address
+    );
+    problems.refuse(&field, what);
+}
+
+/// Without NAT a packet keeps its ports.
+fn ports_fit_the_mode(table: &Table, raw: &RawService, mode: Mode, port: u16, problems: &mut Problems<'_>) {
+    let Some(field) = table.field("replica_port", &raw.replica_port) else { return };
+    let keeps_ports = match mode {
+        Mode::Nat => false,
+        Mode::Dsr | Mode::Ipip => true,
+    };
+    if keeps_ports && *field.value != i64::from(port) {
+        let what = format!(
+            "mode = \"{mode}\" does not change ports, so that it can only be the service's, {port}; leave the key out, or \
+             take \"nat\""
+        );
+        problems.refuse(&field, what);
     }
-    if let Some(field) = table.field("max_fails", &raw.max_fails)
-        && let Some(fails) = field::whole_number(&field, 0..=1000, problems)
-    {
-        problems.gate(&field, not_yet::max_fails(fails));
+}
+
+/// All prefixes together have to fit into one map of the datapath, which has those of a service once for each VIP.
+fn prefixes_fit(
+    services: &[Service],
+    listed: &[Spanned<TableOf<RawService>>],
+    problems: &mut Problems<'_>,
+) -> bool {
+    let count = |service: &Service| service.access.len() * service.vips.len();
+    let all: usize = services.iter().map(count).sum();
+    if all <= MOST_PREFIXES {
+        return true;
     }
-    let an_hour = Duration::from_secs(1)..=Duration::from_secs(60 * 60);
-    if let Some(field) = table.field("fail_timeout", &raw.fail_timeout)
-        && field::duration(&field, an_hour, problems).is_some()
-    {
-        problems.gate(&field, not_yet::fail_timeout());
+    let most = services.iter().enumerate().max_by_key(|(_, service)| count(service));
+    let Some((index, raw)) = most.and_then(|(index, _)| Some((index, listed.get(index)?))) else {
+        return true;
+    };
+    let table = Table::top().nth("service", index, raw);
+    let raw = raw.get_ref();
+    let what = format!(
+        "all services together have {all} networks in `allow` and `deny`, with those of a service counted for each of its \
+         VIPs, and the datapath holds {MOST_PREFIXES}; this service has most of them"
+    );
+    let field = table.field("allow", &raw.allow).or_else(|| table.field("deny", &raw.deny));
+    if let Some(field) = field {
+        problems.refuse(&field, what);
     }
-    if let Some(field) = table.field("allow", &raw.allow)
-        && let Some(everyone) = address::networks(&field, problems)
-    {
-        problems.gate(&field, not_yet::allow(everyone));
-    }
-    if let Some(field) = table.field("deny", &raw.deny)
-        && address::networks(&field, problems).is_some()
-    {
-        problems.gate(&field, not_yet::deny(field.value.is_empty()));
-    }
+    false
 }
 
 fn unique_name(

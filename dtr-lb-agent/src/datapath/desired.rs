@@ -7,12 +7,15 @@ use dtr_lb_common::{
     address::{AnyAddress, Be16},
     hash,
 };
+use ipnet::IpNet;
+
+use crate::config::Mode;
 
 /// The whole state of the datapath that the agent decides.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Desired {
     pub settings: DesiredSettings,
-    pub services: BTreeMap<ServiceKey, Vec<DesiredReplica>>,
+    pub services: BTreeMap<ServiceKey, DesiredService>,
 }
 
 /// What holds for all packets.
@@ -24,6 +27,27 @@ pub struct DesiredSettings {
     pub idle_timeout: Duration,
 }
 
+/// A service: a VIP and a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DesiredService {
+    pub mode: Mode,
+    /// Whether all flows from an address go to one replica.
+    pub source_affinity: bool,
+    /// Whether a SYN that no replica can take is answered by a reset.
+    pub refuse: bool,
+    /// Who may open connections, by the longest prefix that holds the source. A source that none holds may; empty:
+    /// everyone.
+    pub sources: Vec<SourceRule>,
+    pub replicas: Vec<DesiredReplica>,
+}
+
+/// Whether sources within a prefix may open connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SourceRule {
+    pub prefix: IpNet,
+    pub allow: bool,
+}
+
 /// A replica of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DesiredReplica {
@@ -33,8 +57,13 @@ pub struct DesiredReplica {
     pub weight: u16,
     /// Where frames to it are sent, if that is known.
     pub hop: Option<Hop>,
-    /// Source addresses of the connections to it.
+    /// Mode `nat`: source addresses of the connections to it, of its family. Mode `ipip`: the address of the prefix that
+    /// outer source addresses are taken from. Mode `dsr`: none.
     pub nat: Vec<IpAddr>,
+    /// The largest IP packet on the way to it, in bytes; 0 if that is not known.
+    pub mtu: u32,
+    /// Whether packets of its flows are answered by a reset.
+    pub reset: bool,
 }
 
 impl DesiredReplica {

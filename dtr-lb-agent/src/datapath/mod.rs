@@ -36,7 +36,7 @@ use dtr_lb_common::{
 };
 
 pub use attach::{Attached, Hook, Interface, Wanted};
-pub use desired::{Desired, DesiredReplica, DesiredSettings, service_key};
+pub use desired::{Desired, DesiredReplica, DesiredService, DesiredSettings, SourceRule, service_key};
 pub use error::DatapathError;
 use error::causes;
 pub use events::{Dropped, Events};

@@ -19,8 +19,11 @@ use nix::{
 };
 
 use super::{
-    Datapath, DatapathError, Desired, DesiredReplica, DesiredSettings, Interface, Options, service_key,
+    Datapath, DatapathError, Desired, DesiredReplica, DesiredService, DesiredSettings, Interface, Options,
+    service_key,
 };
+
+use crate::config::Mode;
 
 mod attach;
 mod maps;
@@ -89,6 +92,10 @@ fn interface(name: &str) -> Interface {
     Interface { name: name.into(), index, xdp_program: None }
 }
 
+fn service(replicas: Vec<DesiredReplica>) -> DesiredService {
+    DesiredService { mode: Mode::Nat, source_affinity: false, refuse: false, sources: Vec::new(), replicas }
+}
+
 /// Services of [`VIP`] by their ports.
 fn desired(services: impl IntoIterator<Item = (u16, Vec<DesiredReplica>)>) -> Desired {
     Desired {
@@ -97,6 +104,9 @@ fn desired(services: impl IntoIterator<Item = (u16, Vec<DesiredReplica>)>) -> De
             nat_ports: 10_000..=32_767,
             idle_timeout: Duration::from_secs(3600),
         },
-        services: services.into_iter().map(|(port, replicas)| (service_key(VIP, port), replicas)).collect(),
+        services: services
+            .into_iter()
+            .map(|(port, replicas)| (service_key(VIP, port), service(replicas)))
+            .collect(),
     }
 }

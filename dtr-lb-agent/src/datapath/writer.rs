@@ -25,7 +25,7 @@ use dtr_lb_common::{
 
 use super::{
     counters::Counters,
-    desired::{Desired, DesiredReplica},
+    desired::{Desired, DesiredReplica, DesiredService},
     error::DatapathError,
     ids::{Identity, Ids, LIMIT},
 };
@@ -122,7 +122,7 @@ impl Writer {
         if self.services.len() + new > MAX_SERVICES {
             applied.services += self.remove_services(desired)?;
         }
-        for (key, replicas) in &desired.services {
+        for (key, DesiredService { replicas, .. }) in &desired.services {
             let mut candidates = Vec::with_capacity(replicas.len());
             for replica in replicas {
                 let (id, changed) = self.write_replica(*key, replica)?;
@@ -257,7 +257,7 @@ fn check(desired: &Desired) -> Result<BTreeSet<Identity>, DatapathError> {
     };
     refuse_over(MAX_SERVICES, "services (counted once for each VIP)", desired.services.len())?;
     let mut wanted = BTreeSet::new();
-    for (key, replicas) in &desired.services {
+    for (key, DesiredService { replicas, .. }) in &desired.services {
         for replica in replicas {
             refuse_over(MAX_NAT_ADDRESSES, "NAT addresses", replica.nat.len())?;
             wanted.insert((*key, replica.address.into(), Be16::new(replica.port)));

@@ -52,6 +52,15 @@ fn vips_and_hosts() {
         case(with("\"127.0.0.1\""), 1, "vip", &["a loopback"]),
         case(with("\"224.0.0.1\""), 1, "vip", &["a multicast"]),
         case(with("\"255.255.255.255\""), 1, "vip", &["the broadcast"]),
+        case(with("\"::\""), 1, "vip", &["unspecified"]),
+        case(with("\"::1\""), 1, "vip", &["a loopback"]),
+        case(with("\"ff02::1\""), 1, "vip", &["a multicast"]),
+        case(with("\"fe80::1\""), 1, "vip", &["a link-local"]),
+        case(with("\"fe80::1%eth0\""), 1, "vip", &["not an IP address"]),
+        case(with("\"::ffff:10.0.0.10\""), 1, "vip", &["an IPv4 address written as IPv6; write 10.0.0.10"]),
+        case(with("\"2001:db8::/64\""), 1, "vip", &["leave out the prefix length"]),
+        case(with("\"[2001:db8::1]:443\""), 1, "vip", &["leave out the port"]),
+        case(with("[\"2001:db8::1\", \"2001:DB8:0::1\"]"), 1, "vip[1]", &["in the list already"]),
         case(
             format!("host = \"dtr.example.com:443\"\n{TOP}{REPLICAS}"),
             1,
@@ -112,6 +121,21 @@ fn replicas() {
         case(short_and("name = \"\""), 7, "replica[1].name", &["not usable as a name"]),
         case(short_and("slow_start = \"soon\""), 7, "replica[1].slow_start", &["not a duration"]),
         case(short_and("[[replica]]\naddress = \"127.0.0.1\""), 8, "replica[2].address", &["a loopback"]),
+        case(short_and("[[replica]]\naddress = \"fe80::2\""), 8, "replica[2].address", &["a link-local"]),
+        case(short_and("[[replica]]\naddress = \"ff05::2\""), 8, "replica[2].address", &["a multicast"]),
+        case(
+            short_and("[[replica]]\naddress = \"::ffff:10.0.0.12\""),
+            8,
+            "replica[2].address",
+            &["write 10.0.0.12"],
+        ),
+        case(
+            short_and("[[replica]]\naddress = \"2001:db8::1\"\n[[replica]]\naddress = \"2001:db8:0::1\""),
+            10,
+            "replica[3].address",
+            &["the address of replica[2] (line 7) as well"],
+        ),
+        case(short_and("slow_start = \"2h\""), 7, "replica[1].slow_start", &["it is 0s to 1h"]),
         case(short_and("[[replica]]\naddress = \"239.0.0.1\""), 8, "replica[2].address", &["a multicast"]),
         case(
             short_and("[[replica]]\naddress = \"10.0.0.256\""),
@@ -184,7 +208,93 @@ fn services() {
         case(service("max_fails = -1"), 10, "service[0].max_fails", &["0 to 1000"]),
         case(service("fail_timeout = \"x\""), 10, "service[0].fail_timeout", &["not a duration"]),
         case(service("allow = [\"everyone\"]"), 10, "service[0].allow[0]", &["not a network"]),
+        case(service("max_fails = 1001"), 10, "service[0].max_fails", &["0 to 1000"]),
+        case(service("fail_timeout = \"500ms\""), 10, "service[0].fail_timeout", &["it is 1s to 1h"]),
+    ]);
+}
+
+#[test]
+fn access() {
+    let many = |count: usize| {
+        let nets: Vec<_> = (0..count).map(|n| format!("\"10.{}.{}.0/24\"", n / 256, n % 256)).collect();
+        service(&format!("vip = [\"10.0.0.10\", \"10.0.0.20\"]\ndeny = [{}]", nets.join(", ")))
+    };
+    assert!(super::parse(&many(4096)).is_ok(), "each counts for two VIPs, and these just fit");
+    check(&[
         case(service("deny = [\"10.0.0.0/33\"]"), 10, "service[0].deny[0]", &["not a network"]),
+        case(service("allow = []"), 10, "service[0].allow", &["lets nobody in", "leave the key out"]),
+        case(service("deny = [\"10.0.0.1/8\"]"), 10, "service[0].deny[0]", &["is it 10.0.0.0/8?"]),
+        case(service("allow = [\"2001:db8::1/64\"]"), 10, "service[0].allow[0]", &["is it 2001:db8::/64?"]),
+        case(service("allow = [\"::ffff:10.0.0.0/104\"]"), 10, "service[0].allow[0]", &["write 10.0.0.0/8"]),
+        case(
+            service("allow = [\"10.0.0.0/8\"]\ndeny = [\"10.0.0.0/8\"]"),
+            11,
+            "service[0].deny[0]",
+            &["the same network as service[0].allow[0] (line 10)"],
+        ),
+        case(
+            service("deny = [\"10.0.0.1\", \"10.0.0.1/32\"]"),
+            10,
+            "service[0].deny[1]",
+            &["the same network as service[0].deny[0]"],
+        ),
+        case(many(4097), 11, "service[0].deny", &["8194 networks", "each of its VIPs", "8192"]),
+    ]);
+}
+
+#[test]
+fn modes() {
+    let with = |vip: &str, replica: &str, more: &str| {
+        format!(
+            "vip = \"{vip}\"\ninterfaces = [\"eth0\"]\n[[replica]]\naddress = \"{replica}\"\n{SERVICE}{more}"
+        )
+    };
+    check(&[
+        case(
+            with("10.0.0.10", "2001:db8::11", "mode = \"dsr\""),
+            8,
+            "service[0].mode",
+            &["VIP 10.0.0.10 and replica 2001:db8::11", "of one family", "\"nat\""],
+        ),
+        case(with("2001:db8::10", "10.0.0.11", "mode = \"dsr\""), 8, "service[0].mode", &["of one family"]),
+        case(
+            with("2001:db8::10", "10.0.0.11", "mode = \"ipip\""),
+            8,
+            "service[0].mode",
+            &["an IPv6 VIP needs replicas with IPv6 addresses"],
+        ),
+        case(
+            with("10.0.0.10", "10.0.0.11", "mode = \"dsr\"\nreplica_port = 8443"),
+            9,
+            "service[0].replica_port",
+            &["\"dsr\" does not change ports", "443"],
+        ),
+        case(
+            with("10.0.0.10", "10.0.0.11", "mode = \"ipip\"\nreplica_port = 80"),
+            9,
+            "service[0].replica_port",
+            &["\"ipip\" does not change ports"],
+        ),
+    ]);
+}
+
+#[test]
+fn tunnel_sources() {
+    let with = |list: &str| short_and(&format!("[datapath]\ntunnel_sources = {list}"));
+    check(&[
+        case(with("[]"), 8, "datapath.tunnel_sources", &["an empty list"]),
+        case(with("[\"10.0.0.0/17\"]"), 8, "datapath.tunnel_sources[0]", &["/16 at most"]),
+        case(with("[\"2001:db8::/113\"]"), 8, "datapath.tunnel_sources[0]", &["/112 at most"]),
+        case(with("[\"10.0.0.1/16\"]"), 8, "datapath.tunnel_sources[0]", &["is it 10.0.0.0/16?"]),
+        case(with("[\"127.0.0.0/16\"]"), 8, "datapath.tunnel_sources[0]", &["begins with a loopback"]),
+        case(with("[\"ff00::/16\"]"), 8, "datapath.tunnel_sources[0]", &["begins with a multicast"]),
+        case(with("[\"0.0.0.0/0\"]"), 8, "datapath.tunnel_sources[0]", &["the unspecified"]),
+        case(
+            with("[\"10.1.0.0/16\", \"10.2.0.0/16\"]"),
+            8,
+            "datapath.tunnel_sources[1]",
+            &["the second of its family"],
+        ),
     ]);
 }
 
@@ -280,7 +390,7 @@ fn datapath() {
             with("nat_addresses = [\"10.0.0.1\", \"10.0.0.2\", \"10.0.0.3\", \"10.0.0.4\", \"10.0.0.5\"]"),
             8,
             "datapath.nat_addresses",
-            &["5 addresses, and the datapath holds 4", "allowed: a list of 1 to 4 IP"],
+            &["5 IPv4 addresses, and the datapath holds 4", "allowed: a list of 1 to 4 IP"],
         ),
         case(with("idle_timeout = \"500ms\""), 8, "datapath.idle_timeout", &["it is 1s to 7days"]),
         case(with("idle_timeout = \"8days\""), 8, "datapath.idle_timeout", &["it is 1s to 7days"]),

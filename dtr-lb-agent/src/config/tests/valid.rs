@@ -4,11 +4,13 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{REPLICAS, TOP, parse_with, short_and, valid};
+use ipnet::IpNet;
+
+use super::{REPLICAS, TOP, parse_with, service, short_and, valid};
 use crate::config::keys::KEYS;
 use crate::config::{
-    AllDown, Attach, BodyPattern, Config, ConfigError, HostFacts, Mode, OnDown, Probe, Replica, Scheme,
-    StatusSet, Verify,
+    Access, Affinity, AllDown, Attach, BodyPattern, Config, ConfigError, HostFacts, Mode, OnDown, Probe,
+    Replica, Scheme, StatusSet, TunnelSources, Verify,
 };
 
 const MINIMAL: &str = include_str!("../../../../examples/minimal.toml");
@@ -18,8 +20,12 @@ fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
+fn nets(texts: &[&str]) -> Vec<IpNet> {
+    texts.iter().map(|text| text.parse().unwrap()).collect()
+}
+
 fn replica(address: &str, port: u16) -> Replica {
-    Replica { name: address.to_owned(), address: ip(address), port, weight: 100 }
+    Replica { name: address.to_owned(), address: ip(address), port, weight: 100, slow_start: Duration::ZERO }
 }
 
 #[test]
@@ -51,7 +57,13 @@ fn the_defaults_are_the_documented_ones() {
     assert_eq!(datapath.idle_timeout, Duration::from_secs(3600));
     assert_eq!(datapath.hash_seed, 0);
     assert_eq!(datapath.all_down, AllDown::FailOpen);
-    assert_eq!(datapath.on_down, OnDown::Leave);
+    assert_eq!(datapath.on_down, OnDown::Auto);
+    assert_eq!(datapath.tunnel_sources, TunnelSources::default());
+    assert_eq!(datapath.tunnel_sources.towards(ip("10.0.0.11")), ip("172.16.0.0"));
+    assert_eq!(datapath.tunnel_sources.towards(ip("2001:db8::11")), ip("100::"));
+    let service = &config.services[0];
+    assert_eq!((service.max_fails, service.fail_timeout), (2, Duration::from_secs(30)));
+    assert_eq!((service.affinity, &service.access), (Affinity::None, &Access::default()));
     let probe = &config.services[1].probe;
     assert_eq!(probe.path, "/health");
     assert_eq!(probe.verify, Verify::No);
@@ -121,15 +133,22 @@ fn every_key_changes_what_it_names() {
         attach = "xdp-generic"
         max_flows = 2048
         nat_ports = "61000-65535"
-        nat_addresses = ["10.0.0.10", "10.0.1.1"]
+        nat_addresses = ["10.0.0.10", "10.0.1.1", "2001:db8::1"]
+        tunnel_sources = ["10.99.0.0/16"]
         idle_timeout = "1h 30m"
         hash_seed = 7
         all_down = "refuse"
+        on_down = "reset"
         [[service]]
         name = "registry"
         port = 5000
         vip = "10.0.0.30"
         replica_port = 5001
+        affinity = "source-ip"
+        max_fails = 7
+        fail_timeout = "90s"
+        allow = ["10.0.0.0/8", "2001:db8::/32"]
+        deny = ["10.0.0.13"]
         replicas = ["b", "a"]
         [service.probe]
         scheme = "https"
@@ -153,6 +172,7 @@ fn every_key_changes_what_it_names() {
         name = "b"
         address = "10.0.0.12"
         weight = 256
+        slow_start = "1m"
         [[replica]]
         address = "10.0.0.13"
         [agent]
@@ -165,7 +185,10 @@ fn every_key_changes_what_it_names() {
     assert_eq!(datapath.attach, Attach::XdpGeneric);
     assert_eq!((datapath.max_flows, datapath.hash_seed), (2048, 7));
     assert_eq!(datapath.nat_ports, 61_000..=65_535);
-    assert_eq!(datapath.nat_addresses, [ip("10.0.0.10"), ip("10.0.1.1")]);
+    assert_eq!(datapath.nat_addresses, [ip("10.0.0.10"), ip("10.0.1.1"), ip("2001:db8::1")]);
+    assert_eq!(datapath.tunnel_sources.v4.to_string(), "10.99.0.0/16");
+    assert_eq!(datapath.tunnel_sources.v6, TunnelSources::default().v6, "it is not in the list");
+    assert_eq!(datapath.on_down, OnDown::Reset);
     assert_eq!(datapath.idle_timeout, Duration::from_secs(5400));
     assert_eq!(datapath.all_down, AllDown::Refuse);
     assert_eq!((agent.socket.as_path(), agent.bpffs.as_path()), (Path::new("/tmp/s"), Path::new("/bpf/x")));
@@ -173,9 +196,25 @@ fn every_key_changes_what_it_names() {
     let service = &services[0];
     assert_eq!((service.name.as_str(), service.port), ("registry", 5000));
     assert_eq!(service.vips, [ip("10.0.0.30")]);
-    let a = Replica { name: "a".into(), address: ip("10.0.0.11"), port: 5001, weight: 0 };
-    let b = Replica { name: "b".into(), address: ip("10.0.0.12"), port: 5001, weight: 256 };
+    let a = Replica {
+        name: "a".into(),
+        address: ip("10.0.0.11"),
+        port: 5001,
+        weight: 0,
+        slow_start: Duration::ZERO,
+    };
+    let b = Replica {
+        name: "b".into(),
+        address: ip("10.0.0.12"),
+        port: 5001,
+        weight: 256,
+        slow_start: Duration::from_secs(60),
+    };
     assert_eq!(service.replicas, [a, b], "in the order of the tables, not of the list");
+    assert_eq!(service.affinity, Affinity::SourceIp);
+    assert_eq!((service.max_fails, service.fail_timeout), (7, Duration::from_secs(90)));
+    assert_eq!(service.access.allowed, nets(&["10.0.0.0/8", "2001:db8::/32"]));
+    assert_eq!(service.access.denied, nets(&["10.0.0.13/32", "0.0.0.0/0", "::/0"]));
     let probe = &service.probe;
     assert_eq!((probe.scheme, probe.port, probe.path.as_str()), (Scheme::Https, 5443, "/v2/?x=%20"));
     assert_eq!(probe.host.as_deref(), Some("other.example.com"));
@@ -187,6 +226,70 @@ fn every_key_changes_what_it_names() {
     assert_eq!(probe.timeout, Duration::from_millis(750));
     assert_eq!((probe.rise, probe.fall), (1, 1000));
     assert!((probe.jitter - 0.125).abs() < 1e-9);
+}
+
+#[test]
+fn whoever_is_not_in_allow_is_denied_by_a_prefix_of_length_0() {
+    let cases: [(&str, &[&str], &[&str]); 8] = [
+        ("", &[], &[]),
+        ("deny = []", &[], &[]),
+        ("allow = [\"0.0.0.0/0\", \"::/0\"]", &[], &[]),
+        ("allow = [\"10.0.0.0/8\", \"0.0.0.0/0\", \"::/0\"]", &[], &[]),
+        ("deny = [\"10.0.0.0/8\"]", &[], &["10.0.0.0/8"]),
+        ("allow = [\"0.0.0.0/0\"]", &["0.0.0.0/0"], &["::/0"]),
+        ("allow = [\"10.1.0.0/16\"]", &["10.1.0.0/16"], &["0.0.0.0/0", "::/0"]),
+        (
+            "allow = [\"10.1.0.0/16\"]\ndeny = [\"10.1.2.0/24\", \"::/0\"]",
+            &["10.1.0.0/16"],
+            &["10.1.2.0/24", "::/0", "0.0.0.0/0"],
+        ),
+    ];
+    for (lines, allowed, denied) in cases {
+        let access = &valid(&service(lines)).services[0].access;
+        assert_eq!((&access.allowed, &access.denied), (&nets(allowed), &nets(denied)), "{lines}");
+        assert_eq!(access.is_empty(), denied.is_empty());
+    }
+}
+
+#[test]
+fn families_and_modes_that_go_together() {
+    let with = |vips: &str, replicas: &[&str], mode: &str| {
+        let tables: String =
+            replicas.iter().map(|address| format!("[[replica]]\naddress = \"{address}\"\n")).collect();
+        format!(
+            "vip = {vips}\ninterfaces = [\"eth0\"]\n{tables}[[service]]\nname = \"a\"\nport = 443\nmode = \"{mode}\"\n"
+        )
+    };
+    let (v4, v6, both) = ("\"10.0.0.10\"", "\"2001:db8::10\"", "[\"10.0.0.10\", \"2001:db8::10\"]");
+    let cases: [(&str, &[&str], Mode); 8] = [
+        (both, &["10.0.0.11", "2001:db8::11"], Mode::Nat),
+        (v6, &["10.0.0.11"], Mode::Nat),
+        (v4, &["2001:db8::11"], Mode::Nat),
+        (v4, &["10.0.0.11"], Mode::Dsr),
+        (v6, &["2001:db8::11"], Mode::Dsr),
+        (v4, &["10.0.0.11", "2001:db8::11"], Mode::Ipip),
+        (v6, &["2001:db8::11"], Mode::Ipip),
+        (both, &["2001:db8::11"], Mode::Ipip),
+    ];
+    for (vips, replicas, mode) in cases {
+        let config = valid(&with(vips, replicas, mode.as_str()));
+        assert_eq!((config.services[0].mode, config.services[0].replicas.len()), (mode, replicas.len()));
+    }
+    // The port may be written, if it is the same.
+    valid(&format!("{}replica_port = 443\n", with(v4, &["10.0.0.11"], "dsr")));
+}
+
+#[test]
+fn the_default_services_take_both_families() {
+    let config = parse_with(
+        &short_and("[[replica]]\naddress = \"2001:db8::13\""),
+        &["vip=[\"10.0.0.10\", \"2001:db8::10\"]"],
+    );
+    let config = config.unwrap();
+    for service in &config.services {
+        assert_eq!(service.vips, [ip("10.0.0.10"), ip("2001:db8::10")]);
+        assert_eq!(service.replicas[2], replica("2001:db8::13", service.port));
+    }
 }
 
 #[test]

@@ -13,7 +13,7 @@ use dtr_lb_common::{
     address::{Be16, Ipv4Words},
 };
 
-use super::{VIP, as_root, desired, interface, ip, open};
+use super::{VIP, as_root, desired, interface, ip, open, service};
 use crate::datapath::{
     Datapath, DatapathError, Desired, DesiredReplica, Hook, Options, Wanted, ids::LIMIT, memory, service_key,
     sweep,
@@ -32,6 +32,8 @@ fn replica(address: IpAddr, interface: u32) -> DesiredReplica {
         weight: 100,
         hop: Some(Hop { interface, ..Hop::default() }),
         nat: vec![VIP],
+        mtu: 1500,
+        reset: false,
     }
 }
 
@@ -78,7 +80,7 @@ fn as_root_what_does_not_fit_is_refused_before_anything_is_written() {
         let mut datapath = fresh();
         let addresses = |count: usize| (0..count as u32).map(|n| Ipv4Addr::from_bits(0x0a01_0000 + n).into());
         let mut services: BTreeMap<_, _> = full(1000).services;
-        services.insert(service_key(VIP, 443), Vec::new());
+        services.insert(service_key(VIP, 443), service(Vec::new()));
         let too_many_nat =
             DesiredReplica { nat: addresses(MAX_NAT_ADDRESSES + 1).collect(), ..replica(REPLICA, 1) };
         let cases = [

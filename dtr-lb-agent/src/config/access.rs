@@ -1,0 +1,92 @@
+//! `allow` and `deny` of a service: who may open connections to it.
+//!
+//! The longest prefix that holds a client's address decides. An address that no prefix holds is let in if `allow` is not
+//! written, and not if it is.
+
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use toml::Spanned;
+
+use super::field::{Field, Table};
+use super::prefix::prefix;
+use super::problems::Problems;
+use super::raw::RawService;
+
+/// Who may open connections to a service. The longest prefix that holds an address decides; an address that none holds
+/// is let in. An `allow` that does not name everyone is thus in `denied` as well, as a prefix of length 0.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Access {
+    /// Let in. Empty if nobody is denied.
+    pub allowed: Vec<IpNet>,
+    /// Not let in. No prefix is in both.
+    pub denied: Vec<IpNet>,
+}
+
+impl Access {
+    /// How many prefixes it takes to say so.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.allowed.len() + self.denied.len()
+    }
+
+    /// Everyone is let in.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.denied.is_empty()
+    }
+}
+
+/// Prefixes of all services at most, with those of a service counted once for each of its VIPs.
+pub(super) const MOST_PREFIXES: usize = 8192;
+
+pub(super) fn read(table: &Table, raw: &RawService, problems: &mut Problems<'_>) -> Option<Access> {
+    let before = problems.len();
+    let mut seen = HashMap::new();
+    let allow = table.field("allow", &raw.allow);
+    if let Some(field) = allow.as_ref().filter(|field| field.value.is_empty()) {
+        problems.refuse(field, "an empty list lets nobody in; leave the key out to let everyone in");
+    }
+    let allowed = allow.as_ref().map(|field| prefixes(field, &mut seen, problems));
+    let denied = table.field("deny", &raw.deny);
+    let mut denied = denied.map_or_else(Vec::new, |field| prefixes(&field, &mut seen, problems));
+    if problems.len() > before {
+        return None;
+    }
+    if let Some(allowed) = &allowed {
+        let others = everyone().into_iter().filter(|all| !allowed.contains(all) && !denied.contains(all));
+        denied.extend(others.collect::<Vec<_>>());
+    }
+    if denied.is_empty() {
+        return Some(Access::default());
+    }
+    Some(Access { allowed: allowed.unwrap_or_default(), denied })
+}
+
+/// The prefixes that hold all addresses of a family.
+fn everyone() -> [IpNet; 2] {
+    let v4 = Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 0);
+    let v6 = Ipv6Net::new_assert(Ipv6Addr::UNSPECIFIED, 0);
+    [v4.into(), v6.into()]
+}
+
+/// Reads a list. `seen` has the place of each prefix of both lists.
+fn prefixes(
+    field: &Field<'_, Vec<Spanned<String>>>,
+    seen: &mut HashMap<IpNet, (String, usize)>,
+    problems: &mut Problems<'_>,
+) -> Vec<IpNet> {
+    let mut read = Vec::new();
+    for element in field.elements() {
+        let Some(prefix) = prefix(&element, problems) else { continue };
+        if let Some((key, at)) = seen.get(&prefix) {
+            let line = problems.source.brief(*at);
+            problems.refuse(&element, format!("the same network as {key} ({line}); write it once"));
+            continue;
+        }
+        seen.insert(prefix, (element.key.clone(), element.at));
+        read.push(prefix);
+    }
+    read
+}
