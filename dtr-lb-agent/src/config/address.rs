@@ -108,11 +108,17 @@ pub(super) fn not_one_host(address: IpAddr) -> Option<&'static str> {
     }
 }
 
-/// The two slips that look most like an address.
+/// The slips that look most like an address.
 fn slip(text: &str) -> &'static str {
     let is_address = |text: &str| text.parse::<IpAddr>().is_ok();
     if text.split_once('/').is_some_and(|(address, _)| is_address(address)) {
         " (leave out the prefix length)"
+    } else if text
+        .strip_prefix('[')
+        .and_then(|text| text.split_once(']'))
+        .is_some_and(|(text, _)| is_address(text))
+    {
+        " (leave out the brackets and the port; ports are `service.port` and `service.replica_port`)"
     } else if text.rsplit_once(':').is_some_and(|(address, _)| is_address(address)) {
         " (leave out the port; ports are `service.port` and `service.replica_port`)"
     } else {

@@ -71,6 +71,9 @@ impl Standing {
                 known.end_mark();
             }
         }
+        if state == State::Up && config.weight == 0 {
+            reason.push_str("; its weight is 0");
+        }
         known.condition.last_probe = Some(outcome);
         let before = std::mem::replace(&mut known.probed, state);
         let was_marked = state != State::Up && known.end_mark();

@@ -4,9 +4,19 @@ use super::*;
 use crate::probe::Failure;
 
 fn status(present: bool, outcome: &Outcome) -> Status {
-    let condition =
-        Condition { state: State::Up, since: Timestamp::UNIX_EPOCH, last_probe: Some(outcome.clone()) };
-    let replica = Replica { name: "r1".into(), address: [10, 0, 0, 11].into(), port: 80, weight: 100 };
+    let condition = Condition {
+        state: ReplicaState::Up,
+        since: Timestamp::UNIX_EPOCH,
+        reason: Some("status 200".into()),
+        last_probe: Some(outcome.clone()),
+    };
+    let replica = Replica {
+        name: "r1".into(),
+        address: [10, 0, 0, 11].into(),
+        port: 80,
+        weight: 100,
+        slow_start: Duration::ZERO,
+    };
     Status {
         version: "0".into(),
         datapath: DatapathStatus {
@@ -27,7 +37,7 @@ fn status(present: bool, outcome: &Outcome) -> Status {
             port: 80,
             mode: "nat".into(),
             state: "up".into(),
-            replicas: vec![replica_status(&replica, &condition, Default::default())],
+            replicas: vec![replica_status(&replica, &condition, 100, Default::default())],
         }],
         verdicts: BTreeMap::new(),
     }

@@ -59,7 +59,7 @@ fn vips_and_hosts() {
         case(with("\"fe80::1%eth0\""), 1, "vip", &["not an IP address"]),
         case(with("\"::ffff:10.0.0.10\""), 1, "vip", &["an IPv4 address written as IPv6; write 10.0.0.10"]),
         case(with("\"2001:db8::/64\""), 1, "vip", &["leave out the prefix length"]),
-        case(with("\"[2001:db8::1]:443\""), 1, "vip", &["leave out the port"]),
+        case(with("\"[2001:db8::1]:443\""), 1, "vip", &["leave out the brackets and the port"]),
         case(with("[\"2001:db8::1\", \"2001:DB8:0::1\"]"), 1, "vip[1]", &["in the list already"]),
         case(
             format!("host = \"dtr.example.com:443\"\n{TOP}{REPLICAS}"),
