@@ -1,7 +1,11 @@
 //! What `dtr-lb status` shows: the shape of its JSON, a contract with scripts (fields are added, never renamed), and the
 //! same as text.
 
-use std::{collections::BTreeMap, net::IpAddr, time::Instant};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    time::Instant,
+};
 
 use comfy_table::{Table, presets};
 use jiff::Timestamp;
@@ -247,10 +251,9 @@ impl Status {
         let mut text = String::new();
         for service in &self.services {
             text.push_str(&format!(
-                "service {} {}:{} {} {}\n",
+                "service {} {} {} {}\n",
                 service.name,
-                service.vip,
-                service.port,
+                SocketAddr::new(service.vip, service.port),
                 service.mode,
                 service.state.to_uppercase()
             ));
@@ -302,17 +305,10 @@ fn replica_table(replicas: &[ReplicaStatus]) -> String {
         "probe",
     ]);
     for replica in replicas {
-        let probe = match &replica.last_probe {
-            None => "not yet".to_owned(),
-            Some(ProbeStatus { error: Some(error), .. }) => error.clone(),
-            Some(probe) => match probe.status {
-                Some(status) => format!("{status} in {} ms", probe.ms),
-                None => format!("connected in {} ms", probe.ms),
-            },
-        };
+        let probe = last_word(replica);
         table.add_row([
             replica.name.clone(),
-            format!("{}:{}", replica.address, replica.port),
+            SocketAddr::new(replica.address, replica.port).to_string(),
             replica.state.clone(),
             weight(replica),
             replica.flows.to_string(),
@@ -325,6 +321,24 @@ fn replica_table(replicas: &[ReplicaStatus]) -> String {
         ]);
     }
     table.trim_fmt()
+}
+
+/// What the last probe found; and why the replica is down, if that is not what the probe says.
+fn last_word(replica: &ReplicaStatus) -> String {
+    let probe = match &replica.last_probe {
+        None => "not yet".to_owned(),
+        Some(ProbeStatus { error: Some(error), .. }) => error.clone(),
+        Some(probe) => match probe.status {
+            Some(status) => format!("{status} in {} ms", probe.ms),
+            None => format!("connected in {} ms", probe.ms),
+        },
+    };
+    match &replica.reason {
+        Some(reason) if replica.state == ReplicaState::Down.as_str() && *reason != probe => {
+            format!("{probe}; {reason}")
+        }
+        _ => probe,
+    }
 }
 
 /// "100", or "35 of 100" in a slow start.

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use ipnet::IpNet;
 use jiff::Timestamp;
 use tokio::{
     sync::{mpsc, watch},
@@ -64,8 +65,9 @@ fn check_addresses(config: &Config, own: &BTreeSet<IpAddr>) -> Result<(), AgentE
     for vip in config.foreign_vips(own) {
         warn!(
             %vip,
-            "the VIP is not an address of this host, so nobody answers ARP for it: add it \
-             (`ip address add {vip}/32 dev {}`), or route it here",
+            "the VIP is not an address of this host, so nobody answers ARP or neighbour discovery for it: add it \
+             (`ip address add {} dev {}`), or route it here",
+            IpNet::from(vip),
             config.interfaces[0]
         );
     }

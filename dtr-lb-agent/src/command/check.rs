@@ -3,9 +3,16 @@
 //! Facts go to standard output; what is wrong goes to standard error, a line each: `error: …` is what would keep the agent
 //! from starting, `warning: …` what would let it start and not work as it should.
 
-use std::{collections::BTreeSet, net::IpAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
 use dtr_lb_common::abi::program;
+use ipnet::IpNet;
 use jiff::Timestamp;
 use rtnetlink::Handle;
 use tokio::time::{Instant, sleep};
@@ -64,12 +71,14 @@ impl Report {
 
     fn config(&mut self, config: &Config) {
         for service in &config.services {
-            let vips: Vec<_> = service.vips.iter().map(|vip| format!("{vip}:{}", service.port)).collect();
+            let ends = service.vips.iter().map(|vip| SocketAddr::new(*vip, service.port).to_string());
+            let vips: Vec<_> = ends.collect();
             self.facts.push(format!(
-                "service {}: {} to {} replicas, probed by {}",
+                "service {}: {} to {} replicas by {}, probed by {}",
                 service.name,
                 vips.join(", "),
                 service.replicas.len(),
+                service.mode,
                 service.probe.scheme
             ));
         }
@@ -119,8 +128,9 @@ impl Report {
         }
         for vip in config.foreign_vips(own) {
             self.warnings.push(format!(
-                "the VIP {vip} is not an address of this host, so nobody answers ARP for it: add it \
-                 (`ip address add {vip}/32 dev {}`), or route it here",
+                "the VIP {vip} is not an address of this host, so nobody answers ARP or neighbour discovery for it: add \
+                 it (`ip address add {} dev {}`), or route it here",
+                IpNet::from(vip),
                 config.interfaces[0]
             ));
         }

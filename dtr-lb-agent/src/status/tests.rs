@@ -55,6 +55,56 @@ fn that_this_host_cannot_probe_is_shown() {
 }
 
 #[test]
+fn what_the_passive_check_a_slow_start_and_redispatch_do_is_shown() {
+    let good = Outcome { status: Some(200), took: Duration::from_millis(2), error: None };
+    let mut status = status(true, &good);
+    let service = &mut status.services[0];
+    service.vip = "2001:db8::10".parse().expect("an address");
+    let up = ReplicaStatus {
+        effective_weight: 35,
+        redispatched: 77,
+        unanswered: 70,
+        ..service.replicas[0].clone()
+    };
+    let reason = Some("passive check: 2 connections refused within 30s".to_owned());
+    let down = ReplicaStatus { state: "down".into(), effective_weight: 0, reason, ..up.clone() };
+    service.replicas = vec![up, down];
+    let text = status.text();
+    let lines: Vec<_> =
+        text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    assert_eq!(lines[0], "service http [2001:db8::10]:80 nat UP");
+    assert_eq!(lines[1], "replica address state weight flows new refused redispatched packets bytes probe");
+    assert_eq!(lines[2], "r1 10.0.0.11:80 up 35 of 100 0 0 0 77 0 0 200 in 2 ms");
+    assert_eq!(
+        lines[3],
+        "r1 10.0.0.11:80 down 100 0 0 0 77 0 0 200 in 2 ms; passive check: 2 connections refused within 30s"
+    );
+    let json = serde_json::to_value(&status).expect("it is JSON");
+    let replica = &json["services"][0]["replicas"][1];
+    assert_eq!((&replica["effective_weight"], &replica["unanswered"]), (&0.into(), &70.into()));
+    assert!(replica["reason"].as_str().is_some_and(|reason| reason.contains("passive check")), "{replica}");
+}
+
+#[test]
+fn the_json_of_an_older_agent_is_still_read() {
+    let good = Outcome { status: Some(200), took: Duration::from_millis(2), error: None };
+    let mut json = serde_json::to_value(status(true, &good)).expect("it is JSON");
+    let replica = json["services"][0]["replicas"][0].as_object_mut().expect("an object");
+    for newer in ["reason", "effective_weight", "unanswered"] {
+        assert!(replica.remove(newer).is_some(), "{newer}");
+    }
+    assert!(serde_json::from_value::<Status>(json).is_ok());
+}
+
+#[test]
+fn what_was_made_over_and_not_refused_was_not_answered() {
+    let counted = |refused, redispatched| {
+        unanswered(&dtr_lb_common::abi::ReplicaCounters { refused, redispatched, ..Default::default() })
+    };
+    assert_eq!((counted(3, 5), counted(5, 5), counted(6, 5)), (2, 0, 0));
+}
+
+#[test]
 fn a_missing_interface_is_shown() {
     let good = Outcome { status: Some(200), took: Duration::from_millis(2), error: None };
     let (here, gone) = (status(true, &good), status(false, &good));

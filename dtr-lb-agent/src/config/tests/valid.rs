@@ -108,6 +108,19 @@ fn the_reference_config_is_valid_and_shows_every_key() {
 }
 
 #[test]
+fn every_example_of_the_documentation_is_valid() {
+    let text = include_str!("../../../../docs/configuration.md");
+    let examples: Vec<_> =
+        text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert_eq!(examples.len(), 5, "allow and deny, slow start, both families, dsr, ipip");
+    for example in &examples {
+        valid(example);
+    }
+    let modes: Vec<_> = examples.iter().map(|example| valid(example).services[0].mode).collect();
+    assert!([Mode::Nat, Mode::Dsr, Mode::Ipip].iter().all(|mode| modes.contains(mode)), "{modes:?}");
+}
+
+#[test]
 fn the_reference_config_shows_the_defaults() {
     // What is written there as a default has to be one: take it out, and nothing changes.
     let config = valid(REFERENCE);
