@@ -135,7 +135,8 @@ mod tests {
 
     #[test]
     fn what_is_new_is_the_difference() {
-        let cases: [(&str, &[(u64, u64)], (u64, u64)); 6] = [
+        type Readings = &'static [(u64, u64)];
+        let cases: [(&str, Readings, (u64, u64)); 6] = [
             ("the first says nothing", &[(7, 8)], (0, 0)),
             ("nothing new", &[(7, 8), (7, 8)], (0, 0)),
             ("both", &[(7, 8), (9, 9)], (2, 1)),
@@ -156,7 +157,8 @@ mod tests {
     #[test]
     fn too_many_within_the_time_are_too_many() {
         // Each: at which millisecond how many failed, and whether it was too many then, for 3 within 10 s.
-        let cases: [(&str, &[(u64, u64, bool)]); 5] = [
+        type Steps = &'static [(u64, u64, bool)];
+        let cases: [(&str, Steps); 5] = [
             ("one by one", &[(0, 1, false), (1, 1, false), (2, 1, true)]),
             ("all at once", &[(0, 3, true)]),
             ("the first is too old", &[(0, 1, false), (5000, 1, false), (10_000, 1, false)]),

@@ -25,6 +25,18 @@ enum Event {
     Wait(u64),
 }
 
+/// Some things in a row.
+fn events() -> impl Strategy<Value = Vec<Event>> {
+    let outage = |outcome| {
+        let probe = move |replica| Event::Probe { replica, outcome };
+        (0..3).flat_map(|_| (0..3).map(probe)).collect::<Vec<_>>()
+    };
+    prop_oneof![
+        9 => event().prop_map(|event| vec![event]),
+        1 => (0_u8..4).prop_map(outage),
+    ]
+}
+
 fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         5 => (0_usize..3, 0_u8..5).prop_map(|(replica, outcome)| Event::Probe { replica, outcome }),
@@ -151,7 +163,7 @@ proptest! {
 
     #[test]
     fn somebody_is_served_nobody_is_reset_in_vain_and_what_changes_is_told(
-        events in prop::collection::vec(event(), 0..60),
+        events in prop::collection::vec(events(), 0..60),
         on_down in prop::sample::select(vec!["auto", "reset", "leave"]),
         draining in any::<bool>(),
     ) {
@@ -159,7 +171,7 @@ proptest! {
         let weight = if draining { "replica.2.weight=0" } else { "replica.2.weight=256" };
         let mut world = World::new(&[&on_down, weight, "replica.0.slow_start=20s", "replica.1.slow_start=7s"]);
         world.holds();
-        for event in &events {
+        for event in events.iter().flatten() {
             let before = world.control.desired(world.now().clock);
             let changes = world.play(event);
             world.holds();
