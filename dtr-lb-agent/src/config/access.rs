@@ -12,7 +12,8 @@ use toml::Spanned;
 use super::field::{Field, Table};
 use super::prefix::prefix;
 use super::problems::Problems;
-use super::raw::RawService;
+use super::raw::{RawService, TableOf};
+use super::service::Service;
 
 /// Who may open connections to a service. The longest prefix that holds an address decides; an address that none holds
 /// is let in. An `allow` that does not name everyone is thus in `denied` as well, as a prefix of length 0.
@@ -39,7 +40,7 @@ impl Access {
 }
 
 /// Prefixes of all services at most, with those of a service counted once for each of its VIPs.
-pub(super) const MOST_PREFIXES: usize = 8192;
+const MOST_PREFIXES: usize = 8192;
 
 pub(super) fn read(table: &Table, raw: &RawService, problems: &mut Problems<'_>) -> Option<Access> {
     let before = problems.len();
@@ -62,6 +63,35 @@ pub(super) fn read(table: &Table, raw: &RawService, problems: &mut Problems<'_>)
         return Some(Access::default());
     }
     Some(Access { allowed: allowed.unwrap_or_default(), denied })
+}
+
+/// Says whether all prefixes together fit, and refuses them if not: they to go into one map of the datapath,
+/// which has those of a service once for each VIP.
+pub(super) fn all_fit(
+    services: &[Service],
+    listed: &[Spanned<TableOf<RawService>>],
+    problems: &mut Problems<'_>,
+) -> bool {
+    let count = |service: &Service| service.access.len() * service.vips.len();
+    let all: usize = services.iter().map(count).sum();
+    if all <= MOST_PREFIXES {
+        return true;
+    }
+    let most = services.iter().enumerate().max_by_key(|(_, service)| count(service));
+    let Some((index, raw)) = most.and_then(|(index, _)| Some((index, listed.get(index)?))) else {
+        return true;
+    };
+    let table = Table::top().nth("service", index, raw);
+    let raw = raw.get_ref();
+    let what = format!(
+        "all services together have {all} networks in `allow` and `deny`, with those of a service counted for each of its \
+         VIPs, and the datapath holds {MOST_PREFIXES}; this service has most of them"
+    );
+    let field = table.field("allow", &raw.allow).or_else(|| table.field("deny", &raw.deny));
+    if let Some(field) = field {
+        problems.refuse(&field, what);
+    }
+    false
 }
 
 /// The prefixes that hold all addresses of a family.

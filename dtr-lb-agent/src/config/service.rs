@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use toml::Spanned;
 
-use super::access::{self, Access, MOST_PREFIXES};
+use super::access::{self, Access};
 use super::address::{self, Vip, Vips};
 use super::choice::choice;
 use super::field::{self, Table};
 use super::keys;
+use super::mode::{self, Mode};
 use super::probe::{self, Probe};
 use super::problems::Problems;
-use super::raw::{RawConfig, RawService, TableOf};
+use super::raw::{RawConfig, RawService};
 use super::replica::{Declared, Replica};
 
 /// One port on one or more VIPs, and where its flows go.
@@ -40,18 +41,6 @@ pub struct Service {
     /// At least one, in the order of the `[[replica]]` tables, whatever the order in `replicas`: equal sets make
     /// equal tables.
     pub replicas: Vec<Replica>,
-}
-
-choice! {
-    /// How packets reach the replicas.
-    pub enum Mode {
-        /// Both addresses are rewritten; nothing is to be configured on the replicas.
-        Nat = "nat",
-        /// Only the destination MAC is; the replicas hold the VIP and answer the client directly.
-        Dsr = "dsr",
-        /// The packet travels inside another; the replicas hold the VIP and answer the client directly.
-        Ipip = "ipip",
-    }
 }
 
 choice! {
@@ -108,7 +97,7 @@ pub(super) fn read(
         services.into_iter().collect()
     };
     no_vip_is_a_replica(&all_vips, replicas, problems);
-    services.filter(|services: &Vec<Service>| prefixes_fit(services, listed, problems))
+    services.filter(|services: &Vec<Service>| access::all_fit(services, listed, problems))
 }
 
 /// What DTR has: 80 and 443, each to the same port.
@@ -185,10 +174,10 @@ fn one(
     }
     let replicas = replicas(table, raw, replica_port, shared.replicas, problems);
     if let (Some(mode), Some(vips), Some(replicas)) = (mode, vips, &replicas) {
-        addresses_fit_the_mode(table, raw, mode, vips, replicas, problems);
+        mode::addresses_fit(table, raw, mode, vips, replicas, problems);
     }
     if let (Some(mode), Some(port)) = (mode, port) {
-        ports_fit_the_mode(table, raw, mode, port, problems);
+        mode::port_fits(table, raw, mode, port, problems);
     }
     let probe = probe::read(
         &table.sub("probe", raw.probe.as_ref()),
@@ -221,79 +210,6 @@ fn required<'a, T>(
         problems.missing(table, name, "missing");
     }
     field
-}
-
-/// Without NAT a packet keeps its addresses, so that the replica has to speak the family of the VIP, or of the tunnel.
-fn addresses_fit_the_mode(
-    table: &Table,
-    raw: &RawService,
-    mode: Mode,
-    vips: &[Vip],
-    replicas: &[Replica],
-    problems: &mut Problems<'_>,
-) {
-    let misfit = |vip: &Vip, replica: &Replica| match mode {
-        Mode::Nat => false,
-        Mode::Dsr => vip.address.is_ipv4() != replica.address.is_ipv4(),
-        Mode::Ipip => vip.address.is_ipv6() && replica.address.is_ipv4(),
-    };
-    let pairs = vips.iter().flat_map(|vip| replicas.iter().map(move |replica| (vip, replica)));
-    let Some((vip, replica)) = pairs.into_iter().find(|(vip, replica)| misfit(vip, replica)) else { return };
-    let Some(field) = table.field("mode", &raw.mode) else { return };
-    let rule = match mode {
-        Mode::Nat => return,
-        Mode::Dsr => "in this mode VIPs and replicas are of one family",
-        Mode::Ipip => "in this mode an IPv6 VIP needs replicas with IPv6 addresses",
-    };
-    let what = format!(
-        "VIP {} and replica {} do not go together: {rule}; split the service by family, or take \"nat\"",
-        vip.address, replica.address
-    );
-    problems.refuse(&field, what);
-}
-
-/// Without NAT a packet keeps its ports.
-fn ports_fit_the_mode(table: &Table, raw: &RawService, mode: Mode, port: u16, problems: &mut Problems<'_>) {
-    let Some(field) = table.field("replica_port", &raw.replica_port) else { return };
-    let keeps_ports = match mode {
-        Mode::Nat => false,
-        Mode::Dsr | Mode::Ipip => true,
-    };
-    if keeps_ports && *field.value != i64::from(port) {
-        let what = format!(
-            "mode = \"{mode}\" does not change ports, so that it can only be the service's, {port}; leave the key out, or \
-             take \"nat\""
-        );
-        problems.refuse(&field, what);
-    }
-}
-
-/// All prefixes together have to fit into one map of the datapath, which has those of a service once for each VIP.
-fn prefixes_fit(
-    services: &[Service],
-    listed: &[Spanned<TableOf<RawService>>],
-    problems: &mut Problems<'_>,
-) -> bool {
-    let count = |service: &Service| service.access.len() * service.vips.len();
-    let all: usize = services.iter().map(count).sum();
-    if all <= MOST_PREFIXES {
-        return true;
-    }
-    let most = services.iter().enumerate().max_by_key(|(_, service)| count(service));
-    let Some((index, raw)) = most.and_then(|(index, _)| Some((index, listed.get(index)?))) else {
-        return true;
-    };
-    let table = Table::top().nth("service", index, raw);
-    let raw = raw.get_ref();
-    let what = format!(
-        "all services together have {all} networks in `allow` and `deny`, with those of a service counted for each of its \
-         VIPs, and the datapath holds {MOST_PREFIXES}; this service has most of them"
-    );
-    let field = table.field("allow", &raw.allow).or_else(|| table.field("deny", &raw.deny));
-    if let Some(field) = field {
-        problems.refuse(&field, what);
-    }
-    false
 }
 
 fn unique_name(

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::{REPLICAS, TOP, parse_with, service, short_and, valid};
+use super::{REPLICAS, TOP, parse_with, short_and, valid};
 use crate::config::keys::KEYS;
 use crate::config::{
     Access, Affinity, AllDown, Attach, BodyPattern, Config, ConfigError, HostFacts, Mode, OnDown, Probe,
@@ -239,70 +239,6 @@ fn every_key_changes_what_it_names() {
     assert_eq!(probe.timeout, Duration::from_millis(750));
     assert_eq!((probe.rise, probe.fall), (1, 1000));
     assert!((probe.jitter - 0.125).abs() < 1e-9);
-}
-
-#[test]
-fn whoever_is_not_in_allow_is_denied_by_a_prefix_of_length_0() {
-    let cases: [(&str, &[&str], &[&str]); 8] = [
-        ("", &[], &[]),
-        ("deny = []", &[], &[]),
-        ("allow = [\"0.0.0.0/0\", \"::/0\"]", &[], &[]),
-        ("allow = [\"10.0.0.0/8\", \"0.0.0.0/0\", \"::/0\"]", &[], &[]),
-        ("deny = [\"10.0.0.0/8\"]", &[], &["10.0.0.0/8"]),
-        ("allow = [\"0.0.0.0/0\"]", &["0.0.0.0/0"], &["::/0"]),
-        ("allow = [\"10.1.0.0/16\"]", &["10.1.0.0/16"], &["0.0.0.0/0", "::/0"]),
-        (
-            "allow = [\"10.1.0.0/16\"]\ndeny = [\"10.1.2.0/24\", \"::/0\"]",
-            &["10.1.0.0/16"],
-            &["10.1.2.0/24", "::/0", "0.0.0.0/0"],
-        ),
-    ];
-    for (lines, allowed, denied) in cases {
-        let access = &valid(&service(lines)).services[0].access;
-        assert_eq!((&access.allowed, &access.denied), (&nets(allowed), &nets(denied)), "{lines}");
-        assert_eq!(access.is_empty(), denied.is_empty());
-    }
-}
-
-#[test]
-fn families_and_modes_that_go_together() {
-    let with = |vips: &str, replicas: &[&str], mode: &str| {
-        let tables: String =
-            replicas.iter().map(|address| format!("[[replica]]\naddress = \"{address}\"\n")).collect();
-        format!(
-            "vip = {vips}\ninterfaces = [\"eth0\"]\n{tables}[[service]]\nname = \"a\"\nport = 443\nmode = \"{mode}\"\n"
-        )
-    };
-    let (v4, v6, both) = ("\"10.0.0.10\"", "\"2001:db8::10\"", "[\"10.0.0.10\", \"2001:db8::10\"]");
-    let cases: [(&str, &[&str], Mode); 8] = [
-        (both, &["10.0.0.11", "2001:db8::11"], Mode::Nat),
-        (v6, &["10.0.0.11"], Mode::Nat),
-        (v4, &["2001:db8::11"], Mode::Nat),
-        (v4, &["10.0.0.11"], Mode::Dsr),
-        (v6, &["2001:db8::11"], Mode::Dsr),
-        (v4, &["10.0.0.11", "2001:db8::11"], Mode::Ipip),
-        (v6, &["2001:db8::11"], Mode::Ipip),
-        (both, &["2001:db8::11"], Mode::Ipip),
-    ];
-    for (vips, replicas, mode) in cases {
-        let config = valid(&with(vips, replicas, mode.as_str()));
-        assert_eq!((config.services[0].mode, config.services[0].replicas.len()), (mode, replicas.len()));
-    }
-    // The port may be written, if it is the same.
-    valid(&format!("{}replica_port = 443\n", with(v4, &["10.0.0.11"], "dsr")));
-}
-
-#[test]
-fn the_default_services_take_both_families() {
-    let config = parse_with(
-        &short_and("[[replica]]\naddress = \"2001:db8::13\""),
-        &["vip=[\"10.0.0.10\", \"2001:db8::10\"]"],
-    );
-    let config = config.unwrap();
-    for service in &config.services {
-        assert_eq!(service.vips, [ip("10.0.0.10"), ip("2001:db8::10")]);
-        assert_eq!(service.replicas[2], replica("2001:db8::13", service.port));
-    }
 }
 
 #[test]
