@@ -19,6 +19,7 @@ use std::{
     time::Instant,
 };
 
+use dtr_lb_common::abi;
 use jiff::Timestamp;
 
 use crate::{
@@ -158,7 +159,7 @@ impl Control {
         let mut services = BTreeMap::new();
         for (standing, service) in self.services.iter().zip(&self.config.services) {
             let wanted = DesiredService {
-                mode: service.mode,
+                mode: mode(service.mode),
                 source_affinity: service.affinity == Affinity::SourceIp,
                 refuse: datapath.all_down == AllDown::Refuse,
                 sources: sources(&service.access),
@@ -203,6 +204,14 @@ impl Control {
 
 fn addresses<'a>(services: impl IntoIterator<Item = &'a Service>) -> BTreeSet<IpAddr> {
     services.into_iter().flat_map(|service| &service.replicas).map(|replica| replica.address).collect()
+}
+
+fn mode(mode: Mode) -> abi::Mode {
+    match mode {
+        Mode::Nat => abi::Mode::NAT,
+        Mode::Dsr => abi::Mode::DSR,
+        Mode::Ipip => abi::Mode::IPIP,
+    }
 }
 
 fn sources(access: &Access) -> Vec<SourceRule> {

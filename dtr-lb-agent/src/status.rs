@@ -98,6 +98,9 @@ pub struct ReplicaStatus {
     pub unanswered: u64,
     /// Connections that another replica took, because it refused or did not answer.
     pub redispatched: u64,
+    /// Packets of its connections that were answered by a reset, because it is down: see `datapath.on_down`.
+    #[serde(default)]
+    pub reset: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -203,9 +206,15 @@ fn replica_status(
     share: u16,
     (counters, flows): (dtr_lb_common::abi::ReplicaCounters, u64),
 ) -> ReplicaStatus {
-    let dtr_lb_common::abi::ReplicaCounters { to_replica, to_client, new_flows, refused, redispatched } =
-        counters;
-    let unanswered = unanswered(&counters);
+    let dtr_lb_common::abi::ReplicaCounters {
+        to_replica,
+        to_client,
+        new_flows,
+        refused,
+        unanswered,
+        redispatched,
+        reset,
+    } = counters;
     ReplicaStatus {
         name: replica.name.clone(),
         address: replica.address,
@@ -227,13 +236,8 @@ fn replica_status(
         refused,
         unanswered,
         redispatched,
+        reset,
     }
-}
-
-/// Handshakes that a replica did not answer. Of those that were made over to another replica, it is those that it did not
-/// refuse; a refusal that could not be made over makes it too small, and never too large.
-pub(crate) fn unanswered(counted: &dtr_lb_common::abi::ReplicaCounters) -> u64 {
-    counted.redispatched.saturating_sub(counted.refused)
 }
 
 fn probe_status(outcome: &Outcome) -> ProbeStatus {

@@ -8,7 +8,6 @@ use crate::{
     config::Config,
     control::{Reading, ReplicaPlace},
     datapath::{Census, Datapath, DatapathError},
-    status::unanswered,
 };
 
 /// From one reading to the next ...
@@ -50,7 +49,7 @@ fn readings(config: &Config, datapath: &Datapath) -> Result<Vec<Reading>, Datapa
                 let (counted, _flows) =
                     datapath.replica(*vip, service.port, replica.address, replica.port, &census)?;
                 reading.refused += counted.refused;
-                reading.unanswered += unanswered(&counted);
+                reading.unanswered += counted.unanswered;
             }
             readings.push(reading);
         }

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use dtr_lb_common::abi::MAX_SOURCES;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use toml::Spanned;
 
@@ -39,8 +40,9 @@ impl Access {
     }
 }
 
-/// Prefixes of all services at most, with those of a service counted once for each of its VIPs.
-const MOST_PREFIXES: usize = 8192;
+/// Prefixes of all services at most, with those of a service counted once for each of its VIPs. Half of what the map
+/// holds, as new rules are written beside the old ones.
+const MOST_PREFIXES: usize = MAX_SOURCES / 2;
 
 pub(super) fn read(table: &Table, raw: &RawService, problems: &mut Problems<'_>) -> Option<Access> {
     let before = problems.len();
@@ -55,17 +57,21 @@ pub(super) fn read(table: &Table, raw: &RawService, problems: &mut Problems<'_>)
     if problems.len() > before {
         return None;
     }
-    if let Some(allowed) = &allowed {
-        let others = everyone().into_iter().filter(|all| !allowed.contains(all) && !denied.contains(all));
-        denied.extend(others.collect::<Vec<_>>());
-    }
+    let Some(allowed) = allowed else {
+        // The datapath has IPv4 addresses within IPv6 ones: without a word about them, such a prefix would hold them all.
+        let word = denied.iter().any(holds_mapped) && !denied.contains(&all_v4());
+        let allowed = if word { vec![all_v4()] } else { Vec::new() };
+        return Some(Access { allowed, denied });
+    };
+    let others = everyone().into_iter().filter(|all| !allowed.contains(all) && !denied.contains(all));
+    denied.extend(others.collect::<Vec<_>>());
     if denied.is_empty() {
         return Some(Access::default());
     }
-    Some(Access { allowed: allowed.unwrap_or_default(), denied })
+    Some(Access { allowed, denied })
 }
 
-/// Says whether all prefixes together fit, and refuses them if not: they to go into one map of the datapath,
+/// Says whether all prefixes together fit, and refuses them if not: they go into one map of the datapath,
 /// which has those of a service once for each VIP.
 pub(super) fn all_fit(
     services: &[Service],
@@ -96,9 +102,16 @@ pub(super) fn all_fit(
 
 /// The prefixes that hold all addresses of a family.
 fn everyone() -> [IpNet; 2] {
-    let v4 = Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 0);
-    let v6 = Ipv6Net::new_assert(Ipv6Addr::UNSPECIFIED, 0);
-    [v4.into(), v6.into()]
+    [all_v4(), Ipv6Net::new_assert(Ipv6Addr::UNSPECIFIED, 0).into()]
+}
+
+fn all_v4() -> IpNet {
+    Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 0).into()
+}
+
+/// Whether an IPv6 prefix holds ::ffff:0:0/96, where IPv4 addresses are (RFC 4291 section 2.5.5.2).
+fn holds_mapped(prefix: &IpNet) -> bool {
+    matches!(prefix, IpNet::V6(prefix) if prefix.contains(&Ipv4Addr::UNSPECIFIED.to_ipv6_mapped()))
 }
 
 /// Reads a list. `seen` has the place of each prefix of both lists.

@@ -23,8 +23,6 @@ use super::{
     service_key,
 };
 
-use crate::config::Mode;
-
 mod attach;
 mod maps;
 mod pins;
@@ -92,10 +90,6 @@ fn interface(name: &str) -> Interface {
     Interface { name: name.into(), index, xdp_program: None }
 }
 
-fn service(replicas: Vec<DesiredReplica>) -> DesiredService {
-    DesiredService { mode: Mode::Nat, source_affinity: false, refuse: false, sources: Vec::new(), replicas }
-}
-
 /// Services of [`VIP`] by their ports.
 fn desired(services: impl IntoIterator<Item = (u16, Vec<DesiredReplica>)>) -> Desired {
     Desired {
@@ -106,7 +100,7 @@ fn desired(services: impl IntoIterator<Item = (u16, Vec<DesiredReplica>)>) -> De
         },
         services: services
             .into_iter()
-            .map(|(port, replicas)| (service_key(VIP, port), service(replicas)))
+            .map(|(port, replicas)| (service_key(VIP, port), DesiredService::nat(replicas)))
             .collect(),
     }
 }

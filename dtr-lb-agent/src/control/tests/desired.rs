@@ -3,7 +3,6 @@
 use std::net::Ipv6Addr;
 
 use super::*;
-use crate::config::Mode;
 
 fn v6(last: u16) -> IpAddr {
     Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last).into()
@@ -17,13 +16,13 @@ fn one(service: &str, overrides: &[&str]) -> Control {
 #[test]
 fn mode_affinity_and_sources_are_passed_on() {
     let plain = desired(&control(&[]), at(0.0));
-    assert_eq!((plain.mode, plain.source_affinity, &plain.sources[..]), (Mode::Nat, false, &[][..]));
+    assert_eq!((plain.mode, plain.source_affinity, &plain.sources[..]), (abi::Mode::NAT, false, &[][..]));
     let control = one(
         "mode = \"dsr\", affinity = \"source-ip\", allow = [\"10.0.0.0/8\"], deny = [\"10.9.0.0/16\"]",
         &[],
     );
     let desired = desired(&control, at(0.0));
-    assert_eq!((desired.mode, desired.source_affinity), (Mode::Dsr, true));
+    assert_eq!((desired.mode, desired.source_affinity), (abi::Mode::DSR, true));
     let rules: Vec<_> = desired.sources.iter().map(|rule| (rule.prefix.to_string(), rule.allow)).collect();
     let expected = [("10.0.0.0/8", true), ("10.9.0.0/16", false), ("0.0.0.0/0", false), ("::/0", false)]
         .map(|(p, a)| (p.to_owned(), a));
