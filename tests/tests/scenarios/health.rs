@@ -21,6 +21,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     ("a_download_survives_changes_of_the_table", download),
     ("refusals_are_not_noticed", refusals_unnoticed),
     ("silence_costs_a_second_at_most", silence_unnoticed),
+    ("a_replica_that_refuses_is_out_before_its_probes", passive),
     ("with_all_sick_the_service_fails_open", all_sick),
 ];
 
@@ -166,6 +167,46 @@ fn refusals_unnoticed(place: Place) -> Result<()> {
         Ok(())
     })?;
     ensure!(slowest < Duration::from_millis(900), "a connection took {slowest:?}: as if a SYN had been lost");
+    Ok(())
+}
+
+/// Its probes are an hour apart: what takes it out is what its clients met, and what brings it back is time.
+fn passive(place: Place) -> Result<()> {
+    let set = |service| {
+        [
+            format!("service.{service}.probe.interval=1h"),
+            format!("service.{service}.probe.fast_interval=1h"),
+            format!("service.{service}.fail_timeout=2s"),
+        ]
+    };
+    let mut options = place.options();
+    options.sets.extend((0..2).flat_map(set));
+    let stage = place.stage_with(place.lab_options().without_registry(), &options)?;
+    let replica = || stage.balancer.replica(&stage.lab, "http", "r2");
+    stage.lab.replicas()[1].kill()?;
+    let address = stage.lab.replicas()[1].http();
+    let refused = until(Duration::from_secs(2), || {
+        matches!(stage.lab.balancer().run(|| TcpStream::connect(address)), Ok(Err(_)))
+    });
+    ensure!(refused, "a killed replica still accepts connections");
+    stage.shares(CONNECTIONS)?;
+    // Read every 0.1 s. The rest is for a busy machine.
+    let down = until(Duration::from_secs(2), || replica().is_ok_and(|replica| replica.state == "down"));
+    ensure!(down, "nothing has taken it out: {:?}", replica()?);
+    let before = replica()?;
+    let reason = before.reason.clone().unwrap_or_default();
+    ensure!(reason.contains("refused within 2s"), "the reason is `{reason}`");
+    ensure!(before.last_probe.as_ref().is_some_and(|probe| probe.ok), "a probe came before: {before:?}");
+    stage.shares(CONNECTIONS / 10)?;
+    let after = replica()?;
+    if after.since == before.since {
+        ensure!(after.new_flows == before.new_flows, "it was asked while it was out: {before:?} {after:?}");
+    }
+    stage.lab.replicas()[1].start()?;
+    let up = until(Duration::from_secs(4), || replica().is_ok_and(|replica| replica.state == "up"));
+    ensure!(up, "it was not tried again: {:?}", replica()?);
+    let shares = stage.shares(CONNECTIONS)?;
+    ensure!(shares[1] > 0, "it is back and got no flow: {shares:?}");
     Ok(())
 }
 
