@@ -311,27 +311,50 @@ fn either(result: Result<Verdict, Verdict>) -> Verdict {
 fn decide(packet: &impl Packet, tables: &impl Tables, scratch: &mut Scratch) -> Result<Verdict, Verdict> {
     let settings = tables.settings().ok_or(Verdict::PassedNotReady)?;
     let now = tables.now();
-    if scratch.look == Look::Consider
-        && let Some(known) = established::consider(packet, tables, settings, now, scratch)
-    {
-        known?;
-        return established::leave(packet, tables, scratch).map(|()| Verdict::Forwarded);
+    if let Some(known) = settled(packet, tables, settings, now, scratch) {
+        return known;
     }
     match half_open::find(packet, tables, settings, now, scratch) {
-        Some(Ok(Handshake::Decided)) => Ok(Verdict::Forwarded),
-        Some(Err(verdict)) => Err(verdict),
-        Some(Ok(Handshake::Failed)) => {
-            scratch.opens = true;
-            Ok(Verdict::PassedNoFlow)
-        }
+        Some(Ok(Handshake::Decided)) => return Ok(Verdict::Forwarded),
+        Some(Err(verdict)) => return Err(verdict),
+        Some(Ok(Handshake::Failed)) => {}
         None => {
-            scratch.opens = true;
+            // Between the two looks another CPU may have moved the connection from one table to the other. Only a packet that
+            // opens none can be of such a one.
+            if !scratch.headers.flags.opens() {
+                scratch.look = established::look(tables, settings, scratch);
+                if let Some(known) = settled(packet, tables, settings, now, scratch) {
+                    return known;
+                }
+            }
             let Scratch { headers, order, .. } = scratch;
             order.cause = Cause::New;
             order.client = headers.tuple;
             order.answer = headers.tuple;
             order.failed = 0;
-            Ok(Verdict::PassedNoFlow)
         }
     }
+    scratch.opens = true;
+    Ok(Verdict::PassedNoFlow)
+}
+
+/// What becomes of a packet after a look at the flow table; `None` if it is of no connection there.
+#[inline(always)]
+fn settled(
+    packet: &impl Packet,
+    tables: &impl Tables,
+    settings: &Settings,
+    now: Ticks,
+    scratch: &mut Scratch,
+) -> Option<Result<Verdict, Verdict>> {
+    match scratch.look {
+        Look::Absent => return None,
+        Look::Steady => {}
+        Look::Consider => {
+            if let Err(verdict) = established::consider(packet, tables, settings, now, scratch)? {
+                return Some(Err(verdict));
+            }
+        }
+    }
+    Some(established::leave(packet, tables, scratch).map(|()| Verdict::Forwarded))
 }
