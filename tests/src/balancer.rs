@@ -9,16 +9,12 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use aya::{
-    EbpfLoader,
-    programs::{Xdp, XdpMode},
-};
 use dtr_lb_agent::{
-    datapath::{Hook, object::LAB_STUB},
+    datapath::Hook,
     status::{ReplicaStatus, Status},
 };
 
-use crate::lab::{Lab, PassStub, Process, until};
+use crate::lab::{Lab, Process, until};
 
 /// What a test may want otherwise.
 #[derive(Clone, Debug)]
@@ -82,22 +78,6 @@ pub fn binary() -> Result<PathBuf> {
     let path = beside.join("dtr-lb");
     ensure!(path.exists(), "`{}` is missing: build it by `cargo build -p dtr-lb-agent`", path.display());
     Ok(path)
-}
-
-/// The XDP program at the far ends of the balancer's cables.
-pub fn pass_stub() -> PassStub {
-    PassStub::new(|namespace, interface| {
-        let interface = interface.to_owned();
-        let attached = namespace.run(move || -> Result<_> {
-            let mut ebpf = EbpfLoader::new().load(LAB_STUB)?;
-            let program: &mut Xdp =
-                ebpf.program_mut("lab_pass").context("no program `lab_pass`")?.try_into()?;
-            program.load()?;
-            program.attach(&interface, XdpMode::Driver)?;
-            Ok(ebpf)
-        })??;
-        Ok(Box::new(attached))
-    })
 }
 
 impl Balancer {
@@ -220,10 +200,11 @@ pub fn write_config(lab: &Lab, options: &BalancerOptions) -> Result<PathBuf> {
         Hook::Tc => "tc",
     };
     let interfaces: Vec<_> = lab.balancer_interfaces().map(|(name, _)| format!("{name:?}")).collect();
+    let vips: Vec<_> = lab.vips().iter().map(|vip| format!("\"{vip}\"")).collect();
     let mut text = format!(
-        "vip = \"{}\"\ninterfaces = [{}]\nhost = {:?}\n[datapath]\nattach = \"{attach}\"\nmax_flows = 65536\n[agent]\n\
+        "vip = [{}]\ninterfaces = [{}]\nhost = {:?}\n[datapath]\nattach = \"{attach}\"\nmax_flows = 65536\n[agent]\n\
          socket = {:?}\nbpffs = {:?}\n{}\n",
-        lab.vip(),
+        vips.join(", "),
         interfaces.join(", "),
         crate::lab::SERVICE_NAME,
         lab.directory().join("dtr-lb.sock"),

@@ -11,16 +11,24 @@
 
 mod access_log;
 mod banner;
+mod capture;
 mod certificate;
 mod client;
 mod command;
 mod directory;
 mod error;
+mod flood;
+mod frame;
 mod image;
 mod load;
 mod namespace;
 mod options;
+mod ping;
+mod plan;
+mod prepare;
 mod process;
+mod random;
+mod raw;
 mod replica;
 mod server_config;
 mod sweep;
@@ -39,24 +47,28 @@ use std::{
 pub use self::{
     access_log::{AccessLine, Requests},
     banner::{Banner, serve_banner},
+    capture::{Capture, Caught},
     client::{Client, CurlOutcome, PeerCertificate},
     command::missing_requirements,
     error::Error,
+    flood::{Flood, FloodReport},
+    frame::{Frame, Message, Segment},
     image::Image,
     load::{BackgroundLoad, Request, Tally, whoami},
     namespace::Namespace,
     options::{LabOptions, PassStub},
     process::Process,
+    raw::RawSocket,
     replica::{Replica, ReplicaOptions},
-    topology::{Cidr, SERVICE_NAME, Topology},
+    topology::{Cidr, Families, Router, SERVICE_NAME, Topology, literal},
     wait::until,
 };
 use self::{
     certificate::Authority,
     directory::Directory,
+    plan::{Host, Plan},
     process::Processes,
     replica::Place,
-    topology::{Host, Plan},
 };
 
 /// The switch: the namespace that every cable leads to.
@@ -68,6 +80,7 @@ const LOG_LINES: usize = 10;
 pub struct Lab {
     directory: Directory,
     topology: Topology,
+    families: Families,
     plan: Plan,
     namespaces: Vec<(String, Namespace)>,
     clients: Vec<Client>,
@@ -91,8 +104,8 @@ impl fmt::Debug for Lab {
 impl Lab {
     /// Makes a lab, and returns when its replicas serve. On an error nothing is left behind.
     pub fn create(options: LabOptions) -> Result<Self, Error> {
-        let LabOptions { topology, clients, replicas, big_bytes, pass_stub } = options;
-        let plan = Plan::try_new(topology, clients, replicas.len())?;
+        let plan = Plan::try_new(&options)?;
+        let LabOptions { topology, families, replicas, big_bytes, pass_stub, .. } = options;
         let directory = Directory::create()?;
         let namespaces = plan
             .hosts()
@@ -104,6 +117,7 @@ impl Lab {
         let mut lab = Self {
             directory,
             topology,
+            families,
             plan,
             namespaces,
             clients: Vec::new(),
@@ -134,7 +148,13 @@ impl Lab {
 
     /// A client that sits where the balancer does, and so reaches replicas directly in every topology.
     pub fn balancer_client(&self) -> Client {
-        Client { namespace: self.balancer().clone(), ..self.clients[0].clone() }
+        self.client_in(self.balancer())
+    }
+
+    /// A client in any namespace of the lab: a replica that is a client itself, say. [`Client::address`] is not its
+    /// own.
+    pub fn client_in(&self, namespace: &Namespace) -> Client {
+        Client { namespace: namespace.clone(), ..self.clients[0].clone() }
     }
 
     /// Its directory; anything put there is removed with it.
@@ -152,13 +172,23 @@ impl Lab {
         self.topology
     }
 
-    /// The service's address. The balancer's `eth0` has it.
+    /// The service's first address. The balancer's `eth0` has it.
     pub fn vip(&self) -> IpAddr {
-        self.plan.vip
+        self.plan.vips[0]
     }
 
-    /// The balancer's own addresses, those of each interface in turn: `eth0`, and `eth1` with two arms. The VIP
-    /// is among them.
+    /// All addresses of services: those of the first VIP in each family, then those of the next.
+    pub fn vips(&self) -> &[IpAddr] {
+        &self.plan.vips
+    }
+
+    /// Which families the addresses are of.
+    pub fn families(&self) -> Families {
+        self.families
+    }
+
+    /// The balancer's own addresses, those of each interface in turn: `eth0`, and `eth1` with two arms. The VIPs
+    /// are among them.
     pub fn balancer_interfaces(&self) -> impl Iterator<Item = (&str, &[Cidr])> {
         self.plan.balancer.cables.iter().map(|cable| (cable.interface.as_str(), cable.addresses.as_slice()))
     }
@@ -188,7 +218,7 @@ impl Lab {
         self.replicas.iter().find(|replica| replica.name() == name)
     }
 
-    /// All namespaces with their short names: `client`, `lb`, `r1`, …, `sw`.
+    /// All namespaces with their short names: `client`, `router`, `lb`, `r1`, …, `sw`.
     pub fn namespaces(&self) -> impl Iterator<Item = (&str, &Namespace)> {
         self.namespaces.iter().map(|(name, namespace)| (name.as_str(), namespace))
     }
@@ -223,10 +253,13 @@ impl Lab {
         let all: Vec<_> = self.namespaces.iter().map(|(_, namespace)| namespace.clone()).collect();
         namespace::create(&all)?;
         for namespace in &all {
-            // Without addresses of its own the second family would only add noise: router solicitations and
-            // multicast reports that packet counters see.
-            namespace.sysctl("net.ipv6.conf.all.disable_ipv6", "1")?;
-            namespace.sysctl("net.ipv6.conf.default.disable_ipv6", "1")?;
+            // Only where it is used: the second family brings noise that packet counters see, such as multicast
+            // reports. And the switch is a switch.
+            let off = !self.families.has_v6() || *namespace == *self.namespace(SWITCH);
+            prepare::second_family(namespace, off)?;
+        }
+        for host in self.plan.hosts() {
+            prepare::host(self.namespace(&host.name), host)?;
         }
         let switch = self.plan.switch_batch(|host| name_of(self.id(), host));
         command::ip_batch(Some(self.namespace(SWITCH).name()), &switch)?;
@@ -270,7 +303,7 @@ impl Lab {
         let client = |host: &Host| Client {
             namespace: self.namespace(&host.name).clone(),
             address: host.address(),
-            vip: self.vip(),
+            vips: self.vips().to_vec(),
             authority: authority_file.clone(),
             authorities: authorities.clone(),
             scratch: self.path("tmp"),
@@ -296,10 +329,14 @@ impl Lab {
         authority: &Authority,
     ) -> Result<Replica, Error> {
         let directory = self.make_directory(&host.name)?;
-        let certificate = authority.issue(&host.name, &[self.vip(), host.address()], &directory)?;
+        let certificate = authority.issue(
+            &host.name,
+            &[self.vips(), &host.addresses()].concat(),
+            &directory,
+        )?;
         let place = Place {
             name: host.name.clone(),
-            address: host.address(),
+            addresses: host.addresses(),
             namespace: self.namespace(&host.name).clone(),
             switch: self.namespace(SWITCH).clone(),
             switch_port: host.cables[0].switch_port.clone(),

@@ -12,16 +12,16 @@ use dtr_lb_tests::{
     lab::until,
 };
 
-use crate::{Place, Scenario, Stage};
+use crate::{EVERYWHERE, Place, Scenario, Stage};
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    ("a_sick_replica_gets_no_new_flow", sick),
-    ("a_killed_replica_is_out_and_back", killed),
-    ("a_cut_replica_is_out_and_back", cut),
-    ("a_download_survives_changes_of_the_table", download),
-    ("refusals_are_not_noticed", refusals_unnoticed),
-    ("silence_costs_a_second_at_most", silence_unnoticed),
-    ("with_all_sick_the_service_fails_open", all_sick),
+    ("a_sick_replica_gets_no_new_flow", EVERYWHERE, sick),
+    ("a_killed_replica_is_out_and_back", EVERYWHERE, killed),
+    ("a_cut_replica_is_out_and_back", EVERYWHERE, cut),
+    ("a_download_survives_changes_of_the_table", EVERYWHERE, download),
+    ("refusals_are_not_noticed", EVERYWHERE, refusals_unnoticed),
+    ("silence_costs_a_second_at_most", EVERYWHERE, silence_unnoticed),
+    ("with_all_sick_the_service_fails_open", EVERYWHERE, all_sick),
 ];
 
 /// Connections that show that a replica gets none: with a third each, 300 would all miss it once in 10^52 runs.

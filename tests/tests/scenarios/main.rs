@@ -1,17 +1,20 @@
-//! Scenarios in the lab: real clients, real replicas and the real agent, for each hook and each topology.
+//! Scenarios in the lab: real clients, real replicas and the real agent, for each hook and each topology. `bed` tries the
+//! lab itself, without a balancer.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use dtr_lb_agent::datapath::Hook;
 use dtr_lb_tests::{
-    balancer::{Balancer, BalancerOptions, pass_stub},
-    lab::{Lab, LabOptions, Topology},
+    balancer::{Balancer, BalancerOptions},
+    lab::{Lab, LabOptions, Topology, literal},
     privilege,
+    stub::pass_stub,
 };
 use libtest_mimic::{Arguments, Trial};
 
 mod agent;
+mod bed;
 mod edges;
 mod health;
 mod traffic;
@@ -32,11 +35,7 @@ impl Place {
     ];
 
     fn name(self) -> String {
-        let topology = match self.topology {
-            Topology::OneArm => "one_arm",
-            Topology::TwoArm => "two_arm",
-        };
-        format!("{}_{topology}", self.hook.name())
+        format!("{}_{}", self.hook.name(), topology_name(self.topology))
     }
 
     fn lab_options(self) -> LabOptions {
@@ -71,7 +70,7 @@ impl Stage {
     }
 
     fn url(&self, scheme: &str, path: &str) -> String {
-        format!("{scheme}://{}/{path}", self.lab.vip())
+        format!("{scheme}://{}/{path}", literal(self.lab.vip()))
     }
 
     /// The replica that answers one request.
@@ -96,24 +95,38 @@ impl Stage {
     }
 }
 
-type Scenario = (&'static str, fn(Place) -> Result<()>);
+/// The scenario's name, where it is played, and it.
+type Scenario = (&'static str, &'static [Place], fn(Place) -> Result<()>);
+
+/// For what a hook or a topology could break.
+const EVERYWHERE: &[Place] = &Place::ALL;
+
+fn topology_name(topology: Topology) -> &'static str {
+    match topology {
+        Topology::OneArm => "one_arm",
+        Topology::TwoArm => "two_arm",
+    }
+}
+
+fn trial(name: String, test: impl FnOnce() -> Result<()> + Send + 'static) -> Trial {
+    Trial::test(name, move || test().map_err(|error| format!("{error:?}").into()))
+}
 
 fn main() {
     let scenarios: Vec<Scenario> =
         [traffic::SCENARIOS, health::SCENARIOS, edges::SCENARIOS, agent::SCENARIOS].concat();
     let mut trials = Vec::new();
-    for (name, scenario) in scenarios {
-        for place in Place::ALL {
-            trials.push((format!("{name}::{}", place.name()), scenario, place));
+    for (name, places, scenario) in scenarios {
+        for &place in places {
+            trials.push(trial(format!("{name}::{}", place.name()), move || scenario(place)));
+        }
+    }
+    for &(name, test) in bed::TESTS {
+        for topology in [Topology::OneArm, Topology::TwoArm] {
+            trials.push(trial(format!("bed::{name}::{}", topology_name(topology)), move || test(topology)));
         }
     }
     let missing = privilege::missing();
-    let trials = trials
-        .into_iter()
-        .map(|(name, scenario, place)| {
-            Trial::test(name, move || scenario(place).map_err(|error| format!("{error:?}").into()))
-        })
-        .collect();
     let mut arguments = Arguments::from_args();
     // Time limits of scenarios are for a machine with two processors: one lab for each.
     arguments.test_threads.get_or_insert(2);
