@@ -44,7 +44,9 @@ impl Decapsulation {
     pub fn sources(&self) -> Result<Vec<(Ipv6Addr, u64)>> {
         let map = self.ebpf.map("OUTER_SOURCES").context("no map `OUTER_SOURCES`")?;
         let map = HashMap::<_, [u8; 16], u64>::try_from(map)?;
-        map.iter().map(|entry| entry.map(|(source, count)| (source.into(), count)).map_err(Into::into)).collect()
+        map.iter()
+            .map(|entry| entry.map(|(source, count)| (source.into(), count)).map_err(Into::into))
+            .collect()
     }
 }
 

@@ -148,8 +148,7 @@ impl Shared {
 
 fn open() -> nix::Result<OwnedFd> {
     // Without bind(2) it is on all interfaces.
-    let socket =
-        socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::EthAll)?;
+    let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::EthAll)?;
     setsockopt(&socket, sockopt::RcvBufForce, &BUFFER)?;
     setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::milliseconds(LOOK))?;
     Ok(socket)

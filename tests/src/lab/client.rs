@@ -27,6 +27,8 @@ pub struct Client {
     pub(super) authority: PathBuf,
     /// The directory with the same, as skopeo wants it.
     pub(super) authorities: PathBuf,
+    /// What stands for `/etc/hosts`.
+    pub(super) hosts: PathBuf,
     /// For temporary files: image layers are large.
     pub(super) scratch: PathBuf,
 }
@@ -133,7 +135,9 @@ impl Client {
         certificate(&text).ok_or_else(|| unreadable(&reader, "not a certificate's fields", text))
     }
 
-    /// Pushes an image: `reference` is `10.77.0.10/library/a:1` or `[fd77::10]:8443/library/a:1`.
+    /// Pushes an image: `reference` is `10.77.0.10/library/a:1`, or with a name instead of the address, which stands for
+    /// all of its addresses: `dtr.example.com` for the VIPs, `r1:443` for a replica's (without a port skopeo takes a
+    /// name without a dot for something else). An image's reference has no form for an IPv6 address.
     ///
     /// skopeo retries by itself only with `--retry-times`, which is not given: a failure is the load balancer's.
     pub fn push(&self, image: &Image, reference: &str) -> Result<(), Error> {
@@ -183,11 +187,13 @@ impl Client {
     /// `skopeo copy`, with a digest that must not change on the way.
     fn skopeo(&self, authorities: &str) -> Command {
         // skopeo remembers under /var/lib which registry has which blob, and skips uploads by it; all labs have
-        // the same addresses. The mount is seen by skopeo only: `ip netns exec` made a mount namespace for it.
-        let script = r#"mount -t tmpfs none /var/lib && exec skopeo "$@""#;
+        // the same addresses. The mounts are seen by skopeo only: `ip netns exec` made a mount namespace for it.
+        let script = r#"mount -t tmpfs none /var/lib && mount --bind "$0" /etc/hosts && exec skopeo "$@""#;
         let mut command = self.namespace.command("sh");
         command
-            .args(["-c", script, "skopeo", "--insecure-policy", "copy", "--preserve-digests", authorities])
+            .args(["-c", script])
+            .arg(&self.hosts)
+            .args(["--insecure-policy", "copy", "--preserve-digests", authorities])
             .arg(&self.authorities)
             .env("TMPDIR", &self.scratch)
             .env("HOME", &self.scratch)

@@ -14,12 +14,7 @@ use nix::{
     sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, sendmmsg},
 };
 
-use super::{
-    error::Error,
-    namespace::Namespace,
-    random::Random,
-    raw::RawSocket,
-};
+use super::{error::Error, namespace::Namespace, random::Random, raw::RawSocket};
 
 /// Packets of one system call.
 const BATCH: usize = 64;
@@ -106,7 +101,8 @@ fn syn(target: SocketAddr, random: &mut Random) -> Vec<u8> {
     let port = u16::from_be_bytes([d, e]) | 1024;
     let sequence = u32::from_be_bytes([f, g, h, a]);
     let builder = builder.tcp(port, target.port(), sequence, 64_240).syn();
-    let options = [TcpOptionElement::MaximumSegmentSize(1460), TcpOptionElement::SelectiveAcknowledgementPermitted];
+    let options =
+        [TcpOptionElement::MaximumSegmentSize(1460), TcpOptionElement::SelectiveAcknowledgementPermitted];
     let mut bytes = Vec::with_capacity(80);
     // Two short options fit, and writing to a Vec cannot fail.
     if let Ok(builder) = builder.options(&options) {

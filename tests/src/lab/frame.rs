@@ -161,7 +161,10 @@ mod tests {
             packet.tcp(80, 40000, 7, 9).rst().ack(11).write(&mut bytes, b"abc").unwrap();
             let segment = frame(bytes.clone()).tcp().unwrap();
             assert!(segment.rst && segment.ack && !segment.syn && !segment.fin && segment.checksum_is_right);
-            assert_eq!((segment.sequence, segment.acknowledgment, segment.window, segment.data), (7, 11, 9, 3));
+            assert_eq!(
+                (segment.sequence, segment.acknowledgment, segment.window, segment.data),
+                (7, 11, 9, 3)
+            );
             assert_eq!((segment.source.port(), segment.destination.port()), (80, 40000));
             assert_eq!(frame(bytes.clone()).packet_length(), Some(bytes.len() - 14));
             *bytes.last_mut().unwrap() ^= 1;

@@ -300,12 +300,16 @@ impl Lab {
         let big = self.big_file();
         fs::write(&big, distinct_bytes(big_bytes)).map_err(Error::file("write", big))?;
 
+        let hosts = self.path("hosts");
+        fs::write(&hosts, self.plan.hosts_file()).map_err(Error::file("write", &hosts))?;
+
         let client = |host: &Host| Client {
             namespace: self.namespace(&host.name).clone(),
             address: host.address(),
             vips: self.vips().to_vec(),
             authority: authority_file.clone(),
             authorities: authorities.clone(),
+            hosts: hosts.clone(),
             scratch: self.path("tmp"),
         };
         let clients = self.plan.clients.iter().map(client).collect();
@@ -329,11 +333,8 @@ impl Lab {
         authority: &Authority,
     ) -> Result<Replica, Error> {
         let directory = self.make_directory(&host.name)?;
-        let certificate = authority.issue(
-            &host.name,
-            &[self.vips(), &host.addresses()].concat(),
-            &directory,
-        )?;
+        let certificate =
+            authority.issue(&host.name, &[self.vips(), &host.addresses()].concat(), &directory)?;
         let place = Place {
             name: host.name.clone(),
             addresses: host.addresses(),

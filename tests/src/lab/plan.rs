@@ -17,7 +17,7 @@ use std::{
 use super::{
     error::Error,
     options::LabOptions,
-    topology::{Cidr, Family, Topology},
+    topology::{Cidr, Family, SERVICE_NAME, Topology},
 };
 
 /// Host parts of the addresses, the same on every segment.
@@ -195,12 +195,16 @@ impl Plan {
             .flat_map(|n| sides.clients.iter().map(move |&family| (family, VIP - n)))
             .map(|(family, host)| sides.near_clients.address(family, host))
             .collect();
-        let mut segments = vec![sides.near_clients, sides.near_replicas, sides.far_clients, sides.far_replicas];
+        let mut segments =
+            vec![sides.near_clients, sides.near_replicas, sides.far_clients, sides.far_replicas];
         segments.dedup();
         segments.sort_by_key(|segment| segment.number);
         segments.dedup();
         Ok(Self {
-            clients: (FIRST_CLIENT..).zip(1..=options.clients).map(|(host, n)| sides.client(host, n)).collect(),
+            clients: (FIRST_CLIENT..)
+                .zip(1..=options.clients)
+                .map(|(host, n)| sides.client(host, n))
+                .collect(),
             balancer: sides.balancer(&vips),
             replicas: (FIRST_REPLICA..)
                 .zip(1..=options.replicas.len())
@@ -216,6 +220,20 @@ impl Plan {
     /// Every namespace but the switch's.
     pub(super) fn hosts(&self) -> impl Iterator<Item = &Host> {
         self.clients.iter().chain(&self.routers).chain([&self.balancer]).chain(&self.replicas)
+    }
+
+    /// As `/etc/hosts`: the service's name for the VIPs, and each replica's.
+    pub(super) fn hosts_file(&self) -> String {
+        let mut text = String::new();
+        for vip in &self.vips {
+            push(&mut text, format_args!("{vip} {SERVICE_NAME}"));
+        }
+        for replica in &self.replicas {
+            for address in replica.addresses() {
+                push(&mut text, format_args!("{address} {}", replica.name));
+            }
+        }
+        text
     }
 
     /// Commands for `ip` in the switch's namespace: the bridges, and a cable to every host.
@@ -266,8 +284,11 @@ impl<'a> Sides<'a> {
         };
         let clients = options.families.of_clients();
         let replicas = options.families.of_replicas();
-        let both: Vec<_> =
-            replicas.iter().chain(clients.iter().filter(|family| !replicas.contains(family))).copied().collect();
+        let both: Vec<_> = replicas
+            .iter()
+            .chain(clients.iter().filter(|family| !replicas.contains(family)))
+            .copied()
+            .collect();
         Self {
             options,
             near_clients,

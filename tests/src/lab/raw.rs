@@ -8,8 +8,8 @@ use std::{
 use nix::{
     errno::Errno,
     sys::socket::{
-        AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrStorage, connect, send, setsockopt,
-        socket, sockopt,
+        AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrStorage, connect, send,
+        setsockopt, socket, sockopt,
     },
 };
 
@@ -53,7 +53,11 @@ impl AsRawFd for RawSocket {
 }
 
 fn failed(namespace: String, towards: IpAddr, errno: Errno) -> Error {
-    Error::Namespace { namespace, doing: format!("send a raw packet towards {towards}"), source: errno.into() }
+    Error::Namespace {
+        namespace,
+        doing: format!("send a raw packet towards {towards}"),
+        source: errno.into(),
+    }
 }
 
 /// Connected, so that the kernel looks up the route once.

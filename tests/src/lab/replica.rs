@@ -247,11 +247,8 @@ impl Replica {
     /// Waits until its servers accept connections, asked from within its own namespace.
     pub(super) fn wait_ready(&self) -> Result<(), Error> {
         let ports = [self.options.http_port, self.options.https_port];
-        let mut addresses: Vec<SocketAddr> = self
-            .addresses()
-            .iter()
-            .flat_map(|&address| ports.map(|port| (address, port).into()))
-            .collect();
+        let mut addresses: Vec<SocketAddr> =
+            self.addresses().iter().flat_map(|&address| ports.map(|port| (address, port).into())).collect();
         if self.options.registry {
             addresses.extend(server_config::REGISTRY_ADDRESS.parse::<SocketAddr>());
         }

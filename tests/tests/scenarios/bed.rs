@@ -67,7 +67,10 @@ fn every_address(topology: Topology) -> Result<()> {
                 for scheme in ["http", "https"] {
                     let url = format!("{scheme}://{}/whoami", literal(address));
                     let answer = client.curl(&url, &["--max-time", "5"])?;
-                    ensure!(answer.is_ok() && answer.text() == replica.name(), "{families:?} {url}: {answer:?}");
+                    ensure!(
+                        answer.is_ok() && answer.text() == replica.name(),
+                        "{families:?} {url}: {answer:?}"
+                    );
                 }
                 let certificate = client.peer_certificate((address, 443).into())?;
                 // openssl writes IPv6 addresses out; one name, the service's, the replica's and every address.
@@ -83,12 +86,12 @@ fn every_address(topology: Topology) -> Result<()> {
     Ok(())
 }
 
-/// skopeo, with an IPv6 address in the image's reference.
+/// skopeo over IPv6.
 fn image(topology: Topology) -> Result<()> {
     let lab = Lab::create(LabOptions::new(topology, 1).with_families(Families::V6))?;
     let image = lab.image("over-ipv6", 7, &[1 << 20, 10])?;
     let replica = &lab.replicas()[0];
-    let reference = format!("{}/library/over-ipv6:1", literal(replica.address()));
+    let reference = format!("{}:443/library/over-ipv6:1", replica.name());
     let client = near_replicas(&lab);
     client.push(&image, &reference)?;
     let pulled = client.pull(&reference, &lab.directory().join("pulled"))?;
@@ -102,7 +105,8 @@ fn echo(topology: Topology) -> Result<()> {
     for &vip in lab.vips() {
         let ping = || lab.client().ping(vip, 500, Duration::from_millis(300));
         ensure!(ping()?.is_some(), "{vip} does not answer");
-        let quiet = if vip.is_ipv4() { "net.ipv4.icmp_echo_ignore_all" } else { "net.ipv6.icmp.echo_ignore_all" };
+        let quiet =
+            if vip.is_ipv4() { "net.ipv4.icmp_echo_ignore_all" } else { "net.ipv6.icmp.echo_ignore_all" };
         lab.balancer().sysctl(quiet, "1")?;
         ensure!(ping()?.is_none(), "{vip} answers, although its host is told not to");
     }

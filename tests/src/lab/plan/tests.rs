@@ -33,7 +33,8 @@ fn addresses_are_those_the_documentation_names() {
 fn each_family_is_where_it_is_asked_for() {
     let first = |families, topology| {
         let plan = plan(topology, |options| options.families = families);
-        let all = |host: &Host| host.addresses().iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        let all =
+            |host: &Host| host.addresses().iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
         let vips = plan.vips.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
         [vips, all(&plan.clients[0]), all(&plan.replicas[0])]
     };

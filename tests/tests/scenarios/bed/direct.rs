@@ -1,10 +1,13 @@
 //! Replicas that hold the VIP: nobody hears of it, and what reaches one is answered, from the VIP, past the balancer.
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use dtr_lb_tests::{
-    lab::{Capture, Families, Lab, LabOptions, RawSocket, Topology, literal},
+    lab::{Capture, Families, Frame, Lab, LabOptions, RawSocket, Topology, literal},
     stub::Decapsulation,
 };
 use etherparse::PacketBuilder;
@@ -32,10 +35,10 @@ pub(super) fn hidden(topology: Topology) -> Result<()> {
         ensure!(neighbour.contains(&balancer), "{vip} is not at {balancer}: {neighbour}");
 
         // Without the balancer nobody answers for it.
-        lab.balancer().ip(&["link", "set", "eth0", "down"])?;
+        lab.namespace("sw").ip(&["link", "set", "p-lb-0", "down"])?;
         client.namespace().ip(&[family, "neigh", "flush", "dev", "eth0"])?;
         ensure!(client.ping(vip, 8, Duration::from_millis(300))?.is_none(), "a replica answers for {vip}");
-        lab.balancer().ip(&["link", "set", "eth0", "up"])?;
+        lab.namespace("sw").ip(&["link", "set", "p-lb-0", "up"])?;
 
         lead_to_replica(&lab, topology, vip)?;
         let url = format!("http://{}/whoami", literal(vip));
@@ -78,7 +81,8 @@ pub(super) fn decapsulated(topology: Topology) -> Result<()> {
         let replica = &lab.replicas()[0];
         let client = lab.client().address();
         let vip = lab.vip();
-        let capture = Capture::start(lab.client().namespace(), |frame| !frame.outgoing && frame.tcp().is_some())?;
+        let capture =
+            Capture::start(lab.client().namespace(), |frame| !frame.outgoing && frame.tcp().is_some())?;
         let socket = RawSocket::open(lab.balancer(), replica.address())?;
         let send = |port: u16, outer_source: IpAddr| {
             let inner = syn(client, vip, port)?;
@@ -92,7 +96,7 @@ pub(super) fn decapsulated(topology: Topology) -> Result<()> {
         }
         let (answered, caught) =
             capture.wait(Duration::from_secs(2), |caught| caught.frames.len() >= sources.len());
-        let answers: Vec<_> = caught.frames.iter().filter_map(dtr_lb_tests::lab::Frame::tcp).collect();
+        let answers: Vec<_> = caught.frames.iter().filter_map(Frame::tcp).collect();
         ensure!(answered, "{families:?}: {answers:?}");
         for answer in &answers {
             ensure!(answer.syn && answer.ack && answer.acknowledgment == 8, "{families:?}: {answer:?}");
@@ -111,13 +115,11 @@ pub(super) fn decapsulated(topology: Topology) -> Result<()> {
 fn outer_sources(like: IpAddr) -> [IpAddr; 2] {
     match like {
         IpAddr::V4(_) => [[198, 51, 100, 1].into(), [198, 51, 100, 2].into()],
-        IpAddr::V6(_) => {
-            [1, 2].map(|last| std::net::Ipv6Addr::new(0x2001, 0xdb8, 0x51, 0, 0, 0, 0, last).into())
-        }
+        IpAddr::V6(_) => [1, 2].map(|last| Ipv6Addr::new(0x2001, 0xdb8, 0x51, 0, 0, 0, 0, last).into()),
     }
 }
 
-fn as_v6(address: IpAddr) -> std::net::Ipv6Addr {
+fn as_v6(address: IpAddr) -> Ipv6Addr {
     match address {
         IpAddr::V4(address) => address.to_ipv6_mapped(),
         IpAddr::V6(address) => address,
