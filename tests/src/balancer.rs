@@ -56,10 +56,20 @@ fn default_services() -> String {
 
 /// A service whose name is the scheme of its probe.
 pub fn service(scheme: &str, port: u16, replica_port: u16) -> String {
+    service_with(scheme, scheme, port, replica_port, "")
+}
+
+/// A service with more keys of its own, as lines of TOML.
+pub fn service_with(name: &str, scheme: &str, port: u16, replica_port: u16, keys: &str) -> String {
     format!(
-        "[[service]]\nname = \"{scheme}\"\nport = {port}\nreplica_port = {replica_port}\n[service.probe]\nscheme = \
-         \"{scheme}\"\n{FAST_PROBES}\n"
+        "[[service]]\nname = \"{name}\"\nport = {port}\nreplica_port = {replica_port}\n{keys}\n[service.probe]\nscheme \
+         = \"{scheme}\"\n{FAST_PROBES}\n"
     )
+}
+
+/// The two default services, each with these keys.
+pub fn services_with(keys: &str) -> String {
+    service_with("http", "http", 80, 80, keys) + &service_with("https", "https", 443, 443, keys)
 }
 
 /// A running agent.
@@ -91,7 +101,12 @@ impl Balancer {
 
     /// Starts the agent again, with the same config.
     pub fn start_again(&mut self, lab: &Lab) -> Result<()> {
-        self.process = Self::spawn(lab, &self.config, &[])?;
+        self.start_again_with(lab, &[])
+    }
+
+    /// The same, with keys that are put on top of the config.
+    pub fn start_again_with(&mut self, lab: &Lab, sets: &[String]) -> Result<()> {
+        self.process = Self::spawn(lab, &self.config, sets)?;
         self.wait_until_serving(lab)
     }
 
@@ -201,10 +216,11 @@ pub fn write_config(lab: &Lab, options: &BalancerOptions) -> Result<PathBuf> {
     };
     let interfaces: Vec<_> = lab.balancer_interfaces().map(|(name, _)| format!("{name:?}")).collect();
     let vips: Vec<_> = lab.vips().iter().map(|vip| format!("\"{vip}\"")).collect();
+    let vip = if let [vip] = vips.as_slice() { vip.clone() } else { format!("[{}]", vips.join(", ")) };
     let mut text = format!(
-        "vip = [{}]\ninterfaces = [{}]\nhost = {:?}\n[datapath]\nattach = \"{attach}\"\nmax_flows = 65536\n[agent]\n\
+        "vip = {}\ninterfaces = [{}]\nhost = {:?}\n[datapath]\nattach = \"{attach}\"\nmax_flows = 65536\n[agent]\n\
          socket = {:?}\nbpffs = {:?}\n{}\n",
-        vips.join(", "),
+        vip,
         interfaces.join(", "),
         crate::lab::SERVICE_NAME,
         lab.directory().join("dtr-lb.sock"),

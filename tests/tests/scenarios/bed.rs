@@ -14,11 +14,14 @@ mod sizes;
 
 type Test = (&'static str, fn(Topology) -> Result<()>);
 
+/// The test that needs the machine for itself.
+pub(crate) const FLOOD: &str = "a_flood_arrives_at_its_rate";
+
 pub(crate) const TESTS: &[Test] = &[
     ("every_address_is_served", every_address),
     ("an_image_is_pushed_and_pulled", image),
     ("an_echo_is_answered_or_not", echo),
-    ("a_flood_arrives_at_its_rate", flood),
+    (FLOOD, flood),
     ("a_narrow_way_to_clients_tells_what_is_too_big", sizes::to_clients),
     ("a_narrow_way_to_replicas_tells_what_is_too_big", sizes::to_replicas),
     ("large_links_carry_large_packets", sizes::jumbo),

@@ -154,7 +154,8 @@ fn all_sick(place: Place) -> Result<()> {
 /// From the moment that a replica refuses connections, no new one fails, and none waits: the refusal becomes the client's
 /// SYN to another replica.
 fn refusals_unnoticed(place: Place) -> Result<()> {
-    let slowest = unnoticed(place, |stage| {
+    let stage = place.stage()?;
+    let slowest = unnoticed(&stage, || {
         let replica = &stage.lab.replicas()[1];
         replica.kill()?;
         // The kernel accepts for a listener until its last process is gone, and resets what it has accepted then.
@@ -171,18 +172,18 @@ fn refusals_unnoticed(place: Place) -> Result<()> {
 
 /// A replica that is cut off answers nothing: the client's second SYN, a second after the first, goes elsewhere.
 fn silence_unnoticed(place: Place) -> Result<()> {
-    unnoticed(place, |stage| Ok(stage.lab.replicas()[1].cut()?)).map(drop)
+    let stage = place.stage()?;
+    unnoticed(&stage, || Ok(stage.lab.replicas()[1].cut()?)).map(drop)
 }
 
 /// Fails the second replica under load; no request that begins later may fail. Returns how long the slowest took.
-fn unnoticed(place: Place, fail: impl FnOnce(&Stage) -> Result<()>) -> Result<Duration> {
-    let stage = place.stage()?;
+pub(crate) fn unnoticed(stage: &Stage, fail: impl FnOnce() -> Result<()>) -> Result<Duration> {
     let client = stage.lab.client();
     let load = || client.background_load(stage.http(), Duration::from_millis(1), Duration::from_secs(4));
     let loads = [load()?, load()?, load()?, load()?];
     // Not before every replica has served.
     stage.shares(CONNECTIONS)?;
-    fail(&stage)?;
+    fail()?;
     let failed_at = Instant::now();
     // These all begin after it, and many before any probe has seen it.
     stage.shares(CONNECTIONS)?;
