@@ -1,7 +1,7 @@
 use std::collections::HashSet;
 
 use super::*;
-use crate::lab::topology::{Families, Router};
+use crate::lab::topology::{Families, Router, Topology};
 
 const ALL_FAMILIES: [Families; 5] =
     [Families::V4, Families::V6, Families::Dual, Families::V6ToV4, Families::V4ToV6];
