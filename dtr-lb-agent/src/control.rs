@@ -12,7 +12,7 @@ use jiff::Timestamp;
 
 use crate::{
     config::{AllDown, Config, Service},
-    datapath::{Desired, DesiredReplica, DesiredSettings, service_key},
+    datapath::{Desired, DesiredReplica, DesiredService, DesiredSettings, service_key},
     next_hop::{NextHop, NextHopError},
     probe::{Outcome, Report, State},
 };
@@ -251,11 +251,13 @@ impl Control {
                         weight,
                         hop: next_hop.map(hop),
                         nat: self.nat_addresses(replica.address, next_hop),
+                        mtu: next_hop.map_or(0, |hop| hop.mtu),
+                        reset: false,
                     }
                 })
                 .collect();
             for vip in &service.vips {
-                services.insert(service_key(*vip, service.port), replicas.clone());
+                services.insert(service_key(*vip, service.port), DesiredService::nat(replicas.clone()));
             }
         }
         let settings = DesiredSettings {

@@ -185,8 +185,9 @@ fn replica_status(
     condition: &Condition,
     (counters, flows): (dtr_lb_common::abi::ReplicaCounters, u64),
 ) -> ReplicaStatus {
-    let dtr_lb_common::abi::ReplicaCounters { to_replica, to_client, new_flows, refused, redispatched } =
-        counters;
+    let dtr_lb_common::abi::ReplicaCounters {
+        to_replica, to_client, new_flows, refused, redispatched, ..
+    } = counters;
     ReplicaStatus {
         name: replica.name.clone(),
         address: replica.address,

@@ -7,12 +7,12 @@
 use bytemuck::{Pod, Zeroable};
 
 use crate::{
-    address::{Address, AnyAddress, Be16, Ipv4Words, Ipv6Words},
+    address::{Address, Be16},
     wire::{Mac, TcpFlags},
 };
 
 /// Version of everything in this module.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 
 /// Names of the programs in the object.
 pub mod program {
@@ -24,8 +24,10 @@ pub mod program {
 
 /// Names of the maps in the object, as short as the kernel shows them (15 characters).
 pub mod map {
-    pub const FLOWS_V4: &str = "FLOWS_V4";
-    pub const HALF_OPEN_V4: &str = "HALF_OPEN_V4";
+    pub const FLOWS: &str = "FLOWS";
+    pub const HALF_OPEN: &str = "HALF_OPEN";
+    pub const FILTER: &str = "FILTER";
+    pub const SOURCES: &str = "SOURCES";
     pub const SERVICES: &str = "SERVICES";
     pub const TABLES: &str = "TABLES";
     pub const REPLICAS: &str = "REPLICAS";
@@ -37,8 +39,10 @@ pub mod map {
 
     /// All of them.
     pub const ALL: &[&str] = &[
-        FLOWS_V4,
-        HALF_OPEN_V4,
+        FLOWS,
+        HALF_OPEN,
+        FILTER,
+        SOURCES,
         SERVICES,
         TABLES,
         REPLICAS,
@@ -72,6 +76,13 @@ pub const MAX_TRIED: usize = 4;
 pub const SYN_OPTION_WORDS: usize = 20;
 /// NAT addresses of a replica at most.
 pub const MAX_NAT_ADDRESSES: usize = 4;
+/// Places of the filter: a power of two.
+pub const FILTER_PLACES: usize = 16_384;
+/// Prefixes of clients that are allowed or denied, at most, of all services together.
+pub const MAX_SOURCES: usize = 16_384;
+
+/// For each place (see [`crate::filter`]) whether the datapath may know packets to there: not 0.
+pub type Filter = [u8; FILTER_PLACES];
 
 /// The kernel's jiffies, truncated. The cheapest clock there is (the verifier makes it one load), with a resolution
 /// of 1/HZ seconds. Differences of two ticks are signed: both wrap.
@@ -87,15 +98,15 @@ pub type MaglevTable = [ReplicaId; MAGLEV_SLOTS + 1];
 
 /// The addresses and ports of a packet, as they stand on the wire: the key of the flow tables.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Tuple<A> {
-    pub source: A,
-    pub destination: A,
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Pod, Zeroable)]
+pub struct Tuple {
+    pub source: Address,
+    pub destination: Address,
     pub source_port: Be16,
     pub destination_port: Be16,
 }
 
-impl<A: Copy> Tuple<A> {
+impl Tuple {
     /// The tuple of the packets in the other direction.
     #[inline(always)]
     pub const fn reversed(&self) -> Self {
@@ -120,11 +131,12 @@ pub struct Hop {
 
 /// One direction of a TCP connection: what becomes of its packets.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Flow<A> {
-    /// The tuple that a packet leaves with. Reversed it is the key of the other direction's entry.
-    pub to: Tuple<A>,
-    /// Towards a client: where its SYN came from. Towards a replica: not used, the replica's own hop counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct Flow {
+    /// The tuple that a packet leaves with. Reversed it is the key of the other direction's entry. It may be of the other
+    /// family than the key.
+    pub to: Tuple,
+    /// The way to the client: where its SYN came from. Towards a replica the replica's own hop counts.
     pub hop: Hop,
     /// Folded checksum difference of the addresses, and of the ports: see [`crate::checksum`].
     pub address_delta: u16,
@@ -141,9 +153,9 @@ pub struct Flow<A> {
 /// An entry of the half-open table: a direction of a handshake and, with the replica's direction, what it takes to ask
 /// another replica.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HalfOpen<A> {
-    pub flow: Flow<A>,
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct HalfOpen {
+    pub flow: Flow,
     pub syn: Syn,
     /// Replicas that were asked and did not answer, or refused; 0 where there is none.
     pub tried: [ReplicaId; MAX_TRIED],
@@ -155,7 +167,7 @@ pub struct HalfOpen<A> {
 pub struct Syn {
     pub sequence: [u16; 2],
     pub window: Be16,
-    /// Fragment field of the IPv4 header: may it be fragmented?
+    /// Fragment field of the IPv4 header: may it be fragmented? Of an IPv6 packet: it may not.
     pub fragment: Be16,
     /// Type of service or traffic class.
     pub tos: u8,
@@ -242,13 +254,35 @@ pub struct Side(pub u8);
 impl Side {
     pub const TO_REPLICA: Self = Self(0);
     pub const TO_CLIENT: Self = Self(1);
+    /// Towards the replica, which answers the client directly: there is no entry for the other direction.
+    pub const DIRECT: Self = Self(2);
+}
+
+/// How packets reach a replica.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Pod, Zeroable)]
+pub struct Mode(pub u8);
+
+impl Mode {
+    /// Both addresses are rewritten.
+    pub const NAT: Self = Self(0);
+    /// Only the Ethernet addresses are.
+    pub const DSR: Self = Self(1);
+    /// In another IP packet.
+    pub const IPIP: Self = Self(2);
+
+    /// Whether the replica answers clients directly.
+    #[inline(always)]
+    pub const fn direct(self) -> bool {
+        self.0 != Self::NAT.0
+    }
 }
 
 /// Address and port of a service: the key of the map of services.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
 pub struct ServiceKey {
-    pub address: AnyAddress,
+    pub address: Address,
     pub port: Be16,
 }
 
@@ -258,20 +292,69 @@ pub struct ServiceKey {
 pub struct Service {
     /// Index of the Maglev table that is in force: one of this service's two.
     pub table: u32,
+    /// The number under which its prefixes stand in the map of sources; 0 if everyone may connect.
+    pub sources: u32,
+    pub flags: ServiceFlags,
 }
+
+/// What holds for all connections to a service.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct ServiceFlags(pub u32);
+
+impl ServiceFlags {
+    /// All connections of one client address go to one replica.
+    pub const SOURCE_AFFINITY: Self = Self(1);
+    /// A SYN that no replica can take is answered by a reset.
+    pub const REFUSE: Self = Self(2);
+    /// Its replicas answer clients directly ([`Mode::direct`]).
+    pub const DIRECT: Self = Self(4);
+
+    #[inline(always)]
+    pub const fn has(self, flag: Self) -> bool {
+        self.0 & flag.0 != 0
+    }
+
+    #[must_use]
+    pub const fn with(self, flag: Self, set: bool) -> Self {
+        if set { Self(self.0 | flag.0) } else { self }
+    }
+}
+
+/// The part of a key in the map of sources that a prefix is of: 32 bits of number, and the address. A key's prefix length is
+/// 32 more than that of the address, and an IPv4 prefix is 96 longer than it is written. The value is [`ALLOW`] or
+/// [`DENY`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
+pub struct SourceKey {
+    /// [`Service::sources`].
+    pub number: u32,
+    pub address: Address,
+}
+
+/// In the map of sources: such a client is let in.
+pub const ALLOW: u32 = 1;
+/// In the map of sources: such a client is not.
+pub const DENY: u32 = 0;
 
 /// A replica of a service.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub struct Replica {
-    pub address: AnyAddress,
-    /// Source addresses of the connections to it; `nat_count` of them.
-    pub nat: [AnyAddress; MAX_NAT_ADDRESSES],
+    pub address: Address,
+    /// Source addresses of the connections to it; `nat_count` of them. In mode IPIP: the outer source, of which the last
+    /// 16 bits vary by flow.
+    pub nat: [Address; MAX_NAT_ADDRESSES],
     pub hop: Hop,
     /// The service's VIP and port: with address and port it tells the entry from all others.
     pub service: ServiceKey,
     pub port: Be16,
     pub nat_count: u32,
+    /// The largest IP packet, in bytes, that its next hop's link takes; 0 if that is not known.
+    pub mtu: u16,
+    pub mode: Mode,
+    /// Not 0: it is dead, and its flows are answered by resets.
+    pub reset: u8,
 }
 
 /// What the agent sets for all packets.
@@ -332,8 +415,12 @@ pub struct ReplicaCounters {
     pub new_flows: u64,
     /// Connections that it refused: a SYN answered by a reset.
     pub refused: u64,
+    /// Connections that it did not answer: the client had to send its SYN again.
+    pub unanswered: u64,
     /// Connections that were steered to another replica, because it refused or did not answer.
     pub redispatched: u64,
+    /// Packets of its flows that were answered by a reset, because it is dead.
+    pub reset: u64,
 }
 
 /// A packet that was dropped, as an example of its kind: at most one a second, verdict and CPU.
@@ -343,34 +430,11 @@ pub struct DropEvent {
     pub verdict: u32,
     /// Index of the interface it came in by.
     pub interface: u32,
-    pub source: AnyAddress,
-    pub destination: AnyAddress,
+    pub source: Address,
+    pub destination: Address,
     pub source_port: Be16,
     pub destination_port: Be16,
 }
-
-// SAFETY: `repr(C)`, all fields are `Pod`, and the assertions below show that no byte is padding: the sizes are the
-// sums of the fields' sizes. `bytemuck` cannot derive this for a generic type.
-unsafe impl<A: Address> Zeroable for Tuple<A> {}
-// SAFETY: as above.
-unsafe impl<A: Address> Pod for Tuple<A> {}
-// SAFETY: as above.
-unsafe impl<A: Address> Zeroable for Flow<A> {}
-// SAFETY: as above.
-unsafe impl<A: Address> Pod for Flow<A> {}
-// SAFETY: as above.
-unsafe impl<A: Address> Zeroable for HalfOpen<A> {}
-// SAFETY: as above.
-unsafe impl<A: Address> Pod for HalfOpen<A> {}
-
-const _: () = {
-    assert!(size_of::<Tuple<Ipv4Words>>() == 4 + 4 + 2 + 2);
-    assert!(size_of::<Tuple<Ipv6Words>>() == 16 + 16 + 2 + 2);
-    assert!(size_of::<Flow<Ipv4Words>>() == 12 + 16 + 2 + 2 + 2 + 1 + 1 + 4 + 4);
-    assert!(size_of::<Flow<Ipv6Words>>() == 36 + 16 + 2 + 2 + 2 + 1 + 1 + 4 + 4);
-    assert!(size_of::<HalfOpen<Ipv4Words>>() == size_of::<Flow<Ipv4Words>>() + 52 + 2 * MAX_TRIED);
-    assert!(size_of::<HalfOpen<Ipv6Words>>() == size_of::<Flow<Ipv6Words>>() + 52 + 2 * MAX_TRIED);
-};
 
 /// Lets aya take the types as keys and values. It asks for less than [`Pod`], which each of them is.
 #[cfg(feature = "user")]
@@ -385,7 +449,6 @@ mod user {
         )* };
     }
 
-    map_types!(ServiceKey, Service, Replica, Settings, ReplicaCounters, Traffic, DropEvent);
-    map_types!(Tuple<Ipv4Words>, Flow<Ipv4Words>, HalfOpen<Ipv4Words>);
-    map_types!(Tuple<Ipv6Words>, Flow<Ipv6Words>, HalfOpen<Ipv6Words>);
+    map_types!(ServiceKey, Service, SourceKey, Replica, Settings, ReplicaCounters, Traffic, DropEvent);
+    map_types!(Tuple, Flow, HalfOpen);
 }

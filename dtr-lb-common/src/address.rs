@@ -4,7 +4,7 @@
 //! frame starts on an even address and every field that the datapath reads starts on an even offset. The words
 //! hold the bytes in network order, whatever the machine's own order is.
 
-use core::{fmt::Debug, hash::Hash};
+use core::fmt::Debug;
 
 use bytemuck::{Pod, Zeroable};
 
@@ -38,45 +38,45 @@ impl Debug for Be16 {
     }
 }
 
-/// An address of one family, as an array of 16-bit words in network order.
-pub trait Address: Copy + Eq + Hash + Debug + Pod + AsRef<[u16]> {
-    /// The address in the form that maps common to both families use.
-    fn any(self) -> AnyAddress;
-    /// The address out of that form. The caller knows the family.
-    fn from_any(any: AnyAddress) -> Self;
-}
-
-/// An IPv4 address.
+/// An IPv4 address, as words in network order.
 pub type Ipv4Words = [u16; 2];
-/// An IPv6 address.
+/// An IPv6 address, as words in network order.
 pub type Ipv6Words = [u16; 8];
+
+/// An address family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Family {
+    V4,
+    V6,
+}
 
 /// An address of either family: IPv6, or IPv4 mapped into it (`::ffff:a.b.c.d`, RFC 4291 section 2.5.5.2).
 #[repr(transparent)]
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
-pub struct AnyAddress(pub Ipv6Words);
+pub struct Address(pub Ipv6Words);
 
-impl Address for Ipv4Words {
+/// The word before an IPv4 address that is mapped into IPv6; those before it are 0.
+const MAPPED: u16 = 0xffff;
+
+impl Address {
+    /// No address.
+    pub const NONE: Self = Self([0; 8]);
+
     #[inline(always)]
-    fn any(self) -> AnyAddress {
-        AnyAddress([0, 0, 0, 0, 0, 0xffff, self[0], self[1]])
+    pub const fn v4(words: Ipv4Words) -> Self {
+        Self([0, 0, 0, 0, 0, MAPPED, words[0], words[1]])
     }
 
     #[inline(always)]
-    fn from_any(any: AnyAddress) -> Self {
-        [any.0[6], any.0[7]]
-    }
-}
-
-impl Address for Ipv6Words {
-    #[inline(always)]
-    fn any(self) -> AnyAddress {
-        AnyAddress(self)
+    pub const fn family(&self) -> Family {
+        let Self([a, b, c, d, e, mark, ..]) = *self;
+        if (a | b | c | d | e) == 0 && mark == MAPPED { Family::V4 } else { Family::V6 }
     }
 
+    /// The words of an IPv4 address. The caller knows the family.
     #[inline(always)]
-    fn from_any(any: AnyAddress) -> Self {
-        any.0
+    pub const fn v4_words(&self) -> Ipv4Words {
+        [self.0[6], self.0[7]]
     }
 }
 
@@ -85,23 +85,23 @@ pub fn ipv4_words(address: core::net::Ipv4Addr) -> Ipv4Words {
     bytemuck::cast(address.octets())
 }
 
-impl From<core::net::IpAddr> for AnyAddress {
+impl From<core::net::IpAddr> for Address {
     fn from(address: core::net::IpAddr) -> Self {
         match address {
-            core::net::IpAddr::V4(v4) => ipv4_words(v4).any(),
+            core::net::IpAddr::V4(v4) => Self::v4(ipv4_words(v4)),
             core::net::IpAddr::V6(v6) => Self(bytemuck::cast(v6.octets())),
         }
     }
 }
 
-impl From<AnyAddress> for core::net::IpAddr {
-    fn from(address: AnyAddress) -> Self {
+impl From<Address> for core::net::IpAddr {
+    fn from(address: Address) -> Self {
         let octets: [u8; 16] = bytemuck::cast(address.0);
         Self::V6(octets.into()).to_canonical()
     }
 }
 
-impl Debug for AnyAddress {
+impl Debug for Address {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         Debug::fmt(&core::net::IpAddr::from(*self), f)
     }
@@ -120,10 +120,12 @@ mod tests {
             IpAddr::V4(Ipv4Addr::new(255, 1, 2, 254)),
             IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)),
         ] {
-            assert_eq!(IpAddr::from(AnyAddress::from(address)), address);
+            assert_eq!(IpAddr::from(Address::from(address)), address);
+            let family = if address.is_ipv4() { Family::V4 } else { Family::V6 };
+            assert_eq!(Address::from(address).family(), family);
         }
         let v4 = ipv4_words(Ipv4Addr::new(10, 0, 0, 10));
-        assert_eq!(Ipv4Words::from_any(v4.any()), v4);
+        assert_eq!(Address::v4(v4).v4_words(), v4);
         assert_eq!(bytemuck::bytes_of(&v4), [10, 0, 0, 10]);
     }
 

@@ -46,6 +46,18 @@ impl Delta {
         old.iter().zip(new).fold(self, |delta, (old, new)| delta.word(*old, *new))
     }
 
+    /// Words where there were none: the sum that a checksum made anew is the complement of.
+    #[inline(always)]
+    pub fn sum(self, words: &[u16]) -> Self {
+        words.iter().fold(self, |delta, word| Self(delta.0 + u32::from(*word)))
+    }
+
+    /// The checksum of words that were summed from [`Self::ZERO`] on.
+    #[inline(always)]
+    pub const fn checksum(self) -> u16 {
+        !self.fold()
+    }
+
     #[inline(always)]
     pub const fn plus(self, other: Self) -> Self {
         Self(self.0 + other.0)

@@ -6,7 +6,10 @@
 //! where there is no rotate and no 128-bit product. It is not cryptographic: the seed keeps a stranger from aiming,
 //! not a determined analyst.
 
-use crate::abi::{MAGLEV_SLOTS, Tuple};
+use crate::{
+    abi::{MAGLEV_SLOTS, Tuple},
+    address::{Address, Family},
+};
 
 /// Mixes one more number into `state`.
 #[inline(always)]
@@ -27,10 +30,25 @@ pub fn mix_words(state: u64, words: &[u16]) -> u64 {
 
 /// The hash of a connection, by the tuple of the client's packets.
 #[inline(always)]
-pub fn flow<A: crate::address::Address>(seed: u64, tuple: &Tuple<A>) -> u64 {
-    let state = mix_words(seed, tuple.source.as_ref());
-    let state = mix_words(state, tuple.destination.as_ref());
+pub fn flow(seed: u64, tuple: &Tuple) -> u64 {
+    let state = mix_address(seed, &tuple.source);
+    let state = mix_address(state, &tuple.destination);
     mix_words(state, &[tuple.source_port.raw(), tuple.destination_port.raw()])
+}
+
+/// The hash of a client, where all its connections to a service go to one replica.
+#[inline(always)]
+pub fn source(seed: u64, tuple: &Tuple) -> u64 {
+    mix_address(seed, &tuple.source)
+}
+
+/// Mixes an address: of IPv4 its own words only.
+#[inline(always)]
+fn mix_address(state: u64, address: &Address) -> u64 {
+    match address.family() {
+        Family::V4 => mix_words(state, &address.v4_words()),
+        Family::V6 => mix_words(state, &address.0),
+    }
 }
 
 /// Maps 32 random bits to `0..count` without a division and without favour (the multiply-shift of Lemire's "Fast
@@ -51,10 +69,10 @@ mod tests {
     use super::*;
     use crate::address::{Be16, ipv4_words};
 
-    fn tuple(client: [u8; 4], port: u16) -> Tuple<[u16; 2]> {
+    fn tuple(client: [u8; 4], port: u16) -> Tuple {
         Tuple {
-            source: ipv4_words(client.into()),
-            destination: ipv4_words([10, 0, 0, 10].into()),
+            source: Address::v4(ipv4_words(client.into())),
+            destination: Address::v4(ipv4_words([10, 0, 0, 10].into())),
             source_port: Be16::new(port),
             destination_port: Be16::new(443),
         }

@@ -9,6 +9,7 @@
 pub mod abi;
 pub mod address;
 pub mod checksum;
+pub mod filter;
 pub mod hash;
 #[cfg(any(feature = "user", test))]
 pub mod maglev;

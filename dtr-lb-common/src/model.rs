@@ -6,7 +6,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
 };
 
 use bytemuck::Pod;
@@ -16,10 +16,14 @@ use crate::{
         Flow, HalfOpen, MaglevTable, Replica, ReplicaCounters, ReplicaId, Service, ServiceKey, Settings,
         Ticks, Tuple,
     },
-    address::Ipv4Words,
-    pipeline::{FlowEntry, FlowTable, InsertError, Outcome, Packet, Tables, V4, run},
+    address::{Address, Family},
+    pipeline::{FlowEntry, FlowTable, InsertError, Outcome, Packet, Scratch, Tables, run},
     verdict::Verdict,
+    wire::{Ethernet, Ipv4, Ipv6},
 };
+
+/// In bytes that nobody may rely on.
+const ANY: u8 = 0xa5;
 
 /// A frame in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,9 +44,28 @@ impl Packet for Frame {
         Some(())
     }
 
-    fn resize(&mut self, length: u32) -> Option<()> {
-        // Bytes that nobody may rely on.
-        self.bytes = vec![0xa5; length as usize];
+    fn resize(&mut self, length: u32, _: Family) -> Option<()> {
+        self.bytes = vec![ANY; length as usize];
+        Some(())
+    }
+
+    fn change_family(&mut self, family: Family) -> Option<()> {
+        let (old, new) = match family {
+            Family::V4 => (size_of::<Ipv6>(), size_of::<Ipv4>()),
+            Family::V6 => (size_of::<Ipv4>(), size_of::<Ipv6>()),
+        };
+        let rest = self.bytes.get(size_of::<Ethernet>() + old..)?;
+        self.bytes = [&vec![ANY; size_of::<Ethernet>() + new][..], rest].concat();
+        Some(())
+    }
+
+    fn encapsulate(&mut self, outer: Family, _: Family) -> Option<()> {
+        let header = match outer {
+            Family::V4 => size_of::<Ipv4>(),
+            Family::V6 => size_of::<Ipv6>(),
+        };
+        let inner = self.bytes.get(size_of::<Ethernet>()..)?;
+        self.bytes = [&vec![ANY; size_of::<Ethernet>() + header][..], inner].concat();
         Some(())
     }
 
@@ -62,7 +85,7 @@ impl Packet for Frame {
 /// A flow table with entries of type `E`.
 #[derive(Debug)]
 pub struct Flows<E> {
-    pub entries: RefCell<HashMap<Tuple<Ipv4Words>, E>>,
+    pub entries: RefCell<HashMap<Tuple, E>>,
     /// Insertions fail from this many entries on.
     pub capacity: Option<usize>,
 }
@@ -79,21 +102,21 @@ impl<E> Flows<E> {
     }
 }
 
-impl<E: FlowEntry<V4> + Copy> FlowTable<V4> for &Flows<E> {
+impl<E: FlowEntry + Copy> FlowTable for &Flows<E> {
     type Entry = E;
 
-    fn with<R>(&self, key: &Tuple<Ipv4Words>, f: impl FnOnce(&mut E) -> R) -> Option<R> {
+    fn with<R>(&self, key: &Tuple, f: impl FnOnce(&mut E) -> R) -> Option<R> {
         self.entries.borrow_mut().get_mut(key).map(f)
     }
 
-    fn insert(&self, key: &Tuple<Ipv4Words>, entry: &E) -> Result<(), InsertError> {
+    fn insert(&self, key: &Tuple, entry: &E) -> Result<(), InsertError> {
         if self.entries.borrow().contains_key(key) {
             return Err(InsertError::Exists);
         }
         self.put(key, entry)
     }
 
-    fn put(&self, key: &Tuple<Ipv4Words>, entry: &E) -> Result<(), InsertError> {
+    fn put(&self, key: &Tuple, entry: &E) -> Result<(), InsertError> {
         if !self.entries.borrow().contains_key(key) && self.full() {
             return Err(InsertError::Full);
         }
@@ -101,8 +124,27 @@ impl<E: FlowEntry<V4> + Copy> FlowTable<V4> for &Flows<E> {
         Ok(())
     }
 
-    fn remove(&self, key: &Tuple<Ipv4Words>) {
+    fn remove(&self, key: &Tuple) {
         self.entries.borrow_mut().remove(key);
+    }
+}
+
+/// A prefix of clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// [`Service::sources`] of those that it holds for.
+    pub number: u32,
+    pub address: Address,
+    /// Bits, of the 128 of the common form.
+    pub length: u32,
+    pub allow: bool,
+}
+
+impl Source {
+    fn holds(&self, number: u32, address: &Address) -> bool {
+        let bits = |address: &Address| u128::from_be_bytes(bytemuck::cast(address.0));
+        let differing = (bits(&self.address) ^ bits(address)).leading_zeros();
+        self.number == number && differing >= self.length
     }
 }
 
@@ -111,22 +153,25 @@ impl<E: FlowEntry<V4> + Copy> FlowTable<V4> for &Flows<E> {
 pub struct Model {
     pub now: Cell<Ticks>,
     pub settings: Option<Settings>,
-    pub flows: Flows<Flow<Ipv4Words>>,
-    pub half_open: Flows<HalfOpen<Ipv4Words>>,
+    pub flows: Flows<Flow>,
+    pub half_open: Flows<HalfOpen>,
     pub services: BTreeMap<ServiceKey, Service>,
+    /// The places of the filter that are marked.
+    pub marks: BTreeSet<u32>,
+    pub sources: Vec<Source>,
     pub tables: BTreeMap<u32, Box<MaglevTable>>,
     pub replicas: BTreeMap<ReplicaId, Replica>,
     pub counters: RefCell<BTreeMap<ReplicaId, ReplicaCounters>>,
     pub verdicts: RefCell<BTreeMap<Verdict, u64>>,
-    /// What the last use of the draft left there.
-    pub draft: RefCell<Option<HalfOpen<Ipv4Words>>>,
-    pub reports: RefCell<Vec<(Verdict, Tuple<Ipv4Words>)>>,
+    /// What the last packet left there.
+    pub scratch: RefCell<Scratch>,
+    pub reports: RefCell<Vec<(Verdict, Tuple)>>,
 }
 
 impl Model {
     /// Runs the pipeline on `frame`, which is rewritten if the verdict is to forward it.
     pub fn process(&self, frame: &mut Frame) -> Outcome {
-        run(frame, self)
+        run(frame, self, &mut self.scratch.borrow_mut())
     }
 
     /// The counters of a replica.
@@ -135,7 +180,7 @@ impl Model {
     }
 }
 
-impl Tables<V4> for Model {
+impl Tables for Model {
     fn now(&self) -> Ticks {
         self.now.get()
     }
@@ -144,21 +189,25 @@ impl Tables<V4> for Model {
         self.settings.as_ref()
     }
 
-    fn flows(&self) -> impl FlowTable<V4, Entry = Flow<Ipv4Words>> {
+    fn flows(&self) -> impl FlowTable<Entry = Flow> {
         &self.flows
     }
 
-    fn half_open(&self) -> impl FlowTable<V4, Entry = HalfOpen<Ipv4Words>> {
+    fn half_open(&self) -> impl FlowTable<Entry = HalfOpen> {
         &self.half_open
-    }
-
-    fn draft<R>(&self, f: impl FnOnce(&mut HalfOpen<Ipv4Words>) -> R) -> Option<R> {
-        let draft = &mut *self.draft.borrow_mut();
-        Some(f(draft.get_or_insert_with(bytemuck::Zeroable::zeroed)))
     }
 
     fn service(&self, key: &ServiceKey) -> Option<Service> {
         self.services.get(key).copied()
+    }
+
+    fn marked(&self, place: u32) -> bool {
+        self.marks.contains(&place)
+    }
+
+    fn allowed(&self, number: u32, source: &Address) -> bool {
+        let holding = self.sources.iter().filter(|prefix| prefix.holds(number, source));
+        holding.max_by_key(|prefix| prefix.length).is_none_or(|prefix| prefix.allow)
     }
 
     fn slot(&self, table: u32, slot: u32) -> ReplicaId {
@@ -177,7 +226,7 @@ impl Tables<V4> for Model {
         *self.verdicts.borrow_mut().entry(verdict).or_default() += 1;
     }
 
-    fn report(&self, verdict: Verdict, _: &impl Packet, tuple: &Tuple<Ipv4Words>) {
+    fn report(&self, verdict: Verdict, _: &impl Packet, tuple: &Tuple) {
         self.reports.borrow_mut().push((verdict, *tuple));
     }
 }

@@ -10,6 +10,8 @@ pub enum Action {
     Forward,
     /// Given unchanged to the host's own network stack.
     Pass,
+    /// Made over into an answer, which goes back the way it came.
+    Answer,
     /// Ends here.
     Drop,
 }
@@ -31,6 +33,15 @@ macro_rules! verdicts {
                 match self { $(Self::$variant => $name),* }
             }
 
+            /// The verdict of a number.
+            #[inline(always)]
+            pub const fn from_number(number: u32) -> Option<Self> {
+                match number {
+                    $(_ if number == Self::$variant as u32 => Some(Self::$variant),)*
+                    _ => None,
+                }
+            }
+
             pub const fn action(self) -> Action {
                 match self { $(Self::$variant => Action::$action),* }
             }
@@ -44,14 +55,32 @@ verdicts! {
     /// A client's SYN, sent to another replica than the one that refused it or did not answer.
     Redispatched = "redispatched", Forward;
 
-    /// Neither IPv4 nor another protocol that the datapath balances: ARP, IPv6, VLAN tags.
+    /// An ICMP error about a flow, sent on to the end that it concerns.
+    ForwardedIcmp = "forwarded_icmp", Forward;
+
+    /// A packet of a flow whose replica is dead, answered by a reset.
+    AnsweredReset = "answered_reset", Answer;
+    /// A SYN that no replica can take, answered by a reset.
+    AnsweredRefused = "answered_refused", Answer;
+    /// A packet that is too large for the way to its replica, answered by an ICMP error that says what would fit.
+    AnsweredTooBig = "answered_too_big", Answer;
+    /// An echo request to the address of a service.
+    AnsweredEcho = "answered_echo", Answer;
+
+    /// Neither IPv4 nor IPv6: ARP and others.
     PassedNotIp = "passed_not_ip", Pass;
-    /// IP, but not TCP.
+    /// With a VLAN tag, in the frame or beside it.
+    PassedVlan = "passed_vlan", Pass;
+    /// IP, but neither TCP nor ICMP.
     PassedNotTcp = "passed_not_tcp", Pass;
-    /// The frame ends before its headers do, or a header length is impossible.
+    /// ICMP that concerns no flow.
+    PassedIcmp = "passed_icmp", Pass;
+    /// The frame ends before its headers or its packet do, or a header length is impossible.
     PassedMalformed = "passed_malformed", Pass;
     /// A fragment without ports: whose it is cannot be told.
     PassedFragment = "passed_fragment", Pass;
+    /// IPv6 extension headers that are not followed: of routing or security, or more or longer ones than are looked at.
+    PassedExtension = "passed_extension", Pass;
     /// Not to an address and port of a service, and not of a flow.
     PassedNotService = "passed_not_service", Pass;
     /// To a service, but of no flow that is known, and it does not open one. The host's own stack answers it with a reset.
@@ -69,7 +98,13 @@ verdicts! {
     DroppedTableFull = "dropped_table_full", Drop;
     /// The first fragment of a packet of a service or of a flow; the rest of it cannot be followed.
     DroppedFragment = "dropped_fragment", Drop;
-    /// The packet's TTL does not allow another hop.
+    /// A client that may not connect to the service.
+    DroppedDenied = "dropped_denied", Drop;
+    /// To an end of the other family, with options, extension headers or an ICMP type that have no counterpart there.
+    DroppedUntranslatable = "dropped_untranslatable", Drop;
+    /// Too large for the way to its replica, where no ICMP error may be sent.
+    DroppedTooBig = "dropped_too_big", Drop;
+    /// The packet's TTL or hop limit does not allow another hop.
     DroppedTtlExpired = "dropped_ttl_expired", Drop;
     /// A late packet of a connection whose client has since opened another with the same address and port.
     DroppedLate = "dropped_late", Drop;
@@ -91,13 +126,14 @@ mod tests {
             assert_eq!(*verdict as usize, index);
             let prefix = match verdict.action() {
                 Action::Forward => "",
+                Action::Answer => "answered_",
                 Action::Pass => "passed_",
                 Action::Drop => "dropped_",
             };
             let name = verdict.name();
             assert!(name.starts_with(prefix), "{name}");
-            let says_stop = name.starts_with("passed_") || name.starts_with("dropped_");
-            assert_eq!(says_stop, verdict.action() != Action::Forward, "{name}");
+            let says_else = ["passed_", "dropped_", "answered_"].iter().any(|word| name.starts_with(word));
+            assert_eq!(says_else, verdict.action() != Action::Forward, "{name}");
         }
         names.sort_unstable();
         names.dedup();

@@ -3,7 +3,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::address::{Be16, Ipv4Words};
+use crate::address::{Be16, Ipv4Words, Ipv6Words};
 
 /// An Ethernet address, in wire order.
 pub type Mac = [u16; 3];
@@ -26,8 +26,21 @@ pub struct Ethernet {
 
 /// EtherType of IPv4.
 pub const ETHERTYPE_IPV4: Be16 = Be16::new(0x0800);
-/// Protocol number of TCP.
+/// EtherType of IPv6.
+pub const ETHERTYPE_IPV6: Be16 = Be16::new(0x86dd);
+/// EtherTypes of VLAN tags (IEEE 802.1Q, 802.1ad).
+pub const ETHERTYPE_VLAN: Be16 = Be16::new(0x8100);
+pub const ETHERTYPE_PROVIDER_VLAN: Be16 = Be16::new(0x88a8);
+/// Protocol numbers (RFC 8200 section 4 for the extension headers of IPv6).
+pub const PROTOCOL_HOP_BY_HOP: u8 = 0;
+pub const PROTOCOL_ICMP: u8 = 1;
+pub const PROTOCOL_IPV4: u8 = 4;
 pub const PROTOCOL_TCP: u8 = 6;
+pub const PROTOCOL_IPV6: u8 = 41;
+pub const PROTOCOL_ROUTING: u8 = 43;
+pub const PROTOCOL_FRAGMENT: u8 = 44;
+pub const PROTOCOL_ICMPV6: u8 = 58;
+pub const PROTOCOL_DESTINATION: u8 = 60;
 
 /// An IPv4 header without its options (RFC 791 section 3.1).
 #[repr(C)]
@@ -45,10 +58,58 @@ pub struct Ipv4 {
     pub destination: Ipv4Words,
 }
 
+/// In [`Ipv4::fragment`]: routers must not fragment the packet.
+pub const IPV4_DONT_FRAGMENT: u16 = 0x4000;
 /// In [`Ipv4::fragment`]: more fragments follow.
 pub const IPV4_MORE_FRAGMENTS: u16 = 0x2000;
 /// In [`Ipv4::fragment`]: the offset of this fragment, in units of 8 bytes.
 pub const IPV4_FRAGMENT_OFFSET: u16 = 0x1fff;
+
+/// An IPv6 header (RFC 8200 section 3).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct Ipv6 {
+    /// Version, traffic class and flow label.
+    pub class: [Be16; 2],
+    pub payload_length: Be16,
+    pub next_header: u8,
+    pub hop_limit: u8,
+    pub source: Ipv6Words,
+    pub destination: Ipv6Words,
+}
+
+impl Ipv6 {
+    /// Version 6 and a traffic class, without a flow label.
+    #[inline(always)]
+    pub const fn class(traffic_class: u8) -> [Be16; 2] {
+        [Be16::new(0x6000 | (traffic_class as u16) << 4), Be16::new(0)]
+    }
+
+    #[inline(always)]
+    pub const fn traffic_class(&self) -> u8 {
+        (self.class[0].get() >> 4) as u8
+    }
+}
+
+/// How an extension header of IPv6 begins (RFC 8200 section 4.2).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct Extension {
+    pub next_header: u8,
+    /// In units of 8 bytes, without the first 8.
+    pub length: u8,
+}
+
+/// The fragment header of IPv6 (RFC 8200 section 4.5).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct FragmentHeader {
+    pub next_header: u8,
+    pub reserved: u8,
+    /// Offset in units of 8 bytes, shifted by 3; and whether more follow, in the last bit.
+    pub offset: Be16,
+    pub identification: [u16; 2],
+}
 
 /// A TCP header without its options (RFC 9293 section 3.1).
 #[repr(C)]
@@ -103,6 +164,7 @@ impl TcpFlags {
 /// Offset of the checksum in a TCP header.
 pub const TCP_CHECKSUM_OFFSET: usize = core::mem::offset_of!(Tcp, checksum);
 
+const _: () = assert!(size_of::<Ipv6>() == 40 && align_of::<Ipv6>() == 2 && size_of::<FragmentHeader>() == 8);
 const _: () = assert!(size_of::<Ethernet>() == 14 && size_of::<Ipv4>() == 20 && size_of::<Tcp>() == 20);
 const _: () = assert!(align_of::<Ethernet>() == 2 && align_of::<Ipv4>() == 2 && align_of::<Tcp>() == 2);
 const _: () = assert!(core::mem::offset_of!(Ipv4, source) == 12 && TCP_CHECKSUM_OFFSET == 16);

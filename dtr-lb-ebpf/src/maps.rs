@@ -5,26 +5,32 @@
 
 use aya_ebpf::{
     bindings::{BPF_ANY, BPF_NOEXIST},
-    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
+    btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf, lpm_trie::Key},
     helpers::bpf_jiffies64,
     macros::btf_map,
 };
 use dtr_lb_common::{
     abi::{
-        DropEvent, EVENTS_BYTES, FLOW_ENTRIES, Flow, HALF_OPEN_ENTRIES, HalfOpen, MAGLEV_SLOTS, MAX_REPLICAS,
-        MAX_SERVICES, MaglevTable, Replica, ReplicaCounters, ReplicaId, Service, ServiceKey, Settings,
-        TABLE_ENTRIES, Ticks, Traffic, Tuple,
+        ALLOW, DropEvent, EVENTS_BYTES, FILTER_PLACES, FLOW_ENTRIES, Filter, Flow, HALF_OPEN_ENTRIES,
+        HalfOpen, MAGLEV_SLOTS, MAX_REPLICAS, MAX_SERVICES, MAX_SOURCES, MaglevTable, Replica,
+        ReplicaCounters, ReplicaId, Service, ServiceKey, Settings, SourceKey, TABLE_ENTRIES, Ticks, Traffic,
+        Tuple,
     },
-    address::{Address, Ipv4Words},
-    pipeline::{FlowEntry, FlowTable, InsertError, Packet, Tables, V4},
+    address::Address,
+    pipeline::{FlowEntry, FlowTable, InsertError, Outcome, Packet, Scratch, Stage, Tables, run},
     verdict::{VERDICTS, Verdict},
 };
 
 /// The agent sets its size.
 #[btf_map]
-static FLOWS_V4: LruHashMap<Tuple<Ipv4Words>, Flow<Ipv4Words>, FLOW_ENTRIES> = LruHashMap::new();
+static FLOWS: LruHashMap<Tuple, Flow, FLOW_ENTRIES> = LruHashMap::new();
 #[btf_map]
-static HALF_OPEN_V4: LruHashMap<Tuple<Ipv4Words>, HalfOpen<Ipv4Words>, HALF_OPEN_ENTRIES> = LruHashMap::new();
+static HALF_OPEN: LruHashMap<Tuple, HalfOpen, HALF_OPEN_ENTRIES> = LruHashMap::new();
+/// One value, so that the agent writes it by one system call.
+#[btf_map]
+static FILTER: Array<Filter, 1> = Array::new();
+#[btf_map]
+static SOURCES: LpmTrie<SourceKey, u32, MAX_SOURCES> = LpmTrie::new();
 #[btf_map]
 static SERVICES: HashMap<ServiceKey, Service, MAX_SERVICES> = HashMap::new();
 /// A whole table is one value, so that the agent writes it by one system call.
@@ -38,9 +44,9 @@ static SETTINGS: Array<Settings, 1> = Array::new();
 static VERDICT_STATS: PerCpuArray<Traffic, VERDICTS> = PerCpuArray::new();
 #[btf_map]
 static REPLICA_STATS: PerCpuArray<ReplicaCounters, MAX_REPLICAS> = PerCpuArray::new();
-/// See [`Tables::draft`]. A program is not interrupted by another one on its CPU.
+/// A program is not interrupted by another one on its CPU.
 #[btf_map]
-static DRAFT_V4: PerCpuArray<HalfOpen<Ipv4Words>, 1> = PerCpuArray::new();
+static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
 #[btf_map]
 static EVENTS: RingBuf<DropEvent, EVENTS_BYTES> = RingBuf::new();
 /// When the last event of each verdict was sent, a CPU.
@@ -50,16 +56,36 @@ static EVENT_TIMES: PerCpuArray<Ticks, VERDICTS> = PerCpuArray::new();
 /// The kernel's maps.
 pub(crate) struct Maps;
 
+/// Runs the pipeline with this CPU's notes.
+#[inline(always)]
+pub(crate) fn process(packet: &mut impl Packet) -> Outcome {
+    match SCRATCH.get_ptr_mut(0) {
+        // SAFETY: this CPU's own value, and nothing else refers to it. Zeros, which it holds at first, are a value.
+        Some(scratch) => run(packet, &Maps, unsafe { &mut *scratch }),
+        None => Outcome { verdict: Verdict::PassedNotReady, interface: 0 },
+    }
+}
+
+/// Carries out a stage with this CPU's notes.
+#[inline(always)]
+pub(crate) fn stage(packet: &mut impl Packet, stage: Stage) -> Verdict {
+    match SCRATCH.get_ptr_mut(0) {
+        // SAFETY: as in `process`, which waits for the stage to end.
+        Some(scratch) => stage.run(packet, &Maps, unsafe { &mut *scratch }),
+        None => Verdict::PassedNotReady,
+    }
+}
+
 /// One of the two flow tables.
-struct Flows<E: 'static, const N: usize>(&'static LruHashMap<Tuple<Ipv4Words>, E, N>);
+struct Flows<E: 'static, const N: usize>(&'static LruHashMap<Tuple, E, N>);
 
 const EEXIST: i32 = -17;
 
-impl<E: FlowEntry<V4>, const N: usize> FlowTable<V4> for Flows<E, N> {
+impl<E: FlowEntry, const N: usize> FlowTable for Flows<E, N> {
     type Entry = E;
 
     #[inline(always)]
-    fn with<R>(&self, key: &Tuple<Ipv4Words>, f: impl FnOnce(&mut E) -> R) -> Option<R> {
+    fn with<R>(&self, key: &Tuple, f: impl FnOnce(&mut E) -> R) -> Option<R> {
         let entry = self.0.get_ptr_mut(key)?;
         // SAFETY: the kernel returned a pointer to a value of this map; `f` does not call into the table, so that no
         // insertion of this program reuses the entry meanwhile. See the module's words on other CPUs.
@@ -67,7 +93,7 @@ impl<E: FlowEntry<V4>, const N: usize> FlowTable<V4> for Flows<E, N> {
     }
 
     #[inline(always)]
-    fn insert(&self, key: &Tuple<Ipv4Words>, entry: &E) -> Result<(), InsertError> {
+    fn insert(&self, key: &Tuple, entry: &E) -> Result<(), InsertError> {
         self.0.insert(key, entry, u64::from(BPF_NOEXIST)).map_err(|error| match error {
             EEXIST => InsertError::Exists,
             _ => InsertError::Full,
@@ -75,18 +101,18 @@ impl<E: FlowEntry<V4>, const N: usize> FlowTable<V4> for Flows<E, N> {
     }
 
     #[inline(always)]
-    fn put(&self, key: &Tuple<Ipv4Words>, entry: &E) -> Result<(), InsertError> {
+    fn put(&self, key: &Tuple, entry: &E) -> Result<(), InsertError> {
         self.0.insert(key, entry, u64::from(BPF_ANY)).map_err(|_| InsertError::Full)
     }
 
     #[inline(always)]
-    fn remove(&self, key: &Tuple<Ipv4Words>) {
+    fn remove(&self, key: &Tuple) {
         // It fails only where the entry is gone already, which is what was wanted.
         let _ = self.0.remove(key);
     }
 }
 
-impl Tables<V4> for Maps {
+impl Tables for Maps {
     #[inline(always)]
     fn now(&self) -> Ticks {
         // SAFETY: the helper takes nothing.
@@ -99,26 +125,35 @@ impl Tables<V4> for Maps {
     }
 
     #[inline(always)]
-    fn flows(&self) -> impl FlowTable<V4, Entry = Flow<Ipv4Words>> {
-        Flows(&FLOWS_V4)
+    fn flows(&self) -> impl FlowTable<Entry = Flow> {
+        Flows(&FLOWS)
     }
 
     #[inline(always)]
-    fn half_open(&self) -> impl FlowTable<V4, Entry = HalfOpen<Ipv4Words>> {
-        Flows(&HALF_OPEN_V4)
-    }
-
-    #[inline(always)]
-    fn draft<R>(&self, f: impl FnOnce(&mut HalfOpen<Ipv4Words>) -> R) -> Option<R> {
-        let draft = DRAFT_V4.get_ptr_mut(0)?;
-        // SAFETY: this CPU's own value, which `f` does not ask for again.
-        Some(f(unsafe { &mut *draft }))
+    fn half_open(&self) -> impl FlowTable<Entry = HalfOpen> {
+        Flows(&HALF_OPEN)
     }
 
     #[inline(always)]
     fn service(&self, key: &ServiceKey) -> Option<Service> {
         // SAFETY: the value is copied at once.
         unsafe { SERVICES.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn marked(&self, place: u32) -> bool {
+        if place >= FILTER_PLACES as u32 {
+            return false;
+        }
+        let Some(filter) = FILTER.get_ptr(0) else { return false };
+        // SAFETY: the place is inside the filter; see `slot`.
+        unsafe { filter.cast::<u8>().add(place as usize).read() != 0 }
+    }
+
+    #[inline(always)]
+    fn allowed(&self, number: u32, source: &Address) -> bool {
+        let key = Key::new(8 * size_of::<SourceKey>() as u32, SourceKey { number, address: *source });
+        SOURCES.get(&key).is_none_or(|rule| *rule == ALLOW)
     }
 
     #[inline(always)]
@@ -155,11 +190,11 @@ impl Tables<V4> for Maps {
     }
 
     #[inline(always)]
-    fn report(&self, verdict: Verdict, packet: &impl Packet, tuple: &Tuple<Ipv4Words>) {
+    fn report(&self, verdict: Verdict, packet: &impl Packet, tuple: &Tuple) {
         let (Some(settings), Some(last)) = (self.settings(), EVENT_TIMES.get_ptr_mut(verdict as u32)) else {
             return;
         };
-        let now = Tables::<V4>::now(self);
+        let now = self.now();
         // SAFETY: this CPU's own value. 0 is never.
         let last = unsafe { &mut *last };
         if *last != 0 && now.wrapping_sub(*last) < settings.second {
@@ -171,8 +206,8 @@ impl Tables<V4> for Maps {
             &DropEvent {
                 verdict: verdict as u32,
                 interface: packet.interface(),
-                source: tuple.source.any(),
-                destination: tuple.destination.any(),
+                source: tuple.source,
+                destination: tuple.destination,
                 source_port: tuple.source_port,
                 destination_port: tuple.destination_port,
             },

@@ -10,38 +10,35 @@ use aya_ebpf::{
     programs::{TcContext, XdpContext},
 };
 use aya_log_ebpf::debug;
-use dtr_lb_common::{
-    pipeline::{self, Packet},
-    verdict::Action,
-};
+use dtr_lb_common::{pipeline::Packet, verdict::Action};
 
-use crate::{maps::Maps, tc::TcPacket, xdp::XdpPacket};
+use crate::{maps::process, tc::TcPacket, xdp::XdpPacket};
 
 #[xdp]
 pub(crate) fn dtr_lb_xdp(ctx: XdpContext) -> u32 {
     let mut packet = XdpPacket::new(&ctx);
-    let outcome = pipeline::run(&mut packet, &Maps);
+    let outcome = process(&mut packet);
     debug!(&ctx, "verdict {} from interface {}", outcome.verdict as u32, packet.interface());
     match outcome.verdict.action() {
         Action::Pass => xdp_action::XDP_PASS,
         Action::Drop => xdp_action::XDP_DROP,
-        Action::Forward if outcome.interface == packet.interface() => xdp_action::XDP_TX,
+        Action::Forward | Action::Answer if outcome.interface == packet.interface() => xdp_action::XDP_TX,
         // SAFETY: the helper takes numbers only.
-        Action::Forward => unsafe { bpf_redirect(outcome.interface, 0) as u32 },
+        Action::Forward | Action::Answer => unsafe { bpf_redirect(outcome.interface, 0) as u32 },
     }
 }
 
 #[classifier]
 pub(crate) fn dtr_lb_tc(ctx: TcContext) -> i32 {
     let mut packet = TcPacket::new(&ctx);
-    let outcome = pipeline::run(&mut packet, &Maps);
+    let outcome = process(&mut packet);
     debug!(&ctx, "verdict {} from interface {}", outcome.verdict as u32, packet.interface());
     match outcome.verdict.action() {
         // Other programs behind this one still see the packet.
         Action::Pass => TC_ACT_UNSPEC,
         Action::Drop => TC_ACT_SHOT,
         // SAFETY: the helper takes numbers only.
-        Action::Forward => unsafe { bpf_redirect(outcome.interface, 0) as i32 },
+        Action::Forward | Action::Answer => unsafe { bpf_redirect(outcome.interface, 0) as i32 },
     }
 }
 

@@ -1,17 +1,33 @@
 //! A frame under TC: an skb, whose headers are in its linear part and whose checksum may be the device's business.
 
+use core::ptr;
+
 use aya_ebpf::{
-    bindings::{__sk_buff, BPF_F_PSEUDO_HDR},
-    helpers::{bpf_l4_csum_replace, bpf_skb_change_tail},
+    bindings::{
+        __sk_buff, BPF_F_ADJ_ROOM_ENCAP_L3_IPV4, BPF_F_ADJ_ROOM_ENCAP_L3_IPV6, BPF_F_PSEUDO_HDR,
+        bpf_adj_room_mode::BPF_ADJ_ROOM_MAC,
+    },
+    helpers::{bpf_l4_csum_replace, bpf_skb_adjust_room, bpf_skb_change_proto, bpf_skb_change_tail},
     programs::TcContext,
 };
 use bytemuck::Pod;
-use dtr_lb_common::pipeline::Packet;
+use dtr_lb_common::{
+    address::{Be16, Family},
+    pipeline::{EXTENSION_BYTES, Packet, Scratch, Stage, Tables},
+    verdict::Verdict,
+    wire::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ipv4, Ipv6},
+};
 
-use crate::window::Window;
+use crate::{
+    stages::{self, stages},
+    window::Window,
+};
 
-/// Ethernet, the longest IPv4 header and the longest TCP header: all that the pipeline reads.
-const HEADERS: u32 = 14 + 60 + 60;
+/// Ethernet, the longest network header that is followed and the longest TCP header: all that the pipeline reads.
+const HEADERS: u32 = (14 + size_of::<Ipv6>() + EXTENSION_BYTES + 60) as u32;
+
+/// Of include/uapi/linux/bpf.h, since Linux 6.16: the checksum is of an IPv6 packet.
+const BPF_F_IPV6: u64 = 1 << 7;
 
 pub(crate) struct TcPacket<'a> {
     ctx: &'a TcContext,
@@ -34,6 +50,23 @@ impl<'a> TcPacket<'a> {
     fn skb(&self) -> *mut __sk_buff {
         self.ctx.skb.skb
     }
+
+    /// Corrects a checksum by a folded difference.
+    #[inline(always)]
+    fn replace_checksum(&self, offset: u32, delta: u16, flags: u64) -> Option<()> {
+        // SAFETY: the skb is the program's own; the helper checks the offset. It invalidates pointers into the frame, and
+        // none is used after it.
+        let result = unsafe { bpf_l4_csum_replace(self.skb(), offset, 0, u64::from(delta), flags) };
+        (result == 0).then_some(())
+    }
+}
+
+/// The EtherType of a family.
+const fn kind(family: Family) -> Be16 {
+    match family {
+        Family::V4 => ETHERTYPE_IPV4,
+        Family::V6 => ETHERTYPE_IPV6,
+    }
 }
 
 impl Packet for TcPacket<'_> {
@@ -50,21 +83,46 @@ impl Packet for TcPacket<'_> {
     /// By the helper, which knows whether the checksum is complete in the packet, still to be filled in by the device
     /// (then only the pseudo-header's part is there), or known to the stack (`inet_proto_csum_replace_by_diff`).
     #[inline(always)]
-    fn correct_tcp_checksum(&mut self, offset: usize, address_delta: u16, port_delta: u16) -> Option<()> {
-        let (offset, pseudo) = (offset as u32, u64::from(BPF_F_PSEUDO_HDR));
-        // SAFETY: the skb is the program's own; the helper checks the offset. It invalidates pointers into the frame,
-        // and none is used after it.
-        let results = unsafe {
-            [
-                bpf_l4_csum_replace(self.skb(), offset, 0, u64::from(address_delta), pseudo),
-                bpf_l4_csum_replace(self.skb(), offset, 0, u64::from(port_delta), 0),
-            ]
+    fn correct_checksum(
+        &mut self,
+        offset: usize,
+        address_delta: u16,
+        port_delta: u16,
+        family: Family,
+    ) -> Option<()> {
+        let offset = offset as u32;
+        let pseudo = u64::from(BPF_F_PSEUDO_HDR);
+        let corrected = match family {
+            Family::V4 => self.replace_checksum(offset, address_delta, pseudo),
+            // The header has no checksum of its own that would make up for the addresses in a sum over the whole frame.
+            // Kernels before 6.16 do not know the flag, and get that sum wrong; the stack then sums the frame anew.
+            Family::V6 => self
+                .replace_checksum(offset, address_delta, pseudo | BPF_F_IPV6)
+                .or_else(|| self.replace_checksum(offset, address_delta, pseudo)),
         };
-        (results == [0, 0]).then_some(())
+        corrected?;
+        self.replace_checksum(offset, port_delta, 0)
     }
 
     #[inline(always)]
-    fn resize(&mut self, length: u32) -> Option<()> {
+    fn write_checksum(&mut self, offset: usize, checksum: u16, pseudo: u16) -> Option<()> {
+        // Whether the device is to fill it in, the kernel tells no program. But there, and only there, the helper leaves
+        // the field as it is when a word behind the pseudo-header changes.
+        const ONE: u16 = 1;
+        self.write(offset, ONE)?;
+        self.replace_checksum(offset as u32, ONE, 0)?;
+        *self = Self::new(self.ctx);
+        let by_device = self.read::<u16>(offset)? == ONE;
+        self.write(offset, if by_device { pseudo } else { checksum })
+    }
+
+    #[inline(always)]
+    fn resize(&mut self, length: u32, family: Family) -> Option<()> {
+        let kind = kind(family);
+        // SAFETY: the kernel hands every TC program a valid skb.
+        if unsafe { (*self.skb()).protocol } != u32::from(kind.raw()) {
+            self.change_family(family)?;
+        }
         // SAFETY: the skb is the program's own. The helper invalidates pointers into the frame; the bounds are read anew
         // at once, and nothing else holds one.
         if unsafe { bpf_skb_change_tail(self.skb(), length, 0) } != 0 {
@@ -72,6 +130,46 @@ impl Packet for TcPacket<'_> {
         }
         *self = Self::new(self.ctx);
         Some(())
+    }
+
+    #[inline(always)]
+    fn change_family(&mut self, family: Family) -> Option<()> {
+        // SAFETY: as in `resize`.
+        if unsafe { bpf_skb_change_proto(self.skb(), kind(family).raw(), 0) } != 0 {
+            return None;
+        }
+        *self = Self::new(self.ctx);
+        Some(())
+    }
+
+    #[inline(always)]
+    fn encapsulate(&mut self, outer: Family, _: Family) -> Option<()> {
+        let (length, flags) = match outer {
+            Family::V4 => (size_of::<Ipv4>(), BPF_F_ADJ_ROOM_ENCAP_L3_IPV4),
+            Family::V6 => (size_of::<Ipv6>(), BPF_F_ADJ_ROOM_ENCAP_L3_IPV6),
+        };
+        // SAFETY: as in `resize`.
+        if unsafe { bpf_skb_adjust_room(self.skb(), length as i32, BPF_ADJ_ROOM_MAC, flags.into()) } != 0 {
+            return None;
+        }
+        *self = Self::new(self.ctx);
+        Some(())
+    }
+
+    #[inline(always)]
+    fn stage(&mut self, stage: Stage, _: &impl Tables, scratch: &mut Scratch) -> Verdict {
+        let (ctx, notes) = (self.skb(), ptr::from_mut(scratch));
+        let number = match stage {
+            Stage::Connection => dtr_lb_tc_connection(ctx, notes),
+            Stage::Open => dtr_lb_tc_open(ctx, notes),
+            Stage::Icmp => dtr_lb_tc_icmp(ctx, notes),
+            Stage::Emit => dtr_lb_tc_emit(ctx, notes),
+            Stage::Answer(verdict) => dtr_lb_tc_answer(ctx, notes, verdict as u32),
+            Stage::Report(verdict) => dtr_lb_tc_report(ctx, notes, verdict as u32),
+        };
+        // The verifier gives up the bounds where a stage may have moved the frame.
+        self.window = Window { start: self.ctx.data(), end: self.ctx.data_end() };
+        stages::verdict(number)
     }
 
     /// The kernel has taken an outer tag out of the frame before TC sees it.
@@ -91,4 +189,15 @@ impl Packet for TcPacket<'_> {
     fn length(&self) -> u32 {
         self.ctx.len()
     }
+
+    #[inline(always)]
+    fn segment_size(&self) -> u32 {
+        // SAFETY: the kernel hands every TC program a valid skb.
+        unsafe { (*self.skb()).gso_size }
+    }
+}
+
+stages! {
+    __sk_buff as TcContext as TcPacket:
+    dtr_lb_tc_connection, dtr_lb_tc_open, dtr_lb_tc_icmp, dtr_lb_tc_emit, dtr_lb_tc_answer, dtr_lb_tc_report
 }

@@ -1,10 +1,24 @@
 //! A frame under XDP: plain memory.
 
-use aya_ebpf::{helpers::bpf_xdp_adjust_head, programs::XdpContext};
-use bytemuck::Pod;
-use dtr_lb_common::pipeline::Packet;
+use core::ptr;
 
-use crate::window::Window;
+use aya_ebpf::{
+    bindings::xdp_md,
+    helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
+    programs::XdpContext,
+};
+use bytemuck::Pod;
+use dtr_lb_common::{
+    address::Family,
+    pipeline::{Packet, Scratch, Stage, Tables},
+    verdict::Verdict,
+    wire::{Ipv4, Ipv6},
+};
+
+use crate::{
+    stages::{self, stages},
+    window::Window,
+};
 
 pub(crate) struct XdpPacket<'a> {
     ctx: &'a XdpContext,
@@ -16,7 +30,22 @@ impl<'a> XdpPacket<'a> {
     pub(crate) fn new(ctx: &'a XdpContext) -> Self {
         Self { ctx, window: Window { start: ctx.data(), end: ctx.data_end() } }
     }
+
+    /// Moves the frame's front by so many bytes: forwards where that is more than 0, so that it becomes shorter.
+    #[inline(always)]
+    fn move_front(&mut self, change: i32) -> Option<()> {
+        // SAFETY: the context is the program's own. The helper invalidates pointers into the frame; the bounds are read
+        // anew at once, and nothing else holds one.
+        if unsafe { bpf_xdp_adjust_head(self.ctx.ctx, change) } != 0 {
+            return None;
+        }
+        self.window = Window { start: self.ctx.data(), end: self.ctx.data_end() };
+        Some(())
+    }
 }
+
+/// Bytes by which the headers of the two families differ.
+const FAMILIES: i32 = (size_of::<Ipv6>() - size_of::<Ipv4>()) as i32;
 
 impl Packet for XdpPacket<'_> {
     #[inline(always)]
@@ -30,19 +59,49 @@ impl Packet for XdpPacket<'_> {
     }
 
     #[inline(always)]
-    fn resize(&mut self, length: u32) -> Option<()> {
-        // At the front: a frame always has headroom, but behind a small one there may be no room at all.
-        let change = self.length() as i32 - length as i32;
-        if change % 2 != 0 {
-            return None;
+    fn resize(&mut self, length: u32, _: Family) -> Option<()> {
+        // A frame grows at its front, where there is always headroom, while behind a small one there may be no room at
+        // all; it must go on beginning on an even address, so that an odd one loses its last byte first.
+        let odd = (self.length() ^ length) & 1;
+        if odd != 0 {
+            // SAFETY: the context is the program's own; the bounds are read anew below.
+            if unsafe { bpf_xdp_adjust_tail(self.ctx.ctx, -1) } != 0 {
+                return None;
+            }
         }
-        // SAFETY: the context is the program's own. The helper invalidates pointers into the frame; the bounds are read
-        // anew at once, and nothing else holds one. An even change keeps the frame on an even address.
-        if unsafe { bpf_xdp_adjust_head(self.ctx.ctx, change) } != 0 {
-            return None;
-        }
+        self.move_front(self.length() as i32 - odd as i32 - length as i32)
+    }
+
+    #[inline(always)]
+    fn change_family(&mut self, family: Family) -> Option<()> {
+        self.move_front(match family {
+            Family::V4 => FAMILIES,
+            Family::V6 => -FAMILIES,
+        })
+    }
+
+    #[inline(always)]
+    fn encapsulate(&mut self, outer: Family, _: Family) -> Option<()> {
+        self.move_front(match outer {
+            Family::V4 => -(size_of::<Ipv4>() as i32),
+            Family::V6 => -(size_of::<Ipv6>() as i32),
+        })
+    }
+
+    #[inline(always)]
+    fn stage(&mut self, stage: Stage, _: &impl Tables, scratch: &mut Scratch) -> Verdict {
+        let (ctx, notes) = (self.ctx.ctx, ptr::from_mut(scratch));
+        let number = match stage {
+            Stage::Connection => dtr_lb_xdp_connection(ctx, notes),
+            Stage::Open => dtr_lb_xdp_open(ctx, notes),
+            Stage::Icmp => dtr_lb_xdp_icmp(ctx, notes),
+            Stage::Emit => dtr_lb_xdp_emit(ctx, notes),
+            Stage::Answer(verdict) => dtr_lb_xdp_answer(ctx, notes, verdict as u32),
+            Stage::Report(verdict) => dtr_lb_xdp_report(ctx, notes, verdict as u32),
+        };
+        // The verifier gives up the bounds where a stage may have moved the frame.
         self.window = Window { start: self.ctx.data(), end: self.ctx.data_end() };
-        Some(())
+        stages::verdict(number)
     }
 
     /// Under XDP a tag is in the frame, unless the device takes it out, which it tells no program.
@@ -61,4 +120,9 @@ impl Packet for XdpPacket<'_> {
     fn length(&self) -> u32 {
         (self.window.end - self.window.start) as u32
     }
+}
+
+stages! {
+    xdp_md as XdpContext as XdpPacket:
+    dtr_lb_xdp_connection, dtr_lb_xdp_open, dtr_lb_xdp_icmp, dtr_lb_xdp_emit, dtr_lb_xdp_answer, dtr_lb_xdp_report
 }

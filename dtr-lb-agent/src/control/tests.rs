@@ -39,7 +39,7 @@ fn probed(control: &mut Control, replica: usize, from: State, to: State) -> Vec<
 
 fn shares(control: &Control) -> Vec<u16> {
     let key = service_key(address(10), 80);
-    control.desired().services[&key].iter().map(|replica| replica.weight).collect()
+    control.desired().services[&key].replicas.iter().map(|replica| replica.weight).collect()
 }
 
 fn next_hop(interface: &str, last: u8) -> NextHop {
@@ -198,7 +198,7 @@ fn a_next_hop_makes_hop_and_nat_address() {
     assert!(matches!(&changes[..], [Change::NextHop { .. }]));
     assert_eq!(control.next_hops(hops), [], "told once");
     let desired = control.desired();
-    let replicas = &desired.services[&service_key(address(10), 443)];
+    let replicas = &desired.services[&service_key(address(10), 443)].replicas;
     assert_eq!(replicas[0].nat, [address(2)]);
     let hop = replicas[0].hop.expect("it is known");
     assert_eq!(bytemuck::bytes_of(&hop.destination), [2, 0, 0, 0, 0, 11]);
@@ -210,7 +210,7 @@ fn configured_nat_addresses_come_first() {
     let mut control = control(&["datapath.nat_addresses=[\"10.0.0.3\", \"10.0.0.4\"]"]);
     control.next_hops([(address(11), Ok(next_hop("eth0", 11)))].into());
     let desired = control.desired();
-    assert_eq!(desired.services[&service_key(address(10), 80)][0].nat, [address(3), address(4)]);
+    assert_eq!(desired.services[&service_key(address(10), 80)].replicas[0].nat, [address(3), address(4)]);
 }
 
 #[test]

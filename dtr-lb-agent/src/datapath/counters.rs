@@ -42,13 +42,23 @@ impl Counters {
             .get(&u32::from(id), 0)
             .map_err(DatapathError::map(map::REPLICA_STATS, "reading"))?;
         Ok(values.iter().fold(ReplicaCounters::default(), |sum, cpu| {
-            let ReplicaCounters { to_replica, to_client, new_flows, refused, redispatched } = *cpu;
+            let ReplicaCounters {
+                to_replica,
+                to_client,
+                new_flows,
+                refused,
+                unanswered,
+                redispatched,
+                reset,
+            } = *cpu;
             ReplicaCounters {
                 to_replica: add(sum.to_replica, to_replica),
                 to_client: add(sum.to_client, to_client),
                 new_flows: sum.new_flows + new_flows,
                 refused: sum.refused + refused,
+                unanswered: sum.unanswered + unanswered,
                 redispatched: sum.redispatched + redispatched,
+                reset: sum.reset + reset,
             }
         }))
     }

@@ -12,11 +12,11 @@ use std::{
 
 use dtr_lb_common::{
     abi::{MAX_REPLICAS, ReplicaId, ServiceKey},
-    address::{AnyAddress, Be16},
+    address::{Address, Be16},
 };
 
 /// Service, address and port: what tells a replica's entry from all others.
-pub(super) type Identity = (ServiceKey, AnyAddress, Be16);
+pub(super) type Identity = (ServiceKey, Address, Be16);
 
 /// Ids that there are; 0 is no replica.
 pub(super) const LIMIT: usize = MAX_REPLICAS - 1;

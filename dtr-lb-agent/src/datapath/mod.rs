@@ -3,6 +3,7 @@
 //! [`Datapath::open`] loads it, or takes over what an earlier agent left pinned; [`Datapath::attach`] lets packets in;
 //! [`Datapath::apply`] writes what is desired. Without pins (tests, benchmarks) everything ends with the process.
 
+mod access;
 mod attach;
 mod batch;
 mod clock;
@@ -36,7 +37,7 @@ use dtr_lb_common::{
 };
 
 pub use attach::{Attached, Hook, Interface, Wanted};
-pub use desired::{Desired, DesiredReplica, DesiredSettings, service_key};
+pub use desired::{Desired, DesiredReplica, DesiredService, DesiredSettings, SourceRule, service_key};
 pub use error::DatapathError;
 use error::causes;
 pub use events::{Dropped, Events};
@@ -118,8 +119,8 @@ impl Datapath {
         }
         Ok(Self {
             counters: counters::Counters::new(&mut ebpf)?,
-            flows: take_any(&mut ebpf, map::FLOWS_V4)?,
-            half_open: take_any(&mut ebpf, map::HALF_OPEN_V4)?,
+            flows: take_any(&mut ebpf, map::FLOWS)?,
+            half_open: take_any(&mut ebpf, map::HALF_OPEN)?,
             ticks_per_second: clock::ticks_per_second()?,
             ebpf,
             pins: None,
@@ -205,7 +206,7 @@ impl Datapath {
         let Some(settings) = self.settings else { return Ok(None) };
         let now = self.now()?;
         let begun = *self.sweep_begun.get_or_insert_with(Instant::now);
-        let census = self.sweep.step(&mut self.flows, map::FLOWS_V4, &settings, now)?;
+        let census = self.sweep.step(&mut self.flows, map::FLOWS, &settings, now)?;
         if let Some(census) = &census {
             self.sweep_begun = None;
             self.writer.take_census(begun, census.held.keys().copied().collect());

@@ -25,7 +25,7 @@ const LOG_PACKETS: u8 = 4;
 pub(super) fn load(flow_entries: u32, pins: Option<&Path>, log_packets: bool) -> Result<Ebpf, DatapathError> {
     let mut loader = EbpfLoader::new();
     loader.verifier_log_level(VerifierLogLevel::STATS);
-    loader.map_max_entries(map::FLOWS_V4, flow_entries);
+    loader.map_max_entries(map::FLOWS, flow_entries);
     let level = if log_packets { LOG_PACKETS } else { 0 };
     loader.override_global(aya_log::LEVEL, &level, true);
     if let Some(directory) = pins {

@@ -1,7 +1,7 @@
 //! What outlives the agent: maps and links, pinned in a BPF file system below a directory of the layout's version.
 //!
 //! ```text
-//! /sys/fs/bpf/dtr-lb/v1/maps/FLOWS_V4 …
+//! /sys/fs/bpf/dtr-lb/v1/maps/FLOWS …
 //! /sys/fs/bpf/dtr-lb/v1/links/xdp-2 …
 //! ```
 //!
@@ -158,15 +158,24 @@ impl Shape {
 }
 
 fn shapes(flow_entries: u32) -> Vec<Shape> {
-    let tuple = size_of::<abi::Tuple<dtr_lb_common::address::Ipv4Words>>();
-    let flow = size_of::<abi::Flow<dtr_lb_common::address::Ipv4Words>>();
-    let half_open = size_of::<abi::HalfOpen<dtr_lb_common::address::Ipv4Words>>();
+    let tuple = size_of::<abi::Tuple>();
+    let flow = size_of::<abi::Flow>();
+    let half_open = size_of::<abi::HalfOpen>();
     let index = size_of::<u32>();
     let shape =
         |name, kind, key, value, entries: usize| Shape { name, kind, key, value, entries: entries as u32 };
     vec![
-        shape(map::FLOWS_V4, MapType::LruHash, tuple, flow, flow_entries as usize),
-        shape(map::HALF_OPEN_V4, MapType::LruHash, tuple, half_open, abi::HALF_OPEN_ENTRIES),
+        shape(map::FLOWS, MapType::LruHash, tuple, flow, flow_entries as usize),
+        shape(map::HALF_OPEN, MapType::LruHash, tuple, half_open, abi::HALF_OPEN_ENTRIES),
+        shape(map::FILTER, MapType::Array, index, size_of::<abi::Filter>(), 1),
+        // The key begins with the prefix's length.
+        shape(
+            map::SOURCES,
+            MapType::LpmTrie,
+            index + size_of::<abi::SourceKey>(),
+            size_of::<u32>(),
+            abi::MAX_SOURCES,
+        ),
         shape(
             map::SERVICES,
             MapType::Hash,

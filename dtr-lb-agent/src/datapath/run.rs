@@ -7,10 +7,7 @@ use aya::{
     maps::{HashMap, Map, MapData},
     programs::{TestRun as _, TestRunOptions},
 };
-use dtr_lb_common::{
-    abi::{Flow, HalfOpen, Tuple, map, program},
-    address::Ipv4Words,
-};
+use dtr_lb_common::abi::{Flow, HalfOpen, Tuple, map, program};
 
 use super::{Datapath, DatapathError, Hook, causes, object};
 
@@ -26,11 +23,11 @@ pub struct Ran {
 }
 
 /// A key and its value in the flow table.
-pub type FlowEntry = (Tuple<Ipv4Words>, Flow<Ipv4Words>);
+pub type FlowEntry = (Tuple, Flow);
 /// A key and its value in the half-open table.
-pub type HalfOpenEntry = (Tuple<Ipv4Words>, HalfOpen<Ipv4Words>);
+pub type HalfOpenEntry = (Tuple, HalfOpen);
 
-type Table<'a, V> = HashMap<&'a mut MapData, Tuple<Ipv4Words>, V>;
+type Table<'a, V> = HashMap<&'a mut MapData, Tuple, V>;
 
 impl Datapath {
     /// Runs the program of `hook` on a frame, as if it came in by the loopback interface of this namespace (index 1).
@@ -94,43 +91,31 @@ impl Datapath {
 
     /// All entries of the flow table.
     pub fn flow_entries(&mut self) -> Result<Vec<FlowEntry>, DatapathError> {
-        entries(&mut self.flows, map::FLOWS_V4)
+        entries(&mut self.flows, map::FLOWS)
     }
 
     /// All entries of the half-open table.
     pub fn half_open_entries(&mut self) -> Result<Vec<HalfOpenEntry>, DatapathError> {
-        entries(&mut self.half_open, map::HALF_OPEN_V4)
+        entries(&mut self.half_open, map::HALF_OPEN)
     }
 
     /// Puts an entry into the flow table, or replaces one: how a test lets time pass.
-    pub fn put_flow(&mut self, key: &Tuple<Ipv4Words>, flow: &Flow<Ipv4Words>) -> Result<(), DatapathError> {
-        put(&mut self.flows, map::FLOWS_V4, key, flow)
+    pub fn put_flow(&mut self, key: &Tuple, flow: &Flow) -> Result<(), DatapathError> {
+        put(&mut self.flows, map::FLOWS, key, flow)
     }
 
     /// The same for the half-open table.
-    pub fn put_half_open(
-        &mut self,
-        key: &Tuple<Ipv4Words>,
-        entry: &HalfOpen<Ipv4Words>,
-    ) -> Result<(), DatapathError> {
-        put(&mut self.half_open, map::HALF_OPEN_V4, key, entry)
+    pub fn put_half_open(&mut self, key: &Tuple, entry: &HalfOpen) -> Result<(), DatapathError> {
+        put(&mut self.half_open, map::HALF_OPEN, key, entry)
     }
 }
 
-fn entries<V: aya::Pod>(
-    map: &mut Map,
-    name: &'static str,
-) -> Result<Vec<(Tuple<Ipv4Words>, V)>, DatapathError> {
+fn entries<V: aya::Pod>(map: &mut Map, name: &'static str) -> Result<Vec<(Tuple, V)>, DatapathError> {
     let table = Table::<V>::try_from(map).map_err(DatapathError::map(name, "opening"))?;
     table.iter().collect::<Result<_, _>>().map_err(DatapathError::map(name, "reading"))
 }
 
-fn put<V: aya::Pod>(
-    map: &mut Map,
-    name: &'static str,
-    key: &Tuple<Ipv4Words>,
-    value: &V,
-) -> Result<(), DatapathError> {
+fn put<V: aya::Pod>(map: &mut Map, name: &'static str, key: &Tuple, value: &V) -> Result<(), DatapathError> {
     let mut table = Table::<V>::try_from(map).map_err(DatapathError::map(name, "opening"))?;
     table.insert(key, value, 0).map_err(DatapathError::map(name, "writing"))
 }

@@ -7,14 +7,11 @@
 use std::collections::BTreeMap;
 
 use aya::maps::{HashMap, Map, MapData, MapError};
-use dtr_lb_common::{
-    abi::{Flow, ReplicaId, Settings, Side, Ticks, Tuple},
-    address::Ipv4Words,
-};
+use dtr_lb_common::abi::{Flow, ReplicaId, Settings, Side, Ticks, Tuple};
 
 use super::{batch, error::DatapathError, run::FlowEntry};
 
-type FlowMap<'a> = HashMap<&'a mut MapData, Tuple<Ipv4Words>, Flow<Ipv4Words>>;
+type FlowMap<'a> = HashMap<&'a mut MapData, Tuple, Flow>;
 
 /// What a sweep found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -71,8 +68,8 @@ impl Sweep {
 pub(super) fn remove(
     flows: &mut FlowMap<'_>,
     name: &'static str,
-    key: &Tuple<Ipv4Words>,
-    seen: &Flow<Ipv4Words>,
+    key: &Tuple,
+    seen: &Flow,
 ) -> Result<bool, DatapathError> {
     match flows.get(key, 0) {
         Ok(flow) if (flow.state, flow.last_seen) != (seen.state, seen.last_seen) => return Ok(false),

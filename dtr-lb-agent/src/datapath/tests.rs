@@ -19,7 +19,8 @@ use nix::{
 };
 
 use super::{
-    Datapath, DatapathError, Desired, DesiredReplica, DesiredSettings, Interface, Options, service_key,
+    Datapath, DatapathError, Desired, DesiredReplica, DesiredService, DesiredSettings, Interface, Options,
+    service_key,
 };
 
 mod attach;
@@ -97,6 +98,9 @@ fn desired(services: impl IntoIterator<Item = (u16, Vec<DesiredReplica>)>) -> De
             nat_ports: 10_000..=32_767,
             idle_timeout: Duration::from_secs(3600),
         },
-        services: services.into_iter().map(|(port, replicas)| (service_key(VIP, port), replicas)).collect(),
+        services: services
+            .into_iter()
+            .map(|(port, replicas)| (service_key(VIP, port), DesiredService::nat(replicas)))
+            .collect(),
     }
 }

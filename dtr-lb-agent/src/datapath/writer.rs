@@ -16,16 +16,17 @@ use aya::{
 };
 use dtr_lb_common::{
     abi::{
-        Hop, MAX_NAT_ADDRESSES, MAX_SERVICES, MaglevTable, Replica, ReplicaId, Service, ServiceKey, Settings,
-        map,
+        Hop, MAX_NAT_ADDRESSES, MAX_SERVICES, MAX_SOURCES, MaglevTable, Mode, Replica, ReplicaId, Service,
+        ServiceFlags, ServiceKey, Settings, map,
     },
-    address::{AnyAddress, Be16},
+    address::{Address, Be16},
     maglev::{self, Candidate},
 };
 
 use super::{
+    access::Access,
     counters::Counters,
-    desired::{Desired, DesiredReplica},
+    desired::{Desired, DesiredReplica, DesiredService},
     error::DatapathError,
     ids::{Identity, Ids, LIMIT},
 };
@@ -40,6 +41,7 @@ pub(super) struct Writer {
     services: BTreeMap<ServiceKey, Written>,
     replicas: BTreeMap<ReplicaId, Replica>,
     ids: Ids,
+    access: Access,
     /// The interfaces by which frames can leave; none where any will do.
     reach: Option<BTreeSet<u32>>,
 }
@@ -50,6 +52,7 @@ struct Written {
     pair: u32,
     /// The table in force: one of the pair.
     table: u32,
+    service: Service,
     /// What that table was built from; not known after an adoption.
     candidates: Option<Vec<Candidate>>,
 }
@@ -74,6 +77,7 @@ impl Writer {
             services: BTreeMap::new(),
             replicas: BTreeMap::new(),
             ids: Ids::default(),
+            access: Access::new(ebpf)?,
             reach: None,
         })
     }
@@ -89,10 +93,11 @@ impl Writer {
         }
         for entry in &self.services_map {
             let (key, service) = entry.map_err(DatapathError::map(map::SERVICES, "reading"))?;
-            let written = Written { pair: service.table / 2, table: service.table, candidates: None };
+            let written =
+                Written { pair: service.table / 2, table: service.table, service, candidates: None };
             self.services.insert(key, written);
         }
-        Ok(())
+        self.access.adopt(self.services.iter().map(|(key, written)| (*key, written.service.sources)))
     }
 
     /// Makes the maps say what is desired from `at` on. Where it fails, it may be called again with the same wish or
@@ -122,17 +127,21 @@ impl Writer {
         if self.services.len() + new > MAX_SERVICES {
             applied.services += self.remove_services(desired)?;
         }
-        for (key, replicas) in &desired.services {
-            let mut candidates = Vec::with_capacity(replicas.len());
-            for replica in replicas {
-                let (id, changed) = self.write_replica(*key, replica)?;
+        // Before the services that it lets through.
+        self.access.mark(desired, &settings)?;
+        for (key, service) in &desired.services {
+            let mut candidates = Vec::with_capacity(service.replicas.len());
+            for replica in &service.replicas {
+                let (id, changed) = self.write_replica(*key, service.mode, replica)?;
                 applied.replicas += usize::from(changed);
                 candidates.push(Candidate { id, identity: replica.identity(), weight: replica.weight });
             }
-            let changed = self.write_table(*key, candidates)?;
+            let sources = self.access.admit(*key, &service.sources)?;
+            let changed = self.write_table(*key, candidates, sources, flags(service))?;
             applied.tables += usize::from(changed);
         }
         applied.services += self.remove_services(desired)?;
+        self.access.forget(desired)?;
         self.ids.name(&wanted, at);
         // Last, as packets are looked at from here on.
         if self.settings != Some(settings) {
@@ -143,7 +152,7 @@ impl Writer {
     }
 
     /// The id of a replica of a service, if it has one.
-    pub(super) fn id(&self, service: ServiceKey, address: AnyAddress, port: Be16) -> Option<ReplicaId> {
+    pub(super) fn id(&self, service: ServiceKey, address: Address, port: Be16) -> Option<ReplicaId> {
         self.ids.get(&(service, address, port))
     }
 
@@ -179,9 +188,10 @@ impl Writer {
     fn write_replica(
         &mut self,
         service: ServiceKey,
+        mode: Mode,
         wanted: &DesiredReplica,
     ) -> Result<(ReplicaId, bool), DatapathError> {
-        let mut nat = [AnyAddress([0; 8]); MAX_NAT_ADDRESSES];
+        let mut nat = [Address::NONE; MAX_NAT_ADDRESSES];
         for (slot, address) in nat.iter_mut().zip(&wanted.nat) {
             *slot = (*address).into();
         }
@@ -197,7 +207,9 @@ impl Writer {
             (0, Some(known)) => (known.nat, known.nat_count),
             (count, _) => (nat, count as u32),
         };
-        let replica = Replica { address, nat, hop, service, port, nat_count };
+        let mtu = u16::try_from(wanted.mtu).unwrap_or(u16::MAX);
+        let reset = u8::from(wanted.reset);
+        let replica = Replica { address, nat, hop, service, port, nat_count, mtu, mode, reset };
         if known == Some(&replica) {
             return Ok((id, false));
         }
@@ -206,9 +218,21 @@ impl Writer {
         Ok((id, true))
     }
 
-    fn write_table(&mut self, key: ServiceKey, candidates: Vec<Candidate>) -> Result<bool, DatapathError> {
+    fn write_table(
+        &mut self,
+        key: ServiceKey,
+        candidates: Vec<Candidate>,
+        sources: u32,
+        flags: ServiceFlags,
+    ) -> Result<bool, DatapathError> {
         let (pair, in_force) = match self.services.get(&key) {
-            Some(written) if written.candidates.as_ref() == Some(&candidates) => return Ok(false),
+            Some(written) if written.candidates.as_ref() == Some(&candidates) => {
+                let wanted = Service { table: written.table, sources, flags };
+                if written.service != wanted {
+                    self.write_service(key, wanted)?;
+                }
+                return Ok(false);
+            }
             Some(written) => (written.pair, Some(written.table)),
             None => (self.free_pair()?, None),
         };
@@ -218,11 +242,19 @@ impl Writer {
         };
         let table = maglev::build(&candidates);
         self.tables_map.set(idle, *table, 0).map_err(DatapathError::map(map::TABLES, "writing"))?;
-        self.services_map
-            .insert(key, Service { table: idle }, 0)
-            .map_err(DatapathError::map(map::SERVICES, "writing"))?;
-        self.services.insert(key, Written { pair, table: idle, candidates: Some(candidates) });
+        let service = Service { table: idle, sources, flags };
+        self.services_map.insert(key, service, 0).map_err(DatapathError::map(map::SERVICES, "writing"))?;
+        self.services.insert(key, Written { pair, table: idle, service, candidates: Some(candidates) });
         Ok(true)
+    }
+
+    /// Changes what holds for a service, and not its table.
+    fn write_service(&mut self, key: ServiceKey, service: Service) -> Result<(), DatapathError> {
+        self.services_map.insert(key, service, 0).map_err(DatapathError::map(map::SERVICES, "writing"))?;
+        if let Some(written) = self.services.get_mut(&key) {
+            written.service = service;
+        }
+        Ok(())
     }
 
     /// The first pair of tables that no service has.
@@ -249,6 +281,13 @@ impl Writer {
     }
 }
 
+fn flags(service: &DesiredService) -> ServiceFlags {
+    ServiceFlags::default()
+        .with(ServiceFlags::SOURCE_AFFINITY, service.source_affinity)
+        .with(ServiceFlags::REFUSE, service.refuse)
+        .with(ServiceFlags::DIRECT, service.mode.direct())
+}
+
 /// Looks whether a wish fits into the maps, and returns the replicas that it names.
 fn check(desired: &Desired) -> Result<BTreeSet<Identity>, DatapathError> {
     let refuse_over = |limit, what, count| match count {
@@ -257,8 +296,11 @@ fn check(desired: &Desired) -> Result<BTreeSet<Identity>, DatapathError> {
     };
     refuse_over(MAX_SERVICES, "services (counted once for each VIP)", desired.services.len())?;
     let mut wanted = BTreeSet::new();
-    for (key, replicas) in &desired.services {
-        for replica in replicas {
+    let prefixes = desired.services.values().map(|service| service.sources.len()).sum();
+    // While they change, the old ones and the new ones are there.
+    refuse_over(MAX_SOURCES / 2, "prefixes of allow and deny (counted once for each VIP)", prefixes)?;
+    for (key, service) in &desired.services {
+        for replica in &service.replicas {
             refuse_over(MAX_NAT_ADDRESSES, "NAT addresses", replica.nat.len())?;
             wanted.insert((*key, replica.address.into(), Be16::new(replica.port)));
         }

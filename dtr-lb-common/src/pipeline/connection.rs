@@ -1,6 +1,6 @@
 //! The two entries of a connection as one thing.
 
-use super::{Family, FlowEntry as _, FlowTable};
+use super::{FlowEntry as _, FlowTable};
 use crate::{
     abi::{Flow, Hop, State, Ticks, Tuple},
     wire::TcpFlags,
@@ -8,19 +8,15 @@ use crate::{
 
 /// The key of the other direction's entry.
 #[inline(always)]
-pub(super) fn partner<A: Copy>(flow: &Flow<A>) -> Tuple<A> {
+pub(super) fn partner(flow: &Flow) -> Tuple {
     flow.to.reversed()
 }
 
 /// Removes an entry and, if it is still its pair, the other direction's: that one's key may have found a new partner.
 #[inline(always)]
-pub(super) fn remove<F: Family>(
-    table: &impl FlowTable<F>,
-    key: &Tuple<F::Address>,
-    partner_key: &Tuple<F::Address>,
-) {
+pub(super) fn remove(table: &impl FlowTable, key: &Tuple, partner_key: &Tuple) {
     table.remove(key);
-    let is_pair = |flow: &Flow<F::Address>| partner(flow) == *key && flow.state != State::RESTING;
+    let is_pair = |flow: &Flow| partner(flow) == *key && flow.state != State::RESTING;
     if table.with(partner_key, |entry| is_pair(entry.flow())) == Some(true) {
         table.remove(partner_key);
     }
@@ -59,10 +55,10 @@ pub(super) struct Touch {
 
 /// Marks the other direction of `key` as seen, and changes it. Says whether `partner_key` still is that other direction.
 #[inline(always)]
-pub(super) fn touch<F: Family>(
-    table: &impl FlowTable<F>,
-    partner_key: &Tuple<F::Address>,
-    key: &Tuple<F::Address>,
+pub(super) fn touch(
+    table: &impl FlowTable,
+    partner_key: &Tuple,
+    key: &Tuple,
     touch: Touch,
     now: Ticks,
 ) -> bool {

@@ -1,14 +1,14 @@
 //! The life of a packet: **parse → find flow → (new: find service → steer → remember) → rewrite → emit**.
 //!
 //! [`run`] is all of it. It runs in the kernel under XDP and under TC, and on the host over the
-//! [`model`](crate::model): what differs is behind [`Packet`] and [`Tables`]. Each stage is generic over the address
-//! family.
+//! [`model`](crate::model): what differs is behind [`Packet`] and [`Tables`].
 //!
 //! Invariants:
 //! - A stage ends with what the next one needs or with a [`Verdict`]; nothing returns a hook's action before the end.
-//! - A packet is changed only by `rewrite`, the last step: what is passed or dropped is as it came.
-//! - A connection has two entries, one a direction, and each names the other. The port of the entry towards the client
-//!   is taken for as long as that entry exists, in whichever of the two tables.
+//! - A packet is changed only by the last step: what is passed or dropped is as it came.
+//! - A connection has two entries, one a direction, and each names the other; where the replica answers the client
+//!   directly it has one. The port of the entry towards the client is taken for as long as that entry exists, in
+//!   whichever of the two tables.
 //! - A packet of an established flow costs one look-up in a flow table.
 
 use bytemuck::Pod;
@@ -18,26 +18,40 @@ use crate::{
         Flow, HalfOpen, Hop, Replica, ReplicaCounters, ReplicaId, Service, ServiceKey, Settings, Side, Ticks,
         Tuple,
     },
+    address::{Address, Family},
     checksum::Delta,
+    filter,
     verdict::{Action, Verdict},
-    wire::{Ethernet, Macs},
+    wire::{Ethernet, Macs, PROTOCOL_TCP},
 };
 
+mod answer;
 mod connection;
+mod emit;
 mod established;
-mod family;
 mod half_open;
+mod header;
+mod icmp;
 mod open;
 mod parse;
 mod replay;
 mod rewrite;
+mod scratch;
+mod segment;
+mod translate;
+mod tunnel;
 
-pub use family::{Family, V4};
+use established::Look;
 use half_open::Handshake;
-use open::{Cause, Order};
+use open::Cause;
+pub use parse::EXTENSION_BYTES;
 use parse::Headers;
-use replay::replay;
-use rewrite::{Rewrite, rewrite};
+use rewrite::Rewrite;
+pub use scratch::Scratch;
+
+/// Offset of the network header: Ethernet without tags.
+const ETHERNET: usize = size_of::<Ethernet>();
+const _: () = assert!(ETHERNET.is_multiple_of(2));
 
 /// Access to a frame. An offset counts bytes from the Ethernet header.
 pub trait Packet {
@@ -46,23 +60,58 @@ pub trait Packet {
     /// Overwrites the bytes at `offset`; nothing is written where the frame ends before.
     #[must_use]
     fn write<T: Pod>(&mut self, offset: usize, value: T) -> Option<()>;
-    /// Corrects the TCP checksum at `offset` by the folded differences of addresses and ports. Comes last: a hook may
-    /// have to give up its access to the frame for it.
+    /// Corrects the TCP checksum at `offset` by the folded differences of addresses and ports, in a packet of `family`.
+    /// Comes last: a hook may have to give up its access to the frame for it.
     #[must_use]
     #[inline(always)]
-    fn correct_tcp_checksum(&mut self, offset: usize, address_delta: u16, port_delta: u16) -> Option<()> {
+    fn correct_checksum(
+        &mut self,
+        offset: usize,
+        address_delta: u16,
+        port_delta: u16,
+        _family: Family,
+    ) -> Option<()> {
         let checksum = self.read::<u16>(offset)?;
         self.write(offset, Delta::folded(address_delta).plus(Delta::folded(port_delta)).apply(checksum))
     }
-    /// Makes the frame this long. What its bytes are afterwards is not said: all of them are to be written anew.
+    /// Writes the checksum at `offset` of a segment that was made anew: `checksum` is over all of it, and `pseudo` is the
+    /// folded sum of the pseudo-header alone, which stands there where the device is to do the rest.
     #[must_use]
-    fn resize(&mut self, length: u32) -> Option<()>;
+    #[inline(always)]
+    fn write_checksum(&mut self, offset: usize, checksum: u16, _pseudo: u16) -> Option<()> {
+        self.write(offset, checksum)
+    }
+    /// Makes the frame this long, and one of `family`. What its bytes are afterwards is not said: all of them are to be
+    /// written anew.
+    #[must_use]
+    fn resize(&mut self, length: u32, family: Family) -> Option<()>;
+    /// Makes the network header, which has no options or extensions, one of the other `family`. Ethernet and network header
+    /// are to be written anew; what follows stays.
+    #[must_use]
+    fn change_family(&mut self, family: Family) -> Option<()>;
+    /// Makes room for a header of family `outer` before the packet, which is of family `inner`. Ethernet and outer header
+    /// are to be written anew.
+    #[must_use]
+    fn encapsulate(&mut self, outer: Family, inner: Family) -> Option<()>;
+    /// Carries out a stage.
+    #[inline(always)]
+    fn stage(&mut self, stage: Stage, tables: &impl Tables, scratch: &mut Scratch) -> Verdict
+    where
+        Self: Sized,
+    {
+        stage.run(self, tables, scratch)
+    }
     /// Whether the frame has a VLAN tag that is not in its bytes.
     fn tagged(&self) -> bool;
     /// Index of the interface that the frame came in by.
     fn interface(&self) -> u32;
     /// Length of the frame in bytes, all of it.
     fn length(&self) -> u32;
+    /// If the frame is to be cut into segments before it leaves: how many bytes of payload each has. 0 if it is not.
+    #[inline(always)]
+    fn segment_size(&self) -> u32 {
+        0
+    }
 }
 
 /// Why an entry was not inserted.
@@ -76,48 +125,49 @@ pub enum InsertError {
 
 /// A table of flows, with `Entry` under each key. Entries may vanish at any time: the least recently used make room for
 /// new ones.
-pub trait FlowTable<F: Family> {
-    type Entry: FlowEntry<F>;
+pub trait FlowTable {
+    type Entry: FlowEntry;
     /// Runs `f` on the entry. It must not call into the table: an entry may be reused by the next insertion.
-    fn with<R>(&self, key: &Tuple<F::Address>, f: impl FnOnce(&mut Self::Entry) -> R) -> Option<R>;
+    fn with<R>(&self, key: &Tuple, f: impl FnOnce(&mut Self::Entry) -> R) -> Option<R>;
     /// Adds an entry for a key that has none.
-    fn insert(&self, key: &Tuple<F::Address>, entry: &Self::Entry) -> Result<(), InsertError>;
+    fn insert(&self, key: &Tuple, entry: &Self::Entry) -> Result<(), InsertError>;
     /// Adds or replaces an entry.
-    fn put(&self, key: &Tuple<F::Address>, entry: &Self::Entry) -> Result<(), InsertError>;
-    fn remove(&self, key: &Tuple<F::Address>);
+    fn put(&self, key: &Tuple, entry: &Self::Entry) -> Result<(), InsertError>;
+    fn remove(&self, key: &Tuple);
 }
 
 /// What stands in a table of flows.
-pub trait FlowEntry<F: Family> {
-    fn flow(&mut self) -> &mut Flow<F::Address>;
+pub trait FlowEntry {
+    fn flow(&mut self) -> &mut Flow;
 }
 
-impl<F: Family> FlowEntry<F> for Flow<F::Address> {
+impl FlowEntry for Flow {
     #[inline(always)]
     fn flow(&mut self) -> &mut Self {
         self
     }
 }
 
-impl<F: Family> FlowEntry<F> for HalfOpen<F::Address> {
+impl FlowEntry for HalfOpen {
     #[inline(always)]
-    fn flow(&mut self) -> &mut Flow<F::Address> {
+    fn flow(&mut self) -> &mut Flow {
         &mut self.flow
     }
 }
 
 /// What the pipeline knows besides the packet.
-pub trait Tables<F: Family> {
+pub trait Tables {
     fn now(&self) -> Ticks;
     fn settings(&self) -> Option<&Settings>;
+    /// Whether a place of the filter is marked.
+    fn marked(&self, place: u32) -> bool;
     /// Established connections, and those that ended a while ago.
-    fn flows(&self) -> impl FlowTable<F, Entry = Flow<F::Address>>;
+    fn flows(&self) -> impl FlowTable<Entry = Flow>;
     /// Handshakes.
-    fn half_open(&self) -> impl FlowTable<F, Entry = HalfOpen<F::Address>>;
-    /// A place for an entry of the half-open table that is being made: it is too large for the stack of a program. It
-    /// holds what the last use on this CPU left there; `f` does not ask for it again.
-    fn draft<R>(&self, f: impl FnOnce(&mut HalfOpen<F::Address>) -> R) -> Option<R>;
+    fn half_open(&self) -> impl FlowTable<Entry = HalfOpen>;
     fn service(&self, key: &ServiceKey) -> Option<Service>;
+    /// Whether a client may connect, by the prefixes under `number`. One that no prefix holds may.
+    fn allowed(&self, number: u32, source: &Address) -> bool;
     /// The replica in a slot of a table, 0 if there is none.
     fn slot(&self, table: u32, slot: u32) -> ReplicaId;
     fn replica(&self, id: ReplicaId) -> Option<&Replica>;
@@ -126,7 +176,7 @@ pub trait Tables<F: Family> {
     /// Counts a packet of so many bytes under its verdict.
     fn record(&self, verdict: Verdict, bytes: u32);
     /// A packet that is dropped, as an example for the operator.
-    fn report(&self, verdict: Verdict, packet: &impl Packet, tuple: &Tuple<F::Address>);
+    fn report(&self, verdict: Verdict, packet: &impl Packet, tuple: &Tuple);
 }
 
 /// The way back to where a packet came from.
@@ -141,81 +191,145 @@ fn way_back(packet: &impl Packet) -> Option<Hop> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outcome {
     pub verdict: Verdict,
-    /// Index of the interface to send the frame out of, if it is forwarded.
+    /// Index of the interface to send the frame out of, if it is forwarded or answered.
     pub interface: u32,
 }
 
 /// The whole life of a packet. Each ends here, and is counted here, once.
 #[inline(always)]
-pub fn run(packet: &mut impl Packet, tables: &impl Tables<V4>) -> Outcome {
-    // As it came in: a refusal that is made over changes its length.
+pub fn run(packet: &mut impl Packet, tables: &impl Tables, scratch: &mut Scratch) -> Outcome {
+    // As it came in: what leaves may have another length.
     let bytes = packet.length();
-    let outcome = match packet.read::<Ethernet>(0) {
-        Some(_) if packet.tagged() => Err(Verdict::PassedNotIp),
-        Some(frame) if frame.kind == V4::ETHERTYPE => send::<V4>(packet, tables),
-        Some(_) => Err(Verdict::PassedNotIp),
-        None => Err(Verdict::PassedMalformed),
-    };
-    let outcome = outcome.unwrap_or_else(|verdict| Outcome { verdict, interface: 0 });
-    tables.record(outcome.verdict, bytes);
-    outcome
-}
-
-/// What is done with a packet that goes on.
-enum Decision<F: Family> {
-    Forward(Rewrite<F>),
-    /// The same, of a SYN that goes to another replica than before.
-    Redispatch(Rewrite<F>),
-    /// The packet, a replica's refusal, becomes the client's SYN, which is in the draft, to another replica.
-    Replay(Rewrite<F>),
-}
-
-/// Decides and, if the packet is forwarded, rewrites it and counts it for its replica.
-#[inline(always)]
-fn send<F: Family>(packet: &mut impl Packet, tables: &impl Tables<F>) -> Result<Outcome, Verdict> {
-    let headers = parse::headers::<F>(packet)?;
-    let decision = decide(&headers, packet, tables).inspect_err(|verdict| {
-        if verdict.action() == Action::Drop {
-            tables.report(*verdict, packet, &headers.tuple);
+    let verdict = balance(packet, tables, scratch);
+    let (verdict, interface) = match verdict.action() {
+        Action::Forward => (emit::emit(verdict, packet, tables, scratch), scratch.leaves.hop.interface),
+        Action::Answer => {
+            let interface = packet.interface();
+            (packet.stage(Stage::Answer(verdict), tables, scratch), interface)
         }
-    })?;
-    let (verdict, leaves) = match &decision {
-        Decision::Forward(leaves) => (Verdict::Forwarded, leaves),
-        Decision::Redispatch(leaves) => (Verdict::Redispatched, leaves),
-        Decision::Replay(leaves) => {
-            let done = tables.draft(|draft| replay(packet, leaves, &draft.syn)).flatten();
-            done.ok_or(Verdict::DroppedRewrite)?;
-            return Ok(Outcome { verdict: Verdict::Redispatched, interface: leaves.hop.interface });
-        }
+        Action::Pass | Action::Drop => (verdict, 0),
     };
-    rewrite(packet, leaves).ok_or(Verdict::DroppedRewrite)?;
-    let bytes = u64::from(packet.length());
-    tables.count(leaves.replica, |counters| {
-        let traffic =
-            if leaves.side == Side::TO_REPLICA { &mut counters.to_replica } else { &mut counters.to_client };
-        traffic.packets += 1;
-        traffic.bytes += bytes;
-    });
-    Ok(Outcome { verdict, interface: leaves.hop.interface })
+    if verdict.action() == Action::Drop {
+        let _ = packet.stage(Stage::Report(verdict), tables, scratch);
+    }
+    tables.record(verdict, bytes);
+    Outcome { verdict, interface }
 }
 
-/// Decides what becomes of a packet of family `F`: how it is rewritten, or why it is not.
+/// Parses and decides. What is forwarded leaves as the notes say.
 #[inline(always)]
-fn decide<F: Family>(
-    headers: &Headers<F>,
-    packet: &impl Packet,
-    tables: &impl Tables<F>,
-) -> Result<Decision<F>, Verdict> {
+fn balance(packet: &mut impl Packet, tables: &impl Tables, scratch: &mut Scratch) -> Verdict {
+    match known(packet, tables, scratch) {
+        Ok(Known::Established) => Verdict::Forwarded,
+        Ok(Known::Icmp) => packet.stage(Stage::Icmp, tables, scratch),
+        Ok(Known::Other) => {
+            let verdict = packet.stage(Stage::Connection, tables, scratch);
+            if scratch.opens { packet.stage(Stage::Open, tables, scratch) } else { verdict }
+        }
+        Err(verdict) => verdict,
+    }
+}
+
+/// What the first look at a packet tells.
+enum Known {
+    /// Of an established connection about which nothing changes.
+    Established,
+    Icmp,
+    /// More is to be looked at.
+    Other,
+}
+
+/// The first look: all that it takes for a packet of an established connection, and for one that is not the datapath's.
+#[inline(always)]
+fn known(packet: &impl Packet, tables: &impl Tables, scratch: &mut Scratch) -> Result<Known, Verdict> {
+    scratch.replay = false;
+    scratch.opens = false;
+    let family = parse::family(packet)?;
+    let transport = parse::network(packet, family, &mut scratch.headers)?;
+    if scratch.headers.protocol != PROTOCOL_TCP {
+        return Ok(Known::Icmp);
+    }
+    parse::tcp(packet, transport, &mut scratch.headers)?;
+    let settings = tables.settings().ok_or(Verdict::PassedNotReady)?;
+    let Tuple { destination, destination_port, .. } = &scratch.headers.tuple;
+    if !tables.marked(filter::place(settings, destination, *destination_port)) {
+        return Err(Verdict::PassedNotService);
+    }
+    scratch.look = established::look(tables, settings, scratch);
+    if scratch.look != Look::Steady {
+        return Ok(Known::Other);
+    }
+    established::leave(packet, tables, scratch).map(|()| Known::Established)
+}
+
+/// Stages that few packets need. In the kernel each is a function that the verifier checks apart from the others, so that
+/// its work is their sum and not their product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// A packet about whose connection something changes.
+    Connection,
+    /// One that opens a connection.
+    Open,
+    /// An ICMP packet.
+    Icmp,
+    /// A packet that is made over as a whole when it leaves.
+    Emit,
+    /// A packet that becomes the answer that the verdict says.
+    Answer(Verdict),
+    /// One that is dropped for this reason, as an example for the operator.
+    Report(Verdict),
+}
+
+impl Stage {
+    /// Carries out the stage.
+    #[inline(always)]
+    pub fn run(self, packet: &mut impl Packet, tables: &impl Tables, scratch: &mut Scratch) -> Verdict {
+        match self {
+            Self::Connection => either(decide(packet, tables, scratch)),
+            Self::Open => either(open::open(packet, tables, scratch)),
+            Self::Icmp => icmp::icmp(packet, tables, scratch),
+            Self::Emit => emit::made_over(packet, tables, scratch),
+            Self::Answer(verdict) => answer::answer(packet, scratch, verdict),
+            Self::Report(verdict) => {
+                tables.report(verdict, packet, &scratch.headers.tuple);
+                verdict
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn either(result: Result<Verdict, Verdict>) -> Verdict {
+    let (Ok(verdict) | Err(verdict)) = result;
+    verdict
+}
+
+/// Decides what becomes of a packet that may be of a connection, or leaves it to be decided by who opens one.
+#[inline(always)]
+fn decide(packet: &impl Packet, tables: &impl Tables, scratch: &mut Scratch) -> Result<Verdict, Verdict> {
     let settings = tables.settings().ok_or(Verdict::PassedNotReady)?;
     let now = tables.now();
-    if let Some(known) = established::find(headers, packet, tables, settings, now) {
-        return known.map(Decision::Forward);
+    if scratch.look == Look::Consider
+        && let Some(known) = established::consider(packet, tables, settings, now, scratch)
+    {
+        known?;
+        return established::leave(packet, tables, scratch).map(|()| Verdict::Forwarded);
     }
-    let order = match half_open::find(headers, tables, settings, now) {
-        Some(Ok(Handshake::Decided(rewrite))) => return Ok(Decision::Forward(rewrite)),
-        Some(Ok(Handshake::Failed(order))) => order,
-        Some(Err(verdict)) => return Err(verdict),
-        None => Order { cause: Cause::New, client: headers.tuple, answer: headers.tuple, failed: 0 },
-    };
-    open::open(order, headers, packet, tables, settings, now)
+    match half_open::find(packet, tables, settings, now, scratch) {
+        Some(Ok(Handshake::Decided)) => Ok(Verdict::Forwarded),
+        Some(Err(verdict)) => Err(verdict),
+        Some(Ok(Handshake::Failed)) => {
+            scratch.opens = true;
+            Ok(Verdict::PassedNoFlow)
+        }
+        None => {
+            scratch.opens = true;
+            let Scratch { headers, order, .. } = scratch;
+            order.cause = Cause::New;
+            order.client = headers.tuple;
+            order.answer = headers.tuple;
+            order.failed = 0;
+            Ok(Verdict::PassedNoFlow)
+        }
+    }
 }

@@ -1,42 +1,202 @@
 //! First stage: bytes to headers.
 
-use super::{Family, Packet};
+use super::{ETHERNET, Packet};
 use crate::{
     abi::Tuple,
+    address::{Address, Be16, Family},
     verdict::Verdict,
-    wire::{Tcp, TcpFlags},
+    wire::{
+        ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_PROVIDER_VLAN, ETHERTYPE_VLAN, Ethernet, Extension,
+        FragmentHeader, IPV4_FRAGMENT_OFFSET, IPV4_MORE_FRAGMENTS, Ipv4, Ipv6, PROTOCOL_DESTINATION,
+        PROTOCOL_FRAGMENT, PROTOCOL_HOP_BY_HOP, PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_ROUTING,
+        PROTOCOL_TCP, Tcp, TcpFlags,
+    },
 };
+
+/// Extension headers that are followed, at most; hosts rarely send one.
+const MAX_EXTENSIONS: u32 = 4;
+/// Bytes of extension headers that are followed, at most.
+pub const EXTENSION_BYTES: usize = 128;
 
 /// What later stages know of a packet.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Headers<F: Family> {
-    pub tuple: Tuple<F::Address>,
+pub(super) struct Headers {
+    /// The ports are a TCP packet's only.
+    pub tuple: Tuple,
+    pub family: Family,
+    pub protocol: u8,
+    /// Of a TCP packet.
     pub flags: TcpFlags,
     /// TTL or hop limit.
     pub hops: u8,
-    /// Bytes of the TCP header and what follows it.
+    /// Bytes of the network header with its options or extensions.
+    pub network: u16,
+    /// Bytes of the transport header and what follows it, by the network header.
     pub segment: u16,
     /// The first of several fragments.
     pub fragmented: bool,
 }
 
+impl Headers {
+    pub(super) const NONE: Self = Self {
+        tuple: Tuple {
+            source: Address::NONE,
+            destination: Address::NONE,
+            source_port: Be16::new(0),
+            destination_port: Be16::new(0),
+        },
+        family: Family::V4,
+        protocol: 0,
+        flags: TcpFlags(0),
+        hops: 0,
+        network: 0,
+        segment: 0,
+        fragmented: false,
+    };
+}
+
+/// The family of a frame, by its EtherType.
 #[inline(always)]
-pub(super) fn headers<F: Family>(packet: &impl Packet) -> Result<Headers<F>, Verdict> {
-    let network = F::network(packet)?;
-    let tcp: Tcp = packet.read(network.transport).ok_or(Verdict::PassedMalformed)?;
+pub(super) fn family(packet: &impl Packet) -> Result<Family, Verdict> {
+    let frame: Ethernet = packet.read(0).ok_or(Verdict::PassedMalformed)?;
+    match frame.kind {
+        _ if packet.tagged() => Err(Verdict::PassedVlan),
+        ETHERTYPE_IPV4 => Ok(Family::V4),
+        ETHERTYPE_IPV6 => Ok(Family::V6),
+        ETHERTYPE_VLAN | ETHERTYPE_PROVIDER_VLAN => Err(Verdict::PassedVlan),
+        _ => Err(Verdict::PassedNotIp),
+    }
+}
+
+/// Reads the network header. Returns the offset of the transport header.
+#[inline(always)]
+pub(super) fn network(packet: &impl Packet, family: Family, headers: &mut Headers) -> Result<usize, Verdict> {
+    let length = match family {
+        Family::V4 => ipv4(packet, headers)?,
+        Family::V6 => ipv6(packet, headers)?,
+    };
+    headers.family = family;
+    headers.network = length as u16;
+    Ok(ETHERNET + length)
+}
+
+/// Returns the length of the header.
+#[inline(always)]
+fn ipv4(packet: &impl Packet, headers: &mut Headers) -> Result<usize, Verdict> {
+    let header: Ipv4 = packet.read(ETHERNET).ok_or(Verdict::PassedMalformed)?;
+    let length = ipv4_length(header.version_ihl);
+    if header.version_ihl >> 4 != 4 || length < size_of::<Ipv4>() {
+        return Err(Verdict::PassedMalformed);
+    }
+    if header.protocol != PROTOCOL_TCP && header.protocol != PROTOCOL_ICMP {
+        return Err(Verdict::PassedNotTcp);
+    }
+    let fragment = header.fragment.get();
+    if fragment & IPV4_FRAGMENT_OFFSET != 0 {
+        return Err(Verdict::PassedFragment);
+    }
+    headers.tuple.source = Address::v4(header.source);
+    headers.tuple.destination = Address::v4(header.destination);
+    headers.protocol = header.protocol;
+    headers.hops = header.ttl;
+    headers.segment = header.total_length.get().wrapping_sub(length as u16);
+    headers.fragmented = fragment & IPV4_MORE_FRAGMENTS != 0;
+    Ok(length)
+}
+
+/// Returns the length of the header and its extensions.
+#[inline(always)]
+fn ipv6(packet: &impl Packet, headers: &mut Headers) -> Result<usize, Verdict> {
+    let header: Ipv6 = packet.read(ETHERNET).ok_or(Verdict::PassedMalformed)?;
+    if header.class[0].get() >> 12 != 6 {
+        return Err(Verdict::PassedMalformed);
+    }
+    let Chain { protocol, length, fragmented } = chain(packet, header.next_header)?;
+    if protocol != PROTOCOL_TCP && protocol != PROTOCOL_ICMPV6 {
+        return Err(Verdict::PassedNotTcp);
+    }
+    headers.tuple.source = Address(header.source);
+    headers.tuple.destination = Address(header.destination);
+    headers.protocol = protocol;
+    headers.hops = header.hop_limit;
+    headers.segment = header.payload_length.get().wrapping_sub(length as u16);
+    headers.fragmented = fragmented;
+    Ok(size_of::<Ipv6>() + length)
+}
+
+/// A chain of extension headers.
+struct Chain {
+    /// What follows it.
+    protocol: u8,
+    /// Bytes.
+    length: usize,
+    /// The packet is the first of several fragments.
+    fragmented: bool,
+}
+
+/// Follows the extension headers of IPv6 (RFC 8200 section 4.1).
+#[inline(always)]
+fn chain(packet: &impl Packet, first: u8) -> Result<Chain, Verdict> {
+    let mut chain = Chain { protocol: first, length: 0, fragmented: false };
+    let mut count = 0;
+    while count < MAX_EXTENSIONS {
+        count += 1;
+        let at = ETHERNET + size_of::<Ipv6>() + chain.length;
+        let length = match chain.protocol {
+            PROTOCOL_HOP_BY_HOP | PROTOCOL_DESTINATION => {
+                let extension: Extension = packet.read(at).ok_or(Verdict::PassedMalformed)?;
+                chain.protocol = extension.next_header;
+                (usize::from(extension.length) + 1) * 8
+            }
+            PROTOCOL_FRAGMENT => {
+                let header: FragmentHeader = packet.read(at).ok_or(Verdict::PassedMalformed)?;
+                let offset = header.offset.get();
+                if offset >> 3 != 0 {
+                    return Err(Verdict::PassedFragment);
+                }
+                chain.protocol = header.next_header;
+                chain.fragmented |= offset & 1 != 0;
+                size_of::<FragmentHeader>()
+            }
+            PROTOCOL_ROUTING => return Err(Verdict::PassedExtension),
+            _ => return Ok(chain),
+        };
+        chain.length += length;
+        if chain.length > EXTENSION_BYTES {
+            return Err(Verdict::PassedExtension);
+        }
+    }
+    Err(Verdict::PassedExtension)
+}
+
+/// Reads the TCP header at `transport`.
+#[inline(always)]
+pub(super) fn tcp(packet: &impl Packet, transport: usize, headers: &mut Headers) -> Result<(), Verdict> {
+    let tcp: Tcp = packet.read(transport).ok_or(Verdict::PassedMalformed)?;
     if usize::from(tcp.data_offset >> 4) * 4 < size_of::<Tcp>() {
         return Err(Verdict::PassedMalformed);
     }
-    Ok(Headers {
-        tuple: Tuple {
-            source: network.source,
-            destination: network.destination,
-            source_port: tcp.source,
-            destination_port: tcp.destination,
-        },
-        flags: tcp.flags,
-        hops: network.hops,
-        segment: network.segment,
-        fragmented: network.fragmented,
-    })
+    headers.tuple.source_port = tcp.source;
+    headers.tuple.destination_port = tcp.destination;
+    headers.flags = tcp.flags;
+    Ok(())
+}
+
+/// Offset of the transport header of a frame whose headers were read before.
+#[inline(always)]
+pub(super) fn transport(packet: &impl Packet, family: Family) -> Option<usize> {
+    match family {
+        Family::V4 => packet.read::<u8>(ETHERNET).map(|version_ihl| ETHERNET + ipv4_length(version_ihl)),
+        Family::V6 => {
+            let header: Ipv6 = packet.read(ETHERNET)?;
+            let chain = chain(packet, header.next_header).ok()?;
+            Some(ETHERNET + size_of::<Ipv6>() + chain.length)
+        }
+    }
+}
+
+/// Length of an IPv4 header with its options, in bytes: at most 60.
+#[inline(always)]
+fn ipv4_length(version_ihl: u8) -> usize {
+    usize::from(version_ihl & 0x0f) * 4
 }

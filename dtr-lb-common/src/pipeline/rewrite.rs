@@ -1,77 +1,185 @@
-//! Last stage: a decision becomes bytes.
+//! How a packet leaves, and the rewriting of one that stays in its family.
 
-use super::{Family, Headers, Packet, Tables, family::NETWORK_OFFSET};
+use super::{ETHERNET, Headers, Packet, Scratch, Tables, parse};
 use crate::{
-    abi::{Flow, Hop, ReplicaId, Side, Tuple},
-    address::Be16,
-    checksum::Delta,
+    abi::{Flow, Hop, Mode, Replica, ReplicaId, Side, Tuple},
+    address::{Be16, Family},
+    checksum::{Delta, TTL_DECREMENT},
     verdict::Verdict,
-    wire::{Macs, TCP_CHECKSUM_OFFSET},
+    wire::{Ipv4, Ipv6, Macs, TCP_CHECKSUM_OFFSET},
 };
-
-const _: () = assert!(NETWORK_OFFSET.is_multiple_of(2));
 
 /// How a packet leaves. Plain data: pointers into the frame do not outlive some helpers.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Rewrite<F: Family> {
-    pub to: Tuple<F::Address>,
+pub(super) struct Rewrite {
+    pub to: Tuple,
     pub hop: Hop,
     pub replica: ReplicaId,
     pub side: Side,
-    address_delta: u16,
-    port_delta: u16,
+    pub mode: Mode,
+    /// Its replica is dead, and its flows are to be reset.
+    pub reset: bool,
+    pub address_delta: u16,
+    pub port_delta: u16,
 }
 
-impl<F: Family> Rewrite<F> {
+impl Rewrite {
+    pub(super) const NONE: Self = Self {
+        to: Headers::NONE.tuple,
+        hop: Hop { interface: 0, destination: [0; 3], source: [0; 3] },
+        replica: 0,
+        side: Side::TO_REPLICA,
+        mode: Mode::NAT,
+        reset: false,
+        address_delta: 0,
+        port_delta: 0,
+    };
+
     /// What an entry makes of a packet.
     #[inline(always)]
-    pub(super) fn new(flow: &Flow<F::Address>) -> Self {
-        Self {
-            to: flow.to,
-            hop: flow.hop,
-            replica: flow.replica,
-            side: flow.side,
-            address_delta: flow.address_delta,
-            port_delta: flow.port_delta,
-        }
+    pub(super) fn set(&mut self, flow: &Flow) {
+        self.to = flow.to;
+        self.hop = flow.hop;
+        self.replica = flow.replica;
+        self.side = flow.side;
+        self.mode = Mode::NAT;
+        self.reset = false;
+        self.address_delta = flow.address_delta;
+        self.port_delta = flow.port_delta;
     }
 
-    /// The same, by this hop.
+    /// By the way to this replica.
     #[inline(always)]
-    pub(super) fn by(mut self, hop: Hop) -> Self {
-        self.hop = hop;
-        self
-    }
-
-    /// The last look before a packet may leave: its next hop, which for a replica is the one in force now, and what
-    /// must not be forwarded at all.
-    #[inline(always)]
-    pub(super) fn checked(mut self, headers: &Headers<F>, tables: &impl Tables<F>) -> Result<Self, Verdict> {
-        if headers.hops <= 1 {
-            return Err(Verdict::DroppedTtlExpired);
-        }
-        if headers.fragmented {
-            return Err(Verdict::DroppedFragment);
-        }
-        if self.side == Side::TO_REPLICA {
-            self.hop = tables.replica(self.replica).ok_or(Verdict::DroppedNoNextHop)?.hop;
-        }
-        if self.hop.interface == 0 {
-            return Err(Verdict::DroppedNoNextHop);
-        }
-        Ok(self)
+    pub(super) fn by(&mut self, replica: &Replica) {
+        self.hop = replica.hop;
+        self.mode = replica.mode;
+        self.reset = replica.reset != 0;
     }
 }
 
-/// Writes the decision into the frame. Where it fails, which takes a frame that ends before headers that were read,
-/// the frame may be half rewritten and must be dropped.
+/// The last look before a packet may leave: its next hop, which for a replica is the one in force now, and what must not
+/// be forwarded at all.
 #[inline(always)]
-#[must_use]
-pub(super) fn rewrite<F: Family>(packet: &mut impl Packet, rewrite: &Rewrite<F>) -> Option<()> {
+pub(super) fn check(
+    packet: &impl Packet,
+    tables: &impl Tables,
+    scratch: &mut Scratch,
+) -> Result<(), Verdict> {
+    let Scratch { headers, leaves, .. } = scratch;
+    if leaves.side == Side::TO_CLIENT {
+        return may_leave(headers, &leaves.hop, Mode::NAT, leaves.to.destination.family());
+    }
+    let replica = tables.replica(leaves.replica).ok_or(Verdict::DroppedNoNextHop)?;
+    leaves.by(replica);
+    reaches(packet, replica, scratch)
+}
+
+/// Whether a packet may be sent to a replica.
+#[inline(always)]
+pub(super) fn reaches(packet: &impl Packet, replica: &Replica, scratch: &mut Scratch) -> Result<(), Verdict> {
+    let headers = &scratch.headers;
+    may_leave(headers, &replica.hop, replica.mode, replica.address.family())?;
+    if exceeds(headers, packet, replica) {
+        scratch.mtu = replica.mtu.saturating_sub(overhead(headers.family, replica) as u16);
+        return Err(Verdict::AnsweredTooBig);
+    }
+    Ok(())
+}
+
+/// Whether a packet may leave by a hop, to an end of `family`.
+#[inline(always)]
+fn may_leave(headers: &Headers, hop: &Hop, mode: Mode, family: Family) -> Result<(), Verdict> {
+    if headers.fragmented {
+        return Err(Verdict::DroppedFragment);
+    }
+    if hop.interface == 0 {
+        return Err(Verdict::DroppedNoNextHop);
+    }
+    // A router takes one hop of a packet; DSR is none.
+    if headers.hops <= 1 && mode != Mode::DSR {
+        return Err(Verdict::DroppedTtlExpired);
+    }
+    let plain = match headers.family {
+        Family::V4 => size_of::<Ipv4>(),
+        Family::V6 => size_of::<Ipv6>(),
+    };
+    if mode == Mode::NAT && headers.family != family && usize::from(headers.network) != plain {
+        return Err(Verdict::DroppedUntranslatable);
+    }
+    Ok(())
+}
+
+/// Whether a packet is too large for the way to its replica.
+#[inline(always)]
+fn exceeds(headers: &Headers, packet: &impl Packet, replica: &Replica) -> bool {
+    let length = u32::from(headers.network) + u32::from(headers.segment);
+    let grown = length + overhead(headers.family, replica);
+    let limit = u32::from(replica.mtu);
+    if limit == 0 || grown <= limit {
+        return false;
+    }
+    // A frame that is cut into segments counts by their length; its TCP header is the longest that there is.
+    let segment = packet.segment_size();
+    segment == 0 || grown - length + u32::from(headers.network) + LONGEST_TCP + segment > limit
+}
+
+/// Bytes of a TCP header with all its options.
+const LONGEST_TCP: u32 = 60;
+
+/// Bytes that a packet of `family` gains on its way to a replica.
+#[inline(always)]
+fn overhead(family: Family, replica: &Replica) -> u32 {
+    match (replica.mode, family, replica.address.family()) {
+        (Mode::IPIP, _, Family::V4) => size_of::<Ipv4>() as u32,
+        (Mode::IPIP, _, Family::V6) => size_of::<Ipv6>() as u32,
+        (Mode::NAT, Family::V4, Family::V6) => (size_of::<Ipv6>() - size_of::<Ipv4>()) as u32,
+        _ => 0,
+    }
+}
+
+/// The Ethernet addresses of a frame that leaves by a hop.
+#[inline(always)]
+pub(super) fn macs(hop: &Hop) -> Macs {
+    Macs { destination: hop.destination, source: hop.source }
+}
+
+/// Rewrites a packet within its family. Where it fails the frame may be half rewritten.
+#[inline(always)]
+pub(super) fn rewrite(packet: &mut impl Packet, family: Family, leaves: &Rewrite) -> Option<()> {
     // Read once more: a number that was put aside on the stack has lost its bounds for the verifier of older kernels.
-    let transport = F::transport(packet)?;
-    packet.write(0, Macs { destination: rewrite.hop.destination, source: rewrite.hop.source })?;
-    F::rewrite(packet, rewrite.to.source, rewrite.to.destination, Delta::folded(rewrite.address_delta))?;
-    packet.write::<[Be16; 2]>(transport, [rewrite.to.source_port, rewrite.to.destination_port])?;
-    packet.correct_tcp_checksum(transport + TCP_CHECKSUM_OFFSET, rewrite.address_delta, rewrite.port_delta)
+    let transport = parse::transport(packet, family)?;
+    packet.write(0, macs(&leaves.hop))?;
+    network(packet, family, leaves)?;
+    packet.write::<[Be16; 2]>(transport, [leaves.to.source_port, leaves.to.destination_port])?;
+    let checksum = transport + TCP_CHECKSUM_OFFSET;
+    packet.correct_checksum(checksum, leaves.address_delta, leaves.port_delta, family)
+}
+
+/// Writes both addresses, one hop less, and the header's checksum if it has one.
+#[inline(always)]
+pub(super) fn network(packet: &mut impl Packet, family: Family, leaves: &Rewrite) -> Option<()> {
+    let Tuple { source, destination, .. } = leaves.to;
+    match family {
+        Family::V4 => {
+            let header: Ipv4 = packet.read(ETHERNET)?;
+            let rewritten = Ipv4 {
+                ttl: header.ttl.wrapping_sub(1),
+                checksum: Delta::folded(leaves.address_delta).plus(TTL_DECREMENT).apply(header.checksum),
+                source: source.v4_words(),
+                destination: destination.v4_words(),
+                ..header
+            };
+            packet.write(ETHERNET, rewritten)
+        }
+        Family::V6 => {
+            let header: Ipv6 = packet.read(ETHERNET)?;
+            let rewritten = Ipv6 {
+                hop_limit: header.hop_limit.wrapping_sub(1),
+                source: source.0,
+                destination: destination.0,
+                ..header
+            };
+            packet.write(ETHERNET, rewritten)
+        }
+    }
 }

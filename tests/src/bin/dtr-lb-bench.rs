@@ -11,7 +11,6 @@ use clap::{Parser, Subcommand};
 use dtr_lb_agent::datapath::{Datapath, Hook, Options};
 use dtr_lb_common::{
     abi::{Flow, Side, Tuple},
-    address::Ipv4Words,
     verdict::Verdict,
 };
 use dtr_lb_tests::fixture::{
@@ -106,7 +105,7 @@ fn paths() -> [Path; 4] {
     ]
 }
 
-type Entry = (Tuple<Ipv4Words>, Flow<Ipv4Words>);
+type Entry = (Tuple, Flow);
 
 /// Opens a connection, and adds a flow that takes its packets, as they leave, back to what they were: so that each run of
 /// a batch is a hit of the same path.

@@ -3,7 +3,6 @@
 
 use dtr_lb_common::{
     abi::{State, Tuple},
-    address::Ipv4Words,
     verdict::Verdict,
 };
 use dtr_lb_tests::fixture::{
@@ -23,7 +22,7 @@ fn play(host: &mut Host) -> Play<'_> {
     Play::new("handshakes", host, Some(ports(1)))
 }
 
-fn evict(host: &Host, key: &Tuple<Ipv4Words>) {
+fn evict(host: &Host, key: &Tuple) {
     assert!(host.model.half_open.entries.borrow_mut().remove(key).is_some(), "{key:?}");
 }
 

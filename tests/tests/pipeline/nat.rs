@@ -193,7 +193,12 @@ impl<'a> Conversations<'a> {
 
     /// Replicas that are not drained.
     fn takes_new(&self) -> Vec<SocketAddrV4> {
-        let replicas = self.desired.services.values().flatten().filter(|replica| replica.weight > 0);
+        let replicas = self
+            .desired
+            .services
+            .values()
+            .flat_map(|service| &service.replicas)
+            .filter(|replica| replica.weight > 0);
         replicas.filter_map(|replica| REPLICAS.into_iter().find(|end| is_at(replica, *end))).collect()
     }
 

@@ -10,13 +10,13 @@ use aya::maps::{HashMap, Map};
 use bytemuck::Zeroable;
 use dtr_lb_common::{
     abi::{Flow, Hop, MAX_NAT_ADDRESSES, MAX_SERVICES, ReplicaCounters, ReplicaId, State, Tuple, map},
-    address::{Be16, Ipv4Words},
+    address::Be16,
 };
 
 use super::{VIP, as_root, desired, interface, ip, open};
 use crate::datapath::{
-    Datapath, DatapathError, Desired, DesiredReplica, Hook, Options, Wanted, ids::LIMIT, memory, service_key,
-    sweep,
+    Datapath, DatapathError, Desired, DesiredReplica, DesiredService, Hook, Options, Wanted, ids::LIMIT,
+    memory, service_key, sweep,
 };
 
 const REPLICA: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 11));
@@ -32,6 +32,8 @@ fn replica(address: IpAddr, interface: u32) -> DesiredReplica {
         weight: 100,
         hop: Some(Hop { interface, ..Hop::default() }),
         nat: vec![VIP],
+        mtu: 0,
+        reset: false,
     }
 }
 
@@ -78,7 +80,7 @@ fn as_root_what_does_not_fit_is_refused_before_anything_is_written() {
         let mut datapath = fresh();
         let addresses = |count: usize| (0..count as u32).map(|n| Ipv4Addr::from_bits(0x0a01_0000 + n).into());
         let mut services: BTreeMap<_, _> = full(1000).services;
-        services.insert(service_key(VIP, 443), Vec::new());
+        services.insert(service_key(VIP, 443), DesiredService::nat(Vec::new()));
         let too_many_nat =
             DesiredReplica { nat: addresses(MAX_NAT_ADDRESSES + 1).collect(), ..replica(REPLICA, 1) };
         let cases = [
@@ -151,7 +153,7 @@ fn as_root_the_census_counts_entries_of_every_state() {
         datapath.apply(&desired([(443, vec![replica(REPLICA, 1)])])).expect("it fits");
         let now = datapath.now().expect("the clock");
         let entry = |port, state, replica| {
-            let key = Tuple { source_port: Be16::new(port), ..Tuple::<Ipv4Words>::zeroed() };
+            let key = Tuple { source_port: Be16::new(port), ..Tuple::zeroed() };
             (key, Flow { state, replica, last_seen: now, checked: now, ..Flow::zeroed() })
         };
         for (key, flow) in [
@@ -176,7 +178,7 @@ fn as_root_the_census_counts_entries_of_every_state() {
 fn as_root_an_entry_that_came_to_life_since_it_was_read_stays() {
     as_root(|_| {
         let mut datapath = fresh();
-        let key = Tuple::<Ipv4Words>::zeroed();
+        let key = Tuple::zeroed();
         let seen = Flow { state: State::CLOSED, last_seen: 5, ..Flow::zeroed() };
         let cases = [
             ("unchanged", seen, true),
@@ -186,13 +188,13 @@ fn as_root_an_entry_that_came_to_life_since_it_was_read_stays() {
         for (name, now, expected) in cases {
             datapath.put_flow(&key, &now).expect("there is room");
             let mut flows = HashMap::try_from(&mut datapath.flows).expect("the table");
-            let gone = sweep::remove(&mut flows, map::FLOWS_V4, &key, &seen).expect("the table");
+            let gone = sweep::remove(&mut flows, map::FLOWS, &key, &seen).expect("the table");
             assert_eq!(gone, expected, "{name}");
             assert_eq!(flows.get(&key, 0).is_err(), expected, "{name}");
         }
         let mut flows = HashMap::try_from(&mut datapath.flows).expect("the table");
         flows.remove(&key).expect("it is there");
-        assert!(sweep::remove(&mut flows, map::FLOWS_V4, &key, &seen).expect("the table"), "gone already");
+        assert!(sweep::remove(&mut flows, map::FLOWS, &key, &seen).expect("the table"), "gone already");
     });
 }
 

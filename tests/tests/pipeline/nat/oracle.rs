@@ -20,7 +20,6 @@ use std::{
 
 use dtr_lb_common::{
     abi::{Ticks, Tuple},
-    address::Ipv4Words,
     verdict::Verdict,
 };
 use dtr_lb_tests::fixture::{
@@ -153,7 +152,7 @@ impl Oracle {
     }
 
     /// An entry was evicted.
-    pub(super) fn evicted(&mut self, key: &Tuple<Ipv4Words>) {
+    pub(super) fn evicted(&mut self, key: &Tuple) {
         let now = self.now;
         let connections = self.connections.iter_mut().rev();
         let mut of_key = connections.filter(|connection| {

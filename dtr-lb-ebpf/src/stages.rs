@@ -1,0 +1,41 @@
+//! The stages that few packets need, as functions of their own.
+//!
+//! They are global functions: the verifier checks each by itself, for whatever it may be called with, and a call costs it
+//! nothing. The notes reach them through the map; they are an argument as well, so that the compiler knows that a call
+//! changes them.
+
+use dtr_lb_common::verdict::Verdict;
+
+/// The verdict that a stage returned: a number, as a function in the kernel returns nothing else.
+#[inline(always)]
+pub(crate) fn verdict(number: u32) -> Verdict {
+    Verdict::from_number(number).unwrap_or(Verdict::DroppedRewrite)
+}
+
+/// Defines the stages of a hook, whose context the kernel calls `$raw`.
+macro_rules! stages {
+    (
+        $raw:ident as $context:ident as $packet:ident:
+        $connection:ident, $open:ident, $icmp:ident, $emit:ident, $answer:ident, $report:ident
+    ) => {
+        $crate::stages::stages!(@stage $raw, $context, $packet, $connection, Stage::Connection);
+        $crate::stages::stages!(@stage $raw, $context, $packet, $open, Stage::Open);
+        $crate::stages::stages!(@stage $raw, $context, $packet, $icmp, Stage::Icmp);
+        $crate::stages::stages!(@stage $raw, $context, $packet, $emit, Stage::Emit);
+        $crate::stages::stages!(@stage $raw, $context, $packet, $answer, Stage::Answer, verdict);
+        $crate::stages::stages!(@stage $raw, $context, $packet, $report, Stage::Report, verdict);
+    };
+    (@stage $raw:ident, $context:ident, $packet:ident, $name:ident, $stage:expr $(, $verdict:ident)?) => {
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        pub(crate) extern "C" fn $name(ctx: *mut $raw, notes: *mut Scratch $(, $verdict: u32)?) -> u32 {
+            // Or the compiler, which sees what is not used here, hands over anything, and the verifier refuses that.
+            let (ctx, _) = core::hint::black_box((ctx, notes));
+            let context = $context::new(ctx);
+            let stage = $stage $(($crate::stages::verdict($verdict)))?;
+            $crate::maps::stage(&mut $packet::new(&context), stage) as u32
+        }
+    };
+}
+
+pub(crate) use stages;
