@@ -155,7 +155,13 @@ impl Stage {
     /// How many of `total` short connections each replica answered; none may fail.
     fn shares(&self, total: usize) -> Result<Vec<usize>> {
         let tally = self.lab.client().connections(self.http(), total, 8)?;
-        anyhow::ensure!(tally.errors.is_empty(), "{} failed: {:?}", tally.errors.len(), tally.errors.first());
+        anyhow::ensure!(
+            tally.errors.is_empty(),
+            "{} failed, the first: {:?}; verdicts {:?}",
+            tally.errors.len(),
+            tally.errors[0],
+            self.balancer.status(&self.lab)?.verdicts
+        );
         let replicas = self.lab.replicas().iter();
         Ok(replicas.map(|replica| tally.replicas.get(replica.name()).copied().unwrap_or(0)).collect())
     }
