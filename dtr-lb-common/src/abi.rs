@@ -20,6 +20,8 @@ pub mod program {
     pub const TC: &str = "dtr_lb_tc";
     /// Returns the kernel's clock; see [`super::Ticks`].
     pub const CLOCK: &str = "dtr_lb_clock";
+    /// Sends a frame that the agent made.
+    pub const SEND: &str = "dtr_lb_send";
 }
 
 /// Names of the maps in the object, as short as the kernel shows them (15 characters).

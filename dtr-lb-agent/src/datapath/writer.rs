@@ -156,6 +156,11 @@ impl Writer {
         self.ids.get(&(service, address, port))
     }
 
+    /// The replicas whose flows are reset.
+    pub(super) fn dead(&self) -> BTreeSet<ReplicaId> {
+        self.replicas.iter().filter(|(_, replica)| replica.reset != 0).map(|(id, _)| *id).collect()
+    }
+
     /// What the map says of an id.
     #[cfg(test)]
     pub(super) fn written(&self, id: ReplicaId) -> Result<Replica, DatapathError> {

@@ -34,6 +34,8 @@ mod header;
 mod icmp;
 mod open;
 mod parse;
+#[cfg(any(feature = "user", test))]
+pub mod prod;
 mod replay;
 mod rewrite;
 mod scratch;
