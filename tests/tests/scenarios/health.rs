@@ -12,17 +12,17 @@ use dtr_lb_tests::{
     lab::until,
 };
 
-use crate::{Place, Scenario, Stage};
+use crate::{BOTH_HOOKS, EVERYWHERE, Place, Scenario, Stage};
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    ("a_sick_replica_gets_no_new_flow", sick),
-    ("a_killed_replica_is_out_and_back", killed),
-    ("a_cut_replica_is_out_and_back", cut),
-    ("a_download_survives_changes_of_the_table", download),
-    ("refusals_are_not_noticed", refusals_unnoticed),
-    ("silence_costs_a_second_at_most", silence_unnoticed),
-    ("a_replica_that_refuses_is_out_before_its_probes", passive),
-    ("with_all_sick_the_service_fails_open", all_sick),
+    ("a_sick_replica_gets_no_new_flow", EVERYWHERE, sick),
+    ("a_killed_replica_is_out_and_back", EVERYWHERE, killed),
+    ("a_cut_replica_is_out_and_back", EVERYWHERE, cut),
+    ("a_download_survives_changes_of_the_table", EVERYWHERE, download),
+    ("refusals_are_not_noticed", EVERYWHERE, refusals_unnoticed),
+    ("silence_costs_a_second_at_most", EVERYWHERE, silence_unnoticed),
+    ("a_replica_that_refuses_is_out_before_its_probes", BOTH_HOOKS, passive),
+    ("with_all_sick_the_service_fails_open", EVERYWHERE, all_sick),
 ];
 
 /// Connections that show that a replica gets none: with a third each, 300 would all miss it once in 10^52 runs.
@@ -155,7 +155,8 @@ fn all_sick(place: Place) -> Result<()> {
 /// From the moment that a replica refuses connections, no new one fails, and none waits: the refusal becomes the client's
 /// SYN to another replica.
 fn refusals_unnoticed(place: Place) -> Result<()> {
-    let slowest = unnoticed(place, |stage| {
+    let stage = place.stage()?;
+    let slowest = unnoticed(&stage, || {
         let replica = &stage.lab.replicas()[1];
         replica.kill()?;
         // The kernel accepts for a listener until its last process is gone, and resets what it has accepted then.
@@ -212,18 +213,18 @@ fn passive(place: Place) -> Result<()> {
 
 /// A replica that is cut off answers nothing: the client's second SYN, a second after the first, goes elsewhere.
 fn silence_unnoticed(place: Place) -> Result<()> {
-    unnoticed(place, |stage| Ok(stage.lab.replicas()[1].cut()?)).map(drop)
+    let stage = place.stage()?;
+    unnoticed(&stage, || Ok(stage.lab.replicas()[1].cut()?)).map(drop)
 }
 
 /// Fails the second replica under load; no request that begins later may fail. Returns how long the slowest took.
-fn unnoticed(place: Place, fail: impl FnOnce(&Stage) -> Result<()>) -> Result<Duration> {
-    let stage = place.stage()?;
+pub(crate) fn unnoticed(stage: &Stage, fail: impl FnOnce() -> Result<()>) -> Result<Duration> {
     let client = stage.lab.client();
     let load = || client.background_load(stage.http(), Duration::from_millis(1), Duration::from_secs(4));
     let loads = [load()?, load()?, load()?, load()?];
     // Not before every replica has served.
     stage.shares(CONNECTIONS)?;
-    fail(&stage)?;
+    fail()?;
     let failed_at = Instant::now();
     // These all begin after it, and many before any probe has seen it.
     stage.shares(CONNECTIONS)?;
