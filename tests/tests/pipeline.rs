@@ -49,4 +49,5 @@ macro_rules! groups {
     };
 }
 
-groups! { life time refusals silence resets ways entries ports replicas strangers headers checksums counters }
+groups! { life time refusals silence resets ways entries ports replicas strangers headers checksums counters
+icmp_errors icmp_across icmp_strangers icmp_direct icmp_echo icmp_too_big }
