@@ -13,14 +13,16 @@ use crate::{
         parse::{self, Headers},
     },
     verdict::Verdict,
-    wire::{IPV4_DONT_FRAGMENT, Icmp, Ipv4, Ipv6, Macs, PROTOCOL_ICMP, PROTOCOL_ICMPV6, TCP_CHECKSUM_OFFSET},
+    wire::{
+        IPV4_DONT_FRAGMENT, Icmp, Ipv4, Ipv6, Macs, PROTOCOL_ICMP, PROTOCOL_ICMPV6, TCP_CHECKSUM_OFFSET, Tcp,
+    },
 };
 
 /// Bytes of the packet that are quoted: what makes an error of 576 bytes (RFC 1812 section 4.3.2.3), and of a shorter packet the
-/// longest header and 8 bytes. Of IPv6 what makes one of 1280 (RFC 4443 section 2.4).
+/// longest header and that of TCP. Of IPv6 what makes one of 1280 (RFC 4443 section 2.4).
 const V4_LONGEST: usize = 576;
 const V4_QUOTE: usize = V4_LONGEST - size_of::<Ipv4>() - HEADER;
-const V4_SHORT_QUOTE: usize = 60 + 8;
+const V4_SHORT_QUOTE: usize = 60 + size_of::<Tcp>();
 const V6_QUOTE: usize = kinds::V6_MINIMUM as usize - size_of::<Ipv6>() - HEADER;
 
 /// Nothing shorter is answered: the answer would be longer.
