@@ -10,6 +10,8 @@ mod any_bytes;
 mod full_tables;
 #[path = "pipeline/handshakes.rs"]
 mod handshakes;
+#[path = "pipeline/icmp.rs"]
+mod icmp;
 #[path = "pipeline/limits.rs"]
 mod limits;
 #[path = "pipeline/made_over.rs"]
