@@ -118,13 +118,11 @@ fn exceeds(headers: &Headers, packet: &impl Packet, replica: &Replica) -> bool {
     if limit == 0 || grown <= limit {
         return false;
     }
-    // A frame that is cut into segments counts by their length; its TCP header is the longest that there is.
+    // A frame that is cut into segments counts by their length.
     let segment = packet.segment_size();
-    segment == 0 || grown - length + u32::from(headers.network) + LONGEST_TCP + segment > limit
+    let headers = u32::from(headers.network) + u32::from(headers.tcp);
+    segment == 0 || grown - length + headers + segment > limit
 }
-
-/// Bytes of a TCP header with all its options.
-const LONGEST_TCP: u32 = 60;
 
 /// Bytes that a packet of `family` gains on its way to a replica.
 #[inline(always)]
