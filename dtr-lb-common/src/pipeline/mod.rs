@@ -107,7 +107,9 @@ pub trait Packet {
     fn tagged(&self) -> bool;
     /// Index of the interface that the frame came in by.
     fn interface(&self) -> u32;
-    /// Length of the frame in bytes, all of it.
+    /// Length in bytes of what can be read: a frame in several buffers goes on in others.
+    fn linear(&self) -> u32;
+    /// Length of the frame in bytes, all of it. May cost a call.
     fn length(&self) -> u32;
     /// If the frame is to be cut into segments before it leaves: how many bytes of payload each has. 0 if it is not.
     #[inline(always)]
@@ -200,8 +202,6 @@ pub struct Outcome {
 /// The whole life of a packet. Each ends here, and is counted here, once.
 #[inline(always)]
 pub fn run(packet: &mut impl Packet, tables: &impl Tables, scratch: &mut Scratch) -> Outcome {
-    // As it came in: what leaves may have another length.
-    let bytes = packet.length();
     let verdict = balance(packet, tables, scratch);
     let (verdict, interface) = match verdict.action() {
         Action::Forward => (emit::emit(verdict, packet, tables, scratch), scratch.leaves.hop.interface),
@@ -214,7 +214,7 @@ pub fn run(packet: &mut impl Packet, tables: &impl Tables, scratch: &mut Scratch
     if verdict.action() == Action::Drop {
         let _ = packet.stage(Stage::Report(verdict), tables, scratch);
     }
-    tables.record(verdict, bytes);
+    tables.record(verdict, scratch.bytes);
     Outcome { verdict, interface }
 }
 
@@ -246,8 +246,17 @@ enum Known {
 fn known(packet: &impl Packet, tables: &impl Tables, scratch: &mut Scratch) -> Result<Known, Verdict> {
     scratch.replay = false;
     scratch.opens = false;
+    scratch.bytes = packet.linear();
     let family = parse::family(packet)?;
     let transport = parse::network(packet, family, &mut scratch.headers)?;
+    let Headers { network, segment, .. } = scratch.headers;
+    let stated = ETHERNET as u32 + u32::from(network) + u32::from(segment);
+    if stated > scratch.bytes {
+        scratch.bytes = packet.length();
+        if stated > scratch.bytes {
+            return Err(Verdict::PassedMalformed);
+        }
+    }
     if scratch.headers.protocol != PROTOCOL_TCP {
         return Ok(Known::Icmp);
     }
