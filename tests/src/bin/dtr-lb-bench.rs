@@ -14,6 +14,7 @@ use dtr_lb_common::{
     verdict::Verdict,
 };
 use dtr_lb_tests::fixture::{
+    Plan,
     frames::{Kind, Macs, Segment, ends},
     world::{ALICE, HTTPS, one_replica},
 };
@@ -52,7 +53,7 @@ fn main() -> Result<()> {
     );
     for hook in [Hook::NativeXdp, Hook::Tc] {
         let mut datapath = Datapath::open(&Options { max_flows: 65_536, pins: None, log_packets: false })?;
-        datapath.apply(&one_replica())?;
+        datapath.apply(&one_replica(Plan::V4).desired)?;
         let mirrored = mirrored_flow(&mut datapath, hook)?;
         for path in paths() {
             let measured = measure(&mut datapath, hook, &path, &mirrored)?;
@@ -77,7 +78,8 @@ fn main() -> Result<()> {
 
 fn segment(kind: Kind, payload: usize) -> Segment {
     let payload = vec![0x5a; payload];
-    Segment { ttl: 255, payload, ..Segment::new(ALICE.macs, ALICE.end, HTTPS, kind) }
+    let (client, service) = (ALICE.at(Plan::V4), HTTPS.at(Plan::V4));
+    Segment { ttl: 255, payload, ..Segment::new(ALICE.macs, client, service, kind) }
 }
 
 fn paths() -> [Path; 4] {
