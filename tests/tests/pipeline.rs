@@ -57,4 +57,4 @@ macro_rules! groups {
     };
 }
 
-groups! { life time refusals silence resets ways entries ports replicas strangers headers headers_v4 checksums counters }
+groups! { life time refusals silence resets ways entries ports replicas strangers headers headers_v4 extensions tags across dsr ipip answers access affinity filters sizes checksums counters }
