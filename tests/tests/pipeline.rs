@@ -10,6 +10,10 @@ use dtr_lb_tests::fixture::{
 
 #[path = "pipeline/any_bytes.rs"]
 mod any_bytes;
+#[path = "pipeline/direct.rs"]
+mod direct;
+#[path = "pipeline/filter.rs"]
+mod filter;
 #[path = "pipeline/full_tables.rs"]
 mod full_tables;
 #[path = "pipeline/handshakes.rs"]
@@ -57,4 +61,4 @@ macro_rules! groups {
     };
 }
 
-groups! { life time refusals silence resets ways entries ports replicas strangers headers headers_v4 extensions tags across dsr ipip answers access affinity filters sizes checksums counters }
+groups! { life time refusals silence resets ways entries ports replicas strangers headers headers_v4 extensions tags across mixed dsr ipip answers access affinity filters sizes checksums counters }
