@@ -201,6 +201,7 @@ impl Oracle {
             if !one.is_handshake() && !one.ways.contains(&back) {
                 one.ways.push(back);
             }
+            one.client_last = self.now;
             if seen.opens() && self.connections[at].over() {
                 self.rests(at);
             } else {

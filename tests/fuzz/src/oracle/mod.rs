@@ -265,6 +265,8 @@ impl Oracle {
             one.phase = Phase::Gone;
             return;
         }
+        // In the last second of its time it may be over for one direction and not yet for the other.
+        one.sure &= one.surely_in_time(now);
         // Of a handshake nothing is noted before it is known to go on.
         if one.is_handshake() || one.phase == Phase::Resting {
             return;
@@ -280,13 +282,13 @@ impl Oracle {
     fn rests(&mut self, at: usize) {
         let now = self.now;
         let one = &mut self.connections[at];
-        let known = one.sure && one.surely_in_time(now);
-        // A reset connection keeps its port, too; one of a replica that answers directly has none.
-        let rests = one.over() && known && one.side.is_some();
-        if one.phase != Phase::Gone && !known {
-            one.sure = false;
+        if matches!(one.phase, Phase::Resting | Phase::Gone) {
+            return;
         }
-        one.phase = if rests || !one.sure { Phase::Resting } else { Phase::Gone };
+        one.sure &= one.surely_in_time(now);
+        // A reset connection keeps its port, too; one of a replica that answers directly has none.
+        let rests = !one.sure || (one.over() && one.side.is_some());
+        one.phase = if rests { Phase::Resting } else { Phase::Gone };
         one.last = now;
     }
 
