@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::run::{Reached, play};
+
 /// Why the corpus cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {what} {}: {source}. The corpus of the fuzzer stands in tests/fuzz/corpus", path.display())]
@@ -21,7 +23,8 @@ pub fn directory(name: &str) -> PathBuf {
 
 /// The inputs of a directory, by their names.
 pub fn load(directory: &Path) -> Result<Vec<(PathBuf, Vec<u8>)>, Error> {
-    let list = fs::read_dir(directory).map_err(|source| Error { what: "list", path: directory.into(), source })?;
+    let list =
+        fs::read_dir(directory).map_err(|source| Error { what: "list", path: directory.into(), source })?;
     let mut inputs = Vec::new();
     for entry in list {
         let path = entry.map_err(|source| Error { what: "list", path: directory.into(), source })?.path();
@@ -48,4 +51,24 @@ pub fn keep(directory: &Path, input: &[u8]) -> Result<PathBuf, Error> {
     fs::create_dir_all(directory).map_err(wrong)?;
     fs::write(&path, input).map_err(wrong)?;
     Ok(path)
+}
+
+/// So many of the inputs as reach most together: at each turn the one that adds most.
+pub fn best(inputs: &[Vec<u8>], count: usize) -> Vec<&[u8]> {
+    let reaches = |input: &Vec<u8>| {
+        let mut reached = Reached::default();
+        // A finding reaches what came before it.
+        let _ = play(input, &mut reached, None);
+        reached
+    };
+    let mut left: Vec<_> = inputs.iter().map(|input| (input, reaches(input))).collect();
+    let (mut all, mut best) = (Reached::default(), Vec::new());
+    while best.len() < count {
+        let next = (0..left.len()).max_by_key(|at| left[*at].1.beyond(&all));
+        let Some(at) = next.filter(|at| left[*at].1.beyond(&all) > 0) else { break };
+        let (input, reached) = left.swap_remove(at);
+        all.join(&reached);
+        best.push(input.as_slice());
+    }
+    best
 }

@@ -48,22 +48,57 @@ pub type Recent = usize;
 
 #[derive(Clone, Debug)]
 pub enum Event {
-    Client { client: usize, service: usize, other_router: bool, sends: Sends },
-    Replica { recent: Recent, sends: Sends },
+    Client {
+        client: usize,
+        service: usize,
+        other_router: bool,
+        sends: Sends,
+    },
+    Replica {
+        recent: Recent,
+        sends: Sends,
+    },
     /// SYN, SYN-ACK and ACK.
-    Handshake { client: usize, service: usize },
+    Handshake {
+        client: usize,
+        service: usize,
+    },
     /// Both ends close the connection, the replica first if so.
-    Close { client: usize, service: usize, replica_first: bool },
+    Close {
+        client: usize,
+        service: usize,
+        replica_first: bool,
+    },
     Wait(u32),
     Evict(usize),
     Change,
     /// Somebody sends from one end to another, whosever they are.
-    Stranger { from: Pool, to: Pool, sends: Sends },
+    Stranger {
+        from: Pool,
+        to: Pool,
+        sends: Sends,
+    },
     /// Bytes at random, behind a header if so.
-    Noise { seed: u64, length: u16, header: u8 },
+    Noise {
+        seed: u64,
+        length: u16,
+        header: u8,
+    },
     /// An ICMP error about a packet of a connection: one that its client was sent, or its replica.
-    Error { recent: Recent, to_client: bool, kind: u8, code: u8, quote: u8, wrong: bool, damage: Option<Damage> },
-    Echo { to: Pool, length: u8, wrong: bool },
+    Error {
+        recent: Recent,
+        to_client: bool,
+        kind: u8,
+        code: u8,
+        quote: u8,
+        wrong: bool,
+        damage: Option<Damage>,
+    },
+    Echo {
+        to: Pool,
+        length: u8,
+        wrong: bool,
+    },
 }
 
 /// A segment as far as an end decides on it.
@@ -99,9 +134,11 @@ impl Event {
             21..=23 => Self::Wait(ticks(u)),
             24 => Self::Evict(u.byte().into()),
             25 => Self::Change,
-            26 | 27 => {
-                Self::Stranger { from: Pool::read(u), to: Pool::read(u), sends: Sends::read(&CLIENT_FLAGS, u) }
-            }
+            26 | 27 => Self::Stranger {
+                from: Pool::read(u),
+                to: Pool::read(u),
+                sends: Sends::read(&CLIENT_FLAGS, u),
+            },
             28 => Self::Noise {
                 seed: u64::from(u.short()) << 16 | u64::from(u.short()),
                 length: u.short() % 200,

@@ -153,7 +153,11 @@ impl Segment {
         out.extend(self.way.source);
         let tcp = 20 + usize::from(self.options);
         let length = tcp + usize::from(self.data);
-        if self.from.ip.is_v4() { self.ipv4(length, out) } else { self.ipv6(length, out) }
+        if self.from.ip.is_v4() {
+            self.ipv4(length, out)
+        } else {
+            self.ipv6(length, out)
+        }
         let start = out.len();
         out.extend(self.from.port.to_be_bytes());
         out.extend(self.to.port.to_be_bytes());

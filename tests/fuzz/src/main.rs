@@ -34,10 +34,13 @@ struct Options {
     /// Do not play the corpus, and start from nothing
     #[arg(long)]
     no_corpus: bool,
-    /// Write inputs that reached something new to this directory at the end
+    /// At the end, write the inputs that reach most to this directory: a new set of seeds
     #[arg(long, value_name = "DIRECTORY")]
     keep: Option<PathBuf>,
 }
+
+/// Inputs that are kept as seeds.
+const SEEDS: usize = 96;
 
 fn main() -> ExitCode {
     // A panic is a finding like others; where it was is part of it.
@@ -97,7 +100,7 @@ fn search(options: &Options, seeds: Vec<Vec<u8>>) -> Result<()> {
     println!("{}", progress(&search, start.elapsed()));
     print!("{}", verdicts(&search.reached));
     if let Some(directory) = &options.keep {
-        for input in &search.kept {
+        for input in corpus::best(&search.kept, SEEDS) {
             corpus::keep(directory, input)?;
         }
     }
@@ -130,5 +133,8 @@ fn report(search: &Search, input: &[u8], finding: Finding, spent: Duration, opti
     println!("a finding in sequence {} of seed {}: {finding}", search.sequences, options.seed);
     let (small, finding) = minimise(input, finding);
     let path = corpus::keep(&corpus::directory("regressions"), &small)?;
-    bail!("{finding}\n  made small, it stands in {0}; `cargo xtask fuzz --replay {0}` tells its steps", path.display())
+    bail!(
+        "{finding}\n  made small, it stands in {0}; `cargo xtask fuzz --replay {0}` tells its steps",
+        path.display()
+    )
 }

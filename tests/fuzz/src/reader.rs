@@ -57,7 +57,8 @@ impl Seen {
 
     /// Whether it has a counterpart in the other family: without options and extensions, and no longer than fits there.
     pub fn translatable(&self) -> bool {
-        let (plain, there) = if self.v4 { (20, self.ip_length + 20) } else { (40, self.ip_length.max(20) - 20) };
+        let (plain, there) =
+            if self.v4 { (20, self.ip_length + 20) } else { (40, self.ip_length.max(20) - 20) };
         self.network() == plain && (self.v4 || there <= 0xffff)
     }
 
@@ -89,7 +90,8 @@ impl Seen {
     pub fn checksum_right(&self, frame: &[u8]) -> Option<bool> {
         let length = self.ip_length.checked_sub(self.network())?;
         let segment = frame.get(self.transport..self.transport + length)?;
-        let start = if self.protocol == 1 { 0 } else { pseudo(&self.from.ip, &self.to.ip, self.protocol, length) };
+        let start =
+            if self.protocol == 1 { 0 } else { pseudo(&self.from.ip, &self.to.ip, self.protocol, length) };
         Some(fold(sum(start, segment)) == 0xffff)
     }
 }

@@ -70,6 +70,18 @@ impl Reached {
         self.seen.iter().map(|word| word.count_ones()).sum()
     }
 
+    /// How many of these `other` has not reached.
+    pub fn beyond(&self, other: &Self) -> u32 {
+        self.seen.iter().zip(&other.seen).map(|(mine, theirs)| (mine & !theirs).count_ones()).sum()
+    }
+
+    /// Adds what `other` has reached.
+    pub fn join(&mut self, other: &Self) {
+        self.seen.iter_mut().zip(&other.seen).for_each(|(mine, theirs)| *mine |= theirs);
+        self.verdicts.iter_mut().zip(&other.verdicts).for_each(|(mine, theirs)| *mine += theirs);
+        self.frames += other.frames;
+    }
+
     /// Verdicts that were not.
     pub fn unreached(&self) -> Vec<Verdict> {
         Verdict::ALL.iter().copied().filter(|verdict| self.verdicts[*verdict as usize] == 0).collect()
@@ -172,8 +184,11 @@ impl Player<'_, '_> {
                 let flows = self.memory.flows.count();
                 let all = flows + self.memory.half_open.count();
                 let nth = nth % all.max(1);
-                let key =
-                    self.memory.flows.evict(nth).or_else(|| self.memory.half_open.evict(nth - flows.min(nth)));
+                let key = self
+                    .memory
+                    .flows
+                    .evict(nth)
+                    .or_else(|| self.memory.half_open.evict(nth - flows.min(nth)));
                 if let Some(key) = key {
                     self.oracle.evicted(&key, &self.memory);
                 }
@@ -308,7 +323,11 @@ impl Player<'_, '_> {
             (true, _) | (false, None) => (one.vip, one.client),
             (false, Some((replica, nat))) => (nat, replica),
         };
-        let router = if quote & 1 == 0 { to } else { Pool { address: 4, port: 0, v4: from.ip.is_v4() }.end(&self.memory.world) };
+        let router = if quote & 1 == 0 {
+            to
+        } else {
+            Pool { address: 4, port: 0, v4: from.ip.is_v4() }.end(&self.memory.world)
+        };
         let router = if router.ip.is_v4() == from.ip.is_v4() { router } else { to };
         let kinds: [u8; 6] = if from.ip.is_v4() { [3, 3, 11, 12, 5, 0] } else { [1, 2, 3, 4, 2, 129] };
         let mut quoted = Vec::new();
@@ -385,7 +404,8 @@ impl Player<'_, '_> {
             });
             let phase = one.map_or(15, |one| phase_number(one.phase));
             let client_side = one.is_some_and(|one| one.client == seen.from);
-            let families = one.and_then(|one| one.side).map_or(2, |(replica, _)| u64::from(replica.ip.is_v4()));
+            let families =
+                one.and_then(|one| one.side).map_or(2, |(replica, _)| u64::from(replica.ip.is_v4()));
             combination |= phase << 12 | u64::from(client_side) << 16 | u64::from(seen.v4) << 17;
             combination |= families << 18 | u64::from(seen.flags & 7) << 20;
             combination |= one.map_or(0, |one| one.tried.len() as u64) << 24;

@@ -99,8 +99,7 @@ impl World {
             closed: CLOSED * SECOND,
             half_open: HALF_OPEN * SECOND,
         };
-        let mut world =
-            Self { ready, ports, seed, services, flows, half_open, full, settings, marks: None };
+        let mut world = Self { ready, ports, seed, services, flows, half_open, full, settings, marks: None };
         if !u.one_in(4) {
             world.marks = Some(world.marked_places());
         }
@@ -218,8 +217,9 @@ impl World {
     /// A client, by its number.
     pub fn client(number: usize, v4: bool, by_other_router: bool) -> (End, Way) {
         // Two ports of each host: one in the NAT range, one outside. The last one is a replica's host.
-        let (host, port) = [(1, 20_001), (1, 40_000), (2, 20_001), (2, 40_000), (3, 20_002), (3, 50_000), (0, 40_000)]
-            [number % CLIENTS];
+        let (host, port) =
+            [(1, 20_001), (1, 40_000), (2, 20_001), (2, 40_000), (3, 20_002), (3, 50_000), (0, 40_000)]
+                [number % CLIENTS];
         let ip = match (host, v4) {
             (0, true) => replica_ip(0, true),
             (0, false) => replica_ip(0, false),
@@ -296,7 +296,11 @@ fn frontend(number: usize, shares_nat: bool, u: &mut Unstructured<'_>) -> Fronte
         let knobs = u.byte();
         let nats = 1 + usize::from(knobs >> 6);
         let nat = |host: usize| {
-            let host = if shares_nat && host == 0 { vip.ip.bytes()[vip.ip.bytes().len() - 1] } else { host as u8 + 2 };
+            let host = if shares_nat && host == 0 {
+                vip.ip.bytes()[vip.ip.bytes().len() - 1]
+            } else {
+                host as u8 + 2
+            };
             if replica_v4 { Ip::v4([10, 0, 0, host]) } else { Ip::v6(0, host) }
         };
         Backend {

@@ -6,8 +6,8 @@
 
 use crate::{
     net::{End, Ip, Way, checksum, fold, pseudo, residue, sum},
-    reader::{ETHERNET, Seen, flag},
     oracle::connection::Syn,
+    reader::{ETHERNET, Seen, flag},
 };
 
 /// Why a frame is not what it must be.
@@ -41,7 +41,14 @@ fn by_the_book(what: &str, before: &[u8], after: &[u8]) -> Result<(), Wrong> {
 }
 
 /// A packet that goes on with other ends, after one hop.
-pub(super) fn rewritten(before: &[u8], seen: &Seen, after: &[u8], way: &Way, from: End, to: End) -> Result<(), Wrong> {
+pub(super) fn rewritten(
+    before: &[u8],
+    seen: &Seen,
+    after: &[u8],
+    way: &Way,
+    from: End,
+    to: End,
+) -> Result<(), Wrong> {
     if seen.v4 != to.ip.is_v4() {
         return translated(before, seen, after, way, from, to);
     }
@@ -136,14 +143,7 @@ impl Header<'_> {
 }
 
 /// A packet that goes on in the other family (RFC 7915 sections 4.1 and 5.1).
-fn translated(
-    before: &[u8],
-    seen: &Seen,
-    after: &[u8],
-    way: &Way,
-    from: End,
-    to: End,
-) -> Result<(), Wrong> {
+fn translated(before: &[u8], seen: &Seen, after: &[u8], way: &Way, from: End, to: End) -> Result<(), Wrong> {
     let header = Header {
         way,
         from: &from.ip,
@@ -241,7 +241,8 @@ impl Made<'_> {
 /// The reset that answers a segment (RFC 9293 section 3.10.7.1), back the way it came.
 pub(super) fn reset(before: &[u8], seen: &Seen, after: &[u8], came: &Way) -> Result<(), Wrong> {
     let (sequence, acknowledgment) = seen.numbers(before);
-    let taken = seen.payload() + usize::from(seen.flags & flag::SYN != 0) + usize::from(seen.flags & flag::FIN != 0);
+    let taken =
+        seen.payload() + usize::from(seen.flags & flag::SYN != 0) + usize::from(seen.flags & flag::FIN != 0);
     let (sequence, acknowledgment, flags) = if seen.flags & flag::ACK != 0 {
         (acknowledgment, 0, flag::RST)
     } else {

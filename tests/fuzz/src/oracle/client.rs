@@ -146,7 +146,8 @@ impl Oracle {
         let steered = world.steered(service, seen.from);
         let may_open = self.may_open(step, seen, service);
         let lets_in = world.lets_in(service, &seen.from.ip);
-        let known = current.map(|at| &self.connections[at]).filter(|one| !one.sure || one.phase != Phase::Gone);
+        let known =
+            current.map(|at| &self.connections[at]).filter(|one| !one.sure || one.phase != Phase::Gone);
         let of_known = known.map(|one| self.impeded(world, seen, one.replica, step.verdict));
         let of_new = self.impeded(world, seen, steered, step.verdict);
         let resets = known.is_some_and(|one| world.replica(one.replica).is_some_and(|(_, one)| one.reset));
@@ -248,13 +249,7 @@ impl Oracle {
     }
 
     /// Holds what left against the packet, by the mode of its service.
-    fn leaves(
-        &self,
-        step: &Step<'_>,
-        seen: &Seen,
-        id: u16,
-        side: Option<(End, End)>,
-    ) -> Result<Left, Wrong> {
+    fn leaves(&self, step: &Step<'_>, seen: &Seen, id: u16, side: Option<(End, End)>) -> Result<Left, Wrong> {
         let (service, replica) = step.world().replica(id).ok_or("no replica")?;
         step.leaves_by(&replica.way)?;
         let mut outer = None;

@@ -161,7 +161,11 @@ impl Connection {
             return match from_client {
                 _ if has(flag::RST) => Phase::Gone,
                 true if answered && has(flag::ACK) && !has(flag::SYN) => {
-                    if has(flag::FIN) { Phase::ClientClosed } else { Phase::Open }
+                    if has(flag::FIN) {
+                        Phase::ClientClosed
+                    } else {
+                        Phase::Open
+                    }
                 }
                 false if has(flag::SYN) && has(flag::ACK) => Phase::Answered,
                 true | false => self.phase,

@@ -160,7 +160,8 @@ impl Oracle {
             _ => {}
         }
         // A refusal that becomes a SYN is no traffic of its replica's.
-        let refusal = step.verdict == Verdict::Redispatched && step.before.len() > 13 && self.was_refusal(step);
+        let refusal =
+            step.verdict == Verdict::Redispatched && step.before.len() > 13 && self.was_refusal(step);
         if step.verdict == Verdict::Forwarded || (step.verdict == Verdict::Redispatched && !refusal) {
             self.sums.packets += 1;
             self.sums.bytes += step.before.len() as u64;
@@ -218,7 +219,9 @@ impl Oracle {
 
     /// Whether anything stands in the way of a packet to a replica, by what its verdict may be.
     fn impeded(&self, world: &World, seen: &Seen, id: u16, verdict: Verdict) -> Impeded {
-        let Some((service, replica)) = world.replica(id) else { return Impeded { any: true, by_this: false } };
+        let Some((service, replica)) = world.replica(id) else {
+            return Impeded { any: true, by_this: false };
+        };
         let crosses = service.mode == Mode::NAT && seen.v4 != replica.end.ip.is_v4();
         let overhead = match (service.mode, replica.end.ip.is_v4()) {
             (Mode::IPIP, true) => 20,

@@ -20,7 +20,9 @@ impl Oracle {
                 if impeded.any {
                     return Err("forwarded, though something stands in its way".to_owned());
                 }
-                if one.sure && (one.phase == Phase::Resting || self.current(one.client, one.vip) != Some(owner)) {
+                if one.sure
+                    && (one.phase == Phase::Resting || self.current(one.client, one.vip) != Some(owner))
+                {
                     return Err(format!("a late packet reached the client of {one:?}"));
                 }
                 let (vip, client, ways) = (one.vip, one.client, one.ways.clone());
