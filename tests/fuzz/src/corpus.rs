@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::run::{Reached, play};
+use crate::{reached::Reached, run::play};
 
 /// Why the corpus cannot be read or written.
 #[derive(Debug, thiserror::Error)]

@@ -154,9 +154,9 @@ impl Segment {
         let tcp = 20 + usize::from(self.options);
         let length = tcp + usize::from(self.data);
         if self.from.ip.is_v4() {
-            self.ipv4(length, out)
+            self.ipv4(length, out);
         } else {
-            self.ipv6(length, out)
+            self.ipv6(length, out);
         }
         let start = out.len();
         out.extend(self.from.port.to_be_bytes());

@@ -17,6 +17,7 @@ pub mod minimise;
 pub mod net;
 pub mod oracle;
 pub mod random;
+pub mod reached;
 pub mod reader;
 pub mod run;
 pub mod search;

@@ -12,7 +12,8 @@ use dtr_lb_common::verdict::Verdict;
 use dtr_lb_fuzz::{
     corpus,
     minimise::minimise,
-    run::{Finding, Reached, play},
+    reached::Reached,
+    run::{Finding, play},
     search::Search,
 };
 

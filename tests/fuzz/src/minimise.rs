@@ -2,7 +2,8 @@
 
 use crate::{
     input::{EVENT, WORLD},
-    run::{Finding, Reached, play},
+    reached::Reached,
+    run::{Finding, play},
 };
 
 /// The smallest input found that is still a finding, which need not be the same one.

@@ -3,7 +3,8 @@
 use crate::{
     input::{EVENT, MAX_EVENTS, WORLD},
     random::Random,
-    run::{Finding, Reached, play},
+    reached::Reached,
+    run::{Finding, play},
 };
 
 /// Inputs that are kept to be changed, at most.

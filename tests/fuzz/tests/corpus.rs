@@ -1,11 +1,7 @@
 //! The corpus, and a few fresh sequences: what `cargo test` plays. `cargo xtask fuzz` plays many.
 
 use dtr_lb_common::verdict::Verdict;
-use dtr_lb_fuzz::{
-    corpus,
-    run::{Reached, play},
-    search::Search,
-};
+use dtr_lb_fuzz::{corpus, reached::Reached, run::play, search::Search};
 
 fn replay(name: &str) -> Reached {
     let inputs = corpus::load(&corpus::directory(name)).unwrap();

@@ -108,7 +108,7 @@ impl Oracle {
             };
             match side.and_then(|side| Ok((side, self.leaves(step, seen, id, side)?))) {
                 Ok((side, left)) => {
-                    return self.goes_over(at, Connection { replica: id, side, outer: left.outer, ..begun });
+                    return self.goes_over(at, &Connection { replica: id, side, outer: left.outer, ..begun });
                 }
                 Err(reason) => why = reason,
             }
@@ -124,13 +124,13 @@ impl Oracle {
     }
 
     /// A handshake goes over to another replica.
-    pub(super) fn goes_over(&mut self, at: usize, begun: Connection) -> Result<(), Wrong> {
+    pub(super) fn goes_over(&mut self, at: usize, begun: &Connection) -> Result<(), Wrong> {
         let one = &mut self.connections[at];
         one.phase = Phase::Gone;
         let mut tried = one.tried.clone();
         tried.push(one.replica);
         let (ways, syn, sure) = (one.ways.clone(), one.syn.clone(), one.sure);
-        self.begins(Connection { tried, ways, syn, sure, phase: Phase::Asked, ..begun })
+        self.begins(Connection { tried, ways, syn, sure, phase: Phase::Asked, ..begun.clone() })
     }
 
     /// A packet to a service was not forwarded.

@@ -71,7 +71,7 @@ impl Oracle {
                 Ok(side) if replica.way.interface != 0 => {
                     let (began, last, client_last) = (self.now, self.now, self.now);
                     let begun = Connection { replica: id, side: Some(side), began, last, client_last, ..one };
-                    return self.goes_over(owner, Connection { evicted: None, ..begun });
+                    return self.goes_over(owner, &Connection { evicted: None, ..begun });
                 }
                 Ok(_) => why = "by an unknown hop".to_owned(),
                 Err(reason) => why = reason,
