@@ -42,7 +42,7 @@ pub struct Seen {
     pub tos: u8,
     /// Offset of the transport header.
     pub transport: usize,
-    /// Bytes of the IP packet, as its header says. May be more or less than the frame has.
+    /// Bytes of the IP packet, as its header says; the frame may have more.
     pub ip_length: usize,
     pub first_fragment: bool,
     pub flags: u8,
@@ -194,6 +194,9 @@ fn ipv6(frame: &[u8]) -> Result<Seen, Unread> {
 }
 
 fn transport(frame: &[u8], seen: Seen) -> Result<Seen, Unread> {
+    if ETHERNET + seen.ip_length > frame.len() {
+        return Err(Unread::Malformed);
+    }
     if seen.protocol != 6 {
         return Ok(seen);
     }
