@@ -41,13 +41,13 @@ impl Ip {
     }
 
     pub fn address(&self) -> Address {
-        Address(bytemuck::cast(self.0))
+        Address::v6(bytemuck::cast(self.0))
     }
 }
 
 impl From<Address> for Ip {
     fn from(address: Address) -> Self {
-        Self(bytemuck::cast(address.0))
+        Self(bytemuck::cast(address.words()))
     }
 }
 

@@ -182,12 +182,13 @@ impl World {
             address: replica.end.ip.address(),
             nat,
             hop: replica.way.hop(),
-            service: ServiceKey { address: service.vip.ip.address(), port: Be16::new(service.vip.port) },
+            service: ServiceKey::new(service.vip.ip.address(), Be16::new(service.vip.port)),
             port: Be16::new(replica.end.port),
             nat_count: replica.nat.len() as u32,
             mtu: replica.mtu,
             mode: service.mode,
             reset: replica.reset.into(),
+            zero: 0,
         })
     }
 
