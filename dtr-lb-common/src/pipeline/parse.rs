@@ -166,7 +166,12 @@ fn chain(packet: &impl Packet, first: u8) -> Result<Chain, Verdict> {
             return Err(Verdict::PassedExtension);
         }
     }
-    Err(Verdict::PassedExtension)
+    match chain.protocol {
+        PROTOCOL_HOP_BY_HOP | PROTOCOL_DESTINATION | PROTOCOL_FRAGMENT | PROTOCOL_ROUTING => {
+            Err(Verdict::PassedExtension)
+        }
+        _ => Ok(chain),
+    }
 }
 
 /// Reads the TCP header at `transport`.

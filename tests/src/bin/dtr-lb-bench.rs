@@ -14,6 +14,7 @@ use dtr_lb_common::{
     verdict::Verdict,
 };
 use dtr_lb_tests::fixture::{
+    Plan,
     frames::{Kind, Macs, Segment, ends},
     world::{ALICE, HTTPS, REPLICA_1, key, one_replica},
 };
@@ -78,14 +79,15 @@ fn main() -> Result<()> {
 /// A service with one replica; and one without any at the replica's own end, where the packets of the mirrored flow come in,
 /// so that the filter lets them in.
 fn world() -> Desired {
-    let mut desired = one_replica();
-    desired.services.insert(key(REPLICA_1), DesiredService::nat(Vec::new()));
+    let mut desired = one_replica(Plan::V4).desired;
+    desired.services.insert(key(Plan::V4, REPLICA_1), DesiredService::nat(Vec::new()));
     desired
 }
 
 fn segment(kind: Kind, payload: usize) -> Segment {
     let payload = vec![0x5a; payload];
-    Segment { ttl: 255, payload, ..Segment::new(ALICE.macs, ALICE.end, HTTPS, kind) }
+    let (client, service) = (ALICE.at(Plan::V4), HTTPS.at(Plan::V4));
+    Segment { ttl: 255, payload, ..Segment::new(ALICE.macs, client, service, kind) }
 }
 
 fn paths() -> [Path; 4] {
