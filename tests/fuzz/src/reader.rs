@@ -147,30 +147,27 @@ fn ipv6(frame: &[u8]) -> Result<Seen, Unread> {
         return Err(Unread::Malformed);
     }
     let (mut protocol, mut at, mut more) = (header[6], ETHERNET + 40, false);
-    for count in 0.. {
-        if count == MAX_EXTENSIONS {
+    let mut count = 0;
+    while matches!(protocol, 0 | 43 | 44 | 60) {
+        if protocol == 43 || count == MAX_EXTENSIONS {
             return Err(Unread::Extension);
         }
-        match protocol {
-            0 | 60 => {
-                let units = usize::from(*frame.get(at + 1).ok_or(Unread::Malformed)?) + 1;
-                (protocol, at) = (frame[at], at + 8 * units);
+        if protocol == 44 {
+            let fragment = frame.get(at..at + 8).ok_or(Unread::Malformed)?;
+            let offset = u16::from_be_bytes([fragment[2], fragment[3]]);
+            if offset >> 3 != 0 {
+                return Err(Unread::LaterFragment);
             }
-            44 => {
-                let fragment = frame.get(at..at + 8).ok_or(Unread::Malformed)?;
-                let offset = u16::from_be_bytes([fragment[2], fragment[3]]);
-                if offset >> 3 != 0 {
-                    return Err(Unread::LaterFragment);
-                }
-                more |= offset & 1 != 0;
-                (protocol, at) = (fragment[0], at + 8);
-            }
-            43 => return Err(Unread::Extension),
-            _ => break,
+            more |= offset & 1 != 0;
+            (protocol, at) = (fragment[0], at + 8);
+        } else {
+            let units = usize::from(*frame.get(at + 1).ok_or(Unread::Malformed)?) + 1;
+            (protocol, at) = (frame[at], at + 8 * units);
         }
         if at - ETHERNET - 40 > EXTENSION_BYTES {
             return Err(Unread::Extension);
         }
+        count += 1;
     }
     if protocol != 6 && protocol != 58 {
         return Err(Unread::OtherProtocol);
