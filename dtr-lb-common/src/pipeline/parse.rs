@@ -31,7 +31,7 @@ pub(super) struct Headers {
     pub hops: u8,
     /// Bytes of the network header with its options or extensions.
     pub network: u16,
-    /// Bytes of the transport header and what follows it, by the network header.
+    /// Bytes of the transport header and what follows it, by the network header. 0 where it says less than it is long.
     pub segment: u16,
     /// The first of several fragments.
     pub fragmented: bool,
@@ -99,7 +99,7 @@ fn ipv4(packet: &impl Packet, headers: &mut Headers) -> Result<usize, Verdict> {
     headers.tuple.destination = Address::v4(header.destination);
     headers.protocol = header.protocol;
     headers.hops = header.ttl;
-    headers.segment = header.total_length.get().wrapping_sub(length as u16);
+    headers.segment = header.total_length.get().saturating_sub(length as u16);
     headers.fragmented = fragment & IPV4_MORE_FRAGMENTS != 0;
     Ok(length)
 }
@@ -119,7 +119,7 @@ fn ipv6(packet: &impl Packet, headers: &mut Headers) -> Result<usize, Verdict> {
     headers.tuple.destination = Address::v6(header.destination);
     headers.protocol = protocol;
     headers.hops = header.hop_limit;
-    headers.segment = header.payload_length.get().wrapping_sub(length as u16);
+    headers.segment = header.payload_length.get().saturating_sub(length as u16);
     headers.fragmented = fragmented;
     Ok(size_of::<Ipv6>() + length)
 }
@@ -178,7 +178,12 @@ pub(super) fn chain(packet: &impl Packet, network: usize, first: u8) -> Result<C
 #[inline(always)]
 pub(super) fn tcp(packet: &impl Packet, transport: usize, headers: &mut Headers) -> Result<(), Verdict> {
     let tcp: Tcp = packet.read(transport).ok_or(Verdict::PassedMalformed)?;
-    if usize::from(tcp.data_offset >> 4) * 4 < size_of::<Tcp>() {
+    let header = u16::from(tcp.data_offset >> 4) * 4;
+    if header < size_of::<Tcp>() as u16 {
+        return Err(Verdict::PassedMalformed);
+    }
+    // Of a packet that is still to be cut into segments, and larger than the field, the network header says 0.
+    if headers.segment < header && packet.segment_size() == 0 {
         return Err(Verdict::PassedMalformed);
     }
     headers.tuple.source_port = tcp.source;
