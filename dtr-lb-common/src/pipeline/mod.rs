@@ -34,6 +34,7 @@ mod header;
 mod icmp;
 mod open;
 mod parse;
+pub mod probe;
 #[cfg(any(feature = "user", test))]
 pub mod prod;
 mod replay;
