@@ -17,12 +17,12 @@ use tracing::{info, warn};
 use super::{Agent, AgentError, catch_up::CatchUp, log::log, presence::Presence};
 use crate::{
     api::Api,
-    config::{Attach, Config},
+    config::{Attach, Config, Mode, Service},
     control::{Control, ReplicaPlace},
     datapath::{Census, Datapath, Hook, Interface, Wanted},
     interface::{self, Links, Seen, Watch},
     next_hop::Watcher,
-    probe::{self, Prober, Target},
+    probe::{self, Direct, Prober, Target},
 };
 
 /// How long the first decision waits for probes and next hops beyond the longest probe's own time-out ...
@@ -76,7 +76,8 @@ pub(super) fn probers(config: &Config) -> Result<Vec<(ReplicaPlace, Prober)>, Ag
     let mut probers = Vec::new();
     for (service_place, service) in config.services.iter().enumerate() {
         for (place, replica) in service.replicas.iter().enumerate() {
-            let target = Target { address: replica.address, probe: service.probe.clone() };
+            let direct = direct(service, &config.datapath.nat_addresses);
+            let target = Target { address: replica.address, probe: service.probe.clone(), direct };
             let prober = Prober::new(&target)
                 .map_err(|source| AgentError::Probe { service: service.name.clone(), source })?;
             probers.push((ReplicaPlace { service: service_place, replica: place }, prober));
@@ -85,12 +86,22 @@ pub(super) fn probers(config: &Config) -> Result<Vec<(ReplicaPlace, Prober)>, Ag
     Ok(probers)
 }
 
+/// What a probe of a service's replicas is to prove, if they answer clients directly.
+fn direct(service: &Service, nat_addresses: &[IpAddr]) -> Option<Direct> {
+    let tunnel = match service.mode {
+        Mode::Nat => return None,
+        Mode::Dsr => None,
+        Mode::Ipip => Some(nat_addresses.to_vec()),
+    };
+    Some(Direct { vips: service.vips.clone(), tunnel })
+}
+
 /// May be dropped before it is done: nothing is attached or written until its last await is over.
 pub(super) async fn start(
     config: &Arc<Config>,
     datapath: &mut Datapath,
     host: Host,
-    probers: Vec<(ReplicaPlace, Prober)>,
+    mut probers: Vec<(ReplicaPlace, Prober)>,
     log_packets: bool,
 ) -> Result<Agent, AgentError> {
     let Host { links, seen, interfaces: found } = host;
@@ -103,6 +114,10 @@ pub(super) async fn start(
     let (_, addresses) = watch::channel(control.addresses());
     let (watcher, next_hops) = Watcher::spawn(addresses)?;
     let (interfaces, looks) = Watch::spawn(config.interfaces.clone(), links);
+    if probers.iter_mut().any(|(_, prober)| prober.needs_steering()) {
+        let steering = datapath.start_probing(&found)?;
+        probers.iter_mut().for_each(|(_, prober)| prober.steer_by(&steering));
+    }
     let (report_sender, reports) = mpsc::channel(1024);
     let probes =
         probers.into_iter().map(|(id, prober)| probe::spawn(id, prober, report_sender.clone())).collect();

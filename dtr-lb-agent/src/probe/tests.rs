@@ -55,7 +55,7 @@ fn configured(line: &str) -> Probe {
 }
 
 fn prober(probe: Probe) -> Result<Prober, ProberError> {
-    Prober::new(&Target { address: LOOPBACK, probe })
+    Prober::new(&Target { address: LOOPBACK, probe, direct: None })
 }
 
 async fn ask(probe: Probe) -> Outcome {
