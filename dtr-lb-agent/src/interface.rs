@@ -8,7 +8,9 @@ use aya::programs::loaded_programs;
 use futures::TryStreamExt as _;
 use nix::{
     ifaddrs::{InterfaceAddress, getifaddrs},
-    net::if_::if_nameindex, sys::socket::SockaddrStorage};
+    net::if_::if_nameindex,
+    sys::socket::SockaddrStorage,
+};
 use rtnetlink::{
     Handle,
     packet_route::link::{LinkAttribute, LinkFlags, LinkMessage, LinkXdp},

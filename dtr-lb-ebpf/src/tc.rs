@@ -105,6 +105,11 @@ impl Packet for TcPacket<'_> {
     }
 
     #[inline(always)]
+    fn renew(&mut self) {
+        *self = Self::new(self.ctx);
+    }
+
+    #[inline(always)]
     fn write_checksum(&mut self, offset: usize, checksum: u16, pseudo: u16) -> Option<()> {
         // Whether the device is to fill it in, the kernel tells no program. But there, and only there, the helper leaves
         // the field as it is when a word behind the pseudo-header changes.

@@ -32,7 +32,7 @@ type Paths = HashMap<MapData, Tuple, ProbePath>;
 /// The programs at their hooks, and who steers by them.
 pub(super) struct Probing {
     /// Dropping them detaches.
-    _links: Vec<FdLink>,
+    links: Vec<FdLink>,
     steering: Steering,
 }
 
@@ -45,16 +45,15 @@ impl Probing {
         }
         let paths = Arc::new(Mutex::new(take(ebpf, map::PROBES)?));
         let links = attach(ebpf, interfaces)?;
-        Ok(Self { _links: links, steering: Steering { paths } })
+        Ok(Self { links, steering: Steering { paths } })
     }
 
-    /// Attaches to these interfaces instead, and behind all programs that are there now.
-    pub(super) fn move_to(
-        &mut self,
-        ebpf: &mut Ebpf,
-        interfaces: &[Interface],
-    ) -> Result<(), DatapathError> {
-        self._links = attach(ebpf, interfaces)?;
+    /// Attaches to these interfaces instead, and behind all programs that are there now. A packet of a probe that is under
+    /// way meanwhile goes as the stack sends it.
+    pub(super) fn move_to(&mut self, ebpf: &mut Ebpf, interfaces: &[Interface]) -> Result<(), DatapathError> {
+        // The kernel takes a program once at a hook.
+        self.links.clear();
+        self.links = attach(ebpf, interfaces)?;
         Ok(())
     }
 

@@ -100,11 +100,8 @@ impl Vip {
                 replica.ip()
             )));
         }
-        let source = if own.is_ipv4() == vip.is_ipv4() {
-            own.ip()
-        } else {
-            beside(own.ip(), *vip, &direct.vips)?
-        };
+        let source =
+            if own.is_ipv4() == vip.is_ipv4() { own.ip() } else { beside(own.ip(), *vip, &direct.vips)? };
         let outer = direct.tunnel.as_ref().map(|sources| {
             let fits = |address: &&IpAddr| address.is_ipv4() == replica.is_ipv4();
             sources.iter().find(fits).copied().unwrap_or(own.ip()).into()

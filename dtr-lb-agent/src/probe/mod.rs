@@ -105,9 +105,7 @@ impl Prober {
         let Target { address, probe, direct } = target;
         let replica = SocketAddr::new(*address, probe.port);
         let connectors = match direct {
-            Some(direct) => {
-                direct.vips.iter().map(|vip| Connector::vip(replica, *vip, direct)).collect()
-            }
+            Some(direct) => direct.vips.iter().map(|vip| Connector::vip(replica, *vip, direct)).collect(),
             None => vec![Connector::own(replica)],
         };
         let questions = connectors.into_iter().map(|connector| Question::new(connector, probe));

@@ -11,6 +11,7 @@ use crate::config::{BodyPattern, Config, HostFacts, Probe, Scheme, StatusSet};
 
 use super::{Outcome, Prober, ProberError, Target};
 
+mod direct;
 mod failure;
 mod health;
 mod http;

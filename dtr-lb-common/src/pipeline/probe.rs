@@ -69,6 +69,7 @@ fn change(packet: &mut impl Packet, family: Family, path: &ProbePath) -> Option<
     if path.outer_destination == Address::NONE {
         return Some(());
     }
+    packet.renew();
     tunnel::wrap(packet, inner, macs, &path.outer_source, &path.outer_destination)
 }
 
