@@ -33,7 +33,7 @@ pub struct NextHop {
     pub destination_mac: [u8; 6],
     /// The route's preferred source address: this host's address on the replicas' side.
     pub source: IpAddr,
-    /// Largest IP packet in bytes: the interface's MTU, or the route's if that is smaller.
+    /// Largest IP packet in bytes: the interface's MTU for the family, or the route's if that is smaller.
     pub mtu: u32,
 }
 
@@ -61,10 +61,11 @@ pub enum NextHopError {
         address: IpAddr,
     },
 
-    /// The route is known, but the kernel has no source address to give to packets that take it.
+    /// The route is known, but the kernel has no source address to give to packets that take it, or one of the link only.
     #[error(
         "{interface}, which leads to {address}, has no address to send from; give it one of the same family (`ip \
-         address add … dev {interface}`); a new IPv6 address counts only after duplicate address detection"
+         address add … dev {interface}`), for IPv6 one that is not link-local; it counts only after duplicate address \
+         detection (`ip -6 address show dev {interface}` says \"tentative\" or \"dadfailed\")"
     )]
     NoSource {
         /// The address asked for.

@@ -67,9 +67,12 @@ fn as_root_a_replica_is_asked_at_the_vip() {
         far.holds_vips();
         let servers = [VIP, VIP6].map(|vip| (vip, far.serve(vip, PORT)));
         // The replica is known by an address of either family, whatever the VIP's.
-        for (vip, replica, own) in
-            [(VIP, REPLICA, OWN), (VIP6, REPLICA6, OWN6), (VIP6, REPLICA, OWN6), (VIP, REPLICA6, OWN)]
+        let ways = [(VIP, REPLICA, OWN), (VIP6, REPLICA6, OWN6), (VIP6, REPLICA, OWN6), (VIP, REPLICA6, OWN)];
+        // Whether a packet's checksum is complete when it leaves, or left to the device.
+        for (offload, (vip, replica, own)) in
+            ["off", "on"].into_iter().flat_map(|offload| ways.map(|way| (offload, way)))
         {
+            replica::offload(offload);
             let outcome = ask(replica, AMPLE, dsr(&[vip]), &steering).await;
             assert_eq!(said(&outcome), "ok", "{vip} by {replica}, offload {offload}");
             let (_, server) = servers.iter().find(|(of, _)| *of == vip).expect("a server");
