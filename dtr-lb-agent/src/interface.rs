@@ -176,7 +176,7 @@ pub fn host_addresses() -> Result<BTreeSet<IpAddr>, InterfaceError> {
     Ok(all.filter_map(|entry| entry.address.as_ref().and_then(ip)).collect())
 }
 
-/// The addresses of the interface that has `own`, that one among them; not those of the link alone.
+/// The addresses of the interface that has `own`, that one among them; not those of the link or of this host alone.
 ///
 /// # Errors
 /// [`InterfaceError::Addresses`]
@@ -186,7 +186,7 @@ pub fn addresses_beside(own: IpAddr) -> Result<Vec<IpAddr>, InterfaceError> {
     let address = |entry: &InterfaceAddress| entry.address.as_ref().and_then(ip);
     let Some(of) = all.iter().find(|entry| address(entry) == Some(own)) else { return Ok(Vec::new()) };
     let beside = all.iter().filter(|entry| entry.interface_name == of.interface_name).filter_map(address);
-    Ok(beside.filter(|address| !is_of_link(address)).collect())
+    Ok(beside.filter(|address| !address.is_loopback() && !is_of_link(address)).collect())
 }
 
 fn is_of_link(address: &IpAddr) -> bool {

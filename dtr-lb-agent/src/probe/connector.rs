@@ -81,7 +81,7 @@ impl Connector {
     pub(super) async fn connect(&self, limit: Duration) -> Result<TcpStream, Failure> {
         let failed = |error| Failure::from_io(&error, limit);
         let Some(vip) = &self.vip else { return TcpStream::connect(self.replica).await.map_err(failed) };
-        let source = source(self.replica).map_err(failed)?;
+        let source = vip.source(self.replica, source(self.replica).map_err(failed)?)?;
         let socket = bound(source).map_err(failed)?;
         vip.steer(self.replica, socket.local_addr().map_err(failed)?)?;
         socket.connect(self.replica).await.map_err(failed)
@@ -89,19 +89,29 @@ impl Connector {
 }
 
 impl Vip {
+    /// The address to ask `target` from: `own`, or one beside it where that is of the other family, or a VIP, at which the
+    /// replica would answer itself.
+    fn source(&self, target: SocketAddr, own: IpAddr) -> Result<IpAddr, Failure> {
+        let fits =
+            |address: &IpAddr| address.is_ipv4() == target.is_ipv4() && !self.direct.vips.contains(address);
+        if fits(&own) {
+            return Ok(own);
+        }
+        let beside = interface::addresses_beside(own).map_err(|error| local(error.to_string()))?;
+        beside.into_iter().find(fits).ok_or_else(|| {
+            let family = if target.is_ipv4() { "IPv4" } else { "IPv6" };
+            local(format!(
+                "the interface with {own} has no {family} address to ask {} from; give it one that is not a VIP",
+                target.ip()
+            ))
+        })
+    }
+
     /// Has the packets of a connection between `own` and the replica steered.
     fn steer(&self, replica: SocketAddr, own: SocketAddr) -> Result<(), Failure> {
         let Self { address: vip, direct, steering, last } = self;
         let steering = steering.as_ref().ok_or_else(|| local("the datapath is not ready".to_owned()))?;
-        if direct.vips.contains(&own.ip()) {
-            return Err(local(format!(
-                "it would ask from the VIP {}, which the replica has, too; give the interface to {} an address of its own",
-                own.ip(),
-                replica.ip()
-            )));
-        }
-        let source =
-            if own.is_ipv4() == vip.is_ipv4() { own.ip() } else { beside(own.ip(), *vip, &direct.vips)? };
+        let source = self.source((*vip, 0).into(), own.ip())?;
         let outer = direct.tunnel.as_ref().map(|sources| {
             let fits = |address: &&IpAddr| address.is_ipv4() == replica.is_ipv4();
             sources.iter().find(fits).copied().unwrap_or(own.ip()).into()
@@ -139,17 +149,6 @@ fn bound(source: IpAddr) -> io::Result<TcpSocket> {
     setsockopt(&socket, TcpMaxSeg, &SEGMENT)?;
     socket.bind((source, 0).into())?;
     Ok(socket)
-}
-
-/// An address of this host of the VIP's family, on the interface that has `own`.
-fn beside(own: IpAddr, vip: IpAddr, vips: &[IpAddr]) -> Result<IpAddr, Failure> {
-    let found = interface::addresses_beside(own).map_err(|error| local(error.to_string()))?;
-    let fits = |address: &IpAddr| address.is_ipv4() == vip.is_ipv4() && !vips.contains(address);
-    found.into_iter().find(fits).ok_or_else(|| {
-        local(format!(
-            "the interface with {own} has no address of the VIP's family to ask {vip} from; give it one that is not a VIP"
-        ))
-    })
 }
 
 fn local(reason: String) -> Failure {

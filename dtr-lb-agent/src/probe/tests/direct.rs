@@ -163,6 +163,19 @@ fn prefix(address: IpAddr) -> Vec<u8> {
 }
 
 #[test]
+fn as_root_a_vip_that_the_kernel_prefers_is_not_asked_from() {
+    on_a_segment(async |far| {
+        let (_datapath, steering) = datapath();
+        far.holds_vips();
+        let server = far.serve(VIP, PORT);
+        replica::run_ip(&format!("address del {VIP}/32 dev lo\naddress add {VIP}/24 dev near0"));
+        replica::run_ip(&format!("route replace {REPLICA}/32 dev near0 src {VIP}"));
+        assert_eq!(said(&ask(REPLICA, AMPLE, dsr(&[VIP]), &steering).await), "ok");
+        assert_eq!(server.seen().1.ip(), ip(OWN));
+    });
+}
+
+#[test]
 fn as_root_what_this_host_lacks_is_no_word_about_the_replica() {
     on_a_segment(async |far: Far| {
         far.holds_vips();
@@ -173,10 +186,10 @@ fn as_root_what_this_host_lacks_is_no_word_about_the_replica() {
             said(&outcome)
         };
         let from_vip = local(dsr(&[OWN])).await;
-        assert!(from_vip.contains("from the VIP 10.9.0.1"), "{from_vip}");
+        assert!(from_vip.contains("no IPv4 address to ask 10.9.0.2 from"), "{from_vip}");
         replica::run_ip(&format!("address del {OWN6}/64 dev near0"));
         let no_other = local(dsr(&[VIP6])).await;
-        assert!(no_other.contains("no address of the VIP's family"), "{no_other}");
+        assert!(no_other.contains("no IPv6 address to ask fd09::10 from"), "{no_other}");
         let target =
             Target { address: ip(REPLICA), probe: probe(Scheme::Http, PORT), direct: Some(dsr(&[VIP])) };
         let unready = Prober::new(&target).expect("a valid probe").probe().await;
