@@ -95,6 +95,12 @@ impl Steering {
         drop(map);
         Ok(steered)
     }
+
+    /// How many entries the map has.
+    #[cfg(test)]
+    pub(super) fn entries(&self) -> usize {
+        self.paths.lock().unwrap_or_else(PoisonError::into_inner).keys().count()
+    }
 }
 
 /// A probe whose packets are steered.
