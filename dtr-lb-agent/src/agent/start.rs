@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -76,7 +76,7 @@ pub(super) fn probers(config: &Config) -> Result<Vec<(ReplicaPlace, Prober)>, Ag
     let mut probers = Vec::new();
     for (service_place, service) in config.services.iter().enumerate() {
         for (place, replica) in service.replicas.iter().enumerate() {
-            let direct = direct(service, &config.datapath.nat_addresses);
+            let direct = direct(service, replica.address);
             let target = Target { address: replica.address, probe: service.probe.clone(), direct };
             let prober = Prober::new(&target)
                 .map_err(|source| AgentError::Probe { service: service.name.clone(), source })?;
@@ -86,14 +86,22 @@ pub(super) fn probers(config: &Config) -> Result<Vec<(ReplicaPlace, Prober)>, Ag
     Ok(probers)
 }
 
-/// What a probe of a service's replicas is to prove, if they answer clients directly.
-fn direct(service: &Service, nat_addresses: &[IpAddr]) -> Option<Direct> {
+/// What a probe of a service's replica is to prove, if it answers clients directly.
+fn direct(service: &Service, replica: IpAddr) -> Option<Direct> {
     let tunnel = match service.mode {
         Mode::Nat => return None,
         Mode::Dsr => None,
-        Mode::Ipip => Some(nat_addresses.to_vec()),
+        Mode::Ipip => Some(tunnel_source(replica)),
     };
     Some(Direct { vips: service.vips.clone(), tunnel })
+}
+
+/// Private addresses, and the prefix of RFC 6666, to which nothing is ever routed.
+const fn tunnel_source(replica: IpAddr) -> IpAddr {
+    match replica {
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::new(172, 16, 0, 0)),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 0)),
+    }
 }
 
 /// May be dropped before it is done: nothing is attached or written until its last await is over.

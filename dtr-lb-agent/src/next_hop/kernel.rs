@@ -276,6 +276,25 @@ pub(super) async fn solicit(
     }
 }
 
+/// Removes a neighbour's entry. That it is gone already is well.
+pub(super) async fn forget(handle: &Handle, (ifindex, address): NeighbourKey) -> Result<(), NextHopError> {
+    let call = "neighbour removal";
+    let mut message = NeighbourMessage::default();
+    message.header.ifindex = ifindex;
+    message.header.family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    message.attributes.push(NeighbourAttribute::Destination(address.into()));
+    match timeout(ANSWER_LIMIT, handle.neighbours().del(message).execute()).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(rtnetlink::Error::NetlinkError(message)))
+            if message.to_io().kind() == io::ErrorKind::NotFound =>
+        {
+            Ok(())
+        }
+        Ok(Err(error)) => Err(netlink(call, &error)),
+        Err(_) => Err(silence(call)),
+    }
+}
+
 /// Why a question has no answer.
 enum Failure {
     /// The kernel answered with an error number.

@@ -4,21 +4,28 @@
 //! could change the answer (links, addresses, routes, rules, neighbours) and writes each change into the datapath.
 //!
 //! * [`resolve()`] answers for one address, now: for `check` and `explain`.
+//! * [`gateway()`] says whether there is a router on the way, and [`who_has()`] whether a host on a link answers for an
+//!   address: for `check`.
 //! * [`Watcher`] answers for a set of addresses, and again at each change: for the agent.
 //!
 //! What a next hop does not say is whether the replica lives. A replica that is cut off keeps its last known MAC
 //! address (see [`Watcher`]): who is dead is decided by the probes, and only there.
 //!
-//! Files: `kernel` asks netlink, `resolve` makes next hops of the answers, `events` listens, `watch` repeats.
+//! Files: `kernel` asks netlink, `who_has` asks a link, `resolve` makes next hops of the answers, `events` listens, `watch` repeats.
 
 mod events;
 mod kernel;
 mod resolve;
 mod watch;
+mod who_has;
 
 use std::net::IpAddr;
 
-pub use self::{resolve::resolve, watch::Watcher};
+pub use self::{
+    resolve::{gateway, resolve},
+    watch::Watcher,
+    who_has::who_has,
+};
 
 /// How a packet leaves this host for one replica.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -46,6 +46,15 @@ pub async fn resolve(handle: &Handle, address: IpAddr) -> Result<NextHop, NextHo
     survey.next_hops.remove(&address).expect("a survey answers for each address it is asked for")
 }
 
+/// The router to which packets for `address` go; `None` if it is on the link.
+///
+/// # Errors
+/// As of [`resolve`].
+pub async fn gateway(handle: &Handle, address: IpAddr) -> Result<Option<IpAddr>, NextHopError> {
+    let via = kernel::path(handle, address).await?.via;
+    Ok((via != address).then_some(via))
+}
+
 /// Finds the next hop for each of `addresses`, with one neighbour dump for all.
 ///
 /// `known` is what an earlier survey remembered. The error is [`NextHopError::Netlink`], and means that nothing was

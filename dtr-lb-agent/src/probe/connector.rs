@@ -29,9 +29,9 @@ const SEGMENT: u32 = 1100;
 pub struct Direct {
     /// The service's VIPs. Each is asked.
     pub vips: Vec<IpAddr>,
-    /// Packets to it travel in others, from one of these addresses if there is one of the replica's family, or else from
-    /// that with which this host would connect; `None` if they travel in none.
-    pub tunnel: Option<Vec<IpAddr>>,
+    /// Packets to it travel in others, from this address of the replica's family, of which the last 16 bits vary by flow;
+    /// `None` if they travel in none.
+    pub tunnel: Option<IpAddr>,
 }
 
 /// Opens connections for probes of one replica, one at a time.
@@ -112,10 +112,7 @@ impl Vip {
         let Self { address: vip, direct, steering, last } = self;
         let steering = steering.as_ref().ok_or_else(|| local("the datapath is not ready".to_owned()))?;
         let source = self.source((*vip, 0).into(), own.ip())?;
-        let outer = direct.tunnel.as_ref().map(|sources| {
-            let fits = |address: &&IpAddr| address.is_ipv4() == replica.is_ipv4();
-            sources.iter().find(fits).copied().unwrap_or(own.ip()).into()
-        });
+        let outer = direct.tunnel.map(Into::into);
         let socket = Tuple {
             source: own.ip().into(),
             destination: replica.ip().into(),

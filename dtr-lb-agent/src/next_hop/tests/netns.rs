@@ -7,6 +7,7 @@ mod changes;
 mod ipv6;
 mod notices;
 mod resolve;
+mod who_has;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -52,8 +52,9 @@ fn dsr(vips: &[&str]) -> Direct {
     Direct { vips: vips.iter().copied().map(ip).collect(), tunnel: None }
 }
 
-fn ipip(vip: &str) -> Direct {
-    Direct { vips: vec![ip(vip)], tunnel: Some(Vec::new()) }
+fn ipip(vip: &str, replica: &str) -> Direct {
+    let outer = if replica == REPLICA { "172.16.0.0" } else { "100::" };
+    Direct { vips: vec![ip(vip)], tunnel: Some(ip(outer)) }
 }
 
 async fn ask(replica: &str, timeout: Duration, direct: Direct, steering: &Steering) -> Outcome {
@@ -137,20 +138,21 @@ fn as_root_packets_travel_in_others_in_mode_ipip() {
         for (vip, replica) in [(VIP, REPLICA), (VIP6, REPLICA6), (VIP, REPLICA6), (VIP6, REPLICA)] {
             let (_, server) = servers.iter().find(|(of, _)| *of == vip).expect("a server");
             let decapsulator = Decapsulator::start(&far);
-            let outcome = ask(replica, AMPLE, ipip(vip), &steering).await;
+            let outcome = ask(replica, AMPLE, ipip(vip, replica), &steering).await;
             assert_eq!(said(&outcome), "ok", "{vip} in packets to {replica}");
             assert_eq!(server.seen().0.ip(), ip(vip));
             let packets = decapsulator.stop();
             assert!(packets.len() >= 3, "handshake and request");
             for (source, destination) in packets {
                 assert_eq!(destination, ip(replica));
-                assert_eq!(prefix(source), prefix(ip(if replica == REPLICA { OWN } else { OWN6 })));
+                assert_eq!(
+                    prefix(source),
+                    prefix(ip(if replica == REPLICA { "172.16.0.0" } else { "100::" }))
+                );
             }
         }
         // By itself nothing takes the packets out again.
-        let direct = Direct { tunnel: Some(vec![ip(OWN6), ip("10.9.0.77")]), ..ipip(VIP) };
-        let _server = far.serve(VIP, PORT + 1);
-        assert!(!ask(REPLICA, SHORT, direct, &steering).await.ok());
+        assert!(!ask(REPLICA, SHORT, ipip(VIP, REPLICA), &steering).await.ok());
     });
 }
 
