@@ -21,7 +21,7 @@ use dtr_lb_common::abi::program;
 use super::{
     attach::{Hook, Interface},
     error::{DatapathError, os_error},
-    object, pins,
+    object, pins, requirements,
 };
 
 /// For how long a link that was taken away may stand in the way of its successor.
@@ -143,14 +143,13 @@ pub(super) fn attach_tc(
 ) -> Result<FdLink, DatapathError> {
     let failed = |error: &(dyn std::error::Error + 'static)| match os_error(error) {
         Some(libc::EINVAL) => DatapathError::Unsupported {
-            feature: "TC links (TCX)",
-            since: "6.6",
-            running: super::requirements::running(),
+            feature: requirements::TC_LINKS.0,
+            since: requirements::TC_LINKS.1,
+            running: requirements::running(),
             remedy: if place.program == program::TC {
                 "use an interface with native XDP, or set datapath.attach = \"xdp-generic\""
             } else {
-                "probes of services in mode \"dsr\" or \"ipip\" need them: use mode \"nat\", or turn the probe off \
-                 (service.probe.scheme = \"none\")"
+                requirements::WITHOUT_STEERING
             },
         },
         _ => DatapathError::attach(&interface.name, "TC", error),

@@ -91,6 +91,23 @@ pub fn check() -> Result<(), DatapathError> {
     Ok(())
 }
 
+/// What TC needs, and probes of replicas that answer directly.
+pub(super) const TC_LINKS: (&str, &str) = ("TC links (TCX)", "6.6");
+
+/// What to do where probes of replicas that answer directly lack them.
+pub(super) const WITHOUT_STEERING: &str = "probes of services in mode \"dsr\" or \"ipip\" need them: use mode \"nat\", or turn \
+     the probe off (service.probe.scheme = \"none\")";
+
+/// Fails if the kernel cannot steer probes of replicas that answer directly.
+pub fn check_probing() -> Result<(), DatapathError> {
+    let (feature, since) = TC_LINKS;
+    // By the version, as for XDP links. Where it cannot be read, attaching will tell.
+    if KernelVersion::current().map_or(true, |version| version >= KernelVersion::new(6, 6, 0)) {
+        return Ok(());
+    }
+    Err(DatapathError::Unsupported { feature, since, running: running(), remedy: WITHOUT_STEERING })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -118,5 +135,7 @@ mod tests {
             (next(), next())
         };
         assert_eq!((links.probe)().expect("the version"), (major, minor) >= (5, 9));
+        assert_eq!(version(TC_LINKS.1), (6, 6));
+        assert_eq!(check_probing().is_ok(), (major, minor) >= (6, 6));
     }
 }

@@ -10,6 +10,7 @@ use super::Report;
 use crate::{
     config::{Config, Mode, Scheme, Service},
     control::NextHops,
+    datapath::requirements,
     interface::Seen,
     next_hop::{NextHop, NextHopError, gateway, who_has},
 };
@@ -41,6 +42,11 @@ impl Report {
     ) {
         if direct(config).next().is_none() {
             return;
+        }
+        if direct(config).any(|service| service.probe.scheme != Scheme::None)
+            && let Err(error) = requirements::check_probing()
+        {
+            self.errors.push(error.to_string());
         }
         self.probed_ports(config);
         self.tunnels(config, next_hops, seen);

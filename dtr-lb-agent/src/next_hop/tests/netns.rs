@@ -127,11 +127,18 @@ impl Far {
         this
     }
 
-    /// Runs `ip` over there. Not async: this thread's runtime must not run while the thread is away.
+    /// Runs `ip` over there.
     fn run_ip(&self, commands: &str) {
+        self.there(|| {
+            run_ip(commands);
+            wait_for_carrier("far0");
+        });
+    }
+
+    /// Runs `body` over there. Not async: this thread's runtime must not run while the thread is away.
+    fn there(&self, body: impl FnOnce()) {
         setns(&self.far, CloneFlags::CLONE_NEWNET).expect("to the second namespace");
-        run_ip(commands);
-        wait_for_carrier("far0");
+        body();
         setns(&self.home, CloneFlags::CLONE_NEWNET).expect("back to the first namespace");
     }
 }
