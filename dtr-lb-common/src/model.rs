@@ -77,8 +77,12 @@ impl Packet for Frame {
         self.interface
     }
 
-    fn length(&self) -> u32 {
+    fn linear(&self) -> u32 {
         self.bytes.len() as u32
+    }
+
+    fn length(&self) -> u32 {
+        self.linear()
     }
 }
 

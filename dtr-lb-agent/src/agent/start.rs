@@ -2,11 +2,12 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use ipnet::IpNet;
 use jiff::Timestamp;
 use tokio::{
     sync::{mpsc, watch},
@@ -64,8 +65,9 @@ fn check_addresses(config: &Config, own: &BTreeSet<IpAddr>) -> Result<(), AgentE
     for vip in config.foreign_vips(own) {
         warn!(
             %vip,
-            "the VIP is not an address of this host, so nobody answers ARP for it: add it \
-             (`ip address add {vip}/32 dev {}`), or route it here",
+            "the VIP is not an address of this host, so nobody answers ARP or neighbour discovery for it: add it \
+             (`ip address add {} dev {}`), or route it here",
+            IpNet::from(vip),
             config.interfaces[0]
         );
     }
@@ -76,7 +78,7 @@ pub(super) fn probers(config: &Config) -> Result<Vec<(ReplicaPlace, Prober)>, Ag
     let mut probers = Vec::new();
     for (service_place, service) in config.services.iter().enumerate() {
         for (place, replica) in service.replicas.iter().enumerate() {
-            let direct = direct(service, replica.address);
+            let direct = direct(config, service, replica.address);
             let target = Target { address: replica.address, probe: service.probe.clone(), direct };
             let prober = Prober::new(&target)
                 .map_err(|source| AgentError::Probe { service: service.name.clone(), source })?;
@@ -87,21 +89,13 @@ pub(super) fn probers(config: &Config) -> Result<Vec<(ReplicaPlace, Prober)>, Ag
 }
 
 /// What a probe of a service's replica is to prove, if it answers clients directly.
-fn direct(service: &Service, replica: IpAddr) -> Option<Direct> {
+fn direct(config: &Config, service: &Service, replica: IpAddr) -> Option<Direct> {
     let tunnel = match service.mode {
         Mode::Nat => return None,
         Mode::Dsr => None,
-        Mode::Ipip => Some(tunnel_source(replica)),
+        Mode::Ipip => Some(config.datapath.tunnel_sources.towards(replica)),
     };
     Some(Direct { vips: service.vips.clone(), tunnel })
-}
-
-/// Private addresses, and the prefix of RFC 6666, to which nothing is ever routed.
-const fn tunnel_source(replica: IpAddr) -> IpAddr {
-    match replica {
-        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::new(172, 16, 0, 0)),
-        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 0)),
-    }
 }
 
 /// May be dropped before it is done: nothing is attached or written until its last await is over.
@@ -165,7 +159,8 @@ pub(super) async fn start(
 /// already: it is attached first, so that where that fails nothing was changed.
 fn bring_up(datapath: &mut Datapath, control: &Control, found: &[Interface]) -> Result<(), AgentError> {
     let config = control.config();
-    let (desired, wanted, adopted) = (control.desired(), wanted(config.datapath.attach), datapath.adopted());
+    let (desired, wanted, adopted) =
+        (control.desired(Instant::now()), wanted(config.datapath.attach), datapath.adopted());
     let applied = if adopted {
         datapath.attach(wanted, found)?;
         datapath.apply(&desired)?
@@ -202,7 +197,9 @@ impl Agent {
             self.take_next_hops();
             while !self.control.informed() {
                 tokio::select! {
-                    Some(report) = self.reports.recv() => self.take_report(report),
+                    Some(report) = self.reports.recv() => {
+                        self.take_report(report);
+                    }
                     Ok(()) = self.next_hops.changed() => self.take_next_hops(),
                     else => break,
                 }

@@ -45,11 +45,11 @@ pub const REQUIREMENTS: &[Requirement] = &[
         since: "5.8",
         probe: || Ok(is_map_supported(MapType::RingBuf)?),
     },
+    // XDP links are older (5.9).
     Requirement {
-        feature: "XDP links",
-        since: "5.9",
-        // By the version: the kernel makes a link only where there is an interface to put it on.
-        probe: || Ok(KernelVersion::current()? >= KernelVersion::new(5, 9, 0)),
+        feature: "XDP frames in several buffers",
+        since: "5.18",
+        probe: || Ok(is_helper_supported(ProgramType::Xdp, BpfHelper::BPF_FUNC_xdp_get_buff_len)?),
     },
 ];
 
@@ -101,7 +101,8 @@ pub(super) const WITHOUT_STEERING: &str = "probes of services in mode \"dsr\" or
 /// Fails if the kernel cannot steer probes of replicas that answer directly.
 pub fn check_probing() -> Result<(), DatapathError> {
     let (feature, since) = TC_LINKS;
-    // By the version, as for XDP links. Where it cannot be read, attaching will tell.
+    // By the version: the kernel makes a link only where there is an interface to put it on. Where the version cannot be
+    // read, attaching will tell.
     if KernelVersion::current().map_or(true, |version| version >= KernelVersion::new(6, 6, 0)) {
         return Ok(());
     }
