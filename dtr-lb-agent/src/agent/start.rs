@@ -31,6 +31,13 @@ const SETTLE: Duration = Duration::from_millis(300);
 /// ... and how long at most: a datapath that is not there yet forwards nothing, which is worse than a guess.
 const LONGEST_SETTLE: Duration = Duration::from_secs(3);
 
+/// Why probes that are steered and generic XDP do not go together. For a program that takes frames in several buffers, as the
+/// datapath's, generic XDP copies a frame and forgets the length of its Ethernet header (`skb_pp_cow_data` in
+/// net/core/skbuff.c, seen with Linux 6.18): programs at TC behind it then see frames without that header.
+pub(crate) const BEHIND_GENERIC_XDP: &str = "probes of services in mode \"dsr\" or \"ipip\" do not work behind generic XDP, \
+     as the kernel hides Ethernet headers there: set datapath.attach to \"auto\", \"xdp\" or \"tc\", or turn the probe off \
+     (service.probe.scheme = \"none\")";
+
 /// What the config asks for.
 pub(super) fn wanted(attach: Attach) -> Wanted {
     match attach {
@@ -117,6 +124,9 @@ pub(super) async fn start(
     let (watcher, next_hops) = Watcher::spawn(addresses)?;
     let (interfaces, looks) = Watch::spawn(config.interfaces.clone(), links);
     if probers.iter_mut().any(|(_, prober)| prober.needs_steering()) {
+        if config.datapath.attach == Attach::XdpGeneric {
+            return Err(AgentError::ProbesBehindGenericXdp);
+        }
         let steering = datapath.start_probing(&found)?;
         probers.iter_mut().for_each(|(_, prober)| prober.steer_by(&steering));
     }

@@ -8,9 +8,10 @@ use rtnetlink::Handle;
 
 use super::Report;
 use crate::{
-    config::{Config, Mode, Scheme, Service},
+    agent::BEHIND_GENERIC_XDP,
+    config::{Attach, Config, Mode, Scheme, Service},
     control::NextHops,
-    datapath::requirements,
+    datapath::{DatapathError, requirements},
     interface::Seen,
     next_hop::{NextHop, NextHopError, gateway, who_has},
 };
@@ -43,11 +44,7 @@ impl Report {
         if direct(config).next().is_none() {
             return;
         }
-        if direct(config).any(|service| service.probe.scheme != Scheme::None)
-            && let Err(error) = requirements::check_probing()
-        {
-            self.errors.push(error.to_string());
-        }
+        self.steering(config, requirements::check_probing());
         self.probed_ports(config);
         self.tunnels(config, next_hops, seen);
         let on_segment = direct(config).filter(|service| service.mode == Mode::Dsr);
@@ -72,6 +69,17 @@ impl Report {
             self.reverse_path(&config.interfaces, |name| {
                 fs::read_to_string(format!("/proc/sys/net/ipv4/conf/{name}/rp_filter")).ok()
             });
+        }
+    }
+
+    /// Whether the probes can be steered. `kernel`: whether this one can.
+    fn steering(&mut self, config: &Config, kernel: Result<(), DatapathError>) {
+        if direct(config).all(|service| service.probe.scheme == Scheme::None) {
+            return;
+        }
+        self.errors.extend(kernel.err().map(|error| error.to_string()));
+        if config.datapath.attach == Attach::XdpGeneric {
+            self.errors.push(BEHIND_GENERIC_XDP.to_owned());
         }
     }
 

@@ -117,7 +117,7 @@ fn as_root_probes_go_on_when_the_datapath_is_attached_and_again() {
         far.holds_vips();
         let _server = far.serve(VIP, PORT);
         let prober = prober(REPLICA, Scheme::Tcp, AMPLE, dsr(&[VIP]), &steering);
-        for hook in [Hook::Tc, Hook::GenericXdp, Hook::Tc] {
+        for hook in [Hook::Tc, Hook::NativeXdp, Hook::Tc] {
             datapath.attach(Wanted::Exactly(hook), &[near()]).expect("it attaches");
             for _ in 0..3 {
                 assert_eq!(said(&prober.probe().await), "ok", "{hook:?}");

@@ -48,6 +48,25 @@ fn a_probe_of_another_port_is_told() {
 }
 
 #[test]
+fn that_probes_cannot_be_steered_keeps_the_agent_from_starting() {
+    let old = || DatapathError::Clock { reason: "an old kernel".into() };
+    for (mode, attach, scheme, kernel, told) in [
+        (Mode::Dsr, Attach::Auto, Scheme::Https, Ok(()), 0),
+        (Mode::Dsr, Attach::XdpGeneric, Scheme::Https, Ok(()), 1),
+        (Mode::Ipip, Attach::XdpGeneric, Scheme::Tcp, Err(old()), 2),
+        (Mode::Ipip, Attach::XdpGeneric, Scheme::None, Err(old()), 0),
+        (Mode::Nat, Attach::XdpGeneric, Scheme::Https, Err(old()), 0),
+    ] {
+        let mut config = config(mode);
+        config.datapath.attach = attach;
+        config.services[0].probe.scheme = scheme;
+        let mut report = Report::default();
+        report.steering(&config, kernel);
+        assert_eq!(report.errors.len(), told, "{mode} {attach} {scheme}: {report:?}");
+    }
+}
+
+#[test]
 fn a_way_that_is_too_narrow_for_packets_in_others_is_told_with_what_fits() {
     let seen = [seen("eth0", 1500), seen("eth1", 1400)];
     for (mode, mtu, fits) in [
