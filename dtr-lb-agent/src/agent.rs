@@ -5,6 +5,7 @@
 
 mod catch_up;
 mod log;
+mod passive;
 mod presence;
 mod serve;
 mod start;

@@ -1,21 +1,40 @@
-//! Decides: from the config, the probes' reports and the next hops to what the datapath is to say. The only place that
-//! does, and it touches nothing: time comes as an argument, and what is decided goes out as a [`Desired`].
+//! Decides: from the config, the probes' reports, what the datapath counts and the next hops to what the datapath is to
+//! say. The only place that does, and it touches nothing: time comes as an argument, and what is decided goes out as a
+//! [`Desired`].
+//!
+//! `service` decides who gets new flows, from what `replica` knows of each; `passive` and `ramp` are the two things that
+//! time alone ends; `paths` has the ways to the replicas; `change` the words for the operator.
+
+mod change;
+mod passive;
+mod paths;
+mod ramp;
+mod replica;
+mod service;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     sync::Arc,
+    time::Instant,
 };
 
-use dtr_lb_common::abi::Hop;
+use dtr_lb_common::abi;
 use jiff::Timestamp;
 
 use crate::{
-    config::{AllDown, Config, Service},
-    datapath::{Desired, DesiredReplica, DesiredService, DesiredSettings, service_key},
+    config::{Access, Affinity, AllDown, Config, Mode, Service},
+    datapath::{Desired, DesiredReplica, DesiredService, DesiredSettings, SourceRule, service_key},
     next_hop::{NextHop, NextHopError},
-    probe::{Outcome, Report, State},
+    probe::Report,
 };
+
+use paths::{Paths, hop};
+use service::Standing;
+
+pub use change::{Change, NARROW_PATH, NO_NAT_ADDRESS, PASSIVE_SET_ASIDE, UNSEEN_INTERFACE};
+pub use passive::Reading;
+pub use replica::{Condition, ReplicaState};
 
 /// What is known of next hops, by address.
 pub type NextHops = BTreeMap<IpAddr, Result<NextHop, NextHopError>>;
@@ -27,201 +46,96 @@ pub struct ReplicaPlace {
     pub replica: usize,
 }
 
-/// What is known of a replica of a service.
-#[derive(Clone, Debug)]
-pub struct Condition {
-    pub state: State,
-    /// Since when it is in this state.
-    pub since: Timestamp,
-    pub last_probe: Option<Outcome>,
+/// Now, for those who measure and for those who read it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// For spans of time: it never jumps.
+    pub clock: Instant,
+    /// For people: it may.
+    pub time: Timestamp,
 }
 
-/// Something that an operator wants to read once.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Change {
-    Replica {
-        service: String,
-        replica: String,
-        address: IpAddr,
-        port: u16,
-        from: State,
-        to: State,
-        reason: String,
-    },
-    /// All replicas of the service have been found to be down, or one is up (again).
-    Service {
-        service: String,
-        up: bool,
-        consequence: &'static str,
-    },
-    /// This host could not ask a replica, or can again: no word about the replica, whose state stays as it is.
-    Probing {
-        service: String,
-        replica: String,
-        /// Why it could not.
-        failure: Option<String>,
-    },
-    NextHop {
-        address: IpAddr,
-        result: Result<NextHop, NextHopError>,
-    },
-    /// Packets of this replica would come in by an interface that the datapath does not see.
-    UnseenInterface {
-        address: IpAddr,
-        interface: String,
-    },
-    /// Packets that come in by `ingress` may be too large for the way to this replica.
-    NarrowPath {
-        address: IpAddr,
-        /// Bytes.
-        mtu: u32,
-        ingress: String,
-        /// Bytes.
-        ingress_mtu: u32,
-    },
+impl Moment {
+    /// The moment of the call.
+    #[must_use]
+    pub fn now() -> Self {
+        Self { clock: Instant::now(), time: Timestamp::now() }
+    }
 }
-
-/// What [`Change::UnseenInterface`] means, and what to do.
-pub const UNSEEN_INTERFACE: &str = "the replica is reached by an interface that is not in `interfaces`, so its answers \
-     would not pass the datapath: add it to the config";
-
-/// What [`Change::NarrowPath`] means, and what to do.
-pub const NARROW_PATH: &str = "the way to the replica takes smaller packets than an interface that packets come in by, and \
-     the datapath does not cut packets up: large ones may get lost; give both the same MTU";
 
 /// The state of the whole.
 #[derive(Debug)]
 pub struct Control {
     config: Arc<Config>,
-    /// By service, by replica, as in the config.
-    conditions: Vec<Vec<Condition>>,
-    /// By service: whether it was last told to be up; `None` before the first word.
-    told_up: Vec<Option<bool>>,
-    next_hops: NextHops,
-    /// The largest MTU of the interfaces that packets come in by, in bytes, and which it is.
-    widest_ingress: Option<(u32, String)>,
-    /// Addresses whose narrow path has been told.
-    told_narrow: BTreeSet<IpAddr>,
+    /// In the order of the config.
+    services: Vec<Standing>,
+    paths: Paths,
 }
 
 impl Control {
     pub fn new(config: Arc<Config>, now: Timestamp) -> Self {
-        let fresh = Condition { state: State::Starting, since: now, last_probe: None };
-        let conditions =
-            config.services.iter().map(|service| vec![fresh.clone(); service.replicas.len()]).collect();
-        let told_up = vec![None; config.services.len()];
-        Self {
-            config,
-            conditions,
-            told_up,
-            next_hops: NextHops::new(),
-            widest_ingress: None,
-            told_narrow: BTreeSet::new(),
-        }
+        let services = config.services.iter().map(|service| Standing::new(service, now)).collect();
+        Self { config, services, paths: Paths::default() }
     }
 
-    /// Takes in the outcome of a probe.
-    pub fn report(&mut self, report: Report<ReplicaPlace>, now: Timestamp) -> Vec<Change> {
-        let ReplicaPlace { service: service_place, replica: place } = report.id;
-        let service = &self.config.services[service_place];
-        let condition = &mut self.conditions[service_place][place];
-        let replica = &service.replicas[place];
-        let reason = reason(&report.outcome);
-        let mut changes = Vec::new();
-        let failure = local_failure(&report.outcome);
-        if failure.is_some() != condition.last_probe.as_ref().and_then(local_failure).is_some() {
-            let (service, replica) = (service.name.clone(), replica.name.clone());
-            changes.push(Change::Probing { service, replica, failure });
-        }
-        condition.last_probe = Some(report.outcome);
-        let Some(transition) = report.transition else { return changes };
-        condition.state = transition.to;
-        condition.since = now;
-        changes.push(Change::Replica {
-            service: service.name.clone(),
-            replica: replica.name.clone(),
-            address: replica.address,
-            port: replica.port,
-            from: transition.from,
-            to: transition.to,
-            reason,
-        });
-        let told = &mut self.told_up[service_place];
-        let any = |state| self.conditions[service_place].iter().any(|condition| condition.state == state);
-        // While none is up and one is still starting there is nothing to tell, unless it was up before.
-        let up = any(State::Up);
-        if *told != Some(up) && (up || told.is_some() || !any(State::Starting)) {
-            *told = Some(up);
-            let consequence = match (up, self.config.datapath.all_down) {
-                (true, _) => "new connections go to replicas that are up",
-                (false, AllDown::FailOpen) => "new connections go to all replicas (all_down = \"fail-open\")",
-                (false, AllDown::Refuse) => "new connections are dropped (all_down = \"refuse\")",
-            };
-            changes.push(Change::Service { service: service.name.clone(), up, consequence });
-        }
-        changes
+    /// Takes in the outcome of a probe. Where nothing is returned, [`Self::desired`] is as before; so it is with
+    /// [`Self::passive`].
+    pub fn report(&mut self, report: Report<ReplicaPlace>, now: Moment) -> Vec<Change> {
+        let Report { id: ReplicaPlace { service, replica }, outcome, state, transition: _ } = report;
+        let Config { services, datapath, .. } = &*self.config;
+        self.services[service].probed(&services[service], datapath, (replica, outcome, state), now)
+    }
+
+    /// Takes in what the datapath has counted: the passive check of `max_fails` and `fail_timeout`. It takes replicas out
+    /// before their probes do, puts them back by itself, never takes the last one, and resets nobody's flows.
+    pub fn passive(&mut self, readings: &[Reading], now: Moment) -> Vec<Change> {
+        let services = self.services.iter_mut().zip(&self.config.services).enumerate();
+        let of = |(place, (standing, service)): (usize, (&mut Standing, &Service))| {
+            let own = readings.iter().filter(|reading| reading.place.service == place);
+            let own = own.map(|reading| (reading.place.replica, reading.failures()));
+            standing.failed(service, own, now)
+        };
+        services.flat_map(of).collect()
+    }
+
+    /// Ends what is over at `now`: see [`Self::next_due`].
+    pub fn tick(&mut self, now: Moment) -> Vec<Change> {
+        let services = self.services.iter_mut().zip(&self.config.services);
+        services.flat_map(|(standing, service)| standing.tick(service, now)).collect()
+    }
+
+    /// When [`Self::tick`] and [`Self::desired`] have to be called though nothing was reported; `None` if they need not.
+    pub fn next_due(&self, now: Instant) -> Option<Instant> {
+        self.services.iter().filter_map(|standing| standing.next_due(now)).min()
     }
 
     /// Takes in the next hops.
     pub fn next_hops(&mut self, next_hops: NextHops) -> Vec<Change> {
-        let mut changes = Vec::new();
-        for (address, result) in &next_hops {
-            if self.next_hops.get(address) == Some(result) {
-                continue;
-            }
-            changes.push(Change::NextHop { address: *address, result: result.clone() });
-            if let Ok(hop) = result
-                && !self.config.interfaces.contains(&hop.interface)
-            {
-                changes.push(Change::UnseenInterface { address: *address, interface: hop.interface.clone() });
-            }
-        }
-        self.next_hops = next_hops;
-        changes.extend(self.narrow_paths());
-        changes
+        let with_nat = self.config.services.iter().filter(|service| service.mode == Mode::Nat);
+        let with_nat = addresses(with_nat);
+        self.paths.take(&self.config, &with_nat, next_hops)
     }
 
     /// Takes in the MTUs, in bytes, of the interfaces that packets come in by.
     pub fn ingress(&mut self, mtus: impl IntoIterator<Item = (String, u32)>) -> Vec<Change> {
-        self.widest_ingress = mtus.into_iter().map(|(name, mtu)| (mtu, name)).max();
-        self.narrow_paths()
-    }
-
-    /// The replicas that have come to be reached by less than what may come in, each once.
-    fn narrow_paths(&mut self) -> Vec<Change> {
-        let Some((ingress_mtu, ingress)) = &self.widest_ingress else { return Vec::new() };
-        let hops =
-            self.next_hops.iter().filter_map(|(address, hop)| Some((*address, hop.as_ref().ok()?.mtu)));
-        let narrow: BTreeMap<_, _> = hops.filter(|(_, mtu)| mtu < ingress_mtu).collect();
-        self.told_narrow.retain(|address| narrow.contains_key(address));
-        let fresh = narrow.into_iter().filter(|(address, _)| self.told_narrow.insert(*address));
-        fresh
-            .map(|(address, mtu)| Change::NarrowPath {
-                address,
-                mtu,
-                ingress: ingress.clone(),
-                ingress_mtu: *ingress_mtu,
-            })
-            .collect()
+        self.paths.ingress(mtus)
     }
 
     /// The next hops that are not known, and why.
     pub fn missing_next_hops(&self) -> impl Iterator<Item = Change> {
-        let missing = self.next_hops.iter().filter(|(_, result)| result.is_err());
-        missing.map(|(address, result)| Change::NextHop { address: *address, result: result.clone() })
+        self.paths.missing()
     }
 
     /// Whether every replica has been probed, and every next hop been looked for: what is decided before is a guess.
     pub fn informed(&self) -> bool {
-        let probed = self.conditions.iter().flatten().all(|condition| condition.last_probe.is_some());
-        let known = |address: &IpAddr| matches!(self.next_hops.get(address), Some(Ok(_)));
-        probed && self.addresses().iter().all(known)
+        let mut all = self.services.iter().flat_map(|standing| &standing.replicas);
+        let probed = all.all(|known| known.condition.last_probe.is_some());
+        probed && self.addresses().into_iter().all(|address| self.paths.known(address).is_some())
     }
 
     /// The addresses whose next hops are wanted.
     pub fn addresses(&self) -> BTreeSet<IpAddr> {
-        let replicas = self.config.services.iter().flat_map(|service| &service.replicas);
-        replicas.map(|replica| replica.address).collect()
+        addresses(&self.config.services)
     }
 
     pub fn config(&self) -> &Config {
@@ -229,35 +143,30 @@ impl Control {
     }
 
     /// What is known of the replicas of a service, in the order of the config.
-    pub fn conditions(&self, service: usize) -> &[Condition] {
-        &self.conditions[service]
+    pub fn conditions(&self, service: usize) -> impl Iterator<Item = &Condition> {
+        self.services[service].replicas.iter().map(|known| &known.condition)
     }
 
-    /// What the datapath is to say.
-    pub fn desired(&self) -> Desired {
+    /// The share of new flows that each replica of a service has at `now`, in the order of the config.
+    pub fn shares(&self, service: usize, now: Instant) -> Vec<u16> {
+        let all_down = self.config.datapath.all_down;
+        self.services[service].shares(&self.config.services[service], all_down, now).weights
+    }
+
+    /// What the datapath is to say at `now`.
+    pub fn desired(&self, now: Instant) -> Desired {
         let datapath = &self.config.datapath;
         let mut services = BTreeMap::new();
-        for (service, conditions) in self.config.services.iter().zip(&self.conditions) {
-            let weights = weights(service, conditions, datapath.all_down);
-            let replicas: Vec<_> = service
-                .replicas
-                .iter()
-                .zip(weights)
-                .map(|(replica, weight)| {
-                    let next_hop = self.next_hops.get(&replica.address).and_then(|hop| hop.as_ref().ok());
-                    DesiredReplica {
-                        address: replica.address,
-                        port: replica.port,
-                        weight,
-                        hop: next_hop.map(hop),
-                        nat: self.nat_addresses(replica.address, next_hop),
-                        mtu: next_hop.map_or(0, |hop| hop.mtu),
-                        reset: false,
-                    }
-                })
-                .collect();
+        for (standing, service) in self.services.iter().zip(&self.config.services) {
+            let wanted = DesiredService {
+                mode: mode(service.mode),
+                source_affinity: service.affinity == Affinity::SourceIp,
+                refuse: datapath.all_down == AllDown::Refuse,
+                sources: sources(&service.access),
+                replicas: self.desired_replicas(standing, service, now),
+            };
             for vip in &service.vips {
-                services.insert(service_key(*vip, service.port), DesiredService::nat(replicas.clone()));
+                services.insert(service_key(*vip, service.port), wanted.clone());
             }
         }
         let settings = DesiredSettings {
@@ -268,51 +177,48 @@ impl Control {
         Desired { settings, services }
     }
 
-    /// The configured ones of the replica's family, or else the address with which this host itself would connect.
-    fn nat_addresses(&self, replica: IpAddr, next_hop: Option<&NextHop>) -> Vec<IpAddr> {
-        let configured = &self.config.datapath.nat_addresses;
-        let of_family: Vec<_> =
-            configured.iter().filter(|address| address.is_ipv4() == replica.is_ipv4()).copied().collect();
-        if of_family.is_empty() { next_hop.map(|hop| hop.source).into_iter().collect() } else { of_family }
+    fn desired_replicas(&self, standing: &Standing, service: &Service, now: Instant) -> Vec<DesiredReplica> {
+        let datapath = &self.config.datapath;
+        let shares = standing.shares(service, datapath.all_down, now);
+        let replicas = service.replicas.iter().zip(&shares.weights).enumerate();
+        replicas
+            .map(|(place, (replica, weight))| {
+                let next_hop = self.paths.known(replica.address);
+                DesiredReplica {
+                    address: replica.address,
+                    port: replica.port,
+                    weight: *weight,
+                    hop: next_hop.map(hop),
+                    nat: match service.mode {
+                        Mode::Nat => self.paths.nat_addresses(&self.config, replica.address),
+                        Mode::Dsr => Vec::new(),
+                        Mode::Ipip => vec![datapath.tunnel_sources.towards(replica.address)],
+                    },
+                    mtu: next_hop.map_or(0, |hop| hop.mtu),
+                    reset: standing.reset(service, place, datapath.on_down, &shares),
+                }
+            })
+            .collect()
     }
 }
 
-/// The share of each replica: its weight if it is up. With none up, `all_down` decides: fail-open takes those that are
-/// not known to be bad, if there are any, and else all.
-fn weights(service: &Service, conditions: &[Condition], all_down: AllDown) -> Vec<u16> {
-    let take = |wanted: fn(State) -> bool| -> Option<Vec<u16>> {
-        let of = |(replica, condition): (&crate::config::Replica, &Condition)| {
-            if wanted(condition.state) { replica.weight } else { 0 }
-        };
-        let weights: Vec<_> = service.replicas.iter().zip(conditions).map(of).collect();
-        weights.iter().any(|weight| *weight > 0).then_some(weights)
+fn addresses<'a>(services: impl IntoIterator<Item = &'a Service>) -> BTreeSet<IpAddr> {
+    services.into_iter().flat_map(|service| &service.replicas).map(|replica| replica.address).collect()
+}
+
+fn mode(mode: Mode) -> abi::Mode {
+    match mode {
+        Mode::Nat => abi::Mode::NAT,
+        Mode::Dsr => abi::Mode::DSR,
+        Mode::Ipip => abi::Mode::IPIP,
+    }
+}
+
+fn sources(access: &Access) -> Vec<SourceRule> {
+    let rules = |prefixes: &[ipnet::IpNet], allow| {
+        prefixes.iter().map(|prefix| SourceRule { prefix: *prefix, allow }).collect::<Vec<_>>()
     };
-    let chosen = take(|state| state == State::Up).or_else(|| match all_down {
-        AllDown::FailOpen => take(|state| state == State::Starting).or_else(|| take(|_| true)),
-        AllDown::Refuse => None,
-    });
-    chosen.unwrap_or_else(|| vec![0; service.replicas.len()])
-}
-
-fn hop(next_hop: &NextHop) -> Hop {
-    Hop {
-        interface: next_hop.ifindex,
-        destination: bytemuck::cast(next_hop.destination_mac),
-        source: bytemuck::cast(next_hop.source_mac),
-    }
-}
-
-/// Why this host itself could not ask, if that is what happened.
-fn local_failure(outcome: &Outcome) -> Option<String> {
-    outcome.error.as_ref().filter(|failure| failure.is_local()).map(ToString::to_string)
-}
-
-fn reason(outcome: &Outcome) -> String {
-    match (&outcome.error, outcome.status) {
-        (Some(failure), _) => failure.to_string(),
-        (None, Some(status)) => format!("status {status}"),
-        (None, None) => "it answers".into(),
-    }
+    [rules(&access.allowed, true), rules(&access.denied, false)].concat()
 }
 
 #[cfg(test)]

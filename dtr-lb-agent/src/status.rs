@@ -1,7 +1,11 @@
 //! What `dtr-lb status` shows: the shape of its JSON, a contract with scripts (fields are added, never renamed), and the
 //! same as text.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    time::Instant,
+};
 
 use comfy_table::{Table, presets};
 use jiff::Timestamp;
@@ -9,9 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     config::{Config, Replica, Service},
-    control::{Condition, Control},
+    control::{Condition, Control, ReplicaState},
     datapath::{Census, Datapath, DatapathError},
-    probe::{Outcome, State},
+    probe::Outcome,
 };
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -63,9 +67,17 @@ pub struct ReplicaStatus {
     pub name: String,
     pub address: IpAddr,
     pub port: u16,
-    /// `starting`, `up` or `down`.
+    /// `starting`, `up`, `down` or `draining`.
     pub state: String,
+    /// Why it is in this state; none before the first word.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// As configured.
     pub weight: u16,
+    /// The part of new connections that it gets now, in proportion to the others': 0 while it is down, less than its
+    /// weight during a slow start.
+    #[serde(default)]
+    pub effective_weight: u16,
     pub since: Timestamp,
     pub last_probe: Option<ProbeStatus>,
     /// Connections that may still carry data.
@@ -81,8 +93,14 @@ pub struct ReplicaStatus {
     pub new_flows: u64,
     /// Connections that it refused.
     pub refused: u64,
+    /// Connections that it did not answer, so that the client had to ask again.
+    #[serde(default)]
+    pub unanswered: u64,
     /// Connections that another replica took, because it refused or did not answer.
     pub redispatched: u64,
+    /// Packets of its connections that were answered by a reset, because it is down: see `datapath.on_down`.
+    #[serde(default)]
+    pub reset: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -105,7 +123,7 @@ impl Status {
         let mut services = Vec::new();
         for (place, service) in config.services.iter().enumerate() {
             for vip in &service.vips {
-                services.push(service_status(service, *vip, control.conditions(place), datapath, census)?);
+                services.push(service_status((control, place), service, *vip, datapath, census)?);
             }
         }
         let verdicts = datapath.verdicts()?;
@@ -147,27 +165,29 @@ fn datapath_status(
 }
 
 fn service_status(
+    (control, place): (&Control, usize),
     service: &Service,
     vip: IpAddr,
-    conditions: &[Condition],
     datapath: &Datapath,
     census: &Census,
 ) -> Result<ServiceStatus, DatapathError> {
-    let any = |state| conditions.iter().any(|condition| condition.state == state);
-    let state = if any(State::Up) {
-        State::Up
-    } else if any(State::Starting) {
-        State::Starting
+    let any = |state| control.conditions(place).any(|condition| condition.state == state);
+    let state = if any(ReplicaState::Up) {
+        ReplicaState::Up
+    } else if any(ReplicaState::Starting) {
+        ReplicaState::Starting
     } else {
-        State::Down
+        ReplicaState::Down
     };
+    let shares = control.shares(place, Instant::now());
     let replicas = service
         .replicas
         .iter()
-        .zip(conditions)
-        .map(|(replica, condition)| {
+        .zip(control.conditions(place))
+        .zip(shares)
+        .map(|((replica, condition), share)| {
             let counted = datapath.replica(vip, service.port, replica.address, replica.port, census)?;
-            Ok(replica_status(replica, condition, counted))
+            Ok(replica_status(replica, condition, share, counted))
         })
         .collect::<Result<_, _>>()?;
     Ok(ServiceStatus {
@@ -183,17 +203,26 @@ fn service_status(
 fn replica_status(
     replica: &Replica,
     condition: &Condition,
+    share: u16,
     (counters, flows): (dtr_lb_common::abi::ReplicaCounters, u64),
 ) -> ReplicaStatus {
     let dtr_lb_common::abi::ReplicaCounters {
-        to_replica, to_client, new_flows, refused, redispatched, ..
+        to_replica,
+        to_client,
+        new_flows,
+        refused,
+        unanswered,
+        redispatched,
+        reset,
     } = counters;
     ReplicaStatus {
         name: replica.name.clone(),
         address: replica.address,
         port: replica.port,
         state: condition.state.to_string(),
+        reason: condition.reason.clone(),
         weight: replica.weight,
+        effective_weight: share,
         since: condition.since,
         last_probe: condition.last_probe.as_ref().map(probe_status),
         flows,
@@ -205,7 +234,9 @@ fn replica_status(
         bytes_to_client: to_client.bytes,
         new_flows,
         refused,
+        unanswered,
         redispatched,
+        reset,
     }
 }
 
@@ -224,10 +255,9 @@ impl Status {
         let mut text = String::new();
         for service in &self.services {
             text.push_str(&format!(
-                "service {} {}:{} {} {}\n",
+                "service {} {} {} {}\n",
                 service.name,
-                service.vip,
-                service.port,
+                SocketAddr::new(service.vip, service.port),
                 service.mode,
                 service.state.to_uppercase()
             ));
@@ -266,31 +296,63 @@ fn replica_table(replicas: &[ReplicaStatus]) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_header([
-        "replica", "address", "state", "weight", "flows", "new", "refused", "packets", "bytes", "probe",
+        "replica",
+        "address",
+        "state",
+        "weight",
+        "flows",
+        "new",
+        "refused",
+        "redispatched",
+        "packets",
+        "bytes",
+        "probe",
     ]);
     for replica in replicas {
-        let probe = match &replica.last_probe {
-            None => "not yet".to_owned(),
-            Some(ProbeStatus { error: Some(error), .. }) => error.clone(),
-            Some(probe) => match probe.status {
-                Some(status) => format!("{status} in {} ms", probe.ms),
-                None => format!("connected in {} ms", probe.ms),
-            },
-        };
+        let probe = last_word(replica);
         table.add_row([
             replica.name.clone(),
-            format!("{}:{}", replica.address, replica.port),
+            SocketAddr::new(replica.address, replica.port).to_string(),
             replica.state.clone(),
-            replica.weight.to_string(),
+            weight(replica),
             replica.flows.to_string(),
             replica.new_flows.to_string(),
             replica.refused.to_string(),
+            replica.redispatched.to_string(),
             replica.packets.to_string(),
             replica.bytes.to_string(),
             probe,
         ]);
     }
     table.trim_fmt()
+}
+
+/// What the last probe found; and why the replica is down, if that is not what the probe says.
+fn last_word(replica: &ReplicaStatus) -> String {
+    let probe = match &replica.last_probe {
+        None => "not yet".to_owned(),
+        Some(ProbeStatus { error: Some(error), .. }) => error.clone(),
+        Some(probe) => match probe.status {
+            Some(status) => format!("{status} in {} ms", probe.ms),
+            None => format!("connected in {} ms", probe.ms),
+        },
+    };
+    match &replica.reason {
+        Some(reason) if replica.state == ReplicaState::Down.as_str() && *reason != probe => {
+            format!("{probe}; {reason}")
+        }
+        _ => probe,
+    }
+}
+
+/// "100", or "35 of 100" in a slow start.
+fn weight(replica: &ReplicaStatus) -> String {
+    match replica.effective_weight {
+        share if replica.state == ReplicaState::Up.as_str() && share != replica.weight => {
+            format!("{share} of {}", replica.weight)
+        }
+        _ => replica.weight.to_string(),
+    }
 }
 
 fn indented(text: &str) -> String {

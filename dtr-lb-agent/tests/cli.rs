@@ -55,9 +55,9 @@ fn a_feature_that_is_not_there_is_refused_and_not_ignored() {
     let minimal = "vip = \"10.0.0.10\"\ninterfaces = [\"eth0\"]\n[[replica]]\naddress = \"10.0.0.11\"\n";
     let path = config(directory.path(), minimal);
     expect(
-        &dtr_lb(&["check", "--config", &path, "--set", "vip=2001:db8::1"]),
+        &dtr_lb(&["check", "--config", &path, "--set", "replica.0.address=dtr1.example.com"]),
         2,
-        &["vip", "not in this version"],
+        &["replica[0].address", "not in this version"],
     );
 }
 

@@ -20,6 +20,8 @@ pub mod program {
     pub const TC: &str = "dtr_lb_tc";
     /// Returns the kernel's clock; see [`super::Ticks`].
     pub const CLOCK: &str = "dtr_lb_clock";
+    /// Sends a frame that the agent made.
+    pub const SEND: &str = "dtr_lb_send";
 }
 
 /// Names of the maps in the object, as short as the kernel shows them (15 characters).
@@ -284,6 +286,15 @@ impl Mode {
 pub struct ServiceKey {
     pub address: Address,
     pub port: Be16,
+    /// Fills the word.
+    pub zero: u16,
+}
+
+impl ServiceKey {
+    #[inline(always)]
+    pub const fn new(address: Address, port: Be16) -> Self {
+        Self { address, port, zero: 0 }
+    }
 }
 
 /// A service.
@@ -349,12 +360,14 @@ pub struct Replica {
     /// The service's VIP and port: with address and port it tells the entry from all others.
     pub service: ServiceKey,
     pub port: Be16,
-    pub nat_count: u32,
     /// The largest IP packet, in bytes, that its next hop's link takes; 0 if that is not known.
     pub mtu: u16,
+    pub nat_count: u32,
     pub mode: Mode,
     /// Not 0: it is dead, and its flows are answered by resets.
     pub reset: u8,
+    /// Fills the word.
+    pub zero: u16,
 }
 
 /// What the agent sets for all packets.

@@ -1,14 +1,113 @@
-//! A program that passes every packet. veth delivers frames that XDP sends or redirects only to an interface that has an
+//! The lab's own programs.
+//!
+//! `lab_pass` passes every packet. veth delivers frames that XDP sends or redirects only to an interface that has an
 //! XDP program itself: the lab attaches this one at the far ends of the balancer's cables.
+//!
+//! `lab_decap` takes the outer IP header off IP-in-IP packets, on a replica's interface. It stands in for the tunnel
+//! device that a real replica has (`ipip`, `ip6tnl`, `sit`), since the kernels that labs run on may be built without.
+//! It counts packets by outer source. Outer headers have no options: dtr-lb makes none.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
 #[cfg(target_arch = "bpf")]
 mod stub {
-    use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
+    use aya_ebpf::{
+        bindings::xdp_action,
+        helpers::bpf_xdp_adjust_head,
+        macros::{map, xdp},
+        maps::LruHashMap,
+        programs::XdpContext,
+    };
 
-    #[xdp]
+    /// Packets by outer source; an IPv4 one is mapped into IPv6.
+    #[map]
+    static OUTER_SOURCES: LruHashMap<[u8; 16], u64> = LruHashMap::with_max_entries(65536, 0);
+
+    #[xdp(frags)]
     pub(crate) fn lab_pass(_: XdpContext) -> u32 {
         xdp_action::XDP_PASS
+    }
+
+    #[xdp(frags)]
+    pub(crate) fn lab_decap(ctx: XdpContext) -> u32 {
+        // Passed as it came if it is none: it is the host's. It cannot end half-done, as what is written is within what
+        // was read.
+        let _: Option<()> = decapsulate(&ctx);
+        xdp_action::XDP_PASS
+    }
+
+    const MACS: usize = 12;
+    const ETHERNET: usize = 14;
+    const TYPE_V4: [u8; 2] = [0x08, 0x00];
+    const TYPE_V6: [u8; 2] = [0x86, 0xdd];
+    const V4_IN: u8 = 4;
+    const V6_IN: u8 = 41;
+
+    /// `None` if it is no IP-in-IP packet.
+    #[inline(always)]
+    fn decapsulate(ctx: &XdpContext) -> Option<()> {
+        let macs: [u8; MACS] = read(ctx, 0)?;
+        let (next, source, outer) = match read(ctx, MACS)? {
+            TYPE_V4 => {
+                let [version_and_length]: [u8; 1] = read(ctx, ETHERNET)?;
+                if version_and_length != 0x45 {
+                    return None;
+                }
+                let [next]: [u8; 1] = read(ctx, ETHERNET + 9)?;
+                let [a, b, c, d]: [u8; 4] = read(ctx, ETHERNET + 12)?;
+                (next, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d], 20)
+            }
+            TYPE_V6 => {
+                let [next]: [u8; 1] = read(ctx, ETHERNET + 6)?;
+                (next, read(ctx, ETHERNET + 8)?, 40)
+            }
+            _ => return None,
+        };
+        let inner = match next {
+            V4_IN => TYPE_V4,
+            V6_IN => TYPE_V6,
+            _ => return None,
+        };
+        // SAFETY: the context is the program's own. The helper invalidates pointers into the frame, and none is held.
+        if unsafe { bpf_xdp_adjust_head(ctx.ctx, outer) } != 0 {
+            return None;
+        }
+        write(ctx, 0, macs)?;
+        write(ctx, MACS, inner)?;
+        count(&source);
+        Some(())
+    }
+
+    #[inline(always)]
+    fn count(source: &[u8; 16]) {
+        if let Some(count) = OUTER_SOURCES.get_ptr_mut(source) {
+            // SAFETY: the kernel keeps the value's memory until the program has ended. Two CPUs may count at once: the
+            // lab needs to know which sources there are, and a lost count does not hide one.
+            unsafe { *count += 1 };
+        } else {
+            // Full it cannot be: it evicts.
+            let _ = OUTER_SOURCES.insert(source, &1, 0);
+        }
+    }
+
+    #[inline(always)]
+    fn read<const N: usize>(ctx: &XdpContext, offset: usize) -> Option<[u8; N]> {
+        let place = within::<N>(ctx, offset)?;
+        // SAFETY: all of it is in the frame, and bytes have no alignment.
+        Some(unsafe { *(place as *const [u8; N]) })
+    }
+
+    #[inline(always)]
+    fn write<const N: usize>(ctx: &XdpContext, offset: usize, bytes: [u8; N]) -> Option<()> {
+        let place = within::<N>(ctx, offset)?;
+        // SAFETY: all of it is in the frame, bytes have no alignment, and nothing else holds a reference.
+        unsafe { *(place as *mut [u8; N]) = bytes };
+        Some(())
+    }
+
+    #[inline(always)]
+    fn within<const N: usize>(ctx: &XdpContext, offset: usize) -> Option<usize> {
+        let place = ctx.data() + offset;
+        (place + N <= ctx.data_end()).then_some(place)
     }
 
     #[panic_handler]

@@ -5,7 +5,7 @@
 
 use aya_ebpf::{
     bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action},
-    helpers::{bpf_jiffies64, bpf_redirect},
+    helpers::{bpf_clone_redirect, bpf_jiffies64, bpf_redirect},
     macros::{classifier, xdp},
     programs::{TcContext, XdpContext},
 };
@@ -14,7 +14,7 @@ use dtr_lb_common::{pipeline::Packet, verdict::Action};
 
 use crate::{maps::process, tc::TcPacket, xdp::XdpPacket};
 
-#[xdp]
+#[xdp(frags)]
 pub(crate) fn dtr_lb_xdp(ctx: XdpContext) -> u32 {
     let mut packet = XdpPacket::new(&ctx);
     let outcome = process(&mut packet);
@@ -48,4 +48,13 @@ pub(crate) fn dtr_lb_tc(ctx: TcContext) -> i32 {
 pub(crate) fn dtr_lb_clock(_: TcContext) -> i32 {
     // SAFETY: the helper takes nothing.
     unsafe { bpf_jiffies64() as i32 }
+}
+
+/// Sends the frame that it is run on by the interface whose index is its mark: how the agent, which runs it by
+/// `BPF_PROG_TEST_RUN`, sends a frame by any interface without a socket for it. Returns 0, or what the kernel said.
+#[classifier]
+pub(crate) fn dtr_lb_send(ctx: TcContext) -> i32 {
+    let skb = ctx.skb.skb;
+    // SAFETY: the kernel hands every TC program a valid skb; the helper takes it and numbers.
+    unsafe { bpf_clone_redirect(skb, (*skb).mark, 0) as i32 }
 }

@@ -185,6 +185,12 @@ impl Packet for TcPacket<'_> {
         unsafe { (*self.skb()).ifindex }
     }
 
+    /// All of it counts: what is read is pulled into the linear part.
+    #[inline(always)]
+    fn linear(&self) -> u32 {
+        self.ctx.len()
+    }
+
     #[inline(always)]
     fn length(&self) -> u32 {
         self.ctx.len()

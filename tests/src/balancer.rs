@@ -9,16 +9,12 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use aya::{
-    EbpfLoader,
-    programs::{Xdp, XdpMode},
-};
 use dtr_lb_agent::{
-    datapath::{Hook, object::LAB_STUB},
+    datapath::Hook,
     status::{ReplicaStatus, Status},
 };
 
-use crate::lab::{Lab, PassStub, Process, until};
+use crate::lab::{Lab, Process, until};
 
 /// What a test may want otherwise.
 #[derive(Clone, Debug)]
@@ -60,10 +56,20 @@ fn default_services() -> String {
 
 /// A service whose name is the scheme of its probe.
 pub fn service(scheme: &str, port: u16, replica_port: u16) -> String {
+    service_with(scheme, scheme, port, replica_port, "")
+}
+
+/// A service with more keys of its own, as lines of TOML.
+pub fn service_with(name: &str, scheme: &str, port: u16, replica_port: u16, keys: &str) -> String {
     format!(
-        "[[service]]\nname = \"{scheme}\"\nport = {port}\nreplica_port = {replica_port}\n[service.probe]\nscheme = \
-         \"{scheme}\"\n{FAST_PROBES}\n"
+        "[[service]]\nname = \"{name}\"\nport = {port}\nreplica_port = {replica_port}\n{keys}\n[service.probe]\nscheme \
+         = \"{scheme}\"\n{FAST_PROBES}\n"
     )
+}
+
+/// The two default services, each with these keys.
+pub fn services_with(keys: &str) -> String {
+    service_with("http", "http", 80, 80, keys) + &service_with("https", "https", 443, 443, keys)
 }
 
 /// A running agent.
@@ -84,22 +90,6 @@ pub fn binary() -> Result<PathBuf> {
     Ok(path)
 }
 
-/// The XDP program at the far ends of the balancer's cables.
-pub fn pass_stub() -> PassStub {
-    PassStub::new(|namespace, interface| {
-        let interface = interface.to_owned();
-        let attached = namespace.run(move || -> Result<_> {
-            let mut ebpf = EbpfLoader::new().load(LAB_STUB)?;
-            let program: &mut Xdp =
-                ebpf.program_mut("lab_pass").context("no program `lab_pass`")?.try_into()?;
-            program.load()?;
-            program.attach(&interface, XdpMode::Driver)?;
-            Ok(ebpf)
-        })??;
-        Ok(Box::new(attached))
-    })
-}
-
 impl Balancer {
     /// Writes the config, starts the agent and waits until it forwards and every replica has been probed.
     pub fn start(lab: &Lab, options: &BalancerOptions) -> Result<Self> {
@@ -111,7 +101,12 @@ impl Balancer {
 
     /// Starts the agent again, with the same config.
     pub fn start_again(&mut self, lab: &Lab) -> Result<()> {
-        self.process = Self::spawn(lab, &self.config, &[])?;
+        self.start_again_with(lab, &[])
+    }
+
+    /// The same, with keys that are put on top of the config.
+    pub fn start_again_with(&mut self, lab: &Lab, sets: &[String]) -> Result<()> {
+        self.process = Self::spawn(lab, &self.config, sets)?;
         self.wait_until_serving(lab)
     }
 
@@ -220,10 +215,12 @@ pub fn write_config(lab: &Lab, options: &BalancerOptions) -> Result<PathBuf> {
         Hook::Tc => "tc",
     };
     let interfaces: Vec<_> = lab.balancer_interfaces().map(|(name, _)| format!("{name:?}")).collect();
+    let vips: Vec<_> = lab.vips().iter().map(|vip| format!("\"{vip}\"")).collect();
+    let vip = if let [vip] = vips.as_slice() { vip.clone() } else { format!("[{}]", vips.join(", ")) };
     let mut text = format!(
-        "vip = \"{}\"\ninterfaces = [{}]\nhost = {:?}\n[datapath]\nattach = \"{attach}\"\nmax_flows = 65536\n[agent]\n\
+        "vip = {}\ninterfaces = [{}]\nhost = {:?}\n[datapath]\nattach = \"{attach}\"\nmax_flows = 65536\n[agent]\n\
          socket = {:?}\nbpffs = {:?}\n{}\n",
-        lab.vip(),
+        vip,
         interfaces.join(", "),
         crate::lab::SERVICE_NAME,
         lab.directory().join("dtr-lb.sock"),

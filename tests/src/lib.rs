@@ -5,3 +5,4 @@ pub mod fixture;
 pub mod lab;
 pub mod privilege;
 pub mod show;
+pub mod stub;

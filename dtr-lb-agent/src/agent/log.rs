@@ -3,22 +3,21 @@
 use tracing::{error, info, warn};
 
 use super::presence::Standing;
-use crate::{
-    control::{Change, NARROW_PATH, UNSEEN_INTERFACE},
-    probe::State,
+use crate::control::{
+    Change, NARROW_PATH, NO_NAT_ADDRESS, PASSIVE_SET_ASIDE, ReplicaState, UNSEEN_INTERFACE,
 };
 
 /// Each change once, with its cause.
 pub(super) fn log(change: Change) {
     match change {
         Change::Replica { service, replica, address, port, from, to, reason } => {
-            let from = from.to_string();
+            let (from, to_word) = (from.as_str(), to.as_str());
             match to {
-                State::Down => {
-                    warn!(service, replica, %address, port, from, to = "down", reason, "replica is down");
+                ReplicaState::Down => {
+                    warn!(service, replica, %address, port, from, to = to_word, reason, "replica is down");
                 }
-                State::Up | State::Starting => {
-                    let to = to.to_string();
+                ReplicaState::Up | ReplicaState::Starting | ReplicaState::Draining => {
+                    let to = to_word;
                     info!(service, replica, %address, port, from, to, reason, "replica is {to}");
                 }
             }
@@ -27,12 +26,19 @@ pub(super) fn log(change: Change) {
         Change::Service { service, up: false, consequence } => {
             warn!(service, consequence, "no replica of the service is up");
         }
+        Change::Resets { service, replica, reset: true } => {
+            warn!(service, replica, "the replica is down and its connections are reset (datapath.on_down)");
+        }
+        Change::Resets { service, replica, reset: false } => {
+            info!(service, replica, "the replica's connections are no longer reset");
+        }
         Change::Probing { service, replica, failure: Some(reason) } => {
             warn!(service, replica, reason, "the replica cannot be probed; its state stays as it is");
         }
         Change::Probing { service, replica, failure: None } => {
             info!(service, replica, "the replica can be probed again");
         }
+        Change::PassiveSetAside { service, reason } => warn!(service, reason, "{PASSIVE_SET_ASIDE}"),
         Change::NextHop { address, result: Ok(hop) } => {
             let mac = hop.destination_mac.map(|byte| format!("{byte:02x}")).join(":");
             info!(%address, interface = hop.interface, mac, source = %hop.source, "next hop");
@@ -44,6 +50,7 @@ pub(super) fn log(change: Change) {
         Change::NarrowPath { address, mtu, ingress, ingress_mtu } => {
             warn!(%address, mtu, ingress, ingress_mtu, "{NARROW_PATH}");
         }
+        Change::NoNatAddress { address } => warn!(%address, "{NO_NAT_ADDRESS}"),
     }
 }
 

@@ -6,7 +6,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use jiff::Timestamp;
 use tokio::time::sleep_until;
 use tracing::{info, warn};
 
@@ -14,11 +13,12 @@ use super::{
     Agent, End,
     catch_up::News,
     log::{log, log_standing},
+    passive,
     start::{mtus, wanted},
 };
 use crate::{
     api::Request,
-    control::Change,
+    control::{Change, Moment},
     datapath::{Datapath, Dropped, Events},
     interface::Look,
     probe::Report,
@@ -46,13 +46,21 @@ impl Agent {
             }
         };
         let mut next_sweep = tokio::time::Instant::now();
+        let mut next_reading = passive::wanted(self.control.config()).then(tokio::time::Instant::now);
         loop {
             let mut decided = false;
+            let due = self.control.next_due(Instant::now()).map(tokio::time::Instant::from_std);
             tokio::select! {
                 reason = &mut shutdown => return End::Signal(reason),
-                Some(report) = self.reports.recv() => {
-                    decided = report.transition.is_some();
-                    self.take_report(report);
+                Some(report) = self.reports.recv() => decided = self.take_report(report),
+                () = sleep_until_some(due) => {
+                    self.control.tick(Moment::now()).into_iter().for_each(log);
+                    decided = true;
+                }
+                () = sleep_until_some(next_reading) => {
+                    let (changed, next) = self.read_failures(datapath);
+                    next_reading = Some(next);
+                    decided = changed;
                 }
                 Ok(()) = self.next_hops.changed() => {
                     self.take_next_hops();
@@ -76,7 +84,7 @@ impl Agent {
 
     /// Brings the datapath up to date; where that fails, it is tried again before long.
     fn write(&mut self, datapath: &mut Datapath) {
-        let result = datapath.apply(&self.control.desired()).map(drop);
+        let result = datapath.apply(&self.control.desired(Instant::now())).map(drop);
         match self.catch_up.tried(result, tokio::time::Instant::now()) {
             Some(News::Behind(error)) => {
                 warn!(error, "the datapath was not brought up to date; it is tried again each second");
@@ -86,9 +94,12 @@ impl Agent {
         }
     }
 
-    pub(super) fn take_report(&mut self, report: Report<crate::control::ReplicaPlace>) {
-        let changes = self.control.report(report, Timestamp::now());
+    /// Returns whether it has changed anything.
+    pub(super) fn take_report(&mut self, report: Report<crate::control::ReplicaPlace>) -> bool {
+        let changes = self.control.report(report, Moment::now());
+        let changed = !changes.is_empty();
         changes.into_iter().for_each(log);
+        changed
     }
 
     pub(super) fn take_next_hops(&mut self) {
@@ -96,6 +107,16 @@ impl Agent {
         let changes = self.control.next_hops(next_hops).into_iter();
         let is_missing = |change: &Change| matches!(change, Change::NextHop { result: Err(_), .. });
         changes.filter(|change| self.settled || !is_missing(change)).for_each(log);
+    }
+
+    /// Gives the passive check what the datapath has counted. Returns whether it has changed anything, and when it is
+    /// due again.
+    fn read_failures(&mut self, datapath: &Datapath) -> (bool, tokio::time::Instant) {
+        let (readings, pause) = passive::read(self.control.config(), datapath);
+        let changes = self.control.passive(&readings, Moment::now());
+        let changed = !changes.is_empty();
+        changes.into_iter().for_each(log);
+        (changed, tokio::time::Instant::now() + pause)
     }
 
     /// Takes in a look at the interfaces, and attaches to those that have come back. Returns whether it has.
@@ -170,6 +191,14 @@ impl Agent {
                 );
             }
         }
+    }
+}
+
+/// Waits until then; for ever where there is no such time.
+async fn sleep_until_some(at: Option<tokio::time::Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => pending().await,
     }
 }
 

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use ipnet::IpNet;
 use jiff::Timestamp;
 use tokio::{
     sync::{mpsc, watch},
@@ -64,8 +65,9 @@ fn check_addresses(config: &Config, own: &BTreeSet<IpAddr>) -> Result<(), AgentE
     for vip in config.foreign_vips(own) {
         warn!(
             %vip,
-            "the VIP is not an address of this host, so nobody answers ARP for it: add it \
-             (`ip address add {vip}/32 dev {}`), or route it here",
+            "the VIP is not an address of this host, so nobody answers ARP or neighbour discovery for it: add it \
+             (`ip address add {} dev {}`), or route it here",
+            IpNet::from(vip),
             config.interfaces[0]
         );
     }
@@ -142,7 +144,8 @@ pub(super) async fn start(
 /// already: it is attached first, so that where that fails nothing was changed.
 fn bring_up(datapath: &mut Datapath, control: &Control, found: &[Interface]) -> Result<(), AgentError> {
     let config = control.config();
-    let (desired, wanted, adopted) = (control.desired(), wanted(config.datapath.attach), datapath.adopted());
+    let (desired, wanted, adopted) =
+        (control.desired(Instant::now()), wanted(config.datapath.attach), datapath.adopted());
     let applied = if adopted {
         datapath.attach(wanted, found)?;
         datapath.apply(&desired)?
@@ -179,7 +182,9 @@ impl Agent {
             self.take_next_hops();
             while !self.control.informed() {
                 tokio::select! {
-                    Some(report) = self.reports.recv() => self.take_report(report),
+                    Some(report) = self.reports.recv() => {
+                        self.take_report(report);
+                    }
                     Ok(()) = self.next_hops.changed() => self.take_next_hops(),
                     else => break,
                 }

@@ -3,9 +3,16 @@
 //! Facts go to standard output; what is wrong goes to standard error, a line each: `error: …` is what would keep the agent
 //! from starting, `warning: …` what would let it start and not work as it should.
 
-use std::{collections::BTreeSet, net::IpAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
 use dtr_lb_common::abi::program;
+use ipnet::IpNet;
 use jiff::Timestamp;
 use rtnetlink::Handle;
 use tokio::time::{Instant, sleep};
@@ -14,7 +21,7 @@ use super::{Failure, complain, print, runtime};
 use crate::{
     cli::Global,
     config::{Attach, Config},
-    control::{Change, Control, NARROW_PATH, NextHops, UNSEEN_INTERFACE},
+    control::{Change, Control, NARROW_PATH, NO_NAT_ADDRESS, NextHops, UNSEEN_INTERFACE},
     datapath::{memory, requirements},
     interface::{self, Links, Seen},
     next_hop::{NextHop, NextHopError, resolve},
@@ -64,12 +71,14 @@ impl Report {
 
     fn config(&mut self, config: &Config) {
         for service in &config.services {
-            let vips: Vec<_> = service.vips.iter().map(|vip| format!("{vip}:{}", service.port)).collect();
+            let ends = service.vips.iter().map(|vip| SocketAddr::new(*vip, service.port).to_string());
+            let vips: Vec<_> = ends.collect();
             self.facts.push(format!(
-                "service {}: {} to {} replicas, probed by {}",
+                "service {}: {} to {} replicas by {}, probed by {}",
                 service.name,
                 vips.join(", "),
                 service.replicas.len(),
+                service.mode,
                 service.probe.scheme
             ));
         }
@@ -119,8 +128,9 @@ impl Report {
         }
         for vip in config.foreign_vips(own) {
             self.warnings.push(format!(
-                "the VIP {vip} is not an address of this host, so nobody answers ARP for it: add it \
-                 (`ip address add {vip}/32 dev {}`), or route it here",
+                "the VIP {vip} is not an address of this host, so nobody answers ARP or neighbour discovery for it: add \
+                 it (`ip address add {} dev {}`), or route it here",
+                IpNet::from(vip),
                 config.interfaces[0]
             ));
         }
@@ -178,8 +188,15 @@ impl Report {
             Change::NarrowPath { address, mtu, ingress, ingress_mtu } => self.warnings.push(format!(
                 "replica {address}, MTU {mtu}; interface {ingress}, MTU {ingress_mtu}: {NARROW_PATH}"
             )),
-            // Nothing is probed.
-            Change::Replica { .. } | Change::Service { .. } | Change::Probing { .. } => {}
+            Change::NoNatAddress { address } => {
+                self.warnings.push(format!("replica {address}: {NO_NAT_ADDRESS}"));
+            }
+            // Nothing is probed, and no connection fails.
+            Change::Replica { .. }
+            | Change::Service { .. }
+            | Change::Resets { .. }
+            | Change::Probing { .. }
+            | Change::PassiveSetAside { .. } => {}
         }
     }
 }

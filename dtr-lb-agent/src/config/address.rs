@@ -60,7 +60,7 @@ pub(super) fn distinct(fields: &[Field<'_, String>], problems: &mut Problems<'_>
     read
 }
 
-/// An address of one host, in a family that this version forwards.
+/// An address of one host.
 pub(super) fn unicast(field: &Field<'_, String>, problems: &mut Problems<'_>) -> Option<IpAddr> {
     let Ok(address) = field.value.parse::<IpAddr>() else {
         problems.refuse(field, format!("not an IP address{}", slip(field.value)));
@@ -83,55 +83,47 @@ fn usable(field: &Field<'_, String>, address: IpAddr, problems: &mut Problems<'_
         problems.refuse(field, format!("{kind} address: no host on the network has it"));
         return None;
     }
-    let gate = not_yet::address(address);
-    problems.gate(field, gate);
-    gate.is_none().then_some(address)
+    if address.to_canonical() != address {
+        // It would be a second name for the same host, and another family to all that looks at it.
+        problems.refuse(field, format!("an IPv4 address written as IPv6; write {}", address.to_canonical()));
+        return None;
+    }
+    Some(address)
 }
 
-fn not_one_host(address: IpAddr) -> Option<&'static str> {
+/// What kind of address it is, if it is not one that a host has and packets can be routed to.
+pub(super) fn not_one_host(address: IpAddr) -> Option<&'static str> {
     // Written as IPv6, it is still the IPv4 address that it holds.
     let address = address.to_canonical();
     let broadcast = matches!(address, IpAddr::V4(v4) if v4.is_broadcast());
+    let link_local = matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
     match address {
         _ if address.is_unspecified() => Some("the unspecified"),
         _ if address.is_loopback() => Some("a loopback"),
         _ if address.is_multicast() => Some("a multicast"),
         _ if broadcast => Some("the broadcast"),
+        // It means nothing without its interface, and no router forwards it (RFC 4291 section 2.5.6).
+        _ if link_local => Some("a link-local"),
         _ => None,
     }
 }
 
-/// The two slips that look most like an address.
+/// The slips that look most like an address.
 fn slip(text: &str) -> &'static str {
     let is_address = |text: &str| text.parse::<IpAddr>().is_ok();
     if text.split_once('/').is_some_and(|(address, _)| is_address(address)) {
         " (leave out the prefix length)"
+    } else if text
+        .strip_prefix('[')
+        .and_then(|text| text.split_once(']'))
+        .is_some_and(|(text, _)| is_address(text))
+    {
+        " (leave out the brackets and the port; ports are `service.port` and `service.replica_port`)"
     } else if text.rsplit_once(':').is_some_and(|(address, _)| is_address(address)) {
         " (leave out the port; ports are `service.port` and `service.replica_port`)"
     } else {
         ""
     }
-}
-
-/// A list of networks. `Some(true)` if one of them holds every IPv4 address; `None` if one is not a network.
-pub(super) fn networks(field: &Field<'_, Vec<Spanned<String>>>, problems: &mut Problems<'_>) -> Option<bool> {
-    let before = problems.len();
-    let mut everyone = false;
-    for element in field.elements() {
-        match network(element.value) {
-            Some((address, length)) => everyone |= address.is_ipv4() && length == 0,
-            None => problems.refuse(&element, "not a network"),
-        }
-    }
-    (problems.len() == before).then_some(everyone)
-}
-
-fn network(text: &str) -> Option<(IpAddr, u8)> {
-    let (address, length) = text.split_once('/').map_or((text, None), |(a, l)| (a, Some(l)));
-    let address: IpAddr = address.parse().ok()?;
-    let longest = if address.is_ipv4() { 32 } else { 128 };
-    let length = length.map_or(Some(longest), |length| length.parse().ok())?;
-    (length <= longest).then_some((address, length))
 }
 
 #[cfg(test)]
@@ -152,20 +144,13 @@ mod tests {
             ("224.0.0.1", Some("a multicast")),
             ("ff02::1", Some("a multicast")),
             ("255.255.255.255", Some("the broadcast")),
+            ("fe80::1", Some("a link-local")),
+            ("febf::1", Some("a link-local")),
+            ("fec0::1", None),
+            ("fd00::1", None),
         ];
         for (text, expected) in cases {
             assert_eq!(not_one_host(text.parse().unwrap()), expected, "{text}");
-        }
-    }
-
-    #[test]
-    fn networks_have_an_address_and_a_length() {
-        let all = "0.0.0.0".parse().unwrap();
-        assert_eq!(network("0.0.0.0/0"), Some((all, 0)));
-        assert_eq!(network("0.0.0.0"), Some((all, 32)));
-        assert_eq!(network("2001:db8::/129"), None);
-        for bad in ["", "/", "10.0.0.0/", "10.0.0.0/33", "10.0.0.0/x", "all"] {
-            assert_eq!(network(bad), None, "{bad:?}");
         }
     }
 }

@@ -11,9 +11,9 @@ use super::address;
 use super::choice::choice;
 use super::field::{self, Field, Table};
 use super::host_facts::HostFacts;
-use super::not_yet;
 use super::problems::Problems;
 use super::raw::{RawConfig, RawDatapath};
+use super::tunnel::{self, TunnelSources};
 
 /// How packets are taken, forwarded and remembered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,17 +24,18 @@ pub struct Datapath {
     pub max_flows: u32,
     /// The source ports on the replicas' side; never one of the host's ephemeral ports.
     pub nat_ports: RangeInclusive<u16>,
-    /// The source addresses on the replicas' side, [`MAX_NAT_ADDRESSES`] at most; empty: the address of the interface
-    /// that leads there.
+    /// The source addresses on the replicas' side, [`MAX_NAT_ADDRESSES`] of a family at most. Where there is none of a
+    /// replica's family: the address of the interface that leads there.
     pub nat_addresses: Vec<IpAddr>,
+    /// The outer source addresses of packets in mode `ipip`.
+    pub tunnel_sources: TunnelSources,
     /// An established flow without a packet for this long is forgotten; 1 s to 7 days.
     pub idle_timeout: Duration,
     /// Equal seeds and replicas make equal choices on every balancer.
     pub hash_seed: u64,
     /// What becomes of new flows when no replica is up.
     pub all_down: AllDown,
-    /// What becomes of a replica's flows when it fails. Unwritten, it is [`OnDown::Leave`] in this version, as the
-    /// other two are not in it.
+    /// What becomes of a replica's flows when it fails.
     pub on_down: OnDown,
 }
 
@@ -57,7 +58,7 @@ choice! {
     pub enum AllDown {
         /// They are spread over all replicas: a probe may be wrong.
         FailOpen = "fail-open",
-        /// They are dropped: clients get no answer and time out. An answer that refuses is not in this version.
+        /// They are answered by a reset.
         Refuse = "refuse",
     }
 }
@@ -93,6 +94,9 @@ pub(super) fn read(raw: &RawConfig, host: &HostFacts, problems: &mut Problems<'_
         max_flows.map_or(Some(1_048_576), |field| field::whole_number(&field, 1024..=16_777_216, problems));
     let nat_ports = nat_ports(&table, raw, &host.ephemeral_ports, problems);
     let nat_addresses = nat_addresses(&table, raw, problems);
+    let tunnel_sources = table
+        .field("tunnel_sources", &raw.tunnel_sources)
+        .map_or_else(|| Some(TunnelSources::default()), |field| tunnel::read(&field, problems));
     let idle_timeout = table.field("idle_timeout", &raw.idle_timeout);
     let idle_timeout = idle_timeout.map_or(Some(Duration::from_secs(60 * 60)), |field| {
         field::duration(&field, Duration::from_secs(1)..=LONGEST_IDLE, problems)
@@ -104,17 +108,14 @@ pub(super) fn read(raw: &RawConfig, host: &HostFacts, problems: &mut Problems<'_
     let all_down = table.field("all_down", &raw.all_down);
     let all_down = all_down.map_or(Some(AllDown::FailOpen), |field| field::choice(&field, problems));
     let on_down = table.field("on_down", &raw.on_down);
-    let on_down = on_down.map_or(Some(OnDown::Leave), |field| {
-        let on_down = field::choice(&field, problems)?;
-        problems.gate(&field, not_yet::on_down(on_down));
-        Some(on_down)
-    });
+    let on_down = on_down.map_or(Some(OnDown::Auto), |field| field::choice(&field, problems));
 
     Some(Datapath {
         attach: attach?,
         max_flows: max_flows?,
         nat_ports: nat_ports?,
         nat_addresses: nat_addresses?,
+        tunnel_sources: tunnel_sources?,
         idle_timeout: idle_timeout?,
         hash_seed: hash_seed?,
         all_down: all_down?,
@@ -163,14 +164,16 @@ fn nat_addresses(table: &Table, raw: &RawDatapath, problems: &mut Problems<'_>) 
         problems.refuse(&field, "an empty list; leave the key out for the interface's own address");
         return None;
     }
-    if field.value.len() > MAX_NAT_ADDRESSES {
-        let what = format!("{} addresses, and the datapath holds {MAX_NAT_ADDRESSES}", field.value.len());
-        problems.refuse(&field, what);
-        return None;
-    }
     let before = problems.len();
     let fields: Vec<Field<'_, String>> = field.elements().collect();
     let read = address::distinct(&fields, problems);
+    for (family, v4) in [("IPv4", true), ("IPv6", false)] {
+        let count = read.iter().filter(|listed| listed.address.is_ipv4() == v4).count();
+        if count > MAX_NAT_ADDRESSES {
+            let what = format!("{count} {family} addresses, and the datapath holds {MAX_NAT_ADDRESSES}");
+            problems.refuse(&field, what);
+        }
+    }
     (problems.len() == before).then(|| read.into_iter().map(|listed| listed.address).collect())
 }
 

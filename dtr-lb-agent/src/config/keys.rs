@@ -5,7 +5,7 @@
 
 /// Dotted, without indexes, in the order of the reference config; and what is allowed.
 pub(super) const KEYS: &[(&str, &str)] = &[
-    ("vip", "an IP address in quotes, or a list of different ones, as in \"10.0.0.10\""),
+    ("vip", "an IP address in quotes, or a list of different ones, as in [\"10.0.0.10\", \"2001:db8::10\"]"),
     ("interfaces", "a list of at least one interface name, each once, as in [\"eth0\"] (see `ip link`)"),
     ("host", "a DNS name or an IP address, in quotes, without a port"),
     ("datapath", "a table: [datapath]"),
@@ -17,7 +17,11 @@ pub(super) const KEYS: &[(&str, &str)] = &[
     ),
     (
         "datapath.nat_addresses",
-        "a list of 1 to 4 IP addresses of this host, each once, as in [\"10.0.0.10\"]",
+        "a list of 1 to 4 IP addresses of this host for each family, each once, as in [\"10.0.0.10\"]",
+    ),
+    (
+        "datapath.tunnel_sources",
+        "a list of one network a family, /16 or shorter (IPv4), /112 or shorter (IPv6), as in [\"172.16.0.0/16\"]",
     ),
     ("datapath.idle_timeout", "a duration in quotes, 1s to 7 days, as in \"1h\""),
     (
@@ -29,15 +33,18 @@ pub(super) const KEYS: &[(&str, &str)] = &[
     ("service", "[[service]] tables, with double brackets; without any, the services are http and https"),
     ("service.name", "1 to 64 of the characters A-Z a-z 0-9 . _ : - in quotes, each service its own name"),
     ("service.port", "a whole number, 1 to 65535, each VIP and port in one service only"),
-    ("service.vip", "an IP address in quotes, or a list of different ones, as in \"10.0.0.10\""),
+    (
+        "service.vip",
+        "an IP address in quotes, or a list of different ones, as in [\"10.0.0.10\", \"2001:db8::10\"]",
+    ),
     ("service.mode", "\"nat\", \"dsr\" or \"ipip\""),
     ("service.replica_port", "a whole number, 1 to 65535"),
     ("service.affinity", "\"none\" or \"source-ip\""),
     ("service.replicas", "a list of at least one name of a [[replica]], each once"),
     ("service.max_fails", "a whole number, 0 to 1000; 0 turns the passive check off"),
     ("service.fail_timeout", "a duration in quotes, 1s to 1h, as in \"30s\""),
-    ("service.allow", "a list of networks, as in [\"10.0.0.0/8\"]"),
-    ("service.deny", "a list of networks, as in [\"10.0.0.0/8\"]"),
+    ("service.allow", "a list of networks and addresses, as in [\"10.0.0.0/8\", \"2001:db8::/32\"]"),
+    ("service.deny", "a list of networks and addresses, as in [\"10.0.0.13\", \"2001:db8::/32\"]"),
     ("service.probe", "a table: [service.probe], below its [[service]]"),
     ("service.probe.scheme", "\"http\", \"https\", \"tcp\" or \"none\""),
     ("service.probe.port", "a whole number, 1 to 65535"),
@@ -62,7 +69,7 @@ pub(super) const KEYS: &[(&str, &str)] = &[
     ("replica.name", "1 to 64 of the characters A-Z a-z 0-9 . _ : - in quotes, each replica its own name"),
     ("replica.address", "an IP address in quotes that no other replica and no VIP has, as in \"10.0.0.11\""),
     ("replica.weight", "a whole number, 0 to 256; 0 gives it no new flows"),
-    ("replica.slow_start", "a duration in quotes, 0s to 1h, as in \"0s\""),
+    ("replica.slow_start", "a duration in quotes, 0s to 1h, as in \"30s\""),
     ("agent", "a table: [agent]"),
     ("agent.socket", "an absolute path of at most 107 bytes, as in \"/run/dtr-lb/dtr-lb.sock\""),
     ("agent.bpffs", "an absolute path below a BPF file system, as in \"/sys/fs/bpf/dtr-lb\""),

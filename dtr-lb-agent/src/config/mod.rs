@@ -10,6 +10,7 @@
 //!
 //! Called by every command of the command line but those that must work with a broken config: they read [`Places`].
 
+mod access;
 mod address;
 mod agent;
 mod choice;
@@ -19,9 +20,11 @@ mod field;
 mod host_facts;
 mod host_name;
 mod keys;
+mod mode;
 mod not_yet;
 mod overrides;
 mod places;
+mod prefix;
 mod probe;
 mod problems;
 mod raw;
@@ -30,20 +33,24 @@ mod service;
 mod shape;
 mod source;
 mod status_set;
+mod tunnel;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::Path;
 
+pub use self::access::Access;
 pub use self::agent::{Agent, DEFAULT_BPFFS, DEFAULT_SOCKET};
 pub use self::datapath::{AllDown, Attach, Datapath, OnDown};
 pub use self::error::{ConfigError, Place, Problem};
 pub use self::host_facts::HostFacts;
+pub use self::mode::Mode;
 pub use self::places::Places;
 pub use self::probe::{BodyPattern, Probe, Scheme, Verify};
 pub use self::replica::Replica;
-pub use self::service::{Mode, Service};
+pub use self::service::{Affinity, Service};
 pub use self::status_set::StatusSet;
+pub use self::tunnel::TunnelSources;
 
 use self::field::Table;
 use self::problems::Problems;

@@ -37,6 +37,7 @@ pub(super) struct RawDatapath {
     pub(super) max_flows: Number,
     pub(super) nat_ports: Text,
     pub(super) nat_addresses: Texts,
+    pub(super) tunnel_sources: Texts,
     pub(super) idle_timeout: Text,
     pub(super) hash_seed: Number,
     pub(super) all_down: Text,

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use super::address;
 use super::field::{self, Table};
-use super::not_yet;
 use super::problems::Problems;
 use super::raw::{RawConfig, RawReplica};
 
@@ -21,6 +20,8 @@ pub struct Replica {
     pub port: u16,
     /// Its share of new flows, 0 to 256, in proportion to the others'; 0: none.
     pub weight: u16,
+    /// For how long its share rises to its weight after it has come back; zero: at once.
+    pub slow_start: Duration,
 }
 
 /// A `[[replica]]`, as far as it could be read: what could not be is `None`, and reported.
@@ -29,13 +30,20 @@ pub(super) struct Declared {
     pub(super) name: Option<String>,
     pub(super) address: Option<IpAddr>,
     pub(super) weight: Option<u16>,
+    pub(super) slow_start: Option<Duration>,
     pub(super) key: String,
     pub(super) at: usize,
 }
 
 impl Declared {
     pub(super) fn on_port(&self, port: u16) -> Option<Replica> {
-        Some(Replica { name: self.name.clone()?, address: self.address?, port, weight: self.weight? })
+        Some(Replica {
+            name: self.name.clone()?,
+            address: self.address?,
+            port,
+            weight: self.weight?,
+            slow_start: self.slow_start?,
+        })
     }
 }
 
@@ -117,11 +125,10 @@ fn read(table: &Table, raw: &RawReplica, problems: &mut Problems<'_>) -> Declare
     };
     let weight = table.field("weight", &raw.weight);
     let weight = weight.map_or(Some(100), |field| field::whole_number(&field, 0..=256, problems));
-    if let Some(field) = table.field("slow_start", &raw.slow_start)
-        && let Some(ramp) = field::duration(&field, Duration::ZERO..=Duration::from_secs(60 * 60), problems)
-    {
-        problems.gate(&field, not_yet::slow_start(ramp));
-    }
+    let slow_start = table.field("slow_start", &raw.slow_start);
+    let slow_start = slow_start.map_or(Some(Duration::ZERO), |field| {
+        field::duration(&field, Duration::ZERO..=Duration::from_secs(60 * 60), problems)
+    });
     let (key, at) = address_field.map_or((table.key_of("address"), table.at), |field| (field.key, field.at));
-    Declared { name, address, weight, key, at }
+    Declared { name, address, weight, slow_start, key, at }
 }

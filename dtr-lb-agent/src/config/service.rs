@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use toml::Spanned;
 
+use super::access::{self, Access};
 use super::address::{self, Vip, Vips};
 use super::choice::choice;
 use super::field::{self, Table};
 use super::keys;
-use super::not_yet;
+use super::mode::{self, Mode};
 use super::probe::{self, Probe};
 use super::problems::Problems;
 use super::raw::{RawConfig, RawService};
@@ -27,6 +28,14 @@ pub struct Service {
     pub port: u16,
     /// How packets reach the replicas.
     pub mode: Mode,
+    /// What of a client's flows goes to one replica.
+    pub affinity: Affinity,
+    /// So many failed handshakes within [`Self::fail_timeout`] keep new flows from a replica, for as long; 0: never.
+    pub max_fails: u32,
+    /// See [`Self::max_fails`].
+    pub fail_timeout: Duration,
+    /// Who may open connections.
+    pub access: Access,
     /// How the replicas' health is asked for.
     pub probe: Probe,
     /// At least one, in the order of the `[[replica]]` tables, whatever the order in `replicas`: equal sets make
@@ -35,26 +44,18 @@ pub struct Service {
 }
 
 choice! {
-    /// How packets reach the replicas.
-    pub enum Mode {
-        /// Both addresses are rewritten; nothing is to be configured on the replicas.
-        Nat = "nat",
-        /// Only the destination MAC is; the replicas hold the VIP and answer the client directly.
-        Dsr = "dsr",
-        /// The packet travels inside another; the replicas hold the VIP and answer the client directly.
-        Ipip = "ipip",
-    }
-}
-
-choice! {
-    /// What of a client's flows goes to one replica. Not in [`Service`]: there is no second kind in this version.
-    pub(super) enum Affinity {
+    /// What of a client's flows goes to one replica.
+    pub enum Affinity {
         /// A flow.
         None = "none",
         /// All flows from an address.
         SourceIp = "source-ip",
     }
 }
+
+/// nginx has 1, and counts requests: a proxy sees each. A lost SYN is seen as a failure here.
+const MAX_FAILS: u32 = 2;
+const FAIL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What services take from the rest of the file.
 struct Shared<'a> {
@@ -96,7 +97,7 @@ pub(super) fn read(
         services.into_iter().collect()
     };
     no_vip_is_a_replica(&all_vips, replicas, problems);
-    services
+    services.filter(|services: &Vec<Service>| access::all_fit(services, listed, problems))
 }
 
 /// What DTR has: 80 and 443, each to the same port.
@@ -115,6 +116,10 @@ fn defaults(shared: &Shared<'_>, problems: &mut Problems<'_>) -> Option<Vec<Serv
                 vips: vips.iter().map(|vip| vip.address).collect(),
                 port,
                 mode: Mode::Nat,
+                affinity: Affinity::None,
+                max_fails: MAX_FAILS,
+                fail_timeout: FAIL_TIMEOUT,
+                access: Access::default(),
                 probe: Probe::default_for(name, port, shared.host?.clone()),
                 replicas: replicas?,
             })
@@ -136,12 +141,18 @@ fn one(
     let port = port_field.as_ref().and_then(|field| field::port(field, problems));
     let replica_port = table.field("replica_port", &raw.replica_port);
     let replica_port = replica_port.map_or(port, |field| field::port(&field, problems));
-    let mode = table.field("mode", &raw.mode).map_or(Some(Mode::Nat), |field| {
-        let mode = field::choice(&field, problems)?;
-        problems.gate(&field, not_yet::mode(mode));
-        Some(mode)
+    let mode = table.field("mode", &raw.mode);
+    let mode = mode.map_or(Some(Mode::Nat), |field| field::choice(&field, problems));
+    let affinity = table.field("affinity", &raw.affinity);
+    let affinity = affinity.map_or(Some(Affinity::None), |field| field::choice(&field, problems));
+    let max_fails = table.field("max_fails", &raw.max_fails);
+    let max_fails =
+        max_fails.map_or(Some(MAX_FAILS), |field| field::whole_number(&field, 0..=1000, problems));
+    let fail_timeout = table.field("fail_timeout", &raw.fail_timeout);
+    let fail_timeout = fail_timeout.map_or(Some(FAIL_TIMEOUT), |field| {
+        field::duration(&field, Duration::from_secs(1)..=Duration::from_secs(60 * 60), problems)
     });
-    refuse_what_is_not_yet(table, raw, problems);
+    let access = access::read(table, raw, problems);
 
     let vips = match (own_vips, shared.vips) {
         (Vips::Read(vips), _) | (Vips::Unwritten, Vips::Read(vips)) => Some(vips),
@@ -162,6 +173,12 @@ fn one(
         }
     }
     let replicas = replicas(table, raw, replica_port, shared.replicas, problems);
+    if let (Some(mode), Some(vips), Some(replicas)) = (mode, vips, &replicas) {
+        mode::addresses_fit(table, raw, mode, vips, replicas, problems);
+    }
+    if let (Some(mode), Some(port)) = (mode, port) {
+        mode::port_fits(table, raw, mode, port, problems);
+    }
     let probe = probe::read(
         &table.sub("probe", raw.probe.as_ref()),
         raw.probe.as_ref().map(|probe| &**probe.get_ref()),
@@ -173,6 +190,10 @@ fn one(
         vips: vips?.iter().map(|vip| vip.address).collect(),
         port: port?,
         mode: mode?,
+        affinity: affinity?,
+        max_fails: max_fails?,
+        fail_timeout: fail_timeout?,
+        access: access?,
         probe: probe?,
         replicas: replicas?,
     })
@@ -189,36 +210,6 @@ fn required<'a, T>(
         problems.missing(table, name, "missing");
     }
     field
-}
-
-/// Keys that change nothing in this version: their only accepted values are what happens anyway.
-fn refuse_what_is_not_yet(table: &Table, raw: &RawService, problems: &mut Problems<'_>) {
-    if let Some(field) = table.field("affinity", &raw.affinity)
-        && let Some(affinity) = field::choice(&field, problems)
-    {
-        problems.gate(&field, not_yet::affinity(affinity));
-    }
-    if let Some(field) = table.field("max_fails", &raw.max_fails)
-        && let Some(fails) = field::whole_number(&field, 0..=1000, problems)
-    {
-        problems.gate(&field, not_yet::max_fails(fails));
-    }
-    let an_hour = Duration::from_secs(1)..=Duration::from_secs(60 * 60);
-    if let Some(field) = table.field("fail_timeout", &raw.fail_timeout)
-        && field::duration(&field, an_hour, problems).is_some()
-    {
-        problems.gate(&field, not_yet::fail_timeout());
-    }
-    if let Some(field) = table.field("allow", &raw.allow)
-        && let Some(everyone) = address::networks(&field, problems)
-    {
-        problems.gate(&field, not_yet::allow(everyone));
-    }
-    if let Some(field) = table.field("deny", &raw.deny)
-        && address::networks(&field, problems).is_some()
-    {
-        problems.gate(&field, not_yet::deny(field.value.is_empty()));
-    }
 }
 
 fn unique_name(

@@ -1,10 +1,26 @@
-use std::{net::Ipv4Addr, time::Duration};
+//! The decisions, from outside: reports, counters, next hops and time in; changes and what is desired out.
+
+mod any_history;
+mod desired;
+mod on_down;
+mod passive;
+mod slow_start;
+
+use std::{net::Ipv4Addr, sync::LazyLock, time::Duration};
 
 use super::*;
 use crate::{
     config::HostFacts,
-    probe::{Failure, Transition},
+    probe::{Failure, Outcome, State, Transition},
 };
+
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// So many seconds after the start.
+fn at(seconds: f64) -> Moment {
+    let clock = *START + Duration::from_secs_f64(seconds);
+    Moment { clock, time: Timestamp::UNIX_EPOCH + Duration::from_secs_f64(seconds) }
+}
 
 const CONFIG: &str = r#"
 vip = "10.0.0.10"
@@ -21,7 +37,7 @@ address = "10.0.0.13"
 fn control(overrides: &[&str]) -> Control {
     let overrides: Vec<_> = overrides.iter().map(ToString::to_string).collect();
     let host = HostFacts { ephemeral_ports: 32768..=60999 };
-    let config = Config::parse(CONFIG, "test", &overrides, &host).expect("the config is valid");
+    let config = Config::parse(CONFIG, "test", &overrides, &host).unwrap_or_else(|error| panic!("{error}"));
     Control::new(Arc::new(config), Timestamp::UNIX_EPOCH)
 }
 
@@ -31,15 +47,61 @@ fn address(last: u8) -> IpAddr {
 
 fn probed(control: &mut Control, replica: usize, from: State, to: State) -> Vec<Change> {
     let error = (to != State::Up).then_some(Failure::Refused);
-    let outcome = Outcome { status: None, took: Duration::from_millis(1), error };
     let transition = (from != to).then_some(Transition { from, to });
+    probed_at(control, at(0.0), replica, error, to, transition)
+}
+
+/// The outcome of a probe of a replica of the first service, and what the probes make of the replica.
+fn probed_at(
+    control: &mut Control,
+    now: Moment,
+    replica: usize,
+    error: Option<Failure>,
+    state: State,
+    transition: Option<Transition>,
+) -> Vec<Change> {
+    let outcome = Outcome { status: None, took: Duration::from_millis(1), error };
     let id = ReplicaPlace { service: 0, replica };
-    control.report(Report { id, outcome, state: to, transition }, Timestamp::UNIX_EPOCH)
+    control.report(Report { id, outcome, state, transition }, now)
+}
+
+/// A control whose first service has all three replicas up.
+fn all_up(overrides: &[&str]) -> Control {
+    let mut control = control(overrides);
+    for replica in 0..3 {
+        probed(&mut control, replica, State::Starting, State::Up);
+    }
+    control
+}
+
+/// The first service.
+fn desired(control: &Control, now: Moment) -> DesiredService {
+    control.desired(now.clock).services[&service_key(address(10), 80)].clone()
+}
+
+fn shares_at(control: &Control, now: Moment) -> Vec<u16> {
+    let shares: Vec<_> = desired(control, now).replicas.iter().map(|replica| replica.weight).collect();
+    assert_eq!(control.shares(0, now.clock), shares, "the status says what is written");
+    shares
 }
 
 fn shares(control: &Control) -> Vec<u16> {
-    let key = service_key(address(10), 80);
-    control.desired().services[&key].replicas.iter().map(|replica| replica.weight).collect()
+    shares_at(control, at(0.0))
+}
+
+fn states(control: &Control) -> Vec<&'static str> {
+    control.conditions(0).map(|condition| condition.state.as_str()).collect()
+}
+
+/// Each change of a replica's state: which, to what, and why.
+fn transitions(changes: &[Change]) -> Vec<(&str, &'static str, &str)> {
+    let of = |change| match change {
+        &Change::Replica { ref replica, to, ref reason, .. } => {
+            Some((replica.as_str(), to.as_str(), reason.as_str()))
+        }
+        _ => None,
+    };
+    changes.iter().filter_map(of).collect()
 }
 
 fn next_hop(interface: &str, last: u8) -> NextHop {
@@ -79,16 +141,39 @@ fn with_none_up_fail_open_prefers_those_not_known_to_be_bad() {
 fn with_none_up_refuse_refuses() {
     let mut control = control(&["datapath.all_down=refuse"]);
     assert_eq!(shares(&control), [0, 0, 0]);
+    assert!(desired(&control, at(0.0)).refuse, "with a reset");
     probed(&mut control, 2, State::Starting, State::Up);
     assert_eq!(shares(&control), [0, 0, 100]);
 }
 
 #[test]
-fn a_weight_of_zero_is_never_chosen() {
+fn with_fail_open_nothing_is_refused() {
+    assert!(!desired(&control(&[]), at(0.0)).refuse);
+}
+
+#[test]
+fn a_weight_of_zero_is_draining_and_never_chosen() {
     let mut control = control(&["replica.0.weight=0"]);
     assert_eq!(shares(&control), [0, 50, 100]);
-    probed(&mut control, 0, State::Starting, State::Up);
-    assert_eq!(shares(&control), [0, 50, 100], "the only one that is up takes nothing");
+    let changes = probed(&mut control, 0, State::Starting, State::Up);
+    assert_eq!(transitions(&changes), [("10.0.0.11", "draining", "it answers; its weight is 0")]);
+    assert_eq!(shares(&control), [0, 50, 100], "the only one that answers takes nothing");
+    assert_eq!(service_change(&changes), None, "one that drains makes no service up");
+    assert_eq!(states(&control), ["draining", "starting", "starting"]);
+    let changes = probed(&mut control, 0, State::Up, State::Down);
+    assert_eq!(transitions(&changes), [("10.0.0.11", "down", "connection refused")]);
+}
+
+#[test]
+fn a_service_whose_weights_are_all_zero_says_so() {
+    let mut control = control(&["replica.0.weight=0", "replica.1.weight=0", "replica.2.weight=0"]);
+    let mut changes = Vec::new();
+    for replica in 0..3 {
+        changes = probed(&mut control, replica, State::Starting, State::Up);
+    }
+    let Some(Change::Service { up: false, consequence, .. }) = changes.last() else { panic!("{changes:?}") };
+    assert!(consequence.contains("all weights are 0"), "{consequence}");
+    assert_eq!(shares(&control), [0, 0, 0]);
 }
 
 #[test]
@@ -96,7 +181,7 @@ fn a_change_of_state_is_told_once_with_its_reason() {
     let mut control = control(&[]);
     let changes = probed(&mut control, 0, State::Starting, State::Up);
     assert!(
-        matches!(&changes[..], [Change::Replica { replica, to: State::Up, .. }, Change::Service { up: true, .. }]
+        matches!(&changes[..], [Change::Replica { replica, to: ReplicaState::Up, .. }, Change::Service { up: true, .. }]
         if replica == "10.0.0.11")
     );
     assert_eq!(probed(&mut control, 0, State::Up, State::Up), []);
@@ -145,7 +230,7 @@ fn that_this_host_cannot_ask_is_told_once_and_changes_nothing() {
         let outcome = Outcome { status: None, took: Duration::ZERO, error };
         let id = ReplicaPlace { service: 0, replica: 0 };
         let report = Report { id, outcome, state: State::Up, transition: None };
-        control.report(report, Timestamp::UNIX_EPOCH)
+        control.report(report, at(0.0))
     };
     let local = Failure::Local { reason: "Too many open files".into() };
     let changes = ask(&mut control, Some(local.clone()));
@@ -154,8 +239,8 @@ fn that_this_host_cannot_ask_is_told_once_and_changes_nothing() {
         "{changes:?}"
     );
     assert_eq!(ask(&mut control, Some(local.clone())), []);
-    let condition = &control.conditions(0)[0];
-    assert_eq!(condition.state, State::Up);
+    let condition = control.conditions(0).next().expect("there are three");
+    assert_eq!(condition.state, ReplicaState::Up);
     assert_eq!(
         condition.last_probe.as_ref().and_then(|probe| probe.error.clone()),
         Some(local),
@@ -197,20 +282,15 @@ fn a_next_hop_makes_hop_and_nat_address() {
     let changes = control.next_hops(hops.clone());
     assert!(matches!(&changes[..], [Change::NextHop { .. }]));
     assert_eq!(control.next_hops(hops), [], "told once");
-    let desired = control.desired();
-    let replicas = &desired.services[&service_key(address(10), 443)].replicas;
-    assert_eq!(replicas[0].nat, [address(2)]);
+    let replicas = desired(&control, at(0.0)).replicas;
+    assert_eq!((&replicas[0].nat[..], replicas[0].mtu), (&[address(2)][..], 1500));
     let hop = replicas[0].hop.expect("it is known");
     assert_eq!(bytemuck::bytes_of(&hop.destination), [2, 0, 0, 0, 0, 11]);
-    assert_eq!((replicas[1].hop, replicas[1].nat.len()), (None, 0), "nothing is known of the others");
-}
-
-#[test]
-fn configured_nat_addresses_come_first() {
-    let mut control = control(&["datapath.nat_addresses=[\"10.0.0.3\", \"10.0.0.4\"]"]);
-    control.next_hops([(address(11), Ok(next_hop("eth0", 11)))].into());
-    let desired = control.desired();
-    assert_eq!(desired.services[&service_key(address(10), 80)].replicas[0].nat, [address(3), address(4)]);
+    assert_eq!(
+        (replicas[1].hop, replicas[1].nat.len(), replicas[1].mtu),
+        (None, 0, 0),
+        "nothing is known of the others"
+    );
 }
 
 #[test]
@@ -232,7 +312,7 @@ fn it_is_informed_when_all_is_known() {
             let outcome = Outcome { status: Some(200), took: Duration::ZERO, error: None };
             let id = ReplicaPlace { service, replica };
             let report = Report { id, outcome, state: State::Starting, transition: None };
-            control.report(report, Timestamp::UNIX_EPOCH);
+            control.report(report, at(0.0));
         }
     }
     assert!(control.informed());

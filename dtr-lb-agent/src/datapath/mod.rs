@@ -17,13 +17,14 @@ pub mod memory;
 pub mod object;
 mod packet_log;
 mod pins;
+mod prod;
 pub mod requirements;
 mod run;
 mod sweep;
 mod writer;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -31,7 +32,7 @@ use std::{
 
 use aya::{Ebpf, maps::Map};
 use dtr_lb_common::{
-    abi::{ReplicaCounters, Settings, Ticks, Traffic, map},
+    abi::{ReplicaCounters, ReplicaId, Settings, Ticks, Traffic, map},
     address::Be16,
     verdict::Verdict,
 };
@@ -77,6 +78,9 @@ pub struct Datapath {
     settings: Option<Settings>,
     attached: Option<Attached>,
     sweep: sweep::Sweep,
+    prods: prod::Prods,
+    /// Those whose clients are asked in the walk under way.
+    asked: BTreeSet<ReplicaId>,
     /// When the sweep under way began.
     sweep_begun: Option<Instant>,
     ticks_per_second: u32,
@@ -129,6 +133,8 @@ impl Datapath {
             settings: None,
             attached: None,
             sweep: sweep::Sweep::default(),
+            prods: prod::Prods::default(),
+            asked: BTreeSet::new(),
             sweep_begun: None,
         })
     }
@@ -177,6 +183,7 @@ impl Datapath {
         let settings = self.settings_of(&desired.settings);
         let applied = self.writer.apply(desired, settings, &mut self.counters, Instant::now())?;
         self.settings = Some(settings);
+        self.prods.take(&self.writer.dead());
         Ok(applied)
     }
 
@@ -205,13 +212,24 @@ impl Datapath {
     pub fn sweep(&mut self) -> Result<Option<Census>, DatapathError> {
         let Some(settings) = self.settings else { return Ok(None) };
         let now = self.now()?;
+        if self.sweep_begun.is_none() {
+            self.asked = self.prods.due();
+        }
         let begun = *self.sweep_begun.get_or_insert_with(Instant::now);
-        let census = self.sweep.step(&mut self.flows, map::FLOWS, &settings, now)?;
+        let sweep::Batch { census, waiting } =
+            self.sweep.step(&mut self.flows, map::FLOWS, &settings, now, &self.asked)?;
+        self.prods.send(&mut self.ebpf, &waiting)?;
         if let Some(census) = &census {
             self.sweep_begun = None;
+            self.prods.walked(&self.asked);
             self.writer.take_census(begun, census.held.keys().copied().collect());
         }
         Ok(census)
+    }
+
+    /// Whether a walk is wanted soon: clients of a dead replica wait.
+    pub fn hurries(&self) -> bool {
+        !self.prods.due().is_empty()
     }
 
     /// The examples of dropped packets. Only the first call gets them; it needs a tokio runtime.

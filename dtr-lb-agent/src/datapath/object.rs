@@ -35,6 +35,7 @@ pub(super) fn load(flow_entries: u32, pins: Option<&Path>, log_packets: bool) ->
     }
     let mut ebpf = loader.load(DATAPATH).map_err(|error| DatapathError::object(&error))?;
     tc_program(&mut ebpf, program::CLOCK)?;
+    tc_program(&mut ebpf, program::SEND)?;
     Ok(ebpf)
 }
 

@@ -4,7 +4,6 @@ use aya::{
     maps::MapType,
     programs::ProgramType,
     sys::{BpfHelper, is_helper_supported, is_map_supported, is_program_supported},
-    util::KernelVersion,
 };
 
 use super::error::{DatapathError, causes, os_error};
@@ -45,11 +44,11 @@ pub const REQUIREMENTS: &[Requirement] = &[
         since: "5.8",
         probe: || Ok(is_map_supported(MapType::RingBuf)?),
     },
+    // XDP links are older (5.9).
     Requirement {
-        feature: "XDP links",
-        since: "5.9",
-        // By the version: the kernel makes a link only where there is an interface to put it on.
-        probe: || Ok(KernelVersion::current()? >= KernelVersion::new(5, 9, 0)),
+        feature: "XDP frames in several buffers",
+        since: "5.18",
+        probe: || Ok(is_helper_supported(ProgramType::Xdp, BpfHelper::BPF_FUNC_xdp_get_buff_len)?),
     },
 ];
 

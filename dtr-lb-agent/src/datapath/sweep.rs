@@ -4,7 +4,7 @@
 //! itself. The sweep keeps the counts true and room free. It reads in batches, in pieces of a bounded size, so that it
 //! never holds up the agent for long.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aya::maps::{HashMap, Map, MapData, MapError};
 use dtr_lb_common::abi::{Flow, ReplicaId, Settings, Side, Ticks, Tuple};
@@ -26,6 +26,15 @@ pub struct Census {
     pub removed: u64,
 }
 
+/// What one batch showed.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    /// What the walk found, when it is over.
+    pub(super) census: Option<Census>,
+    /// Entries by which a client of one of the replicas that were asked about is reached.
+    pub(super) waiting: Vec<FlowEntry>,
+}
+
 /// A sweep under way.
 #[derive(Debug, Default)]
 pub(super) struct Sweep {
@@ -34,19 +43,21 @@ pub(super) struct Sweep {
 }
 
 impl Sweep {
-    /// Goes on for one batch; returns the census when the walk is over.
+    /// Goes on for one batch, and looks for the clients of `dead` replicas.
     pub(super) fn step(
         &mut self,
         map: &mut Map,
         name: &'static str,
         settings: &Settings,
         now: Ticks,
-    ) -> Result<Option<Census>, DatapathError> {
+        dead: &BTreeSet<ReplicaId>,
+    ) -> Result<Batch, DatapathError> {
         let Map::LruHashMap(data) = &*map else {
             return Err(DatapathError::Object { reason: format!("{name} is not an LRU hash map") });
         };
         let entries: Vec<FlowEntry> = batch::read(data, name, &mut self.cursor)?;
         let mut flows = FlowMap::try_from(map).map_err(DatapathError::map(name, "opening"))?;
+        let mut waiting = Vec::new();
         for (key, flow) in &entries {
             self.census.entries += 1;
             if settings.expired(flow.state, flow.last_seen, now) && remove(&mut flows, name, key, flow)? {
@@ -54,11 +65,15 @@ impl Sweep {
                 continue;
             }
             *self.census.held.entry(flow.replica).or_default() += 1;
-            if flow.side == Side::TO_REPLICA && !flow.state.ended() {
+            if flow.side != Side::TO_REPLICA && !flow.state.ended() && dead.contains(&flow.replica) {
+                waiting.push((*key, *flow));
+            }
+            if flow.side != Side::TO_CLIENT && !flow.state.ended() {
                 *self.census.flows.entry(flow.replica).or_default() += 1;
             }
         }
-        Ok(self.cursor.is_done().then(|| std::mem::take(self).census))
+        let census = self.cursor.is_done().then(|| std::mem::take(self).census);
+        Ok(Batch { census, waiting })
     }
 }
 

@@ -156,6 +156,11 @@ impl Writer {
         self.ids.get(&(service, address, port))
     }
 
+    /// The replicas whose flows are reset.
+    pub(super) fn dead(&self) -> BTreeSet<ReplicaId> {
+        self.replicas.iter().filter(|(_, replica)| replica.reset != 0).map(|(id, _)| *id).collect()
+    }
+
     /// What the map says of an id.
     #[cfg(test)]
     pub(super) fn written(&self, id: ReplicaId) -> Result<Replica, DatapathError> {
@@ -209,7 +214,7 @@ impl Writer {
         };
         let mtu = u16::try_from(wanted.mtu).unwrap_or(u16::MAX);
         let reset = u8::from(wanted.reset);
-        let replica = Replica { address, nat, hop, service, port, nat_count, mtu, mode, reset };
+        let replica = Replica { address, nat, hop, service, port, mtu, nat_count, mode, reset, zero: 0 };
         if known == Some(&replica) {
             return Ok((id, false));
         }

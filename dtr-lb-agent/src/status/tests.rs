@@ -4,9 +4,19 @@ use super::*;
 use crate::probe::Failure;
 
 fn status(present: bool, outcome: &Outcome) -> Status {
-    let condition =
-        Condition { state: State::Up, since: Timestamp::UNIX_EPOCH, last_probe: Some(outcome.clone()) };
-    let replica = Replica { name: "r1".into(), address: [10, 0, 0, 11].into(), port: 80, weight: 100 };
+    let condition = Condition {
+        state: ReplicaState::Up,
+        since: Timestamp::UNIX_EPOCH,
+        reason: Some("status 200".into()),
+        last_probe: Some(outcome.clone()),
+    };
+    let replica = Replica {
+        name: "r1".into(),
+        address: [10, 0, 0, 11].into(),
+        port: 80,
+        weight: 100,
+        slow_start: Duration::ZERO,
+    };
     Status {
         version: "0".into(),
         datapath: DatapathStatus {
@@ -27,7 +37,7 @@ fn status(present: bool, outcome: &Outcome) -> Status {
             port: 80,
             mode: "nat".into(),
             state: "up".into(),
-            replicas: vec![replica_status(&replica, &condition, Default::default())],
+            replicas: vec![replica_status(&replica, &condition, 100, Default::default())],
         }],
         verdicts: BTreeMap::new(),
     }
@@ -42,6 +52,48 @@ fn that_this_host_cannot_probe_is_shown() {
     let probe = replica.last_probe.as_ref().expect("there was a probe");
     assert!(!probe.ok && probe.error.as_ref().is_some_and(|error| error.contains("Too many open files")));
     assert!(status.text().contains("this host could not ask: Too many open files"), "{}", status.text());
+}
+
+#[test]
+fn what_the_passive_check_a_slow_start_and_redispatch_do_is_shown() {
+    let good = Outcome { status: Some(200), took: Duration::from_millis(2), error: None };
+    let mut status = status(true, &good);
+    let service = &mut status.services[0];
+    service.vip = "2001:db8::10".parse().expect("an address");
+    let up = ReplicaStatus {
+        effective_weight: 35,
+        redispatched: 77,
+        unanswered: 70,
+        ..service.replicas[0].clone()
+    };
+    let reason = Some("passive check: 2 connections refused within 30s".to_owned());
+    let down = ReplicaStatus { state: "down".into(), effective_weight: 0, reason, ..up.clone() };
+    service.replicas = vec![up, down];
+    let text = status.text();
+    let lines: Vec<_> =
+        text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    assert_eq!(lines[0], "service http [2001:db8::10]:80 nat UP");
+    assert_eq!(lines[1], "replica address state weight flows new refused redispatched packets bytes probe");
+    assert_eq!(lines[2], "r1 10.0.0.11:80 up 35 of 100 0 0 0 77 0 0 200 in 2 ms");
+    assert_eq!(
+        lines[3],
+        "r1 10.0.0.11:80 down 100 0 0 0 77 0 0 200 in 2 ms; passive check: 2 connections refused within 30s"
+    );
+    let json = serde_json::to_value(&status).expect("it is JSON");
+    let replica = &json["services"][0]["replicas"][1];
+    assert_eq!((&replica["effective_weight"], &replica["unanswered"]), (&0.into(), &70.into()));
+    assert!(replica["reason"].as_str().is_some_and(|reason| reason.contains("passive check")), "{replica}");
+}
+
+#[test]
+fn the_json_of_an_older_agent_is_still_read() {
+    let good = Outcome { status: Some(200), took: Duration::from_millis(2), error: None };
+    let mut json = serde_json::to_value(status(true, &good)).expect("it is JSON");
+    let replica = json["services"][0]["replicas"][0].as_object_mut().expect("an object");
+    for newer in ["reason", "effective_weight", "unanswered", "reset"] {
+        assert!(replica.remove(newer).is_some(), "{newer}");
+    }
+    assert!(serde_json::from_value::<Status>(json).is_ok());
 }
 
 #[test]

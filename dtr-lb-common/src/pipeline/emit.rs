@@ -13,13 +13,12 @@ pub(super) fn emit(
     tables: &impl Tables,
     scratch: &mut Scratch,
 ) -> Verdict {
-    let Scratch { headers, leaves, .. } = scratch;
+    let Scratch { headers, leaves, bytes, .. } = scratch;
     // An ICMP error has left its stage as it is to be.
     if verdict == Verdict::ForwardedIcmp {
         return verdict;
     }
-    // As it came in.
-    let bytes = u64::from(packet.length());
+    let bytes = u64::from(*bytes);
     let family = headers.family;
     let rewritten = if verdict == Verdict::Redispatched
         || leaves.mode == Mode::IPIP

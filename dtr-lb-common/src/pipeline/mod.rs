@@ -34,6 +34,8 @@ mod header;
 mod icmp;
 mod open;
 mod parse;
+#[cfg(any(feature = "user", test))]
+pub mod prod;
 mod replay;
 mod rewrite;
 mod scratch;
@@ -105,7 +107,9 @@ pub trait Packet {
     fn tagged(&self) -> bool;
     /// Index of the interface that the frame came in by.
     fn interface(&self) -> u32;
-    /// Length of the frame in bytes, all of it.
+    /// Length in bytes of what can be read: a frame in several buffers goes on in others.
+    fn linear(&self) -> u32;
+    /// Length of the frame in bytes, all of it. May cost a call.
     fn length(&self) -> u32;
     /// If the frame is to be cut into segments before it leaves: how many bytes of payload each has. 0 if it is not.
     #[inline(always)]
@@ -198,8 +202,6 @@ pub struct Outcome {
 /// The whole life of a packet. Each ends here, and is counted here, once.
 #[inline(always)]
 pub fn run(packet: &mut impl Packet, tables: &impl Tables, scratch: &mut Scratch) -> Outcome {
-    // As it came in: what leaves may have another length.
-    let bytes = packet.length();
     let verdict = balance(packet, tables, scratch);
     let (verdict, interface) = match verdict.action() {
         Action::Forward => (emit::emit(verdict, packet, tables, scratch), scratch.leaves.hop.interface),
@@ -212,7 +214,7 @@ pub fn run(packet: &mut impl Packet, tables: &impl Tables, scratch: &mut Scratch
     if verdict.action() == Action::Drop {
         let _ = packet.stage(Stage::Report(verdict), tables, scratch);
     }
-    tables.record(verdict, bytes);
+    tables.record(verdict, scratch.bytes);
     Outcome { verdict, interface }
 }
 
@@ -244,8 +246,17 @@ enum Known {
 fn known(packet: &impl Packet, tables: &impl Tables, scratch: &mut Scratch) -> Result<Known, Verdict> {
     scratch.replay = false;
     scratch.opens = false;
+    scratch.bytes = packet.linear();
     let family = parse::family(packet)?;
     let transport = parse::network(packet, family, &mut scratch.headers)?;
+    let Headers { network, segment, .. } = scratch.headers;
+    let stated = ETHERNET as u32 + u32::from(network) + u32::from(segment);
+    if stated > scratch.bytes {
+        scratch.bytes = packet.length();
+        if stated > scratch.bytes {
+            return Err(Verdict::PassedMalformed);
+        }
+    }
     if scratch.headers.protocol != PROTOCOL_TCP {
         return Ok(Known::Icmp);
     }
@@ -309,27 +320,50 @@ fn either(result: Result<Verdict, Verdict>) -> Verdict {
 fn decide(packet: &impl Packet, tables: &impl Tables, scratch: &mut Scratch) -> Result<Verdict, Verdict> {
     let settings = tables.settings().ok_or(Verdict::PassedNotReady)?;
     let now = tables.now();
-    if scratch.look == Look::Consider
-        && let Some(known) = established::consider(packet, tables, settings, now, scratch)
-    {
-        known?;
-        return established::leave(packet, tables, scratch).map(|()| Verdict::Forwarded);
+    if let Some(known) = settled(packet, tables, settings, now, scratch) {
+        return known;
     }
     match half_open::find(packet, tables, settings, now, scratch) {
-        Some(Ok(Handshake::Decided)) => Ok(Verdict::Forwarded),
-        Some(Err(verdict)) => Err(verdict),
-        Some(Ok(Handshake::Failed)) => {
-            scratch.opens = true;
-            Ok(Verdict::PassedNoFlow)
-        }
+        Some(Ok(Handshake::Decided)) => return Ok(Verdict::Forwarded),
+        Some(Err(verdict)) => return Err(verdict),
+        Some(Ok(Handshake::Failed)) => {}
         None => {
-            scratch.opens = true;
+            // Between the two looks another CPU may have moved the connection from one table to the other. Only a packet that
+            // opens none can be of such a one.
+            if !scratch.headers.flags.opens() {
+                scratch.look = established::look(tables, settings, scratch);
+                if let Some(known) = settled(packet, tables, settings, now, scratch) {
+                    return known;
+                }
+            }
             let Scratch { headers, order, .. } = scratch;
             order.cause = Cause::New;
             order.client = headers.tuple;
             order.answer = headers.tuple;
             order.failed = 0;
-            Ok(Verdict::PassedNoFlow)
         }
     }
+    scratch.opens = true;
+    Ok(Verdict::PassedNoFlow)
+}
+
+/// What becomes of a packet after a look at the flow table; `None` if it is of no connection there.
+#[inline(always)]
+fn settled(
+    packet: &impl Packet,
+    tables: &impl Tables,
+    settings: &Settings,
+    now: Ticks,
+    scratch: &mut Scratch,
+) -> Option<Result<Verdict, Verdict>> {
+    match scratch.look {
+        Look::Absent => return None,
+        Look::Steady => {}
+        Look::Consider => {
+            if let Err(verdict) = established::consider(packet, tables, settings, now, scratch)? {
+                return Some(Err(verdict));
+            }
+        }
+    }
+    Some(established::leave(packet, tables, scratch).map(|()| Verdict::Forwarded))
 }

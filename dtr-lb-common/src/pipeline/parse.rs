@@ -115,8 +115,8 @@ fn ipv6(packet: &impl Packet, headers: &mut Headers) -> Result<usize, Verdict> {
     if protocol != PROTOCOL_TCP && protocol != PROTOCOL_ICMPV6 {
         return Err(Verdict::PassedNotTcp);
     }
-    headers.tuple.source = Address(header.source);
-    headers.tuple.destination = Address(header.destination);
+    headers.tuple.source = Address::v6(header.source);
+    headers.tuple.destination = Address::v6(header.destination);
     headers.protocol = protocol;
     headers.hops = header.hop_limit;
     headers.segment = header.payload_length.get().wrapping_sub(length as u16);

@@ -175,8 +175,8 @@ pub(super) fn network(packet: &mut impl Packet, family: Family, leaves: &Rewrite
             let header: Ipv6 = packet.read(ETHERNET)?;
             let rewritten = Ipv6 {
                 hop_limit: header.hop_limit.wrapping_sub(1),
-                source: source.0,
-                destination: destination.0,
+                source: source.words(),
+                destination: destination.words(),
                 ..header
             };
             packet.write(ETHERNET, rewritten)

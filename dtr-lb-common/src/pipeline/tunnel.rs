@@ -44,7 +44,7 @@ pub(super) fn encapsulate(
 /// share the work.
 #[inline(always)]
 fn source(leaves: &Rewrite, replica: &Replica) -> Address {
-    let mut source = replica.nat[0];
-    source.0[7] = Be16::new((hash::flow(0, &leaves.to) >> 48) as u16).raw();
-    source
+    let mut words = replica.nat[0].words();
+    words[7] = Be16::new((hash::flow(0, &leaves.to) >> 48) as u16).raw();
+    Address::v6(words)
 }

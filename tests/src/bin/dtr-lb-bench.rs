@@ -8,7 +8,7 @@ use std::{fs, path::PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::{Parser, Subcommand};
-use dtr_lb_agent::datapath::{Datapath, Hook, Options};
+use dtr_lb_agent::datapath::{Datapath, DesiredService, Hook, Options};
 use dtr_lb_common::{
     abi::{Flow, Side, Tuple},
     verdict::Verdict,
@@ -16,7 +16,7 @@ use dtr_lb_common::{
 use dtr_lb_tests::fixture::{
     Plan,
     frames::{Kind, Macs, Segment, ends},
-    world::{ALICE, HTTPS, one_replica},
+    world::{ALICE, HTTPS, REPLICA_1, World, one_replica},
 };
 
 /// Runs in a batch: a forwarded packet loses one of its 255 hops in each.
@@ -53,7 +53,7 @@ fn main() -> Result<()> {
     );
     for hook in [Hook::NativeXdp, Hook::Tc] {
         let mut datapath = Datapath::open(&Options { max_flows: 65_536, pins: None, log_packets: false })?;
-        datapath.apply(&one_replica(Plan::V4).desired)?;
+        datapath.apply(&world())?;
         let mirrored = mirrored_flow(&mut datapath, hook)?;
         for path in paths() {
             let measured = measure(&mut datapath, hook, &path, &mirrored)?;
@@ -74,6 +74,14 @@ fn main() -> Result<()> {
     let file = directory.join("packet.json");
     fs::write(&file, serde_json::to_string_pretty(&figures)?)
         .with_context(|| format!("writing `{}`", file.display()))
+}
+
+/// A service with one replica; and one without any at the replica's own end, where the packets of the mirrored flow come in,
+/// so that the filter lets them in.
+fn world() -> World {
+    let mut world = one_replica(Plan::V4);
+    world.add(REPLICA_1, DesiredService::nat(Vec::new()));
+    world
 }
 
 fn segment(kind: Kind, payload: usize) -> Segment {

@@ -13,7 +13,8 @@ use super::{
     image::{self, Image},
     load::{self, BackgroundLoad, Tally},
     namespace::Namespace,
-    topology::SERVICE_NAME,
+    ping,
+    topology::{SERVICE_NAME, literal},
 };
 
 /// One client. Cheap to clone, so that a thread can have its own.
@@ -21,11 +22,13 @@ use super::{
 pub struct Client {
     pub(super) namespace: Namespace,
     pub(super) address: IpAddr,
-    pub(super) vip: IpAddr,
+    pub(super) vips: Vec<IpAddr>,
     /// The lab's authority, as a PEM file.
     pub(super) authority: PathBuf,
     /// The directory with the same, as skopeo wants it.
     pub(super) authorities: PathBuf,
+    /// What stands for `/etc/hosts`.
+    pub(super) hosts: PathBuf,
     /// For temporary files: image layers are large.
     pub(super) scratch: PathBuf,
 }
@@ -84,14 +87,15 @@ impl Client {
         &self.authority
     }
 
-    /// Runs curl. It trusts the lab's authority, takes `dtr.example.com` for the VIP, and gives up after 30 s;
+    /// Runs curl. It trusts the lab's authority, takes `dtr.example.com` for the VIPs, and gives up after 30 s;
     /// `arguments` come later on the command line and win.
     pub fn curl(&self, url: &str, arguments: &[&str]) -> Result<CurlOutcome, Error> {
         let mut command = self.namespace.command("curl");
         // -q, which has to be first: no configuration of the person who runs the tests.
         command.args(["-q", "--silent", "--show-error", "--max-time", "30", "--cacert"]).arg(&self.authority);
+        let vips: Vec<_> = self.vips.iter().copied().map(literal).collect();
         for port in [80, 443] {
-            command.args(["--resolve", &format!("{SERVICE_NAME}:{port}:{}", self.vip)]);
+            command.args(["--resolve", &format!("{SERVICE_NAME}:{port}:{}", vips.join(","))]);
         }
         command.args(["--write-out", "%{stderr}\n%{http_code} %{time_total}"]).args(arguments).arg(url);
         let output = command::output(&mut command)?;
@@ -131,7 +135,9 @@ impl Client {
         certificate(&text).ok_or_else(|| unreadable(&reader, "not a certificate's fields", text))
     }
 
-    /// Pushes an image: `reference` is `10.77.0.10/library/a:1` or `10.77.0.10:8443/library/a:1`.
+    /// Pushes an image: `reference` is `10.77.0.10/library/a:1`, or with a name instead of the address, which stands for
+    /// all of its addresses: `dtr.example.com` for the VIPs, `r1:443` for a replica's (without a port skopeo takes a
+    /// name without a dot for something else). An image's reference has no form for an IPv6 address.
     ///
     /// skopeo retries by itself only with `--retry-times`, which is not given: a failure is the load balancer's.
     pub fn push(&self, image: &Image, reference: &str) -> Result<(), Error> {
@@ -166,14 +172,28 @@ impl Client {
         BackgroundLoad::start(&self.namespace, address, pause, limit)
     }
 
+    /// Sends an echo request with `size` bytes of data and waits for the answer: how long it took, or `None` if there is
+    /// none within `limit`.
+    pub fn ping(&self, address: IpAddr, size: usize, limit: Duration) -> Result<Option<Duration>, Error> {
+        // Who may use the kernel's ping sockets: nobody, until a group is named.
+        self.namespace.sysctl("net.ipv4.ping_group_range", "0 0")?;
+        self.namespace.run(|| ping::ping(address, size, limit))?.map_err(|source| Error::Namespace {
+            namespace: self.namespace.name().to_owned(),
+            doing: format!("ping {address}"),
+            source,
+        })
+    }
+
     /// `skopeo copy`, with a digest that must not change on the way.
     fn skopeo(&self, authorities: &str) -> Command {
         // skopeo remembers under /var/lib which registry has which blob, and skips uploads by it; all labs have
-        // the same addresses. The mount is seen by skopeo only: `ip netns exec` made a mount namespace for it.
-        let script = r#"mount -t tmpfs none /var/lib && exec skopeo "$@""#;
+        // the same addresses. The mounts are seen by skopeo only: `ip netns exec` made a mount namespace for it.
+        let script = r#"mount -t tmpfs none /var/lib && mount --bind "$0" /etc/hosts && exec skopeo "$@""#;
         let mut command = self.namespace.command("sh");
         command
-            .args(["-c", script, "skopeo", "--insecure-policy", "copy", "--preserve-digests", authorities])
+            .args(["-c", script])
+            .arg(&self.hosts)
+            .args(["--insecure-policy", "copy", "--preserve-digests", authorities])
             .arg(&self.authorities)
             .env("TMPDIR", &self.scratch)
             .env("HOME", &self.scratch)

@@ -11,16 +11,25 @@
 
 mod access_log;
 mod banner;
+mod build;
+mod capture;
 mod certificate;
 mod client;
 mod command;
 mod directory;
 mod error;
+mod flood;
+mod frame;
 mod image;
 mod load;
 mod namespace;
 mod options;
+mod ping;
+mod plan;
+mod prepare;
 mod process;
+mod random;
+mod raw;
 mod replica;
 mod server_config;
 mod sweep;
@@ -39,25 +48,23 @@ use std::{
 pub use self::{
     access_log::{AccessLine, Requests},
     banner::{Banner, serve_banner},
+    capture::{Capture, Caught},
     client::{Client, CurlOutcome, PeerCertificate},
     command::missing_requirements,
     error::Error,
+    flood::{Flood, FloodReport},
+    frame::{Frame, Message, Segment},
     image::Image,
     load::{BackgroundLoad, Request, Tally, whoami},
     namespace::Namespace,
     options::{LabOptions, PassStub},
     process::Process,
+    raw::RawSocket,
     replica::{Replica, ReplicaOptions},
-    topology::{Cidr, SERVICE_NAME, Topology},
+    topology::{Cidr, Families, Router, SERVICE_NAME, Topology, literal},
     wait::until,
 };
-use self::{
-    certificate::Authority,
-    directory::Directory,
-    process::Processes,
-    replica::Place,
-    topology::{Host, Plan},
-};
+use self::{directory::Directory, plan::Plan, process::Processes};
 
 /// The switch: the namespace that every cable leads to.
 const SWITCH: &str = "sw";
@@ -68,6 +75,7 @@ const LOG_LINES: usize = 10;
 pub struct Lab {
     directory: Directory,
     topology: Topology,
+    families: Families,
     plan: Plan,
     namespaces: Vec<(String, Namespace)>,
     clients: Vec<Client>,
@@ -91,8 +99,8 @@ impl fmt::Debug for Lab {
 impl Lab {
     /// Makes a lab, and returns when its replicas serve. On an error nothing is left behind.
     pub fn create(options: LabOptions) -> Result<Self, Error> {
-        let LabOptions { topology, clients, replicas, big_bytes, pass_stub } = options;
-        let plan = Plan::try_new(topology, clients, replicas.len())?;
+        let plan = Plan::try_new(&options)?;
+        let LabOptions { topology, families, replicas, big_bytes, pass_stub, .. } = options;
         let directory = Directory::create()?;
         let namespaces = plan
             .hosts()
@@ -104,6 +112,7 @@ impl Lab {
         let mut lab = Self {
             directory,
             topology,
+            families,
             plan,
             namespaces,
             clients: Vec::new(),
@@ -134,7 +143,13 @@ impl Lab {
 
     /// A client that sits where the balancer does, and so reaches replicas directly in every topology.
     pub fn balancer_client(&self) -> Client {
-        Client { namespace: self.balancer().clone(), ..self.clients[0].clone() }
+        self.client_in(self.balancer())
+    }
+
+    /// A client in any namespace of the lab: a replica that is a client itself, say. [`Client::address`] is not its
+    /// own.
+    pub fn client_in(&self, namespace: &Namespace) -> Client {
+        Client { namespace: namespace.clone(), ..self.clients[0].clone() }
     }
 
     /// Its directory; anything put there is removed with it.
@@ -152,13 +167,23 @@ impl Lab {
         self.topology
     }
 
-    /// The service's address. The balancer's `eth0` has it.
+    /// The service's first address. The balancer's `eth0` has it.
     pub fn vip(&self) -> IpAddr {
-        self.plan.vip
+        self.plan.vips[0]
     }
 
-    /// The balancer's own addresses, those of each interface in turn: `eth0`, and `eth1` with two arms. The VIP
-    /// is among them.
+    /// All addresses of services: those of the first VIP in each family, then those of the next.
+    pub fn vips(&self) -> &[IpAddr] {
+        &self.plan.vips
+    }
+
+    /// Which families the addresses are of.
+    pub fn families(&self) -> Families {
+        self.families
+    }
+
+    /// The balancer's own addresses, those of each interface in turn: `eth0`, and `eth1` with two arms. The VIPs
+    /// are among them.
     pub fn balancer_interfaces(&self) -> impl Iterator<Item = (&str, &[Cidr])> {
         self.plan.balancer.cables.iter().map(|cable| (cable.interface.as_str(), cable.addresses.as_slice()))
     }
@@ -188,7 +213,7 @@ impl Lab {
         self.replicas.iter().find(|replica| replica.name() == name)
     }
 
-    /// All namespaces with their short names: `client`, `lb`, `r1`, …, `sw`.
+    /// All namespaces with their short names: `client`, `router`, `lb`, `r1`, …, `sw`.
     pub fn namespaces(&self) -> impl Iterator<Item = (&str, &Namespace)> {
         self.namespaces.iter().map(|(name, namespace)| (name.as_str(), namespace))
     }
@@ -216,106 +241,6 @@ impl Lab {
     /// Writes an image into the lab's directory: a layer for each of `layers`, of so many bytes.
     pub fn image(&self, name: &str, seed: u64, layers: &[u64]) -> Result<Image, Error> {
         Image::write(&self.path("images").join(name), seed, layers)
-    }
-
-    /// The namespaces, the switch, and every cable.
-    fn connect(&self) -> Result<(), Error> {
-        let all: Vec<_> = self.namespaces.iter().map(|(_, namespace)| namespace.clone()).collect();
-        namespace::create(&all)?;
-        for namespace in &all {
-            // Without addresses of its own the second family would only add noise: router solicitations and
-            // multicast reports that packet counters see.
-            namespace.sysctl("net.ipv6.conf.all.disable_ipv6", "1")?;
-            namespace.sysctl("net.ipv6.conf.default.disable_ipv6", "1")?;
-        }
-        let switch = self.plan.switch_batch(|host| name_of(self.id(), host));
-        command::ip_batch(Some(self.namespace(SWITCH).name()), &switch)?;
-        for host in self.plan.hosts() {
-            command::ip_batch(Some(self.namespace(&host.name).name()), &host.batch())?;
-        }
-        Ok(())
-    }
-
-    /// Makes the far ends of the balancer's cables behave like a wire.
-    fn face_balancer(&mut self, pass_stub: Option<&PassStub>) -> Result<(), Error> {
-        let switch = self.namespace(SWITCH).clone();
-        for cable in &self.plan.balancer.cables {
-            let port = &cable.switch_port;
-            // A veth hands packets over with their checksum still to be filled in by hardware that does not
-            // exist. A program that sends them on from XDP would send them like that.
-            command::success(switch.command("ethtool").args(["-K", port, "tx", "off"]))?;
-            if let Some(stub) = pass_stub {
-                let attached = stub.attach(&switch, port).map_err(|source| Error::PassStub {
-                    namespace: switch.name().to_owned(),
-                    interface: port.clone(),
-                    source,
-                })?;
-                self.stubs.push(attached);
-            }
-        }
-        Ok(())
-    }
-
-    /// Clients and replicas. The replicas start side by side.
-    fn populate(&mut self, replicas: Vec<ReplicaOptions>, big_bytes: u64) -> Result<(), Error> {
-        for name in ["authority", "content", "images", "registry", "tmp"] {
-            self.make_directory(name)?;
-        }
-        let authorities = self.path("authority");
-        let authority_file = authorities.join("ca.crt");
-        let authority = Authority::create(&authority_file)?;
-        let big = self.big_file();
-        fs::write(&big, distinct_bytes(big_bytes)).map_err(Error::file("write", big))?;
-
-        let client = |host: &Host| Client {
-            namespace: self.namespace(&host.name).clone(),
-            address: host.address(),
-            vip: self.vip(),
-            authority: authority_file.clone(),
-            authorities: authorities.clone(),
-            scratch: self.path("tmp"),
-        };
-        let clients = self.plan.clients.iter().map(client).collect();
-        let made: Result<_, _> = self
-            .plan
-            .replicas
-            .iter()
-            .zip(replicas)
-            .map(|(host, options)| self.make_replica(host, options, &authority))
-            .collect();
-        self.clients = clients;
-        self.replicas = made?;
-        self.replicas.iter().try_for_each(Replica::launch)?;
-        self.replicas.iter().try_for_each(Replica::wait_ready)
-    }
-
-    fn make_replica(
-        &self,
-        host: &Host,
-        options: ReplicaOptions,
-        authority: &Authority,
-    ) -> Result<Replica, Error> {
-        let directory = self.make_directory(&host.name)?;
-        let certificate = authority.issue(&host.name, &[self.vip(), host.address()], &directory)?;
-        let place = Place {
-            name: host.name.clone(),
-            address: host.address(),
-            namespace: self.namespace(&host.name).clone(),
-            switch: self.namespace(SWITCH).clone(),
-            switch_port: host.cables[0].switch_port.clone(),
-            directory,
-            content: self.path("content"),
-            storage: self.path("registry"),
-            logs: self.directory.logs(),
-            processes: self.processes.clone(),
-        };
-        Replica::create(place, options, &certificate)
-    }
-
-    fn make_directory(&self, name: &str) -> Result<PathBuf, Error> {
-        let path = self.path(name);
-        fs::create_dir(&path).map_err(Error::file("create the directory", &path))?;
-        Ok(path)
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -360,13 +285,4 @@ impl Drop for Lab {
 /// A namespace's whole name.
 fn name_of(id: &str, short: &str) -> String {
     format!("{}{id}-{short}", directory::PREFIX)
-}
-
-/// Each eight bytes are their own place, so that bytes that are lost, doubled or moved are found.
-fn distinct_bytes(length: u64) -> Vec<u8> {
-    let mut bytes = vec![0; length as usize];
-    for (place, chunk) in (0u64..).zip(bytes.chunks_mut(8)) {
-        chunk.copy_from_slice(&place.to_be_bytes()[..chunk.len()]);
-    }
-    bytes
 }

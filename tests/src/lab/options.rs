@@ -2,16 +2,34 @@
 
 use std::{any::Any, fmt};
 
-use super::{namespace::Namespace, replica::ReplicaOptions, topology::Topology};
+use super::{
+    namespace::Namespace,
+    replica::ReplicaOptions,
+    topology::{Families, Router, Topology},
+};
 
 /// 16 MiB: at a few MiB a second a download of some seconds.
 const BIG_BYTES: u64 = 16 << 20;
+/// That of Ethernet, in bytes.
+const MTU: u32 = 1500;
 
 /// What a lab is to be like.
 #[derive(Debug)]
 pub struct LabOptions {
     /// How the balancer is connected.
     pub topology: Topology,
+    /// Which families the addresses are of.
+    pub families: Families,
+    /// The number of VIPs of each family.
+    pub vips: usize,
+    /// A router between the clients and the balancer's segment.
+    pub router: Option<Router>,
+    /// A router between the balancer's segment and the replicas.
+    pub replica_router: Option<Router>,
+    /// Replicas answer clients directly: they hold the VIPs and say so to nobody, and have a way to the clients.
+    pub direct: bool,
+    /// The MTU of every link, in bytes.
+    pub mtu: u32,
     /// The number of clients, each with an address of its own.
     pub clients: usize,
     /// One entry for each replica.
@@ -24,10 +42,16 @@ pub struct LabOptions {
 }
 
 impl LabOptions {
-    /// One client and this many replicas with a registry, on the usual ports; no stub.
+    /// One client, one VIP and this many replicas with a registry, on the usual ports; IPv4, no router, no stub.
     pub fn new(topology: Topology, replicas: usize) -> Self {
         Self {
             topology,
+            families: Families::default(),
+            vips: 1,
+            router: None,
+            replica_router: None,
+            direct: false,
+            mtu: MTU,
             clients: 1,
             replicas: vec![ReplicaOptions::default(); replicas],
             big_bytes: BIG_BYTES,
@@ -41,6 +65,13 @@ impl LabOptions {
         for replica in &mut self.replicas {
             replica.registry = false;
         }
+        self
+    }
+
+    /// The same, with addresses of these families.
+    #[must_use]
+    pub fn with_families(mut self, families: Families) -> Self {
+        self.families = families;
         self
     }
 

@@ -3,6 +3,7 @@
 //!
 //! - `/health`: 200 `{"Error":"","Healthy":true}`, or 503 while it is sick;
 //! - `/whoami`: its name, as plain text;
+//! - `/upload/<name>`: takes a file by PUT;
 //! - `/big`: a large file; `/slow/big`: the same at 2 MB/s, or as `?rate=256k` says;
 //! - anything else (`/v2/…`): the registry.
 
@@ -50,7 +51,8 @@ impl Default for ReplicaOptions {
 /// What a replica gets from its lab.
 pub(super) struct Place {
     pub(super) name: String,
-    pub(super) address: IpAddr,
+    /// The first is the one that the balancer uses.
+    pub(super) addresses: Vec<IpAddr>,
     pub(super) namespace: Namespace,
     pub(super) switch: Namespace,
     pub(super) switch_port: String,
@@ -76,7 +78,7 @@ impl std::fmt::Debug for Replica {
         let Self { place, options, servers } = self;
         f.debug_struct("Replica")
             .field("name", &place.name)
-            .field("address", &place.address)
+            .field("addresses", &place.addresses)
             .field("options", options)
             .field("servers", servers)
             .finish_non_exhaustive()
@@ -91,9 +93,11 @@ impl Replica {
         certificate: &CertificateFiles,
     ) -> Result<Self, Error> {
         let replica = Self { place, options, servers: Mutex::default() };
-        let Place { name, directory, content, storage, .. } = &replica.place;
+        let Place { name, addresses, directory, content, storage, .. } = &replica.place;
         let temporary = directory.join("tmp");
         fs::create_dir(&temporary).map_err(Error::file("create the directory", temporary))?;
+        let uploads = directory.join("upload");
+        fs::create_dir(&uploads).map_err(Error::file("create the directory", uploads))?;
         let nginx = NginxConfig {
             name,
             directory,
@@ -102,6 +106,7 @@ impl Replica {
             http_port: replica.options.http_port,
             https_port: replica.options.https_port,
             registry: replica.options.registry,
+            listen_v6: addresses.iter().any(IpAddr::is_ipv6),
             sick: &replica.sick_file(),
             access_log: &replica.access_log_file(),
         };
@@ -115,9 +120,14 @@ impl Replica {
         &self.place.name
     }
 
-    /// Its address on the replicas' segment.
+    /// Its first address on the replicas' segment.
     pub fn address(&self) -> IpAddr {
-        self.place.address
+        self.place.addresses[0]
+    }
+
+    /// All its addresses there; one of each family at most.
+    pub fn addresses(&self) -> &[IpAddr] {
+        &self.place.addresses
     }
 
     /// Its ports, and whether it has a registry.
@@ -127,12 +137,12 @@ impl Replica {
 
     /// Its address and HTTP port.
     pub fn http(&self) -> SocketAddr {
-        (self.place.address, self.options.http_port).into()
+        (self.address(), self.options.http_port).into()
     }
 
     /// Its address and HTTPS port.
     pub fn https(&self) -> SocketAddr {
-        (self.place.address, self.options.https_port).into()
+        (self.address(), self.options.https_port).into()
     }
 
     /// Its namespace.
@@ -224,9 +234,21 @@ impl Replica {
         Ok(self.access_log()?.iter().collect())
     }
 
+    /// What was put to `/upload/<name>`, if that request is finished.
+    pub fn uploaded(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
+        let path = self.place.directory.join("upload").join(name);
+        match fs::read(&path) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(Error::File { doing: "read", path, source }),
+        }
+    }
+
     /// Waits until its servers accept connections, asked from within its own namespace.
     pub(super) fn wait_ready(&self) -> Result<(), Error> {
-        let mut addresses = vec![self.http(), self.https()];
+        let ports = [self.options.http_port, self.options.https_port];
+        let mut addresses: Vec<SocketAddr> =
+            self.addresses().iter().flat_map(|&address| ports.map(|port| (address, port).into())).collect();
         if self.options.registry {
             addresses.extend(server_config::REGISTRY_ADDRESS.parse::<SocketAddr>());
         }

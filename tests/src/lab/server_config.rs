@@ -20,6 +20,8 @@ pub(super) struct NginxConfig<'a> {
     pub(super) http_port: u16,
     pub(super) https_port: u16,
     pub(super) registry: bool,
+    /// Whether it also listens on IPv6.
+    pub(super) listen_v6: bool,
     /// The replica is sick while this file exists.
     pub(super) sick: &'a Path,
     pub(super) access_log: &'a Path,
@@ -35,6 +37,7 @@ impl NginxConfig<'_> {
             http_port,
             https_port,
             registry,
+            listen_v6,
             sick,
             access_log,
         } = self;
@@ -42,6 +45,13 @@ impl NginxConfig<'_> {
         let (certificate, key) = (certificate.display(), key.display());
         let (sick, access_log) = (sick.display(), access_log.display());
         let format = access_log::FORMAT;
+        let more = if *listen_v6 {
+            format!(
+                "        listen [::]:{http_port} backlog=4096;\n        listen [::]:{https_port} ssl backlog=4096;\n"
+            )
+        } else {
+            String::new()
+        };
         let rest = if *registry { PROXY } else { NO_REGISTRY };
         format!(
             r#"user root;
@@ -65,7 +75,7 @@ http {{
     server {{
         listen {http_port} backlog=4096;
         listen {https_port} ssl backlog=4096;
-        ssl_certificate {certificate};
+{more}        ssl_certificate {certificate};
         ssl_certificate_key {key};
         ssl_protocols TLSv1.2 TLSv1.3;
         default_type application/octet-stream;
@@ -76,6 +86,7 @@ http {{
         }}
         location = /whoami {{ default_type text/plain; return 200 "{name}\n"; }}
         location = /big {{ alias {content}/big; }}
+        location /upload/ {{ alias {directory}/upload/; dav_methods PUT; }}
         location /slow/ {{ alias {content}/; limit_rate $slow_rate; }}
 {rest}    }}
 }}

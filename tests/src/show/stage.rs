@@ -7,8 +7,9 @@ use dtr_lb_agent::config::{Config, Service};
 
 use super::{Show, leftovers::Leftovers, say, seconds};
 use crate::{
-    balancer::{Balancer, BalancerOptions, UP_WITHIN, pass_stub, write_config},
+    balancer::{Balancer, BalancerOptions, UP_WITHIN, write_config},
     lab::{Lab, LabOptions},
+    stub::pass_stub,
 };
 
 /// A first probe over TLS to every replica at once takes longer than the ones after it.

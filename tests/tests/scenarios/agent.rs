@@ -5,12 +5,13 @@ use std::{process::Output, thread, time::Duration};
 use anyhow::{Context as _, Result, ensure};
 use dtr_lb_agent::datapath::Hook;
 use dtr_lb_tests::{
-    balancer::{binary, pass_stub, write_config},
+    balancer::{binary, write_config},
     lab::{Lab, LabOptions, until},
+    stub::pass_stub,
 };
 use nix::sys::signal::Signal;
 
-use crate::{Place, Scenario, Stage};
+use crate::{EVERYWHERE, Place, Scenario, Stage};
 
 mod check;
 mod detach;
@@ -18,15 +19,15 @@ mod interfaces;
 mod start;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    ("the_datapath_forwards_without_the_agent", without_agent),
-    ("detach_ends_the_agent_and_leaves_nothing", detach::under_an_agent),
-    ("detach_needs_neither_an_agent_nor_a_good_config", detach::alone),
-    ("check_says_what_it_finds", check::check),
-    ("an_interface_that_goes_is_told_and_served_when_it_is_back", interfaces::back_again),
-    ("a_start_that_fails_changes_nothing_that_it_took_over", start::fails_over_adopted),
-    ("silent_replicas_keep_neither_the_start_nor_the_end_waiting", start::silent_replicas),
-    ("a_second_agent_says_so_and_leaves", second_agent),
-    ("what_cannot_start_leaves_nothing", refused),
+    ("the_datapath_forwards_without_the_agent", EVERYWHERE, without_agent),
+    ("detach_ends_the_agent_and_leaves_nothing", EVERYWHERE, detach::under_an_agent),
+    ("detach_needs_neither_an_agent_nor_a_good_config", EVERYWHERE, detach::alone),
+    ("check_says_what_it_finds", EVERYWHERE, check::check),
+    ("an_interface_that_goes_is_told_and_served_when_it_is_back", EVERYWHERE, interfaces::back_again),
+    ("a_start_that_fails_changes_nothing_that_it_took_over", EVERYWHERE, start::fails_over_adopted),
+    ("silent_replicas_keep_neither_the_start_nor_the_end_waiting", EVERYWHERE, start::silent_replicas),
+    ("a_second_agent_says_so_and_leaves", EVERYWHERE, second_agent),
+    ("what_cannot_start_leaves_nothing", EVERYWHERE, refused),
 ];
 
 /// SIGTERM is clean: requests and a download go on without the agent, and the next one takes over what it finds.

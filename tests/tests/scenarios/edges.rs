@@ -12,12 +12,12 @@ use dtr_lb_tests::{
     lab::{ReplicaOptions, serve_banner},
 };
 
-use crate::{Place, Scenario};
+use crate::{EVERYWHERE, Place, Scenario};
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    ("services_on_other_ports", other_ports),
-    ("a_server_on_another_port_of_the_vip_is_untouched", untouched),
-    ("garbage_hurts_no_one", garbage),
+    ("services_on_other_ports", EVERYWHERE, other_ports),
+    ("a_server_on_another_port_of_the_vip_is_untouched", EVERYWHERE, untouched),
+    ("garbage_hurts_no_one", EVERYWHERE, garbage),
 ];
 
 /// Services on ports of their own choice, to replicas on other ports again; the probes go to the replicas' ports.

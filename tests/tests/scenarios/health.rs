@@ -12,16 +12,17 @@ use dtr_lb_tests::{
     lab::until,
 };
 
-use crate::{Place, Scenario, Stage};
+use crate::{BOTH_HOOKS, EVERYWHERE, Place, Scenario, Stage};
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    ("a_sick_replica_gets_no_new_flow", sick),
-    ("a_killed_replica_is_out_and_back", killed),
-    ("a_cut_replica_is_out_and_back", cut),
-    ("a_download_survives_changes_of_the_table", download),
-    ("refusals_are_not_noticed", refusals_unnoticed),
-    ("silence_costs_a_second_at_most", silence_unnoticed),
-    ("with_all_sick_the_service_fails_open", all_sick),
+    ("a_sick_replica_gets_no_new_flow", EVERYWHERE, sick),
+    ("a_killed_replica_is_out_and_back", EVERYWHERE, killed),
+    ("a_cut_replica_is_out_and_back", EVERYWHERE, cut),
+    ("a_download_survives_changes_of_the_table", EVERYWHERE, download),
+    ("refusals_are_not_noticed", EVERYWHERE, refusals_unnoticed),
+    ("silence_costs_a_second_at_most", EVERYWHERE, silence_unnoticed),
+    ("a_replica_that_refuses_is_out_before_its_probes", BOTH_HOOKS, passive),
+    ("with_all_sick_the_service_fails_open", EVERYWHERE, all_sick),
 ];
 
 /// Connections that show that a replica gets none: with a third each, 300 would all miss it once in 10^52 runs.
@@ -154,7 +155,8 @@ fn all_sick(place: Place) -> Result<()> {
 /// From the moment that a replica refuses connections, no new one fails, and none waits: the refusal becomes the client's
 /// SYN to another replica.
 fn refusals_unnoticed(place: Place) -> Result<()> {
-    let slowest = unnoticed(place, |stage| {
+    let stage = place.stage()?;
+    let slowest = unnoticed(&stage, || {
         let replica = &stage.lab.replicas()[1];
         replica.kill()?;
         // The kernel accepts for a listener until its last process is gone, and resets what it has accepted then.
@@ -169,20 +171,60 @@ fn refusals_unnoticed(place: Place) -> Result<()> {
     Ok(())
 }
 
+/// Its probes are an hour apart: what takes it out is what its clients met, and what brings it back is time.
+fn passive(place: Place) -> Result<()> {
+    let set = |service| {
+        [
+            format!("service.{service}.probe.interval=1h"),
+            format!("service.{service}.probe.fast_interval=1h"),
+            format!("service.{service}.fail_timeout=2s"),
+        ]
+    };
+    let mut options = place.options();
+    options.sets.extend((0..2).flat_map(set));
+    let stage = place.stage_with(place.lab_options().without_registry(), &options)?;
+    let replica = || stage.balancer.replica(&stage.lab, "http", "r2");
+    stage.lab.replicas()[1].kill()?;
+    let address = stage.lab.replicas()[1].http();
+    let refused = until(Duration::from_secs(2), || {
+        matches!(stage.lab.balancer().run(|| TcpStream::connect(address)), Ok(Err(_)))
+    });
+    ensure!(refused, "a killed replica still accepts connections");
+    stage.shares(CONNECTIONS)?;
+    // Read every 0.1 s. The rest is for a busy machine.
+    let down = until(Duration::from_secs(2), || replica().is_ok_and(|replica| replica.state == "down"));
+    ensure!(down, "nothing has taken it out: {:?}", replica()?);
+    let before = replica()?;
+    let reason = before.reason.clone().unwrap_or_default();
+    ensure!(reason.contains("refused within 2s"), "the reason is `{reason}`");
+    ensure!(before.last_probe.as_ref().is_some_and(|probe| probe.ok), "a probe came before: {before:?}");
+    stage.shares(CONNECTIONS / 10)?;
+    let after = replica()?;
+    if after.since == before.since {
+        ensure!(after.new_flows == before.new_flows, "it was asked while it was out: {before:?} {after:?}");
+    }
+    stage.lab.replicas()[1].start()?;
+    let up = until(Duration::from_secs(4), || replica().is_ok_and(|replica| replica.state == "up"));
+    ensure!(up, "it was not tried again: {:?}", replica()?);
+    let shares = stage.shares(CONNECTIONS)?;
+    ensure!(shares[1] > 0, "it is back and got no flow: {shares:?}");
+    Ok(())
+}
+
 /// A replica that is cut off answers nothing: the client's second SYN, a second after the first, goes elsewhere.
 fn silence_unnoticed(place: Place) -> Result<()> {
-    unnoticed(place, |stage| Ok(stage.lab.replicas()[1].cut()?)).map(drop)
+    let stage = place.stage()?;
+    unnoticed(&stage, || Ok(stage.lab.replicas()[1].cut()?)).map(drop)
 }
 
 /// Fails the second replica under load; no request that begins later may fail. Returns how long the slowest took.
-fn unnoticed(place: Place, fail: impl FnOnce(&Stage) -> Result<()>) -> Result<Duration> {
-    let stage = place.stage()?;
+pub(crate) fn unnoticed(stage: &Stage, fail: impl FnOnce() -> Result<()>) -> Result<Duration> {
     let client = stage.lab.client();
     let load = || client.background_load(stage.http(), Duration::from_millis(1), Duration::from_secs(4));
     let loads = [load()?, load()?, load()?, load()?];
     // Not before every replica has served.
     stage.shares(CONNECTIONS)?;
-    fail(&stage)?;
+    fail()?;
     let failed_at = Instant::now();
     // These all begin after it, and many before any probe has seen it.
     stage.shares(CONNECTIONS)?;

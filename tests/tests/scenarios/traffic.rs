@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 
 use anyhow::{Result, ensure};
 
-use crate::{Place, Scenario};
+use crate::{EVERYWHERE, Place, Scenario};
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    ("http_and_https", http_and_https),
-    ("tls_passes_through", tls_passes_through),
-    ("an_image_is_pushed_and_pulled", image),
-    ("equal_replicas_get_equal_shares", equal_shares),
-    ("weights_are_shares", weighted_shares),
+    ("http_and_https", EVERYWHERE, http_and_https),
+    ("tls_passes_through", EVERYWHERE, tls_passes_through),
+    ("an_image_is_pushed_and_pulled", EVERYWHERE, image),
+    ("equal_replicas_get_equal_shares", EVERYWHERE, equal_shares),
+    ("weights_are_shares", EVERYWHERE, weighted_shares),
 ];
 
 fn http_and_https(place: Place) -> Result<()> {

@@ -4,11 +4,13 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use super::{REPLICAS, TOP, parse_with, short_and, valid};
 use crate::config::keys::KEYS;
 use crate::config::{
-    AllDown, Attach, BodyPattern, Config, ConfigError, HostFacts, Mode, OnDown, Probe, Replica, Scheme,
-    StatusSet, Verify,
+    Access, Affinity, AllDown, Attach, BodyPattern, Config, ConfigError, HostFacts, Mode, OnDown, Probe,
+    Replica, Scheme, StatusSet, TunnelSources, Verify,
 };
 
 const MINIMAL: &str = include_str!("../../../../examples/minimal.toml");
@@ -18,8 +20,12 @@ fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
+fn nets(texts: &[&str]) -> Vec<IpNet> {
+    texts.iter().map(|text| text.parse().unwrap()).collect()
+}
+
 fn replica(address: &str, port: u16) -> Replica {
-    Replica { name: address.to_owned(), address: ip(address), port, weight: 100 }
+    Replica { name: address.to_owned(), address: ip(address), port, weight: 100, slow_start: Duration::ZERO }
 }
 
 #[test]
@@ -51,7 +57,13 @@ fn the_defaults_are_the_documented_ones() {
     assert_eq!(datapath.idle_timeout, Duration::from_secs(3600));
     assert_eq!(datapath.hash_seed, 0);
     assert_eq!(datapath.all_down, AllDown::FailOpen);
-    assert_eq!(datapath.on_down, OnDown::Leave);
+    assert_eq!(datapath.on_down, OnDown::Auto);
+    assert_eq!(datapath.tunnel_sources, TunnelSources::default());
+    assert_eq!(datapath.tunnel_sources.towards(ip("10.0.0.11")), ip("172.16.0.0"));
+    assert_eq!(datapath.tunnel_sources.towards(ip("2001:db8::11")), ip("100::"));
+    let service = &config.services[0];
+    assert_eq!((service.max_fails, service.fail_timeout), (2, Duration::from_secs(30)));
+    assert_eq!((service.affinity, &service.access), (Affinity::None, &Access::default()));
     let probe = &config.services[1].probe;
     assert_eq!(probe.path, "/health");
     assert_eq!(probe.verify, Verify::No);
@@ -96,6 +108,19 @@ fn the_reference_config_is_valid_and_shows_every_key() {
 }
 
 #[test]
+fn every_example_of_the_documentation_is_valid() {
+    let text = include_str!("../../../../docs/configuration.md");
+    let examples: Vec<_> =
+        text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert_eq!(examples.len(), 5, "allow and deny, slow start, both families, dsr, ipip");
+    for example in &examples {
+        valid(example);
+    }
+    let modes: Vec<_> = examples.iter().map(|example| valid(example).services[0].mode).collect();
+    assert!([Mode::Nat, Mode::Dsr, Mode::Ipip].iter().all(|mode| modes.contains(mode)), "{modes:?}");
+}
+
+#[test]
 fn the_reference_config_shows_the_defaults() {
     // What is written there as a default has to be one: take it out, and nothing changes.
     let config = valid(REFERENCE);
@@ -121,15 +146,22 @@ fn every_key_changes_what_it_names() {
         attach = "xdp-generic"
         max_flows = 2048
         nat_ports = "61000-65535"
-        nat_addresses = ["10.0.0.10", "10.0.1.1"]
+        nat_addresses = ["10.0.0.10", "10.0.1.1", "2001:db8::1"]
+        tunnel_sources = ["10.99.0.0/16"]
         idle_timeout = "1h 30m"
         hash_seed = 7
         all_down = "refuse"
+        on_down = "reset"
         [[service]]
         name = "registry"
         port = 5000
         vip = "10.0.0.30"
         replica_port = 5001
+        affinity = "source-ip"
+        max_fails = 7
+        fail_timeout = "90s"
+        allow = ["10.0.0.0/8", "2001:db8::/32"]
+        deny = ["10.0.0.13"]
         replicas = ["b", "a"]
         [service.probe]
         scheme = "https"
@@ -153,6 +185,7 @@ fn every_key_changes_what_it_names() {
         name = "b"
         address = "10.0.0.12"
         weight = 256
+        slow_start = "1m"
         [[replica]]
         address = "10.0.0.13"
         [agent]
@@ -165,7 +198,10 @@ fn every_key_changes_what_it_names() {
     assert_eq!(datapath.attach, Attach::XdpGeneric);
     assert_eq!((datapath.max_flows, datapath.hash_seed), (2048, 7));
     assert_eq!(datapath.nat_ports, 61_000..=65_535);
-    assert_eq!(datapath.nat_addresses, [ip("10.0.0.10"), ip("10.0.1.1")]);
+    assert_eq!(datapath.nat_addresses, [ip("10.0.0.10"), ip("10.0.1.1"), ip("2001:db8::1")]);
+    assert_eq!(datapath.tunnel_sources.v4.to_string(), "10.99.0.0/16");
+    assert_eq!(datapath.tunnel_sources.v6, TunnelSources::default().v6, "it is not in the list");
+    assert_eq!(datapath.on_down, OnDown::Reset);
     assert_eq!(datapath.idle_timeout, Duration::from_secs(5400));
     assert_eq!(datapath.all_down, AllDown::Refuse);
     assert_eq!((agent.socket.as_path(), agent.bpffs.as_path()), (Path::new("/tmp/s"), Path::new("/bpf/x")));
@@ -173,9 +209,25 @@ fn every_key_changes_what_it_names() {
     let service = &services[0];
     assert_eq!((service.name.as_str(), service.port), ("registry", 5000));
     assert_eq!(service.vips, [ip("10.0.0.30")]);
-    let a = Replica { name: "a".into(), address: ip("10.0.0.11"), port: 5001, weight: 0 };
-    let b = Replica { name: "b".into(), address: ip("10.0.0.12"), port: 5001, weight: 256 };
+    let a = Replica {
+        name: "a".into(),
+        address: ip("10.0.0.11"),
+        port: 5001,
+        weight: 0,
+        slow_start: Duration::ZERO,
+    };
+    let b = Replica {
+        name: "b".into(),
+        address: ip("10.0.0.12"),
+        port: 5001,
+        weight: 256,
+        slow_start: Duration::from_secs(60),
+    };
     assert_eq!(service.replicas, [a, b], "in the order of the tables, not of the list");
+    assert_eq!(service.affinity, Affinity::SourceIp);
+    assert_eq!((service.max_fails, service.fail_timeout), (7, Duration::from_secs(90)));
+    assert_eq!(service.access.allowed, nets(&["10.0.0.0/8", "2001:db8::/32"]));
+    assert_eq!(service.access.denied, nets(&["10.0.0.13/32", "0.0.0.0/0", "::/0"]));
     let probe = &service.probe;
     assert_eq!((probe.scheme, probe.port, probe.path.as_str()), (Scheme::Https, 5443, "/v2/?x=%20"));
     assert_eq!(probe.host.as_deref(), Some("other.example.com"));

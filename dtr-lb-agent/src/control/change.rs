@@ -1,0 +1,84 @@
+//! What an operator wants to read once.
+
+use std::net::IpAddr;
+
+use super::ReplicaState;
+use crate::next_hop::{NextHop, NextHopError};
+
+/// Something that an operator wants to read once.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    Replica {
+        service: String,
+        replica: String,
+        address: IpAddr,
+        port: u16,
+        /// The same as `to` where only the reason is another: probes have come to say what the passive check said.
+        from: ReplicaState,
+        to: ReplicaState,
+        reason: String,
+    },
+    /// All replicas of the service have been found to be down, or one is up (again).
+    Service {
+        service: String,
+        up: bool,
+        consequence: &'static str,
+    },
+    /// Packets of the replica's flows are answered by resets from now on, or no longer.
+    Resets {
+        service: String,
+        replica: String,
+        reset: bool,
+    },
+    /// This host could not ask a replica, or can again: no word about the replica, whose state stays as it is.
+    Probing {
+        service: String,
+        replica: String,
+        /// Why it could not.
+        failure: Option<String>,
+    },
+    /// Every replica that is up has failed the passive check of the service, which is not applied for that reason.
+    PassiveSetAside {
+        service: String,
+        /// What the last of them did.
+        reason: String,
+    },
+    NextHop {
+        address: IpAddr,
+        result: Result<NextHop, NextHopError>,
+    },
+    /// Packets of this replica would come in by an interface that the datapath does not see.
+    UnseenInterface {
+        address: IpAddr,
+        interface: String,
+    },
+    /// Packets that come in by `ingress` may be too large for the way to this replica.
+    NarrowPath {
+        address: IpAddr,
+        /// Bytes.
+        mtu: u32,
+        ingress: String,
+        /// Bytes.
+        ingress_mtu: u32,
+    },
+    /// There is no source address for connections to this replica.
+    NoNatAddress {
+        address: IpAddr,
+    },
+}
+
+/// What [`Change::UnseenInterface`] means, and what to do.
+pub const UNSEEN_INTERFACE: &str = "the replica is reached by an interface that is not in `interfaces`, so its answers \
+     would not pass the datapath: add it to the config";
+
+/// What [`Change::NarrowPath`] means, and what to do.
+pub const NARROW_PATH: &str = "the way to the replica takes smaller packets than an interface that packets come in by, and \
+     the datapath does not cut packets up: large ones may get lost; give both the same MTU";
+
+/// What [`Change::NoNatAddress`] means, and what to do.
+pub const NO_NAT_ADDRESS: &str = "this host has no address of the replica's family to connect to it from, so packets to it \
+     are dropped: give the interface that leads there one, or write one into `datapath.nat_addresses`";
+
+/// What [`Change::PassiveSetAside`] means.
+pub const PASSIVE_SET_ASIDE: &str = "every replica that is up fails connections, so none is taken out for it: all are tried, \
+     and what one fails goes to another";

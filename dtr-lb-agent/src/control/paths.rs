@@ -1,0 +1,117 @@
+//! The ways to the replicas: next hops, and what is wrong with them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use dtr_lb_common::abi::Hop;
+
+use super::{Change, NextHops};
+use crate::{config::Config, next_hop::NextHop};
+
+/// What is known of the ways.
+#[derive(Debug, Default)]
+pub(super) struct Paths {
+    next_hops: NextHops,
+    /// The largest MTU of the interfaces that packets come in by, in bytes, and which it is.
+    widest_ingress: Option<(u32, String)>,
+    /// Addresses whose narrow path has been told.
+    told_narrow: BTreeSet<IpAddr>,
+    /// Addresses that lack a NAT address, as told.
+    told_no_nat: BTreeSet<IpAddr>,
+}
+
+impl Paths {
+    /// Takes in the next hops. `with_nat`: the replicas that are connected to from an address of this host.
+    pub(super) fn take(
+        &mut self,
+        config: &Config,
+        with_nat: &BTreeSet<IpAddr>,
+        next_hops: NextHops,
+    ) -> Vec<Change> {
+        let mut changes = Vec::new();
+        for (address, result) in &next_hops {
+            if self.next_hops.get(address) == Some(result) {
+                continue;
+            }
+            changes.push(Change::NextHop { address: *address, result: result.clone() });
+            if let Ok(hop) = result
+                && !config.interfaces.contains(&hop.interface)
+            {
+                changes.push(Change::UnseenInterface { address: *address, interface: hop.interface.clone() });
+            }
+        }
+        self.next_hops = next_hops;
+        changes.extend(self.without_nat(config, with_nat));
+        changes.extend(self.narrow());
+        changes
+    }
+
+    /// Takes in the MTUs, in bytes, of the interfaces that packets come in by.
+    pub(super) fn ingress(&mut self, mtus: impl IntoIterator<Item = (String, u32)>) -> Vec<Change> {
+        self.widest_ingress = mtus.into_iter().map(|(name, mtu)| (mtu, name)).max();
+        self.narrow()
+    }
+
+    pub(super) fn known(&self, address: IpAddr) -> Option<&NextHop> {
+        self.next_hops.get(&address)?.as_ref().ok()
+    }
+
+    /// The next hops that are not known, and why.
+    pub(super) fn missing(&self) -> impl Iterator<Item = Change> {
+        let missing = self.next_hops.iter().filter(|(_, result)| result.is_err());
+        missing.map(|(address, result)| Change::NextHop { address: *address, result: result.clone() })
+    }
+
+    /// Source addresses of connections to a replica: the configured ones of its family, or else the one with which this
+    /// host itself would connect.
+    pub(super) fn nat_addresses(&self, config: &Config, replica: IpAddr) -> Vec<IpAddr> {
+        let fits = |address: &IpAddr| address.is_ipv4() == replica.is_ipv4();
+        let configured: Vec<_> = config.datapath.nat_addresses.iter().copied().filter(fits).collect();
+        if !configured.is_empty() {
+            return configured;
+        }
+        self.known(replica).map(|hop| hop.source).filter(fits).into_iter().collect()
+    }
+
+    /// The replicas that the host knows the way to, but has no address for, each once.
+    fn without_nat(&mut self, config: &Config, with_nat: &BTreeSet<IpAddr>) -> Vec<Change> {
+        let lacks = |address: &&IpAddr| {
+            self.known(**address).is_some() && self.nat_addresses(config, **address).is_empty()
+        };
+        let lacking: BTreeSet<_> = with_nat.iter().filter(lacks).copied().collect();
+        let fresh =
+            lacking.difference(&self.told_no_nat).map(|address| Change::NoNatAddress { address: *address });
+        let changes = fresh.collect();
+        self.told_no_nat = lacking;
+        changes
+    }
+
+    /// The replicas that have come to be reached by less than what may come in, each once.
+    fn narrow(&mut self) -> Vec<Change> {
+        let Some((ingress_mtu, ingress)) = &self.widest_ingress else { return Vec::new() };
+        let hops =
+            self.next_hops.iter().filter_map(|(address, hop)| Some((*address, hop.as_ref().ok()?.mtu)));
+        let narrow: BTreeMap<_, _> = hops.filter(|(_, mtu)| mtu < ingress_mtu).collect();
+        self.told_narrow.retain(|address| narrow.contains_key(address));
+        let fresh = narrow.into_iter().filter(|(address, _)| self.told_narrow.insert(*address));
+        fresh
+            .map(|(address, mtu)| Change::NarrowPath {
+                address,
+                mtu,
+                ingress: ingress.clone(),
+                ingress_mtu: *ingress_mtu,
+            })
+            .collect()
+    }
+}
+
+/// A next hop as the datapath has it.
+pub(super) fn hop(next_hop: &NextHop) -> Hop {
+    Hop {
+        interface: next_hop.ifindex,
+        destination: bytemuck::cast(next_hop.destination_mac),
+        source: bytemuck::cast(next_hop.source_mac),
+    }
+}

@@ -1,0 +1,86 @@
+//! Makes the clients of dead replicas speak, so that the datapath can reset their connections: see
+//! [`dtr_lb_common::pipeline::prod`].
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aya::{
+    Ebpf,
+    programs::{TestRun as _, TestRunOptions},
+};
+use bytemuck::Zeroable as _;
+use dtr_lb_common::{
+    abi::{ReplicaId, program},
+    pipeline::prod,
+};
+
+use super::{causes, error::DatapathError, object, run::FlowEntry};
+
+/// Walks through the flow table in which the clients of a replica are asked, since it is dead. One answers the first as a
+/// rule; a lost packet, or a number that was inside its window by chance, takes another.
+const WALKS: u32 = 5;
+
+/// Replicas whose clients are to be asked.
+#[derive(Debug, Default)]
+pub(super) struct Prods {
+    /// In how many walks they still are.
+    walks: BTreeMap<ReplicaId, u32>,
+    /// State of the numbers at random.
+    random: u64,
+}
+
+/// The beginning of `struct __sk_buff` (include/uapi/linux/bpf.h), up to the field that the program reads; the rest
+/// is zeros then.
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct Context {
+    length: u32,
+    kind: u32,
+    mark: u32,
+}
+
+impl Prods {
+    /// Takes in which replicas are dead by now.
+    pub(super) fn take(&mut self, dead: &BTreeSet<ReplicaId>) {
+        self.walks.retain(|id, _| dead.contains(id));
+        for id in dead {
+            self.walks.entry(*id).or_insert(WALKS);
+        }
+    }
+
+    /// The replicas whose clients are to be asked now.
+    pub(super) fn due(&self) -> BTreeSet<ReplicaId> {
+        self.walks.iter().filter(|(_, left)| **left > 0).map(|(id, _)| *id).collect()
+    }
+
+    /// A walk through the flow table is over.
+    pub(super) fn walked(&mut self, due: &BTreeSet<ReplicaId>) {
+        for id in due {
+            if let Some(left) = self.walks.get_mut(id) {
+                *left = left.saturating_sub(1);
+            }
+        }
+    }
+
+    /// Asks the client of each of these entries. Returns how many were asked.
+    pub(super) fn send(&mut self, ebpf: &mut Ebpf, waiting: &[FlowEntry]) -> Result<usize, DatapathError> {
+        let mut sent = 0;
+        for (key, flow) in waiting {
+            self.random = dtr_lb_common::hash::mix(self.random, u64::from(flow.last_seen));
+            let (sequence, acknowledgment) = (self.random as u32, (self.random >> 32) as u32);
+            let Some(frame) = prod::prod(key, flow, sequence, acknowledgment) else { continue };
+            let program = object::tc_program(ebpf, program::SEND)?;
+            let context = Context { mark: frame.interface, ..Context::zeroed() };
+            let options = TestRunOptions {
+                data_in: Some(&frame.bytes),
+                ctx_in: Some(bytemuck::bytes_of(&context)),
+                ..TestRunOptions::default()
+            };
+            let result = program
+                .test_run(options)
+                .map_err(|error| DatapathError::Refused { program: program::SEND, reason: causes(&error) })?;
+            // A frame that an interface did not take is like one that got lost.
+            sent += usize::from(result.return_value == 0);
+        }
+        Ok(sent)
+    }
+}

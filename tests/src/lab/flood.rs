@@ -1,0 +1,178 @@
+//! A flood of SYNs from sources that do not exist, as an attacker sends them: at a bounded rate, and so many.
+
+use std::{
+    io::{self, IoSlice},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    os::fd::AsRawFd as _,
+    thread,
+    time::{Duration, Instant},
+};
+
+use etherparse::{PacketBuilder, TcpOptionElement};
+use nix::{
+    errno::Errno,
+    sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, sendmmsg},
+};
+
+use super::{error::Error, namespace::Namespace, random::Random, raw::RawSocket};
+
+/// Packets of one system call.
+const BATCH: usize = 64;
+/// The most packets of one flood: each is made beforehand, so that sending is all that is done while it lasts.
+const MOST_PACKETS: usize = 1_000_000;
+
+/// A flood under way. Dropping it waits for its end.
+#[derive(Debug)]
+pub struct Flood {
+    thread: Option<thread::JoinHandle<io::Result<FloodReport>>>,
+}
+
+/// What a flood did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FloodReport {
+    /// SYNs that the kernel took.
+    pub sent: usize,
+    /// From the first to the last.
+    pub took: Duration,
+}
+
+impl FloodReport {
+    /// SYNs a second.
+    pub fn rate(&self) -> f64 {
+        self.sent as f64 / self.took.as_secs_f64()
+    }
+}
+
+impl Flood {
+    /// Sends `count` SYNs (1,000,000 at most) to `target` from a namespace, `rate` a second if the machine can. Each
+    /// has a source of its own: an address in 198.18.0.0/15 (RFC 2544) or 2001:db8:f::/48, and a port from 1024.
+    /// Equal seeds give equal floods. They are made before this returns.
+    pub fn start(
+        namespace: &Namespace,
+        target: SocketAddr,
+        rate: u32,
+        count: usize,
+        seed: u64,
+    ) -> Result<Self, Error> {
+        let socket = RawSocket::open(namespace, target.ip())?;
+        let mut random = Random::new(seed);
+        let packets: Vec<_> = (0..count.min(MOST_PACKETS)).map(|_| syn(target, &mut random)).collect();
+        let thread = thread::spawn(move || send(&socket, &packets, rate));
+        Ok(Self { thread: Some(thread) })
+    }
+
+    /// Whether it still goes on.
+    pub fn is_running(&self) -> bool {
+        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+
+    /// Waits for its end.
+    pub fn finish(mut self) -> io::Result<FloodReport> {
+        let ended = self.thread.take().map(thread::JoinHandle::join);
+        match ended {
+            Some(Ok(report)) => report,
+            Some(Err(_)) | None => Err(io::Error::other("the flood's thread panicked")),
+        }
+    }
+}
+
+impl Drop for Flood {
+    fn drop(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            // Its report is of no interest any more.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A SYN like a real client's, from an address that is nobody's.
+fn syn(target: SocketAddr, random: &mut Random) -> Vec<u8> {
+    let [a, b, c, d, e, f, g, h] = random.next().to_be_bytes();
+    let builder = match target {
+        SocketAddr::V4(target) => {
+            let source = Ipv4Addr::new(198, 18 | a & 1, b, c);
+            PacketBuilder::ipv4(source.octets(), target.ip().octets(), 64)
+        }
+        SocketAddr::V6(target) => {
+            let host = Ipv6Addr::new(0x2001, 0xdb8, 0xf, 0, 0, a.into(), b.into(), c.into());
+            PacketBuilder::ipv6(host.octets(), target.ip().octets(), 64)
+        }
+    };
+    let port = u16::from_be_bytes([d, e]) | 1024;
+    let sequence = u32::from_be_bytes([f, g, h, a]);
+    let builder = builder.tcp(port, target.port(), sequence, 64_240).syn();
+    let options =
+        [TcpOptionElement::MaximumSegmentSize(1460), TcpOptionElement::SelectiveAcknowledgementPermitted];
+    let mut bytes = Vec::with_capacity(80);
+    // Two short options fit, and writing to a Vec cannot fail.
+    if let Ok(builder) = builder.options(&options) {
+        let _ = builder.write(&mut bytes, &[]);
+    }
+    bytes
+}
+
+fn send(socket: &RawSocket, packets: &[Vec<u8>], rate: u32) -> io::Result<FloodReport> {
+    let begun = Instant::now();
+    let mut sent = 0;
+    let mut headers = MultiHeaders::<SockaddrStorage>::preallocate(BATCH, None);
+    for batch in packets.chunks(BATCH) {
+        let due = Duration::from_secs_f64(sent as f64 / f64::from(rate.max(1)));
+        if let Some(early) = due.checked_sub(begun.elapsed()) {
+            thread::sleep(early);
+        }
+        let slices: Vec<_> = batch.iter().map(|packet| [IoSlice::new(packet)]).collect();
+        let addresses = vec![None; batch.len()];
+        match sendmmsg(socket.as_raw_fd(), &mut headers, &slices, addresses, [], MsgFlags::empty()) {
+            Ok(results) => sent += results.count(),
+            // A full queue on the way is the flood's own doing.
+            Err(Errno::ENOBUFS | Errno::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(FloodReport { sent, took: begun.elapsed() })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use etherparse::{NetSlice, SlicedPacket, TransportSlice};
+
+    use super::*;
+
+    #[test]
+    fn each_packet_is_a_whole_syn_from_the_networks_for_it() {
+        for target in ["10.77.0.10:80", "[fd77::10]:80"] {
+            let target: SocketAddr = target.parse().unwrap();
+            let mut random = Random::new(1);
+            let mut sources = HashSet::new();
+            for _ in 0..2000 {
+                let bytes = syn(target, &mut random);
+                let packet = SlicedPacket::from_ip(&bytes).unwrap();
+                let Some(TransportSlice::Tcp(tcp)) = packet.transport else { panic!("no TCP: {bytes:?}") };
+                assert!(tcp.syn() && !tcp.ack() && !tcp.rst() && tcp.source_port() >= 1024);
+                assert_eq!(tcp.destination_port(), 80);
+                let (source, checksum) = match packet.net.unwrap() {
+                    NetSlice::Ipv4(ip) => {
+                        let header = ip.header();
+                        let source = header.source_addr();
+                        assert!(matches!(source.octets(), [198, 18 | 19, ..]), "{source}");
+                        let sum = tcp.calc_checksum_ipv4(header.source(), header.destination());
+                        (source.to_string(), sum.unwrap())
+                    }
+                    NetSlice::Ipv6(ip) => {
+                        let header = ip.header();
+                        let source = header.source_addr();
+                        assert_eq!(source.segments()[..3], [0x2001, 0xdb8, 0xf]);
+                        let sum = tcp.calc_checksum_ipv6(header.source(), header.destination());
+                        (source.to_string(), sum.unwrap())
+                    }
+                    NetSlice::Arp(_) => panic!("ARP: {bytes:?}"),
+                };
+                assert_eq!(tcp.checksum(), checksum);
+                sources.insert((source, tcp.source_port()));
+            }
+            assert!(sources.len() > 1990, "only {} sources", sources.len());
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! The lab's own eBPF programs, attached: what stands for hardware and for devices that a lab's kernel may not have.
+
+use std::{fmt, net::Ipv6Addr};
+
+use anyhow::{Context as _, Result};
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::HashMap,
+    programs::{Xdp, XdpMode},
+};
+use dtr_lb_agent::datapath::object::LAB_STUB;
+
+use crate::lab::{Lab, Namespace, PassStub, Replica};
+
+/// The XDP program at the far ends of the balancer's cables.
+pub fn pass_stub() -> PassStub {
+    PassStub::new(|namespace, interface| Ok(Box::new(attach(namespace, interface, "lab_pass")?)))
+}
+
+/// What takes the outer header off packets to a replica, and counts where they came from. It stands in for the
+/// replica's `ipip`, `ip6tnl` or `sit` device: not every kernel that the lab runs on has them. Attached until dropped.
+pub struct Decapsulation {
+    ebpf: Ebpf,
+}
+
+impl fmt::Debug for Decapsulation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Decapsulation")
+    }
+}
+
+impl Decapsulation {
+    /// Attaches it to a replica's interface.
+    pub fn attach(replica: &Replica) -> Result<Self> {
+        Ok(Self { ebpf: attach(replica.namespace(), "eth0", "lab_decap")? })
+    }
+
+    /// Attaches it to all replicas of a lab.
+    pub fn everywhere(lab: &Lab) -> Result<Vec<Self>> {
+        lab.replicas().iter().map(Self::attach).collect()
+    }
+
+    /// The sources of the outer headers (an IPv4 one mapped into IPv6), and how many packets each sent.
+    pub fn sources(&self) -> Result<Vec<(Ipv6Addr, u64)>> {
+        let map = self.ebpf.map("OUTER_SOURCES").context("no map `OUTER_SOURCES`")?;
+        let map = HashMap::<_, [u8; 16], u64>::try_from(map)?;
+        map.iter()
+            .map(|entry| entry.map(|(source, count)| (source.into(), count)).map_err(Into::into))
+            .collect()
+    }
+}
+
+fn attach(namespace: &Namespace, interface: &str, name: &str) -> Result<Ebpf> {
+    namespace.run(|| -> Result<_> {
+        let mut ebpf = EbpfLoader::new().load(LAB_STUB)?;
+        let program: &mut Xdp =
+            ebpf.program_mut(name).with_context(|| format!("no program `{name}`"))?.try_into()?;
+        program.load()?;
+        program
+            .attach(interface, XdpMode::Driver)
+            .with_context(|| format!("attaching {name} to {interface} in {}", namespace.name()))?;
+        Ok(ebpf)
+    })?
+}
