@@ -178,7 +178,8 @@ fn chain(packet: &impl Packet, first: u8) -> Result<Chain, Verdict> {
 #[inline(always)]
 pub(super) fn tcp(packet: &impl Packet, transport: usize, headers: &mut Headers) -> Result<(), Verdict> {
     let tcp: Tcp = packet.read(transport).ok_or(Verdict::PassedMalformed)?;
-    if usize::from(tcp.data_offset >> 4) * 4 < size_of::<Tcp>() {
+    let length = u16::from(tcp.data_offset >> 4) * 4;
+    if usize::from(length) < size_of::<Tcp>() || length > headers.segment {
         return Err(Verdict::PassedMalformed);
     }
     headers.tuple.source_port = tcp.source;
