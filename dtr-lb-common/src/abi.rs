@@ -31,6 +31,7 @@ pub mod map {
     pub const FILTER: &str = "FILTER";
     pub const SOURCES: &str = "SOURCES";
     pub const SERVICES: &str = "SERVICES";
+    pub const VIPS: &str = "VIPS";
     pub const TABLES: &str = "TABLES";
     pub const REPLICAS: &str = "REPLICAS";
     pub const SETTINGS: &str = "SETTINGS";
@@ -46,6 +47,7 @@ pub mod map {
         FILTER,
         SOURCES,
         SERVICES,
+        VIPS,
         TABLES,
         REPLICAS,
         SETTINGS,
@@ -63,6 +65,8 @@ pub const FLOW_ENTRIES: usize = 65_536;
 pub const HALF_OPEN_ENTRIES: usize = 262_144;
 /// Services at most.
 pub const MAX_SERVICES: usize = 64;
+/// Addresses of services at most: all old ones and all new ones, while they change.
+pub const MAX_VIPS: usize = 2 * MAX_SERVICES;
 /// Replicas at most, counted once for each service; id 0 is no replica.
 pub const MAX_REPLICAS: usize = 4096;
 /// Slots of a Maglev table: a prime over 100 times the replicas of any sane service, so that shares differ by less
@@ -280,6 +284,9 @@ impl Mode {
     }
 }
 
+/// The value in the map of the addresses of services: that one is there says it all.
+pub const IS_VIP: u32 = 1;
+
 /// Address and port of a service: the key of the map of services.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
@@ -462,6 +469,16 @@ mod user {
         )* };
     }
 
-    map_types!(ServiceKey, Service, SourceKey, Replica, Settings, ReplicaCounters, Traffic, DropEvent);
+    map_types!(
+        Address,
+        ServiceKey,
+        Service,
+        SourceKey,
+        Replica,
+        Settings,
+        ReplicaCounters,
+        Traffic,
+        DropEvent
+    );
     map_types!(Tuple, Flow, HalfOpen);
 }

@@ -129,6 +129,7 @@ impl Writer {
         }
         // Before the services that it lets through.
         self.access.mark(desired, &settings)?;
+        self.access.answer_for(desired)?;
         for (key, service) in &desired.services {
             let mut candidates = Vec::with_capacity(service.replicas.len());
             for replica in &service.replicas {
