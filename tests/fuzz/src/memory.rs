@@ -164,6 +164,10 @@ impl Tables for Memory {
         self.world.abi_service(key)
     }
 
+    fn vip(&self, address: &Address) -> bool {
+        self.world.vip(address)
+    }
+
     fn allowed(&self, number: u32, source: &Address) -> bool {
         self.world.allowed(number, source)
     }

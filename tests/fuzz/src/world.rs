@@ -142,6 +142,12 @@ impl World {
         service.there.then_some(Service { table: at as u32, sources, flags })
     }
 
+    /// Whether an address is a service's.
+    pub fn vip(&self, address: &Address) -> bool {
+        let ip = Ip::from(*address);
+        self.services.iter().any(|service| service.there && service.vip.ip == ip)
+    }
+
     /// Whether a host may connect, by the rules of a service's number of sources.
     pub fn allowed(&self, number: u32, source: &Address) -> bool {
         number == 0 || self.lets_in(number as usize - 1, &Ip::from(*source))
