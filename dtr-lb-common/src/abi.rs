@@ -34,6 +34,7 @@ pub mod map {
     pub const FILTER: &str = "FILTER";
     pub const SOURCES: &str = "SOURCES";
     pub const SERVICES: &str = "SERVICES";
+    pub const VIPS: &str = "VIPS";
     pub const TABLES: &str = "TABLES";
     pub const REPLICAS: &str = "REPLICAS";
     pub const SETTINGS: &str = "SETTINGS";
@@ -51,6 +52,7 @@ pub mod map {
         FILTER,
         SOURCES,
         SERVICES,
+        VIPS,
         TABLES,
         REPLICAS,
         SETTINGS,
@@ -68,6 +70,8 @@ pub const FLOW_ENTRIES: usize = 65_536;
 pub const HALF_OPEN_ENTRIES: usize = 262_144;
 /// Services at most.
 pub const MAX_SERVICES: usize = 64;
+/// Addresses of services at most: all old ones and all new ones, while they change.
+pub const MAX_VIPS: usize = 2 * MAX_SERVICES;
 /// Replicas at most, counted once for each service; id 0 is no replica.
 pub const MAX_REPLICAS: usize = 4096;
 /// Slots of a Maglev table: a prime over 100 times the replicas of any sane service, so that shares differ by less
@@ -288,12 +292,24 @@ impl Mode {
     }
 }
 
+/// The value in the map of the addresses of services: that one is there says it all.
+pub const IS_VIP: u32 = 1;
+
 /// Address and port of a service: the key of the map of services.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
 pub struct ServiceKey {
     pub address: Address,
     pub port: Be16,
+    /// Fills the word.
+    pub zero: u16,
+}
+
+impl ServiceKey {
+    #[inline(always)]
+    pub const fn new(address: Address, port: Be16) -> Self {
+        Self { address, port, zero: 0 }
+    }
 }
 
 /// A service.
@@ -359,12 +375,14 @@ pub struct Replica {
     /// The service's VIP and port: with address and port it tells the entry from all others.
     pub service: ServiceKey,
     pub port: Be16,
-    pub nat_count: u32,
     /// The largest IP packet, in bytes, that its next hop's link takes; 0 if that is not known.
     pub mtu: u16,
+    pub nat_count: u32,
     pub mode: Mode,
     /// Not 0: it is dead, and its flows are answered by resets.
     pub reset: u8,
+    /// Fills the word.
+    pub zero: u16,
 }
 
 /// What becomes of the packets of one direction of a probe of a replica that answers clients directly. The key is the tuple
@@ -379,6 +397,8 @@ pub struct ProbePath {
     pub outer_destination: Address,
     /// Folded checksum difference of the addresses; the ports stay.
     pub address_delta: u16,
+    /// Fills the word.
+    pub zero: u16,
 }
 
 /// What the agent sets for all packets.
@@ -473,6 +493,16 @@ mod user {
         )* };
     }
 
-    map_types!(ServiceKey, Service, SourceKey, Replica, Settings, ReplicaCounters, Traffic, DropEvent);
+    map_types!(
+        Address,
+        ServiceKey,
+        Service,
+        SourceKey,
+        Replica,
+        Settings,
+        ReplicaCounters,
+        Traffic,
+        DropEvent
+    );
     map_types!(Tuple, Flow, HalfOpen, ProbePath);
 }

@@ -52,6 +52,12 @@ impl Delta {
         words.iter().fold(self, |delta, word| Self(delta.0 + u32::from(*word)))
     }
 
+    /// Words where there are none any more.
+    #[inline(always)]
+    pub fn less(self, words: &[u16]) -> Self {
+        words.iter().fold(self, |delta, word| delta.word(*word, 0))
+    }
+
     /// The checksum of words that were summed from [`Self::ZERO`] on.
     #[inline(always)]
     pub const fn checksum(self) -> u16 {

@@ -69,6 +69,18 @@ impl Packet for Frame {
         Some(())
     }
 
+    fn trim(&mut self, length: u32) -> Option<()> {
+        self.bytes.truncate(length as usize);
+        Some(())
+    }
+
+    fn make_room(&mut self, bytes: i32) -> Option<()> {
+        let (room, gone) = (bytes.max(0) as usize, bytes.min(0).unsigned_abs() as usize);
+        let rest = self.bytes.get(size_of::<Ethernet>() + gone..)?;
+        self.bytes = [&vec![ANY; size_of::<Ethernet>() + room][..], rest].concat();
+        Some(())
+    }
+
     fn tagged(&self) -> bool {
         false
     }
@@ -146,7 +158,7 @@ pub struct Source {
 
 impl Source {
     fn holds(&self, number: u32, address: &Address) -> bool {
-        let bits = |address: &Address| u128::from_be_bytes(bytemuck::cast(address.0));
+        let bits = |address: &Address| u128::from_be_bytes(bytemuck::cast(address.wide()));
         let differing = (bits(&self.address) ^ bits(address)).leading_zeros();
         self.number == number && differing >= self.length
     }
@@ -203,6 +215,10 @@ impl Tables for Model {
 
     fn service(&self, key: &ServiceKey) -> Option<Service> {
         self.services.get(key).copied()
+    }
+
+    fn vip(&self, address: &Address) -> bool {
+        self.services.keys().any(|service| service.address == *address)
     }
 
     fn marked(&self, place: u32) -> bool {

@@ -161,10 +161,25 @@ impl TcpFlags {
     }
 }
 
+/// How an ICMP message begins, of either family (RFC 792, RFC 4443 section 2.1).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct Icmp {
+    pub kind: u8,
+    pub code: u8,
+    pub checksum: u16,
+    /// What it holds depends on the type: an MTU, a pointer, an identifier and a sequence number.
+    pub rest: [Be16; 2],
+}
+
+/// Offset of the checksum in an ICMP header.
+pub const ICMP_CHECKSUM_OFFSET: usize = core::mem::offset_of!(Icmp, checksum);
+
 /// Offset of the checksum in a TCP header.
 pub const TCP_CHECKSUM_OFFSET: usize = core::mem::offset_of!(Tcp, checksum);
 
 const _: () = assert!(size_of::<Ipv6>() == 40 && align_of::<Ipv6>() == 2 && size_of::<FragmentHeader>() == 8);
+const _: () = assert!(size_of::<Icmp>() == 8 && align_of::<Icmp>() == 2);
 const _: () = assert!(size_of::<Ethernet>() == 14 && size_of::<Ipv4>() == 20 && size_of::<Tcp>() == 20);
 const _: () = assert!(align_of::<Ethernet>() == 2 && align_of::<Ipv4>() == 2 && align_of::<Tcp>() == 2);
 const _: () = assert!(core::mem::offset_of!(Ipv4, source) == 12 && TCP_CHECKSUM_OFFSET == 16);

@@ -12,7 +12,7 @@ use aya_ebpf::{
 use dtr_lb_common::{
     abi::{
         ALLOW, DropEvent, EVENTS_BYTES, FILTER_PLACES, FLOW_ENTRIES, Filter, Flow, HALF_OPEN_ENTRIES,
-        HalfOpen, MAGLEV_SLOTS, MAX_REPLICAS, MAX_SERVICES, MAX_SOURCES, MaglevTable, Replica,
+        HalfOpen, MAGLEV_SLOTS, MAX_REPLICAS, MAX_SERVICES, MAX_SOURCES, MAX_VIPS, MaglevTable, Replica,
         ReplicaCounters, ReplicaId, Service, ServiceKey, Settings, SourceKey, TABLE_ENTRIES, Ticks, Traffic,
         Tuple,
     },
@@ -33,6 +33,8 @@ static FILTER: Array<Filter, 1> = Array::new();
 static SOURCES: LpmTrie<SourceKey, u32, MAX_SOURCES> = LpmTrie::new();
 #[btf_map]
 static SERVICES: HashMap<ServiceKey, Service, MAX_SERVICES> = HashMap::new();
+#[btf_map]
+static VIPS: HashMap<Address, u32, MAX_VIPS> = HashMap::new();
 /// A whole table is one value, so that the agent writes it by one system call.
 #[btf_map]
 static TABLES: Array<MaglevTable, TABLE_ENTRIES> = Array::new();
@@ -138,6 +140,12 @@ impl Tables for Maps {
     fn service(&self, key: &ServiceKey) -> Option<Service> {
         // SAFETY: the value is copied at once.
         unsafe { SERVICES.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn vip(&self, address: &Address) -> bool {
+        // SAFETY: the value is not looked at.
+        unsafe { VIPS.get(address) }.is_some()
     }
 
     #[inline(always)]

@@ -111,14 +111,22 @@ impl Packet for TcPacket<'_> {
 
     #[inline(always)]
     fn write_checksum(&mut self, offset: usize, checksum: u16, pseudo: u16) -> Option<()> {
-        // Whether the device is to fill it in, the kernel tells no program. But there, and only there, the helper leaves
-        // the field as it is when a word behind the pseudo-header changes.
+        let by_device = self.sums_later(offset)?;
+        self.write(offset, if by_device { pseudo } else { checksum })
+    }
+
+    #[inline(always)]
+    fn sums_later(&mut self, offset: usize) -> Option<bool> {
+        // The kernel tells no program. But there, and only there, the helper leaves the field as it is when a word behind
+        // the pseudo-header changes.
         const ONE: u16 = 1;
+        let before: u16 = self.read(offset)?;
         self.write(offset, ONE)?;
         self.replace_checksum(offset as u32, ONE, 0)?;
         *self = Self::new(self.ctx);
-        let by_device = self.read::<u16>(offset)? == ONE;
-        self.write(offset, if by_device { pseudo } else { checksum })
+        let later = self.read::<u16>(offset)? == ONE;
+        self.write(offset, before)?;
+        Some(later)
     }
 
     #[inline(always)]
@@ -162,12 +170,34 @@ impl Packet for TcPacket<'_> {
     }
 
     #[inline(always)]
+    fn trim(&mut self, length: u32) -> Option<()> {
+        // SAFETY: as in `resize`.
+        if unsafe { bpf_skb_change_tail(self.skb(), length, 0) } != 0 {
+            return None;
+        }
+        self.ctx.pull_data(length).ok()?;
+        self.window = Window { start: self.ctx.data(), end: self.ctx.data_end() };
+        Some(())
+    }
+
+    #[inline(always)]
+    fn make_room(&mut self, bytes: i32) -> Option<()> {
+        // SAFETY: as in `resize`.
+        if unsafe { bpf_skb_adjust_room(self.skb(), bytes, BPF_ADJ_ROOM_MAC, 0) } != 0 {
+            return None;
+        }
+        *self = Self::new(self.ctx);
+        Some(())
+    }
+
+    #[inline(always)]
     fn stage(&mut self, stage: Stage, _: &impl Tables, scratch: &mut Scratch) -> Verdict {
         let (ctx, notes) = (self.skb(), ptr::from_mut(scratch));
         let number = match stage {
             Stage::Connection => dtr_lb_tc_connection(ctx, notes),
             Stage::Open => dtr_lb_tc_open(ctx, notes),
             Stage::Icmp => dtr_lb_tc_icmp(ctx, notes),
+            Stage::Error => dtr_lb_tc_error(ctx, notes),
             Stage::Emit => dtr_lb_tc_emit(ctx, notes),
             Stage::Answer(verdict) => dtr_lb_tc_answer(ctx, notes, verdict as u32),
             Stage::Report(verdict) => dtr_lb_tc_report(ctx, notes, verdict as u32),
@@ -210,5 +240,5 @@ impl Packet for TcPacket<'_> {
 
 stages! {
     __sk_buff as TcContext as TcPacket:
-    dtr_lb_tc_connection, dtr_lb_tc_open, dtr_lb_tc_icmp, dtr_lb_tc_emit, dtr_lb_tc_answer, dtr_lb_tc_report
+    dtr_lb_tc_connection, dtr_lb_tc_open, dtr_lb_tc_icmp, dtr_lb_tc_error, dtr_lb_tc_emit, dtr_lb_tc_answer, dtr_lb_tc_report
 }

@@ -90,12 +90,28 @@ impl Packet for XdpPacket<'_> {
     }
 
     #[inline(always)]
+    fn trim(&mut self, length: u32) -> Option<()> {
+        // SAFETY: as in `move_front`.
+        if unsafe { bpf_xdp_adjust_tail(self.ctx.ctx, length as i32 - self.length() as i32) } != 0 {
+            return None;
+        }
+        self.window = Window { start: self.ctx.data(), end: self.ctx.data_end() };
+        Some(())
+    }
+
+    #[inline(always)]
+    fn make_room(&mut self, bytes: i32) -> Option<()> {
+        self.move_front(-bytes)
+    }
+
+    #[inline(always)]
     fn stage(&mut self, stage: Stage, _: &impl Tables, scratch: &mut Scratch) -> Verdict {
         let (ctx, notes) = (self.ctx.ctx, ptr::from_mut(scratch));
         let number = match stage {
             Stage::Connection => dtr_lb_xdp_connection(ctx, notes),
             Stage::Open => dtr_lb_xdp_open(ctx, notes),
             Stage::Icmp => dtr_lb_xdp_icmp(ctx, notes),
+            Stage::Error => dtr_lb_xdp_error(ctx, notes),
             Stage::Emit => dtr_lb_xdp_emit(ctx, notes),
             Stage::Answer(verdict) => dtr_lb_xdp_answer(ctx, notes, verdict as u32),
             Stage::Report(verdict) => dtr_lb_xdp_report(ctx, notes, verdict as u32),
@@ -131,5 +147,5 @@ impl Packet for XdpPacket<'_> {
 
 stages! {
     xdp_md as XdpContext as XdpPacket:
-    dtr_lb_xdp_connection, dtr_lb_xdp_open, dtr_lb_xdp_icmp, dtr_lb_xdp_emit, dtr_lb_xdp_answer, dtr_lb_xdp_report
+    dtr_lb_xdp_connection, dtr_lb_xdp_open, dtr_lb_xdp_icmp, dtr_lb_xdp_error, dtr_lb_xdp_emit, dtr_lb_xdp_answer, dtr_lb_xdp_report
 }

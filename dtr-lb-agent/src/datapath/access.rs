@@ -1,14 +1,15 @@
-//! Whom the datapath looks at, and whom it lets in: the maps of the filter and of sources.
+//! Whom the datapath looks at, whom it lets in, and for whom it answers: the maps of the filter, of sources and of the
+//! addresses of services.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use aya::{
     Ebpf,
-    maps::{Array, LpmTrie, MapData, MapError, lpm_trie::Key},
+    maps::{Array, HashMap, LpmTrie, MapData, MapError, lpm_trie::Key},
 };
 use dtr_lb_common::{
-    abi::{ALLOW, DENY, FILTER_PLACES, Filter, ServiceKey, Settings, SourceKey, map},
-    address::Be16,
+    abi::{ALLOW, DENY, FILTER_PLACES, Filter, IS_VIP, ServiceKey, Settings, SourceKey, map},
+    address::{Address, Be16},
     filter,
 };
 
@@ -23,16 +24,18 @@ const MAPPED: u8 = 96;
 /// Bits of a service's number.
 const NUMBER: u32 = u32::BITS;
 
-/// The two maps.
+/// The three maps.
 pub(super) struct Access {
     filter_map: Array<MapData, Filter>,
     sources_map: LpmTrie<MapData, SourceKey, u32>,
+    vips_map: HashMap<MapData, Address, u32>,
     marked: BTreeSet<u32>,
     /// What was written for each service that does not let everyone in. A change is written under another number, which
     /// the service's entry then names, so that a packet meets the old rules or the new ones.
     lists: BTreeMap<ServiceKey, List>,
     /// Numbers with prefixes in the map that no service names any more.
     left: BTreeSet<u32>,
+    vips: BTreeSet<Address>,
 }
 
 struct List {
@@ -45,9 +48,11 @@ impl Access {
         Ok(Self {
             filter_map: take(ebpf, map::FILTER)?,
             sources_map: take(ebpf, map::SOURCES)?,
+            vips_map: take(ebpf, map::VIPS)?,
             marked: BTreeSet::new(),
             lists: BTreeMap::new(),
             left: BTreeSet::new(),
+            vips: BTreeSet::new(),
         })
     }
 
@@ -62,6 +67,9 @@ impl Access {
         for key in self.sources_map.keys() {
             let key = key.map_err(DatapathError::map(map::SOURCES, "reading"))?;
             self.left.insert(key.data().number);
+        }
+        for vip in self.vips_map.keys() {
+            self.vips.insert(vip.map_err(DatapathError::map(map::VIPS, "reading"))?);
         }
         self.left.extend(services.map(|(_, number)| number).filter(|number| *number != 0));
         Ok(())
@@ -90,9 +98,23 @@ impl Access {
         Ok(())
     }
 
-    /// Writes who may connect to a service. Returns the number that its entry is to name.
+    /// Adds the addresses of all services that are desired.
+    pub(super) fn answer_for(&mut self, desired: &Desired) -> Result<(), DatapathError> {
+        for vip in vips(desired) {
+            if !self.vips.contains(&vip) {
+                self.vips_map.insert(vip, IS_VIP, 0).map_err(DatapathError::map(map::VIPS, "writing"))?;
+                self.vips.insert(vip);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes who may connect to a service. Returns the number that its entry is to name. A prefix of the other family is
+    /// left out: `::/0` holds the whole form that both share, and so all of IPv4, too.
     pub(super) fn admit(&mut self, service: ServiceKey, rules: &[SourceRule]) -> Result<u32, DatapathError> {
-        let rules: BTreeSet<_> = rules.iter().copied().collect();
+        let family = service.address.family();
+        let of_family = |rule: &&SourceRule| Address::from(rule.prefix.addr()).family() == family;
+        let rules: BTreeSet<_> = rules.iter().filter(of_family).copied().collect();
         let before = self.lists.get(&service);
         if let Some(list) = before.filter(|list| list.rules == rules) {
             return Ok(list.number);
@@ -119,8 +141,16 @@ impl Access {
         Ok(number)
     }
 
-    /// Removes the prefixes that no service names any more.
+    /// Removes the addresses that no service has any more, and the prefixes that none names.
     pub(super) fn forget(&mut self, desired: &Desired) -> Result<(), DatapathError> {
+        let wanted: BTreeSet<_> = vips(desired).collect();
+        for vip in self.vips.difference(&wanted).copied().collect::<Vec<_>>() {
+            match self.vips_map.remove(&vip) {
+                Ok(()) | Err(MapError::KeyNotFound) => {}
+                Err(error) => return Err(DatapathError::map(map::VIPS, "removing from")(error)),
+            }
+            self.vips.remove(&vip);
+        }
         let gone: Vec<_> =
             self.lists.keys().filter(|key| !desired.services.contains_key(key)).copied().collect();
         for key in gone {
@@ -143,6 +173,10 @@ impl Access {
         self.left.clear();
         Ok(())
     }
+}
+
+fn vips(desired: &Desired) -> impl Iterator<Item = Address> {
+    desired.services.keys().map(|service| service.address)
 }
 
 fn key(number: u32, rule: &SourceRule) -> Key<SourceKey> {

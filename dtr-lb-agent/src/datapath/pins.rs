@@ -22,6 +22,7 @@ use aya::{
 };
 use dtr_lb_common::{
     abi::{self, LAYOUT_VERSION, map},
+    address::Address,
     verdict::VERDICTS,
 };
 use nix::{
@@ -183,6 +184,7 @@ fn shapes(flow_entries: u32) -> Vec<Shape> {
             size_of::<abi::Service>(),
             abi::MAX_SERVICES,
         ),
+        shape(map::VIPS, MapType::Hash, size_of::<Address>(), size_of::<u32>(), abi::MAX_VIPS),
         shape(map::TABLES, MapType::Array, index, size_of::<abi::MaglevTable>(), abi::TABLE_ENTRIES),
         shape(map::REPLICAS, MapType::Array, index, size_of::<abi::Replica>(), abi::MAX_REPLICAS),
         shape(map::SETTINGS, MapType::Array, index, size_of::<abi::Settings>(), 1),

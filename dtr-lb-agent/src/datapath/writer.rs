@@ -129,6 +129,7 @@ impl Writer {
         }
         // Before the services that it lets through.
         self.access.mark(desired, &settings)?;
+        self.access.answer_for(desired)?;
         for (key, service) in &desired.services {
             let mut candidates = Vec::with_capacity(service.replicas.len());
             for replica in &service.replicas {
@@ -214,7 +215,7 @@ impl Writer {
         };
         let mtu = u16::try_from(wanted.mtu).unwrap_or(u16::MAX);
         let reset = u8::from(wanted.reset);
-        let replica = Replica { address, nat, hop, service, port, nat_count, mtu, mode, reset };
+        let replica = Replica { address, nat, hop, service, port, mtu, nat_count, mode, reset, zero: 0 };
         if known == Some(&replica) {
             return Ok((id, false));
         }

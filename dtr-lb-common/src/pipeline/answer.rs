@@ -16,7 +16,7 @@ pub(super) const HOPS: u8 = 64;
 pub(super) fn answer(packet: &mut impl Packet, scratch: &Scratch, verdict: Verdict) -> Verdict {
     let made = match verdict {
         Verdict::AnsweredTooBig => icmp::too_big(packet, scratch),
-        Verdict::AnsweredEcho => icmp::echo(packet, &scratch.headers),
+        Verdict::AnsweredEcho => icmp::reply(packet, &scratch.headers).ok_or(Verdict::DroppedRewrite),
         _ => reset(packet, &scratch.headers).ok_or(Verdict::DroppedRewrite),
     };
     match made {

@@ -13,11 +13,11 @@ pub(super) fn emit(
     tables: &impl Tables,
     scratch: &mut Scratch,
 ) -> Verdict {
-    let Scratch { headers, leaves, bytes, .. } = scratch;
-    // An ICMP error has left its stage as it is to be.
     if verdict == Verdict::ForwardedIcmp {
-        return verdict;
+        return error(packet, tables, scratch);
     }
+    let Scratch { headers, leaves, bytes, .. } = scratch;
+    // As it came in.
     let bytes = u64::from(*bytes);
     let family = headers.family;
     let rewritten = if verdict == Verdict::Redispatched
@@ -44,6 +44,18 @@ pub(super) fn emit(
         traffic.bytes += bytes;
     });
     verdict
+}
+
+/// Sends an ICMP error on its way. It is none of a replica's traffic.
+#[inline(always)]
+fn error(packet: &mut impl Packet, tables: &impl Tables, scratch: &mut Scratch) -> Verdict {
+    if scratch.leaves.mode == Mode::NAT {
+        return packet.stage(Stage::Error, tables, scratch);
+    }
+    match packet.stage(Stage::Emit, tables, scratch) {
+        Verdict::Forwarded => Verdict::ForwardedIcmp,
+        verdict => verdict,
+    }
 }
 
 /// Sends a packet on its way of which more changes than addresses and ports, and one that goes to another replica than

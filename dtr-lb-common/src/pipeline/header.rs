@@ -37,36 +37,47 @@ pub(super) fn write(
     match destination.family() {
         Family::V4 => {
             packet.write(0, Ethernet { macs, kind: ETHERTYPE_IPV4 })?;
-            let header = Ipv4 {
-                version_ihl: 0x45,
-                tos: about.tos,
-                total_length: Be16::new(size_of::<Ipv4>() as u16 + about.length),
-                // Alone on its way, it is never put together from fragments (RFC 6864 section 4.1).
-                identification: Be16::new(0),
-                fragment: about.fragment,
-                ttl: about.hops,
-                protocol: about.protocol,
-                checksum: 0,
-                source: source.v4_words(),
-                destination: destination.v4_words(),
-            };
-            let words: [u16; size_of::<Ipv4>() / 2] = bytemuck::must_cast(header);
-            packet.write(ETHERNET, Ipv4 { checksum: Delta::ZERO.sum(&words).checksum(), ..header })?;
+            packet.write(ETHERNET, ipv4(source, destination, about))?;
             Some(ETHERNET + size_of::<Ipv4>())
         }
         Family::V6 => {
             packet.write(0, Ethernet { macs, kind: ETHERTYPE_IPV6 })?;
-            let header = Ipv6 {
-                class: Ipv6::class(about.tos),
-                payload_length: Be16::new(about.length),
-                next_header: about.protocol,
-                hop_limit: about.hops,
-                source: source.0,
-                destination: destination.0,
-            };
-            packet.write(ETHERNET, header)?;
+            packet.write(ETHERNET, ipv6(source, destination, about))?;
             Some(ETHERNET + size_of::<Ipv6>())
         }
+    }
+}
+
+/// An IPv4 header, with its checksum.
+#[inline(always)]
+pub(super) fn ipv4(source: &Address, destination: &Address, about: &About) -> Ipv4 {
+    let header = Ipv4 {
+        version_ihl: 0x45,
+        tos: about.tos,
+        total_length: Be16::new((size_of::<Ipv4>() as u16).wrapping_add(about.length)),
+        // Alone on its way, it is never put together from fragments (RFC 6864 section 4.1).
+        identification: Be16::new(0),
+        fragment: about.fragment,
+        ttl: about.hops,
+        protocol: about.protocol,
+        checksum: 0,
+        source: source.v4_words(),
+        destination: destination.v4_words(),
+    };
+    let words: [u16; size_of::<Ipv4>() / 2] = bytemuck::must_cast(header);
+    Ipv4 { checksum: Delta::ZERO.sum(&words).checksum(), ..header }
+}
+
+/// An IPv6 header.
+#[inline(always)]
+pub(super) fn ipv6(source: &Address, destination: &Address, about: &About) -> Ipv6 {
+    Ipv6 {
+        class: Ipv6::class(about.tos),
+        payload_length: Be16::new(about.length),
+        next_header: about.protocol,
+        hop_limit: about.hops,
+        source: source.words(),
+        destination: destination.words(),
     }
 }
 
@@ -76,7 +87,7 @@ pub(super) fn pseudo(source: &Address, destination: &Address, about: &About) -> 
     // Of a mapped IPv4 address the word before it is a mark, not part of the address.
     let addresses = match destination.family() {
         Family::V4 => Delta::ZERO.sum(&source.v4_words()).sum(&destination.v4_words()),
-        Family::V6 => Delta::ZERO.sum(&source.0).sum(&destination.0),
+        Family::V6 => Delta::ZERO.sum(&source.words()).sum(&destination.words()),
     };
     addresses.sum(&[Be16::new(about.protocol.into()).raw(), Be16::new(about.length).raw()])
 }

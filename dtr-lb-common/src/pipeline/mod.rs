@@ -99,6 +99,20 @@ pub trait Packet {
     /// are to be written anew.
     #[must_use]
     fn encapsulate(&mut self, outer: Family, inner: Family) -> Option<()>;
+    /// Cuts the frame, so that it has so many bytes, which are in one piece then. It has more.
+    #[must_use]
+    fn trim(&mut self, length: u32) -> Option<()>;
+    /// Makes room for so many bytes before the network header; if there are fewer than 0, takes those behind the Ethernet
+    /// header away. Ethernet header and room are to be written anew.
+    #[must_use]
+    fn make_room(&mut self, bytes: i32) -> Option<()>;
+    /// Whether the device is to fill in the TCP checksum at `offset` when the frame leaves. What stands there until then is
+    /// the folded sum of the pseudo-header.
+    #[must_use]
+    #[inline(always)]
+    fn sums_later(&mut self, _offset: usize) -> Option<bool> {
+        Some(false)
+    }
     /// Carries out a stage.
     #[inline(always)]
     fn stage(&mut self, stage: Stage, tables: &impl Tables, scratch: &mut Scratch) -> Verdict
@@ -174,6 +188,8 @@ pub trait Tables {
     /// Handshakes.
     fn half_open(&self) -> impl FlowTable<Entry = HalfOpen>;
     fn service(&self, key: &ServiceKey) -> Option<Service>;
+    /// Whether an address is that of a service.
+    fn vip(&self, address: &Address) -> bool;
     /// Whether a client may connect, by the prefixes under `number`. One that no prefix holds may.
     fn allowed(&self, number: u32, source: &Address) -> bool;
     /// The replica in a slot of a table, 0 if there is none.
@@ -287,6 +303,8 @@ pub enum Stage {
     Open,
     /// An ICMP packet.
     Icmp,
+    /// An ICMP error about a flow, which is translated when it leaves.
+    Error,
     /// A packet that is made over as a whole when it leaves.
     Emit,
     /// A packet that becomes the answer that the verdict says.
@@ -303,6 +321,7 @@ impl Stage {
             Self::Connection => either(decide(packet, tables, scratch)),
             Self::Open => either(open::open(packet, tables, scratch)),
             Self::Icmp => icmp::icmp(packet, tables, scratch),
+            Self::Error => icmp::rewrite(packet, scratch),
             Self::Emit => emit::made_over(packet, tables, scratch),
             Self::Answer(verdict) => answer::answer(packet, scratch, verdict),
             Self::Report(verdict) => {

@@ -31,7 +31,7 @@ pub(super) struct Headers {
     pub hops: u8,
     /// Bytes of the network header with its options or extensions.
     pub network: u16,
-    /// Bytes of the transport header and what follows it, by the network header.
+    /// Bytes of the transport header and what follows it, by the network header. 0 where it says less than it is long.
     pub segment: u16,
     /// The first of several fragments.
     pub fragmented: bool,
@@ -99,7 +99,7 @@ fn ipv4(packet: &impl Packet, headers: &mut Headers) -> Result<usize, Verdict> {
     headers.tuple.destination = Address::v4(header.destination);
     headers.protocol = header.protocol;
     headers.hops = header.ttl;
-    headers.segment = header.total_length.get().wrapping_sub(length as u16);
+    headers.segment = header.total_length.get().saturating_sub(length as u16);
     headers.fragmented = fragment & IPV4_MORE_FRAGMENTS != 0;
     Ok(length)
 }
@@ -111,37 +111,37 @@ fn ipv6(packet: &impl Packet, headers: &mut Headers) -> Result<usize, Verdict> {
     if header.class[0].get() >> 12 != 6 {
         return Err(Verdict::PassedMalformed);
     }
-    let Chain { protocol, length, fragmented } = chain(packet, header.next_header)?;
+    let Chain { protocol, length, fragmented } = chain(packet, ETHERNET, header.next_header)?;
     if protocol != PROTOCOL_TCP && protocol != PROTOCOL_ICMPV6 {
         return Err(Verdict::PassedNotTcp);
     }
-    headers.tuple.source = Address(header.source);
-    headers.tuple.destination = Address(header.destination);
+    headers.tuple.source = Address::v6(header.source);
+    headers.tuple.destination = Address::v6(header.destination);
     headers.protocol = protocol;
     headers.hops = header.hop_limit;
-    headers.segment = header.payload_length.get().wrapping_sub(length as u16);
+    headers.segment = header.payload_length.get().saturating_sub(length as u16);
     headers.fragmented = fragmented;
     Ok(size_of::<Ipv6>() + length)
 }
 
 /// A chain of extension headers.
-struct Chain {
+pub(super) struct Chain {
     /// What follows it.
-    protocol: u8,
+    pub(super) protocol: u8,
     /// Bytes.
-    length: usize,
+    pub(super) length: usize,
     /// The packet is the first of several fragments.
-    fragmented: bool,
+    pub(super) fragmented: bool,
 }
 
-/// Follows the extension headers of IPv6 (RFC 8200 section 4.1).
+/// Follows the extension headers of the IPv6 packet at `network` (RFC 8200 section 4.1).
 #[inline(always)]
-fn chain(packet: &impl Packet, first: u8) -> Result<Chain, Verdict> {
+pub(super) fn chain(packet: &impl Packet, network: usize, first: u8) -> Result<Chain, Verdict> {
     let mut chain = Chain { protocol: first, length: 0, fragmented: false };
     let mut count = 0;
     while count < MAX_EXTENSIONS {
         count += 1;
-        let at = ETHERNET + size_of::<Ipv6>() + chain.length;
+        let at = network + size_of::<Ipv6>() + chain.length;
         let length = match chain.protocol {
             PROTOCOL_HOP_BY_HOP | PROTOCOL_DESTINATION => {
                 let extension: Extension = packet.read(at).ok_or(Verdict::PassedMalformed)?;
@@ -166,14 +166,24 @@ fn chain(packet: &impl Packet, first: u8) -> Result<Chain, Verdict> {
             return Err(Verdict::PassedExtension);
         }
     }
-    Err(Verdict::PassedExtension)
+    match chain.protocol {
+        PROTOCOL_HOP_BY_HOP | PROTOCOL_DESTINATION | PROTOCOL_FRAGMENT | PROTOCOL_ROUTING => {
+            Err(Verdict::PassedExtension)
+        }
+        _ => Ok(chain),
+    }
 }
 
 /// Reads the TCP header at `transport`.
 #[inline(always)]
 pub(super) fn tcp(packet: &impl Packet, transport: usize, headers: &mut Headers) -> Result<(), Verdict> {
     let tcp: Tcp = packet.read(transport).ok_or(Verdict::PassedMalformed)?;
-    if usize::from(tcp.data_offset >> 4) * 4 < size_of::<Tcp>() {
+    let header = u16::from(tcp.data_offset >> 4) * 4;
+    if header < size_of::<Tcp>() as u16 {
+        return Err(Verdict::PassedMalformed);
+    }
+    // Of a packet that is still to be cut into segments, and larger than the field, the network header says 0.
+    if headers.segment < header && packet.segment_size() == 0 {
         return Err(Verdict::PassedMalformed);
     }
     headers.tuple.source_port = tcp.source;
@@ -189,7 +199,7 @@ pub(super) fn transport(packet: &impl Packet, family: Family) -> Option<usize> {
         Family::V4 => packet.read::<u8>(ETHERNET).map(|version_ihl| ETHERNET + ipv4_length(version_ihl)),
         Family::V6 => {
             let header: Ipv6 = packet.read(ETHERNET)?;
-            let chain = chain(packet, header.next_header).ok()?;
+            let chain = chain(packet, ETHERNET, header.next_header).ok()?;
             Some(ETHERNET + size_of::<Ipv6>() + chain.length)
         }
     }
@@ -197,6 +207,6 @@ pub(super) fn transport(packet: &impl Packet, family: Family) -> Option<usize> {
 
 /// Length of an IPv4 header with its options, in bytes: at most 60.
 #[inline(always)]
-fn ipv4_length(version_ihl: u8) -> usize {
+pub(super) fn ipv4_length(version_ihl: u8) -> usize {
     usize::from(version_ihl & 0x0f) * 4
 }

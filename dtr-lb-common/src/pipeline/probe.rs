@@ -94,6 +94,7 @@ pub fn paths(
         outer_source,
         outer_destination,
         address_delta: difference(socket, &asks).fold(),
+        zero: 0,
     };
     let (answers, heard) = (asks.reversed(), socket.reversed());
     let back = ProbePath {
@@ -101,6 +102,7 @@ pub fn paths(
         outer_source: Address::NONE,
         outer_destination: Address::NONE,
         address_delta: difference(&answers, &heard).fold(),
+        zero: 0,
     };
     [(*socket, out), (answers, back)]
 }

@@ -22,6 +22,12 @@ pub struct Scratch {
     pub(super) replay: bool,
     /// The largest packet that its way takes, in bytes, where it is larger.
     pub(super) mtu: u16,
+    /// The tuple of packets that answer the one that an ICMP error quotes.
+    pub(super) quoted: Tuple,
+    /// Offset of the TCP header in that quote.
+    pub(super) quoted_transport: u16,
+    /// Whether the quote goes as far as the TCP checksum.
+    pub(super) tells_checksum: bool,
     pub(super) order: Order,
     /// An entry of the half-open table that is being made.
     pub(super) draft: HalfOpen,
@@ -42,6 +48,9 @@ impl Scratch {
             opens: false,
             replay: false,
             mtu: 0,
+            quoted: Tuple::zeroed(),
+            quoted_transport: 0,
+            tells_checksum: false,
             order: Order::NONE,
             draft: HalfOpen::zeroed(),
             answer: Tuple::zeroed(),

@@ -56,7 +56,7 @@ pub(super) fn wrap(
 /// addresses, share the work.
 #[inline(always)]
 pub(super) fn outer_source(base: &Address, tuple: &Tuple) -> Address {
-    let mut source = *base;
-    source.0[7] = Be16::new((hash::flow(0, tuple) >> 48) as u16).raw();
-    source
+    let mut words = base.words();
+    words[7] = Be16::new((hash::flow(0, tuple) >> 48) as u16).raw();
+    Address::v6(words)
 }

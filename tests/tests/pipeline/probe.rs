@@ -156,7 +156,7 @@ proptest! {
         if let Some(base) = outer {
             let (from, to, _, protocol, inner) = network(&packet);
             prop_assert_eq!(to, IpAddr::from(socket.destination));
-            prop_assert_eq!(&Address::from(from).0[..7], &base.0[..7]);
+            prop_assert_eq!(&Address::from(from).words()[..7], &base.words()[..7]);
             prop_assert_eq!(protocol, if inner[0] >> 4 == 4 { 4 } else { 41 });
             packet = inner;
         }
