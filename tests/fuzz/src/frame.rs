@@ -61,6 +61,16 @@ impl Packet for Frame {
         self.exchange(0, header(outer))
     }
 
+    fn trim(&mut self, length: u32) -> Option<()> {
+        debug_assert!(self.bytes.len() >= length as usize, "a frame is trimmed to more than it has");
+        self.bytes.truncate(length as usize);
+        Some(())
+    }
+
+    fn make_room(&mut self, bytes: i32) -> Option<()> {
+        self.exchange(bytes.min(0).unsigned_abs() as usize, bytes.max(0) as usize)
+    }
+
     fn tagged(&self) -> bool {
         false
     }

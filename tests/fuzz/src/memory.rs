@@ -10,7 +10,10 @@ use dtr_lb_common::{
     verdict::Verdict,
 };
 
-use crate::world::{Full, MAX_REPLICAS, MAX_SERVICES, SECOND, World};
+use crate::{
+    net::Ip,
+    world::{Full, MAX_REPLICAS, MAX_SERVICES, SECOND, World},
+};
 
 /// Replicas that there may be, and id 0.
 const IDS: usize = MAX_SERVICES * MAX_REPLICAS + 1;
@@ -162,6 +165,10 @@ impl Tables for Memory {
 
     fn service(&self, key: &ServiceKey) -> Option<Service> {
         self.world.abi_service(key)
+    }
+
+    fn vip(&self, address: &Address) -> bool {
+        self.world.is_vip(&Ip::from(*address))
     }
 
     fn allowed(&self, number: u32, source: &Address) -> bool {

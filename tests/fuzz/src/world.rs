@@ -131,6 +131,11 @@ impl World {
         self.services.iter().position(|service| service.vip == end)
     }
 
+    /// Whether a service that is there has this address.
+    pub fn is_vip(&self, ip: &Ip) -> bool {
+        self.services.iter().any(|service| service.there && service.vip.ip == *ip)
+    }
+
     pub fn abi_service(&self, key: &ServiceKey) -> Option<Service> {
         let at = self.service_at(End { ip: Ip::from(key.address), port: key.port.get() })?;
         let service = &self.services[at];
