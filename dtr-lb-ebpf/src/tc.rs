@@ -105,6 +105,11 @@ impl Packet for TcPacket<'_> {
     }
 
     #[inline(always)]
+    fn renew(&mut self) {
+        *self = Self::new(self.ctx);
+    }
+
+    #[inline(always)]
     fn write_checksum(&mut self, offset: usize, checksum: u16, pseudo: u16) -> Option<()> {
         let by_device = self.sums_later(offset)?;
         self.write(offset, if by_device { pseudo } else { checksum })

@@ -18,7 +18,7 @@ const HOOKS: [Hook; 2] = [Hook::NativeXdp, Hook::Tc];
 
 /// How many instructions the verifier may have to walk through: a small part of the million that it allows, so that older verifiers,
 /// which see fewer equal states, accept the programs, too.
-const INSTRUCTION_BUDGET: u32 = 400_000;
+const INSTRUCTION_BUDGET: u32 = 300_000;
 
 fn main() {
     let mut trials = Vec::new();

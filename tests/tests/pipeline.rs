@@ -24,6 +24,8 @@ mod limits;
 mod made_over;
 #[path = "pipeline/nat.rs"]
 mod nat;
+#[path = "pipeline/probe.rs"]
+mod probe;
 
 /// Plays a group of cases, all of them even if one fails.
 fn group(name: &str) {

@@ -34,6 +34,7 @@ mod header;
 mod icmp;
 mod open;
 mod parse;
+pub mod probe;
 #[cfg(any(feature = "user", test))]
 pub mod prod;
 mod replay;
@@ -63,7 +64,7 @@ pub trait Packet {
     #[must_use]
     fn write<T: Pod>(&mut self, offset: usize, value: T) -> Option<()>;
     /// Corrects the TCP checksum at `offset` by the folded differences of addresses and ports, in a packet of `family`.
-    /// Comes last: a hook may have to give up its access to the frame for it.
+    /// Comes last, or before [`Packet::renew`]: a hook may have to give up its access to the frame for it.
     #[must_use]
     #[inline(always)]
     fn correct_checksum(
@@ -76,6 +77,9 @@ pub trait Packet {
         let checksum = self.read::<u16>(offset)?;
         self.write(offset, Delta::folded(address_delta).plus(Delta::folded(port_delta)).apply(checksum))
     }
+    /// Gets back the access to the frame that correcting a checksum may have cost.
+    #[inline(always)]
+    fn renew(&mut self) {}
     /// Writes the checksum at `offset` of a segment that was made anew: `checksum` is over all of it, and `pseudo` is the
     /// folded sum of the pseudo-header alone, which stands there where the device is to do the rest.
     #[must_use]

@@ -289,7 +289,7 @@ impl Opening<'_> {
 
 /// What the addresses of a tuple change in the sum of a pseudo-header, where they become those of another.
 #[inline(always)]
-fn difference(from: &Tuple, to: &Tuple) -> Delta {
+pub(super) fn difference(from: &Tuple, to: &Tuple) -> Delta {
     let delta = |delta: Delta, old: &Address, new: &Address| match (old.family(), new.family()) {
         (Family::V4, Family::V4) => delta.slices(&old.v4_words(), &new.v4_words()),
         // The mark of a mapped address is all ones, which sums to nothing.

@@ -8,7 +8,7 @@ use std::{fs, path::PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::{Parser, Subcommand};
-use dtr_lb_agent::datapath::{Datapath, Desired, DesiredService, Hook, Options};
+use dtr_lb_agent::datapath::{Datapath, DesiredService, Hook, Options};
 use dtr_lb_common::{
     abi::{Flow, Side, Tuple},
     verdict::Verdict,
@@ -16,7 +16,7 @@ use dtr_lb_common::{
 use dtr_lb_tests::fixture::{
     Plan,
     frames::{Kind, Macs, Segment, ends},
-    world::{ALICE, HTTPS, REPLICA_1, key, one_replica},
+    world::{ALICE, HTTPS, REPLICA_1, World, one_replica},
 };
 
 /// Runs in a batch: a forwarded packet loses one of its 255 hops in each.
@@ -78,10 +78,10 @@ fn main() -> Result<()> {
 
 /// A service with one replica; and one without any at the replica's own end, where the packets of the mirrored flow come in,
 /// so that the filter lets them in.
-fn world() -> Desired {
-    let mut desired = one_replica(Plan::V4).desired;
-    desired.services.insert(key(Plan::V4, REPLICA_1), DesiredService::nat(Vec::new()));
-    desired
+fn world() -> World {
+    let mut world = one_replica(Plan::V4);
+    world.add(REPLICA_1, DesiredService::nat(Vec::new()));
+    world
 }
 
 fn segment(kind: Kind, payload: usize) -> Segment {

@@ -190,25 +190,6 @@ fn topology_name(topology: Topology) -> &'static str {
     }
 }
 
-/// Scenarios of what this version's config or datapath does not have yet: they are reported as ignored, and run with
-/// `--include-ignored`. A change that brings the feature deletes its lines.
-const NOT_YET: &[&str] = &[
-    // ICMP.
-    "an_echo_to_the_vip_is_answered",
-    "a_download_through_a_narrow_way",
-    "a_download_through_a_narrow_way_over_ipv6",
-    "a_download_through_a_narrow_way_from_ipv4_to_ipv6",
-    "a_download_through_a_narrow_way_from_ipv6_to_ipv4",
-    "an_upload_through_a_narrow_way",
-    "an_upload_through_a_narrow_way_over_ipv6",
-    "an_upload_through_a_narrow_way_from_ipv6_to_ipv4",
-    "an_upload_through_a_narrow_way_from_ipv4_to_ipv6",
-    "ipip_serves",
-    "ipip_serves_ipv6",
-    "ipip_serves_ipv4_over_ipv6",
-    "ipip_tells_clients_what_does_not_fit",
-];
-
 /// What a trial may run beside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Beside {
@@ -224,7 +205,6 @@ fn trial(
     test: impl FnOnce() -> Result<()> + Send + 'static,
 ) -> Trial {
     static MACHINE: RwLock<()> = RwLock::new(());
-    let not_yet = NOT_YET.contains(&name);
     Trial::test(format!("{name}::{place}"), move || {
         // A trial that panicked while it held the lock has failed, and changed nothing that others need.
         let outcome = match beside {
@@ -239,7 +219,6 @@ fn trial(
         };
         outcome.map_err(|error| format!("{error:?}").into())
     })
-    .with_ignored_flag(not_yet)
 }
 
 fn main() {
