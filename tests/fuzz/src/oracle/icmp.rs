@@ -82,8 +82,9 @@ impl Oracle {
             return Err(format!("forwarded, about {from:?} to {to:?}, which is no connection"));
         };
         let left = read(step.after).map_err(|unread| format!("what left is {unread:?}"))?;
-        let way = ways.iter().find(|way| way.leads(step.after));
-        step.leaves_by(way.ok_or("the error left by another way than its connection")?)?;
+        if !ways.iter().any(|way| step.left_by(way)) {
+            return Err("the error left by another way than its connection".to_owned());
+        }
         if left.to.ip != end {
             return Err(format!("the error went to {:?} and not to {end:?}", left.to.ip));
         }

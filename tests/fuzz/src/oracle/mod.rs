@@ -55,6 +55,11 @@ impl Step<'_> {
         &self.memory.world
     }
 
+    /// Whether it left by this way, as far as interface and Ethernet addresses say.
+    fn left_by(&self, way: &Way) -> bool {
+        way.leads(self.after) && way.interface == self.interface
+    }
+
     fn leaves_by(&self, way: &Way) -> Result<(), Wrong> {
         if self.interface == way.interface {
             Ok(())
