@@ -62,6 +62,7 @@ impl Packet for Frame {
     }
 
     fn trim(&mut self, length: u32) -> Option<()> {
+        debug_assert!(self.bytes.len() >= length as usize, "a frame is trimmed to more than it has");
         self.bytes.truncate(length as usize);
         Some(())
     }

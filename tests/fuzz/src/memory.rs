@@ -10,7 +10,10 @@ use dtr_lb_common::{
     verdict::Verdict,
 };
 
-use crate::world::{Full, MAX_REPLICAS, MAX_SERVICES, SECOND, World};
+use crate::{
+    net::Ip,
+    world::{Full, MAX_REPLICAS, MAX_SERVICES, SECOND, World},
+};
 
 /// Replicas that there may be, and id 0.
 const IDS: usize = MAX_SERVICES * MAX_REPLICAS + 1;
@@ -165,7 +168,7 @@ impl Tables for Memory {
     }
 
     fn vip(&self, address: &Address) -> bool {
-        self.world.vip(address)
+        self.world.is_vip(&Ip::from(*address))
     }
 
     fn allowed(&self, number: u32, source: &Address) -> bool {

@@ -146,29 +146,7 @@ fn ipv6(frame: &[u8]) -> Result<Seen, Unread> {
     if header[0] >> 4 != 6 {
         return Err(Unread::Malformed);
     }
-    let (mut protocol, mut at, mut more) = (header[6], ETHERNET + 40, false);
-    let mut count = 0;
-    while matches!(protocol, 0 | 43 | 44 | 60) {
-        if protocol == 43 || count == MAX_EXTENSIONS {
-            return Err(Unread::Extension);
-        }
-        if protocol == 44 {
-            let fragment = frame.get(at..at + 8).ok_or(Unread::Malformed)?;
-            let offset = u16::from_be_bytes([fragment[2], fragment[3]]);
-            if offset >> 3 != 0 {
-                return Err(Unread::LaterFragment);
-            }
-            more |= offset & 1 != 0;
-            (protocol, at) = (fragment[0], at + 8);
-        } else {
-            let units = usize::from(*frame.get(at + 1).ok_or(Unread::Malformed)?) + 1;
-            (protocol, at) = (frame[at], at + 8 * units);
-        }
-        if at - ETHERNET - 40 > EXTENSION_BYTES {
-            return Err(Unread::Extension);
-        }
-        count += 1;
-    }
+    let Chain { protocol, at, more } = follow(frame, ETHERNET + 40, header[6])?;
     if protocol != 6 && protocol != 58 {
         return Err(Unread::OtherProtocol);
     }
@@ -188,6 +166,41 @@ fn ipv6(frame: &[u8]) -> Result<Seen, Unread> {
             tcp_header: 0,
         },
     )
+}
+
+/// What stands behind the extension headers of IPv6.
+pub struct Chain {
+    pub protocol: u8,
+    pub at: usize,
+    /// It is the first of several fragments.
+    pub more: bool,
+}
+
+/// Follows the extension headers from `start` on, of which the first is of this kind.
+pub fn follow(frame: &[u8], start: usize, first: u8) -> Result<Chain, Unread> {
+    let (mut protocol, mut at, mut more, mut count) = (first, start, false, 0);
+    while matches!(protocol, 0 | 43 | 44 | 60) {
+        if protocol == 43 || count == MAX_EXTENSIONS {
+            return Err(Unread::Extension);
+        }
+        if protocol == 44 {
+            let fragment = frame.get(at..at + 8).ok_or(Unread::Malformed)?;
+            let offset = u16::from_be_bytes([fragment[2], fragment[3]]);
+            if offset >> 3 != 0 {
+                return Err(Unread::LaterFragment);
+            }
+            more |= offset & 1 != 0;
+            (protocol, at) = (fragment[0], at + 8);
+        } else {
+            let units = usize::from(*frame.get(at + 1).ok_or(Unread::Malformed)?) + 1;
+            (protocol, at) = (frame[at], at + 8 * units);
+        }
+        if at - start > EXTENSION_BYTES {
+            return Err(Unread::Extension);
+        }
+        count += 1;
+    }
+    Ok(Chain { protocol, at, more })
 }
 
 fn transport(frame: &[u8], seen: Seen) -> Result<Seen, Unread> {

@@ -131,6 +131,11 @@ impl World {
         self.services.iter().position(|service| service.vip == end)
     }
 
+    /// Whether a service that is there has this address.
+    pub fn is_vip(&self, ip: &Ip) -> bool {
+        self.services.iter().any(|service| service.there && service.vip.ip == *ip)
+    }
+
     pub fn abi_service(&self, key: &ServiceKey) -> Option<Service> {
         let at = self.service_at(End { ip: Ip::from(key.address), port: key.port.get() })?;
         let service = &self.services[at];
@@ -140,12 +145,6 @@ impl World {
             .with(ServiceFlags::REFUSE, service.refuse)
             .with(ServiceFlags::DIRECT, service.mode.direct());
         service.there.then_some(Service { table: at as u32, sources, flags })
-    }
-
-    /// Whether an address is a service's.
-    pub fn vip(&self, address: &Address) -> bool {
-        let ip = Ip::from(*address);
-        self.services.iter().any(|service| service.there && service.vip.ip == ip)
     }
 
     /// Whether a host may connect, by the rules of a service's number of sources.

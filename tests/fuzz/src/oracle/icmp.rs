@@ -3,12 +3,15 @@
 //! An error goes to the end whose packet it quotes, and quotes it there as that end has sent it. Whether an error of a
 //! known connection must go on is not demanded here: the fixtures do.
 
-use dtr_lb_common::verdict::{Action, Verdict};
+use dtr_lb_common::{
+    abi::Mode,
+    verdict::{Action, Verdict},
+};
 
 use super::{Oracle, Step, bytes, bytes::Wrong};
 use crate::{
     net::{End, Ip, Way},
-    reader::{ETHERNET, Seen, read},
+    reader::{ETHERNET, Seen, follow, read},
 };
 
 impl Oracle {
@@ -25,7 +28,7 @@ impl Oracle {
 
     fn echo(&self, step: &Step<'_>, seen: &Seen) -> Result<(), Wrong> {
         let (request, reply) = if seen.v4 { (8, 0) } else { (128, 129) };
-        let of_vip = step.world().services.iter().any(|service| service.vip.ip == seen.to.ip);
+        let of_vip = step.world().is_vip(&seen.to.ip);
         if !of_vip || step.before.get(seen.transport) != Some(&request) || seen.first_fragment {
             return Err("answered, and is no echo request to a service".to_owned());
         }
@@ -56,21 +59,32 @@ impl Oracle {
 
     fn error(&self, step: &Step<'_>, seen: &Seen) -> Result<(), Wrong> {
         let (from, to) = quoted(step.before, seen).ok_or("forwarded, and quotes no TCP")?;
-        let left = read(step.after).map_err(|unread| format!("what left is {unread:?}"))?;
         // What a replica was sent: the client sent it. What a client was sent: the replica did.
         let about_client = self.connections.iter().rev().find(|one| one.side == Some((to, from)));
         let about_replica = self.connections.iter().rev().find(|one| one.client == to && one.vip == from);
         let (ways, end, wanted): (Vec<Way>, Ip, _) = if let Some(one) = about_client {
-            (one.ways.clone(), one.client.ip, Some((one.client, one.vip)))
+            (one.ways.clone(), one.client.ip, (one.client, one.vip))
         } else if let Some(one) = about_replica {
-            let (_, replica) = step.world().replica(one.replica).ok_or("no replica")?;
-            (vec![replica.way], replica.end.ip, one.side)
+            let (service, replica) = step.world().replica(one.replica).ok_or("no replica")?;
+            let Some(side) = one.side else {
+                // It goes to the replica as it is, by the mode of the service.
+                step.leaves_by(&replica.way)?;
+                return match service.mode {
+                    Mode::IPIP => {
+                        let (from, to) = (replica.nat[0], replica.end.ip);
+                        bytes::encapsulated(step.before, seen, step.after, &replica.way, &from, &to).map(drop)
+                    }
+                    _ => bytes::redirected(step.before, step.after, &replica.way),
+                };
+            };
+            (vec![replica.way], replica.end.ip, side)
         } else {
             return Err(format!("forwarded, about {from:?} to {to:?}, which is no connection"));
         };
-        let way = ways.iter().find(|way| way.leads(step.after));
-        step.leaves_by(way.ok_or("the error left by another way than its connection")?)?;
-        let Some(wanted) = wanted else { return Ok(()) };
+        let left = read(step.after).map_err(|unread| format!("what left is {unread:?}"))?;
+        if !ways.iter().any(|way| step.left_by(way)) {
+            return Err("the error left by another way than its connection".to_owned());
+        }
         if left.to.ip != end {
             return Err(format!("the error went to {:?} and not to {end:?}", left.to.ip));
         }
@@ -125,8 +139,10 @@ fn quoted(frame: &[u8], seen: &Seen) -> Option<(End, End)> {
         let header = packet.get(..20).filter(|header| header[9] == 6 && header[0] >> 4 == 4)?;
         (Ip::from_bytes(&header[12..16]), Ip::from_bytes(&header[16..20]), packet.get(length..length + 4)?)
     } else {
-        let header = packet.get(..40).filter(|header| header[6] == 6 && header[0] >> 4 == 6)?;
-        (Ip::from_bytes(&header[8..24]), Ip::from_bytes(&header[24..40]), packet.get(40..44)?)
+        let header = packet.get(..40).filter(|header| header[0] >> 4 == 6)?;
+        let chain = follow(packet, 40, header[6]).ok().filter(|chain| chain.protocol == 6)?;
+        let tcp = packet.get(chain.at..chain.at + 4)?;
+        (Ip::from_bytes(&header[8..24]), Ip::from_bytes(&header[24..40]), tcp)
     };
     let port = |at: usize| u16::from_be_bytes([tcp[at], tcp[at + 1]]);
     Some((End { ip: from, port: port(0) }, End { ip: to, port: port(2) }))

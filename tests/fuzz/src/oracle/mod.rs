@@ -2,7 +2,7 @@
 //!
 //! The oracle follows each connection by what was forwarded. It demands:
 //! - what is passed or dropped is as it came; what leaves is rewritten by the book, to the last byte; what is answered is
-//!   answered exactly ([`bytes`]);
+//!   answered exactly (`bytes`);
 //! - a frame is counted once, and a replica's counters are the sums of what was sent;
 //! - a connection that is open, or about to be, has each of its packets forwarded, to its own replica and port, unless
 //!   something stands in the way that the verdict says; a client's SYN reaches a replica if one can take it;
@@ -53,6 +53,11 @@ pub struct Step<'a> {
 impl Step<'_> {
     fn world(&self) -> &World {
         &self.memory.world
+    }
+
+    /// Whether it left by this way, as far as interface and Ethernet addresses say.
+    fn left_by(&self, way: &Way) -> bool {
+        way.leads(self.after) && way.interface == self.interface
     }
 
     fn leaves_by(&self, way: &Way) -> Result<(), Wrong> {

@@ -26,9 +26,8 @@ impl Oracle {
                     return Err(format!("a late packet reached the client of {one:?}"));
                 }
                 let (vip, client, ways) = (one.vip, one.client, one.ways.clone());
-                let by = ways.iter().find(|way| way.leads(step.after));
+                let by = ways.iter().find(|way| step.left_by(way));
                 let way = by.ok_or_else(|| format!("left by none of the ways {ways:?}"))?;
-                step.leaves_by(way)?;
                 bytes::rewritten(step.before, seen, step.after, way, vip, client)?;
                 self.goes_on(owner, step, seen, false)
             }
