@@ -28,6 +28,7 @@ use crate::{
 
 use catch_up::CatchUp;
 use presence::Presence;
+pub(crate) use start::BEHIND_GENERIC_XDP;
 
 /// Why the agent could not start, or had to end.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +47,8 @@ pub enum AgentError {
         "datapath.nat_addresses has {0}, which is not an address of this host; add it to an interface, or remove it"
     )]
     NatAddress(std::net::IpAddr),
+    #[error("{}", BEHIND_GENERIC_XDP)]
+    ProbesBehindGenericXdp,
 }
 
 /// What listens and what is known, once all is up.

@@ -6,7 +6,11 @@ use std::{collections::BTreeSet, io, net::IpAddr, time::Duration};
 
 use aya::programs::loaded_programs;
 use futures::TryStreamExt as _;
-use nix::{ifaddrs::getifaddrs, net::if_::if_nameindex, sys::socket::SockaddrStorage};
+use nix::{
+    ifaddrs::{InterfaceAddress, getifaddrs},
+    net::if_::if_nameindex,
+    sys::socket::SockaddrStorage,
+};
 use rtnetlink::{
     Handle,
     packet_route::link::{LinkAttribute, LinkFlags, LinkMessage, LinkXdp},
@@ -170,6 +174,26 @@ fn names_of_all() -> Vec<String> {
 pub fn host_addresses() -> Result<BTreeSet<IpAddr>, InterfaceError> {
     let all = getifaddrs().map_err(|error| InterfaceError::Addresses { source: error.into() })?;
     Ok(all.filter_map(|entry| entry.address.as_ref().and_then(ip)).collect())
+}
+
+/// The addresses of the interface that has `own`, that one among them; not those of the link or of this host alone.
+///
+/// # Errors
+/// [`InterfaceError::Addresses`]
+pub fn addresses_beside(own: IpAddr) -> Result<Vec<IpAddr>, InterfaceError> {
+    let all: Vec<_> =
+        getifaddrs().map_err(|error| InterfaceError::Addresses { source: error.into() })?.collect();
+    let address = |entry: &InterfaceAddress| entry.address.as_ref().and_then(ip);
+    let Some(of) = all.iter().find(|entry| address(entry) == Some(own)) else { return Ok(Vec::new()) };
+    let beside = all.iter().filter(|entry| entry.interface_name == of.interface_name).filter_map(address);
+    Ok(beside.filter(|address| !address.is_loopback() && !is_of_link(address)).collect())
+}
+
+fn is_of_link(address: &IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    }
 }
 
 fn ip(address: &SockaddrStorage) -> Option<IpAddr> {

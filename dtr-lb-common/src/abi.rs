@@ -22,6 +22,9 @@ pub mod program {
     pub const CLOCK: &str = "dtr_lb_clock";
     /// Sends a frame that the agent made.
     pub const SEND: &str = "dtr_lb_send";
+    /// Steer the probes of replicas that answer clients directly, at the way in and at the way out.
+    pub const PROBE_IN: &str = "dtr_lb_probe_in";
+    pub const PROBE_OUT: &str = "dtr_lb_probe_out";
 }
 
 /// Names of the maps in the object, as short as the kernel shows them (15 characters).
@@ -39,8 +42,10 @@ pub mod map {
     pub const REPLICA_STATS: &str = "REPLICA_STATS";
     pub const EVENTS: &str = "EVENTS";
     pub const EVENT_TIMES: &str = "EVENT_TIMES";
+    /// Packets of probes under way. It ends with the agent that probes, and is not pinned.
+    pub const PROBES: &str = "PROBES";
 
-    /// All of them.
+    /// All that are pinned.
     pub const ALL: &[&str] = &[
         FLOWS,
         HALF_OPEN,
@@ -86,6 +91,9 @@ pub const MAX_NAT_ADDRESSES: usize = 4;
 pub const FILTER_PLACES: usize = 16_384;
 /// Prefixes of clients that are allowed or denied, at most, of all services together.
 pub const MAX_SOURCES: usize = 16_384;
+
+/// Entries of the map of probes: two for each probe under way or last made, of each replica and VIP.
+pub const PROBE_ENTRIES: usize = 2 * MAX_REPLICAS;
 
 /// For each place (see [`crate::filter`]) whether the datapath may know packets to there: not 0.
 pub type Filter = [u8; FILTER_PLACES];
@@ -293,6 +301,15 @@ pub const IS_VIP: u32 = 1;
 pub struct ServiceKey {
     pub address: Address,
     pub port: Be16,
+    /// Fills the word.
+    pub zero: u16,
+}
+
+impl ServiceKey {
+    #[inline(always)]
+    pub const fn new(address: Address, port: Be16) -> Self {
+        Self { address, port, zero: 0 }
+    }
 }
 
 /// A service.
@@ -358,12 +375,30 @@ pub struct Replica {
     /// The service's VIP and port: with address and port it tells the entry from all others.
     pub service: ServiceKey,
     pub port: Be16,
-    pub nat_count: u32,
     /// The largest IP packet, in bytes, that its next hop's link takes; 0 if that is not known.
     pub mtu: u16,
+    pub nat_count: u32,
     pub mode: Mode,
     /// Not 0: it is dead, and its flows are answered by resets.
     pub reset: u8,
+    /// Fills the word.
+    pub zero: u16,
+}
+
+/// What becomes of the packets of one direction of a probe of a replica that answers clients directly. The key is the tuple
+/// that they come with: see [`crate::pipeline::probe`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct ProbePath {
+    /// The tuple that a packet leaves with. It may be of the other family than the key.
+    pub to: Tuple,
+    /// The addresses of the packet that it travels in; the destination is [`Address::NONE`] if it travels in none.
+    pub outer_source: Address,
+    pub outer_destination: Address,
+    /// Folded checksum difference of the addresses; the ports stay.
+    pub address_delta: u16,
+    /// Fills the word.
+    pub zero: u16,
 }
 
 /// What the agent sets for all packets.
@@ -469,5 +504,5 @@ mod user {
         Traffic,
         DropEvent
     );
-    map_types!(Tuple, Flow, HalfOpen);
+    map_types!(Tuple, Flow, HalfOpen, ProbePath);
 }

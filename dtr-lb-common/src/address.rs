@@ -51,32 +51,52 @@ pub enum Family {
 }
 
 /// An address of either family: IPv6, or IPv4 mapped into it (`::ffff:a.b.c.d`, RFC 4291 section 2.5.5.2).
+///
+/// In words of 32 bits, unlike what stands in a frame: a tuple is hashed by such words, and a processor that has just
+/// stored halves of one waits before it can load the whole.
 #[repr(transparent)]
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
-pub struct Address(pub Ipv6Words);
+pub struct Address([u32; 4]);
 
-/// The word before an IPv4 address that is mapped into IPv6; those before it are 0.
-const MAPPED: u16 = 0xffff;
+/// What stands before an IPv4 address that is mapped into IPv6, behind 64 bits that are 0.
+const MAPPED: u32 = u32::from_ne_bytes([0, 0, 0xff, 0xff]);
 
 impl Address {
     /// No address.
-    pub const NONE: Self = Self([0; 8]);
+    pub const NONE: Self = Self([0; 4]);
 
     #[inline(always)]
-    pub const fn v4(words: Ipv4Words) -> Self {
-        Self([0, 0, 0, 0, 0, MAPPED, words[0], words[1]])
+    pub fn v4(words: Ipv4Words) -> Self {
+        Self([0, 0, MAPPED, bytemuck::must_cast(words)])
+    }
+
+    #[inline(always)]
+    pub fn v6(words: Ipv6Words) -> Self {
+        Self(bytemuck::must_cast(words))
     }
 
     #[inline(always)]
     pub const fn family(&self) -> Family {
-        let Self([a, b, c, d, e, mark, ..]) = *self;
-        if (a | b | c | d | e) == 0 && mark == MAPPED { Family::V4 } else { Family::V6 }
+        let Self([a, b, mark, _]) = *self;
+        if (a | b) == 0 && mark == MAPPED { Family::V4 } else { Family::V6 }
     }
 
     /// The words of an IPv4 address. The caller knows the family.
     #[inline(always)]
-    pub const fn v4_words(&self) -> Ipv4Words {
-        [self.0[6], self.0[7]]
+    pub fn v4_words(&self) -> Ipv4Words {
+        bytemuck::must_cast(self.0[3])
+    }
+
+    /// All of it, as the words of an IPv6 address.
+    #[inline(always)]
+    pub fn words(&self) -> Ipv6Words {
+        bytemuck::must_cast(self.0)
+    }
+
+    /// Words of 32 bits as they stand in memory, in network order.
+    #[inline(always)]
+    pub const fn wide(&self) -> [u32; 4] {
+        self.0
     }
 }
 

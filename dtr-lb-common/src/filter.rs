@@ -15,10 +15,8 @@ pub const fn place(settings: &Settings, address: &Address, port: Be16) -> u32 {
     let port = port.get() as u32;
     // All ports of the range are one: NAT flows may have any.
     let port = if port.wrapping_sub(settings.first_port) < settings.port_count { 0 } else { port };
-    let Address([a, b, c, d, e, f, g, h]) = *address;
-    let high = (a ^ c) as u32 | ((b ^ d) as u32) << 16;
-    let low = (e ^ g) as u32 | ((f ^ h) as u32) << 16;
-    let mixed = (high ^ low.rotate_left(7) ^ port).wrapping_mul(0x9e37_79b1);
+    let [a, b, c, d] = address.wide();
+    let mixed = (a ^ b ^ (c ^ d).rotate_left(13) ^ port).wrapping_mul(0x9e37_79b1);
     mixed >> (u32::BITS - FILTER_PLACES.trailing_zeros())
 }
 

@@ -47,7 +47,7 @@ pub fn source(seed: u64, tuple: &Tuple) -> u64 {
 fn mix_address(state: u64, address: &Address) -> u64 {
     match address.family() {
         Family::V4 => mix_words(state, &address.v4_words()),
-        Family::V6 => mix_words(state, &address.0),
+        Family::V6 => mix_words(state, &address.words()),
     }
 }
 

@@ -89,8 +89,12 @@ impl Packet for Frame {
         self.interface
     }
 
-    fn length(&self) -> u32 {
+    fn linear(&self) -> u32 {
         self.bytes.len() as u32
+    }
+
+    fn length(&self) -> u32 {
+        self.linear()
     }
 }
 
@@ -154,7 +158,7 @@ pub struct Source {
 
 impl Source {
     fn holds(&self, number: u32, address: &Address) -> bool {
-        let bits = |address: &Address| u128::from_be_bytes(bytemuck::cast(address.0));
+        let bits = |address: &Address| u128::from_be_bytes(bytemuck::cast(address.wide()));
         let differing = (bits(&self.address) ^ bits(address)).leading_zeros();
         self.number == number && differing >= self.length
     }

@@ -14,7 +14,7 @@ use dtr_lb_common::{pipeline::Packet, verdict::Action};
 
 use crate::{maps::process, tc::TcPacket, xdp::XdpPacket};
 
-#[xdp]
+#[xdp(frags)]
 pub(crate) fn dtr_lb_xdp(ctx: XdpContext) -> u32 {
     let mut packet = XdpPacket::new(&ctx);
     let outcome = process(&mut packet);

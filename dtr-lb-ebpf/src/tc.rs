@@ -105,6 +105,11 @@ impl Packet for TcPacket<'_> {
     }
 
     #[inline(always)]
+    fn renew(&mut self) {
+        *self = Self::new(self.ctx);
+    }
+
+    #[inline(always)]
     fn write_checksum(&mut self, offset: usize, checksum: u16, pseudo: u16) -> Option<()> {
         let by_device = self.sums_later(offset)?;
         self.write(offset, if by_device { pseudo } else { checksum })
@@ -213,6 +218,12 @@ impl Packet for TcPacket<'_> {
     fn interface(&self) -> u32 {
         // SAFETY: the kernel hands every TC program a valid skb.
         unsafe { (*self.skb()).ifindex }
+    }
+
+    /// All of it counts: what is read is pulled into the linear part.
+    #[inline(always)]
+    fn linear(&self) -> u32 {
+        self.ctx.len()
     }
 
     #[inline(always)]

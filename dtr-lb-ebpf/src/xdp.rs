@@ -4,7 +4,7 @@ use core::ptr;
 
 use aya_ebpf::{
     bindings::xdp_md,
-    helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
+    helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len},
     programs::XdpContext,
 };
 use bytemuck::Pod;
@@ -60,16 +60,17 @@ impl Packet for XdpPacket<'_> {
 
     #[inline(always)]
     fn resize(&mut self, length: u32, _: Family) -> Option<()> {
-        // A frame grows at its front, where there is always headroom, while behind a small one there may be no room at
-        // all; it must go on beginning on an even address, so that an odd one loses its last byte first.
-        let odd = (self.length() ^ length) & 1;
-        if odd != 0 {
-            // SAFETY: the context is the program's own; the bounds are read anew below.
-            if unsafe { bpf_xdp_adjust_tail(self.ctx.ctx, -1) } != 0 {
-                return None;
-            }
+        // It shrinks at its end, and grows at its front, where there is always headroom, while behind a small frame there
+        // may be no room at all. It must go on beginning on an even address, so that an odd one loses its last byte first.
+        let whole = self.length();
+        let odd = ((whole ^ length) & 1) as i32;
+        let growth = length as i32 - whole as i32;
+        let tail = if growth < 0 { growth } else { -odd };
+        // SAFETY: the context is the program's own; the bounds are read anew below.
+        if tail != 0 && unsafe { bpf_xdp_adjust_tail(self.ctx.ctx, tail) } != 0 {
+            return None;
         }
-        self.move_front(self.length() as i32 - odd as i32 - length as i32)
+        self.move_front(tail - growth)
     }
 
     #[inline(always)]
@@ -133,8 +134,14 @@ impl Packet for XdpPacket<'_> {
     }
 
     #[inline(always)]
-    fn length(&self) -> u32 {
+    fn linear(&self) -> u32 {
         (self.window.end - self.window.start) as u32
+    }
+
+    #[inline(always)]
+    fn length(&self) -> u32 {
+        // SAFETY: the context is the program's own.
+        unsafe { bpf_xdp_get_buff_len(self.ctx.ctx) as u32 }
     }
 }
 

@@ -2,10 +2,18 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use dtr_lb_tests::fixture::{Case, Host, cases::GROUPS, play};
+use dtr_lb_tests::fixture::{
+    Host,
+    cases::{GROUPS, Group},
+    play,
+};
 
 #[path = "pipeline/any_bytes.rs"]
 mod any_bytes;
+#[path = "pipeline/direct.rs"]
+mod direct;
+#[path = "pipeline/filter.rs"]
+mod filter;
 #[path = "pipeline/full_tables.rs"]
 mod full_tables;
 #[path = "pipeline/handshakes.rs"]
@@ -18,14 +26,22 @@ mod limits;
 mod made_over;
 #[path = "pipeline/nat.rs"]
 mod nat;
+#[path = "pipeline/probe.rs"]
+mod probe;
+#[path = "pipeline/races.rs"]
+mod races;
 
 /// Plays a group of cases, all of them even if one fails.
 fn group(name: &str) {
-    let (_, cases) = GROUPS.iter().find(|(group, _)| *group == name).expect("there is such a group");
+    let Group { plans, cases, .. } =
+        GROUPS.iter().find(|group| group.name == name).expect("there is such a group");
     let failed: Vec<_> = cases
         .iter()
-        .filter(|case| catch_unwind(AssertUnwindSafe(|| play(case, &mut Host::default()))).is_err())
-        .map(|case| case.name)
+        .flat_map(|case| plans.iter().map(move |plan| (case, *plan)))
+        .filter(|(case, plan)| {
+            catch_unwind(AssertUnwindSafe(|| play(case, *plan, &mut Host::default()))).is_err()
+        })
+        .map(|(case, plan)| format!("{}::{}", case.name, plan.name()))
         .collect();
     assert!(failed.is_empty(), "of {} cases of {name} these failed: {failed:#?}", cases.len());
 }
@@ -36,11 +52,11 @@ macro_rules! groups {
 
         #[test]
         fn every_group_is_played_and_every_case_has_its_own_name() {
-            let names: Vec<_> = GROUPS.iter().map(|(name, _)| *name).collect();
+            let names: Vec<_> = GROUPS.iter().map(|group| group.name).collect();
             assert_eq!(names, [$(stringify!($name)),*]);
-            let names = |(group, cases): &(&str, &'static [Case])| {
-                let group = (*group).to_owned();
-                cases.iter().map(move |case| format!("{group}::{}", case.name))
+            let names = |group: &Group| {
+                let Group { name, cases, .. } = *group;
+                cases.iter().map(move |case| format!("{name}::{}", case.name))
             };
             let mut cases: Vec<_> = GROUPS.iter().flat_map(names).collect();
             let count = cases.len();
@@ -51,5 +67,4 @@ macro_rules! groups {
     };
 }
 
-groups! { life time refusals silence resets ways entries ports replicas strangers headers checksums counters
-icmp_errors icmp_across icmp_strangers icmp_direct icmp_echo icmp_too_big }
+groups! { life time refusals silence resets ways entries ports replicas strangers headers headers_v4 extensions tags across mixed dsr ipip answers access affinity filters sizes checksums counters icmp_errors icmp_across icmp_strangers icmp_direct icmp_echo icmp_too_big }

@@ -5,6 +5,7 @@
 mod bench;
 mod ci;
 mod command;
+mod fuzz;
 mod packages;
 mod plan;
 mod route;
@@ -46,6 +47,9 @@ enum Command {
     /// Measure; figures go to target/bench
     #[command(subcommand)]
     Bench(bench::Bench),
+    /// Fuzz the packet pipeline on the host: the corpus, then fresh sequences
+    #[command(disable_help_flag = true)]
+    Fuzz(fuzz::Options),
     /// Run what CI runs
     Ci,
 }
@@ -68,6 +72,7 @@ fn run(command: Command) -> Result<()> {
         Command::Run(options) => run::run(&options),
         Command::Test(selection) => test::run(&selection),
         Command::Bench(bench) => bench::run(&bench),
+        Command::Fuzz(options) => fuzz::run(&options),
         Command::Ci => ci::run(),
     }
 }

@@ -18,18 +18,25 @@ use tracing::{info, warn};
 use super::{Agent, AgentError, catch_up::CatchUp, log::log, presence::Presence};
 use crate::{
     api::Api,
-    config::{Attach, Config},
+    config::{Attach, Config, Mode, Service},
     control::{Control, ReplicaPlace},
     datapath::{Census, Datapath, Hook, Interface, Wanted},
     interface::{self, Links, Seen, Watch},
     next_hop::Watcher,
-    probe::{self, Prober, Target},
+    probe::{self, Direct, Prober, Target},
 };
 
 /// How long the first decision waits for probes and next hops beyond the longest probe's own time-out ...
 const SETTLE: Duration = Duration::from_millis(300);
 /// ... and how long at most: a datapath that is not there yet forwards nothing, which is worse than a guess.
 const LONGEST_SETTLE: Duration = Duration::from_secs(3);
+
+/// Why probes that are steered and generic XDP do not go together. For a program that takes frames in several buffers, as the
+/// datapath's, generic XDP copies a frame and forgets the length of its Ethernet header (`skb_pp_cow_data` in
+/// net/core/skbuff.c, seen with Linux 6.18): programs at TC behind it then see frames without that header.
+pub(crate) const BEHIND_GENERIC_XDP: &str = "probes of services in mode \"dsr\" or \"ipip\" do not work behind generic XDP, \
+     as the kernel hides Ethernet headers there: set datapath.attach to \"auto\", \"xdp\" or \"tc\", or turn the probe off \
+     (service.probe.scheme = \"none\")";
 
 /// What the config asks for.
 pub(super) fn wanted(attach: Attach) -> Wanted {
@@ -78,7 +85,8 @@ pub(super) fn probers(config: &Config) -> Result<Vec<(ReplicaPlace, Prober)>, Ag
     let mut probers = Vec::new();
     for (service_place, service) in config.services.iter().enumerate() {
         for (place, replica) in service.replicas.iter().enumerate() {
-            let target = Target { address: replica.address, probe: service.probe.clone() };
+            let direct = direct(config, service, replica.address);
+            let target = Target { address: replica.address, probe: service.probe.clone(), direct };
             let prober = Prober::new(&target)
                 .map_err(|source| AgentError::Probe { service: service.name.clone(), source })?;
             probers.push((ReplicaPlace { service: service_place, replica: place }, prober));
@@ -87,12 +95,22 @@ pub(super) fn probers(config: &Config) -> Result<Vec<(ReplicaPlace, Prober)>, Ag
     Ok(probers)
 }
 
+/// What a probe of a service's replica is to prove, if it answers clients directly.
+fn direct(config: &Config, service: &Service, replica: IpAddr) -> Option<Direct> {
+    let tunnel = match service.mode {
+        Mode::Nat => return None,
+        Mode::Dsr => None,
+        Mode::Ipip => Some(config.datapath.tunnel_sources.towards(replica)),
+    };
+    Some(Direct { vips: service.vips.clone(), tunnel })
+}
+
 /// May be dropped before it is done: nothing is attached or written until its last await is over.
 pub(super) async fn start(
     config: &Arc<Config>,
     datapath: &mut Datapath,
     host: Host,
-    probers: Vec<(ReplicaPlace, Prober)>,
+    mut probers: Vec<(ReplicaPlace, Prober)>,
     log_packets: bool,
 ) -> Result<Agent, AgentError> {
     let Host { links, seen, interfaces: found } = host;
@@ -105,6 +123,13 @@ pub(super) async fn start(
     let (_, addresses) = watch::channel(control.addresses());
     let (watcher, next_hops) = Watcher::spawn(addresses)?;
     let (interfaces, looks) = Watch::spawn(config.interfaces.clone(), links);
+    if probers.iter_mut().any(|(_, prober)| prober.needs_steering()) {
+        if config.datapath.attach == Attach::XdpGeneric {
+            return Err(AgentError::ProbesBehindGenericXdp);
+        }
+        let steering = datapath.start_probing(&found)?;
+        probers.iter_mut().for_each(|(_, prober)| prober.steer_by(&steering));
+    }
     let (report_sender, reports) = mpsc::channel(1024);
     let probes =
         probers.into_iter().map(|(id, prober)| probe::spawn(id, prober, report_sender.clone())).collect();

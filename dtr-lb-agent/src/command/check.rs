@@ -3,6 +3,9 @@
 //! Facts go to standard output; what is wrong goes to standard error, a line each: `error: …` is what would keep the agent
 //! from starting, `warning: …` what would let it start and not work as it should.
 
+mod direct;
+mod ipv6;
+
 use std::{
     collections::BTreeSet,
     net::{IpAddr, SocketAddr},
@@ -115,8 +118,10 @@ impl Report {
         let next_hops = next_hops(links.handle(), control.addresses()).await;
         let mtus = seen.iter().filter_map(|seen| Some((seen.name.clone(), seen.link.as_ref()?.mtu)));
         let mut changes = control.ingress(mtus);
-        changes.extend(control.next_hops(next_hops));
+        changes.extend(control.next_hops(next_hops.clone()));
         changes.into_iter().for_each(|change| self.path(change));
+        self.direct(config, links.handle(), &next_hops, &seen).await;
+        self.ipv6(config);
     }
 
     fn addresses(&mut self, config: &Config, own: &BTreeSet<IpAddr>) {

@@ -109,9 +109,12 @@ impl Access {
         Ok(())
     }
 
-    /// Writes who may connect to a service. Returns the number that its entry is to name.
+    /// Writes who may connect to a service. Returns the number that its entry is to name. A prefix of the other family is
+    /// left out: `::/0` holds the whole form that both share, and so all of IPv4, too.
     pub(super) fn admit(&mut self, service: ServiceKey, rules: &[SourceRule]) -> Result<u32, DatapathError> {
-        let rules: BTreeSet<_> = rules.iter().copied().collect();
+        let family = service.address.family();
+        let of_family = |rule: &&SourceRule| Address::from(rule.prefix.addr()).family() == family;
+        let rules: BTreeSet<_> = rules.iter().filter(of_family).copied().collect();
         let before = self.lists.get(&service);
         if let Some(list) = before.filter(|list| list.rules == rules) {
             return Ok(list.number);

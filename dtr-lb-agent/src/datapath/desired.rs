@@ -74,11 +74,11 @@ impl DesiredReplica {
     /// What the Maglev permutation is made from: the same on every host.
     pub(super) fn identity(&self) -> u64 {
         let address = Address::from(self.address);
-        hash::mix(hash::mix_words(0, &address.0), u64::from(self.port))
+        hash::mix(hash::mix_words(0, &address.words()), u64::from(self.port))
     }
 }
 
 /// The key of a service's map entry.
 pub fn service_key(vip: IpAddr, port: u16) -> ServiceKey {
-    ServiceKey { address: vip.into(), port: Be16::new(port) }
+    ServiceKey::new(vip.into(), Be16::new(port))
 }

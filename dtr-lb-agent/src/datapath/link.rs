@@ -21,7 +21,7 @@ use dtr_lb_common::abi::program;
 use super::{
     attach::{Hook, Interface},
     error::{DatapathError, os_error},
-    object, pins,
+    object, pins, requirements,
 };
 
 /// For how long a link that was taken away may stand in the way of its successor.
@@ -87,7 +87,7 @@ pub(super) fn attach(
         let link = match hook {
             Hook::NativeXdp => attach_xdp(object::xdp_program(ebpf)?, XdpMode::Driver, interface, hook),
             Hook::GenericXdp => attach_xdp(object::xdp_program(ebpf)?, XdpMode::Skb, interface, hook),
-            Hook::Tc => attach_tc(object::tc_program(ebpf, program::TC)?, interface),
+            Hook::Tc => attach_tc(object::tc_program(ebpf, program::TC)?, interface, &DATAPATH),
         };
         match link {
             Err(DatapathError::Busy { .. }) if made_room && Instant::now() < patience => {
@@ -124,19 +124,39 @@ fn attach_xdp(
     FdLink::try_from(link).map_err(|_| no_native("its driver takes no BPF link".into()))
 }
 
-fn attach_tc(program: &mut SchedClassifier, interface: &Interface) -> Result<FdLink, DatapathError> {
+/// Where a program stands at TC.
+pub(super) struct TcPlace {
+    /// The program's name.
+    pub(super) program: &'static str,
+    pub(super) attach_type: TcAttachType,
+    /// Its place among others.
+    pub(super) order: fn() -> LinkOrder,
+}
+
+const DATAPATH: TcPlace =
+    TcPlace { program: program::TC, attach_type: TcAttachType::Ingress, order: LinkOrder::default };
+
+pub(super) fn attach_tc(
+    program: &mut SchedClassifier,
+    interface: &Interface,
+    place: &TcPlace,
+) -> Result<FdLink, DatapathError> {
     let failed = |error: &(dyn std::error::Error + 'static)| match os_error(error) {
         Some(libc::EINVAL) => DatapathError::Unsupported {
-            feature: "TC links (TCX)",
-            since: "6.6",
-            running: super::requirements::running(),
-            remedy: "use an interface with native XDP, or set datapath.attach = \"xdp-generic\"",
+            feature: requirements::TC_LINKS.0,
+            since: requirements::TC_LINKS.1,
+            running: requirements::running(),
+            remedy: if place.program == program::TC {
+                "use an interface with native XDP, or set datapath.attach = \"xdp-generic\""
+            } else {
+                requirements::WITHOUT_STEERING
+            },
         },
         _ => DatapathError::attach(&interface.name, "TC", error),
     };
-    let options = TcAttachOptions::TcxOrder(LinkOrder::default());
+    let options = TcAttachOptions::TcxOrder((place.order)());
     let id = program
-        .attach_with_options(&interface.name, TcAttachType::Ingress, options)
+        .attach_with_options(&interface.name, place.attach_type, options)
         .map_err(|error| failed(&error))?;
     let link = program.take_link(id).map_err(|error| failed(&error))?;
     FdLink::try_from(link).map_err(|error| failed(&error))

@@ -17,6 +17,7 @@ pub mod memory;
 pub mod object;
 mod packet_log;
 mod pins;
+mod probing;
 mod prod;
 pub mod requirements;
 mod run;
@@ -43,6 +44,7 @@ pub use error::DatapathError;
 use error::causes;
 pub use events::{Dropped, Events};
 pub use packet_log::PacketLog;
+pub use probing::{Steered, Steering};
 pub use run::{FlowEntry, HalfOpenEntry, Ran};
 pub use sweep::Census;
 pub use writer::Applied;
@@ -77,6 +79,7 @@ pub struct Datapath {
     half_open: Map,
     settings: Option<Settings>,
     attached: Option<Attached>,
+    probing: Option<probing::Probing>,
     sweep: sweep::Sweep,
     prods: prod::Prods,
     /// Those whose clients are asked in the walk under way.
@@ -132,6 +135,7 @@ impl Datapath {
             writer,
             settings: None,
             attached: None,
+            probing: None,
             sweep: sweep::Sweep::default(),
             prods: prod::Prods::default(),
             asked: BTreeSet::new(),
@@ -159,19 +163,28 @@ impl Datapath {
             Hook::NativeXdp | Hook::GenericXdp => Some(interfaces.iter().map(|interface| interface.index)),
             Hook::Tc => None,
         };
-        let attached = self.attached.insert(attached);
         self.writer.set_reach(reach.map(Iterator::collect))?;
-        Ok(attached)
+        if let Some(probing) = &mut self.probing {
+            probing.move_to(&mut self.ebpf, interfaces)?;
+        }
+        Ok(self.attached.insert(attached))
+    }
+
+    /// Makes ready to steer probes of replicas that answer clients directly, by these interfaces and from then on by those
+    /// that the datapath is attached to. Before or after [`Datapath::attach`], and once.
+    pub fn start_probing(&mut self, interfaces: &[Interface]) -> Result<Steering, DatapathError> {
+        let probing = probing::Probing::start(&mut self.ebpf, interfaces)?;
+        Ok(self.probing.insert(probing).steering())
     }
 
     /// Gives up a start that failed: what this process made is removed, what it took over stays as it is.
     pub fn abandon(self) {
-        let Self { ebpf, pins, adopted, writer, counters, flows, half_open, attached, .. } = self;
+        let Self { ebpf, pins, adopted, writer, counters, flows, half_open, attached, probing, .. } = self;
         if let Some(pins) = pins.filter(|_| !adopted) {
             // Nothing more can be done, and the caller has the error that matters.
             let _ = pins.remove_own();
         }
-        drop((ebpf, writer, counters, flows, half_open, attached));
+        drop((ebpf, writer, counters, flows, half_open, attached, probing));
     }
 
     pub fn attached(&self) -> Option<&Attached> {

@@ -45,11 +45,11 @@ pub const REQUIREMENTS: &[Requirement] = &[
         since: "5.8",
         probe: || Ok(is_map_supported(MapType::RingBuf)?),
     },
+    // XDP links are older (5.9).
     Requirement {
-        feature: "XDP links",
-        since: "5.9",
-        // By the version: the kernel makes a link only where there is an interface to put it on.
-        probe: || Ok(KernelVersion::current()? >= KernelVersion::new(5, 9, 0)),
+        feature: "XDP frames in several buffers",
+        since: "5.18",
+        probe: || Ok(is_helper_supported(ProgramType::Xdp, BpfHelper::BPF_FUNC_xdp_get_buff_len)?),
     },
 ];
 
@@ -91,6 +91,24 @@ pub fn check() -> Result<(), DatapathError> {
     Ok(())
 }
 
+/// What TC needs, and probes of replicas that answer directly.
+pub(super) const TC_LINKS: (&str, &str) = ("TC links (TCX)", "6.6");
+
+/// What to do where probes of replicas that answer directly lack them.
+pub(super) const WITHOUT_STEERING: &str = "probes of services in mode \"dsr\" or \"ipip\" need them: use mode \"nat\", or turn \
+     the probe off (service.probe.scheme = \"none\")";
+
+/// Fails if the kernel cannot steer probes of replicas that answer directly.
+pub fn check_probing() -> Result<(), DatapathError> {
+    let (feature, since) = TC_LINKS;
+    // By the version: the kernel makes a link only where there is an interface to put it on. Where the version cannot be
+    // read, attaching will tell.
+    if KernelVersion::current().map_or(true, |version| version >= KernelVersion::new(6, 6, 0)) {
+        return Ok(());
+    }
+    Err(DatapathError::Unsupported { feature, since, running: running(), remedy: WITHOUT_STEERING })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,22 +119,22 @@ mod tests {
     }
 
     #[test]
-    fn they_come_the_oldest_first_and_end_with_links() {
+    fn they_come_the_oldest_first() {
         let versions: Vec<_> = REQUIREMENTS.iter().map(|requirement| version(requirement.since)).collect();
         assert!(versions.is_sorted(), "{versions:?}");
         let last = REQUIREMENTS.last().expect("there are some");
-        assert_eq!((last.feature, version(last.since)), ("XDP links", (5, 9)));
+        assert_eq!(version(last.since), (5, 18));
     }
 
     #[test]
     fn the_version_of_the_running_kernel_can_be_read() {
-        let links = REQUIREMENTS.last().expect("there are some");
         let (major, minor) = {
             let release = running();
             let mut numbers = release.split(['.', '-']);
             let mut next = || numbers.next().and_then(|number| number.parse().ok()).unwrap_or(0u32);
             (next(), next())
         };
-        assert_eq!((links.probe)().expect("the version"), (major, minor) >= (5, 9));
+        assert_eq!(version(TC_LINKS.1), (6, 6));
+        assert_eq!(check_probing().is_ok(), (major, minor) >= (6, 6));
     }
 }

@@ -108,6 +108,12 @@ impl Datapath {
     pub fn put_half_open(&mut self, key: &Tuple, entry: &HalfOpen) -> Result<(), DatapathError> {
         put(&mut self.half_open, map::HALF_OPEN, key, entry)
     }
+
+    /// Removes all entries of both tables: a test leaves the datapath to the next one.
+    pub fn forget_flows(&mut self) -> Result<(), DatapathError> {
+        clear::<Flow>(&mut self.flows, map::FLOWS)?;
+        clear::<HalfOpen>(&mut self.half_open, map::HALF_OPEN)
+    }
 }
 
 fn entries<V: aya::Pod>(map: &mut Map, name: &'static str) -> Result<Vec<(Tuple, V)>, DatapathError> {
@@ -118,4 +124,13 @@ fn entries<V: aya::Pod>(map: &mut Map, name: &'static str) -> Result<Vec<(Tuple,
 fn put<V: aya::Pod>(map: &mut Map, name: &'static str, key: &Tuple, value: &V) -> Result<(), DatapathError> {
     let mut table = Table::<V>::try_from(map).map_err(DatapathError::map(name, "opening"))?;
     table.insert(key, value, 0).map_err(DatapathError::map(name, "writing"))
+}
+
+fn clear<V: aya::Pod>(map: &mut Map, name: &'static str) -> Result<(), DatapathError> {
+    let keys = entries::<V>(map, name)?;
+    let mut table = Table::<V>::try_from(map).map_err(DatapathError::map(name, "opening"))?;
+    for (key, _) in keys {
+        table.remove(&key).map_err(DatapathError::map(name, "removing from"))?;
+    }
+    Ok(())
 }

@@ -26,6 +26,7 @@ use super::{
 mod attach;
 mod maps;
 mod pins;
+mod probing;
 
 const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 10));
 

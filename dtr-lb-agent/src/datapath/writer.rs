@@ -215,7 +215,7 @@ impl Writer {
         };
         let mtu = u16::try_from(wanted.mtu).unwrap_or(u16::MAX);
         let reset = u8::from(wanted.reset);
-        let replica = Replica { address, nat, hop, service, port, nat_count, mtu, mode, reset };
+        let replica = Replica { address, nat, hop, service, port, mtu, nat_count, mode, reset, zero: 0 };
         if known == Some(&replica) {
             return Ok((id, false));
         }

@@ -11,7 +11,9 @@ use rtnetlink::{
     Handle, RouteMessageBuilder,
     packet_route::{
         AddressFamily,
-        link::{LinkAttribute, LinkExtentMask, LinkFlags, LinkLayerType, LinkMessage},
+        link::{
+            AfSpecInet6, AfSpecUnspec, LinkAttribute, LinkExtentMask, LinkFlags, LinkLayerType, LinkMessage,
+        },
         neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState},
         route::{RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteType, RouteVia},
     },
@@ -48,6 +50,9 @@ pub(super) struct Link {
     /// Administratively up, and with a carrier.
     pub(super) up: bool,
     pub(super) mtu: u32,
+    /// The MTU for IPv6, which a router may have told (RFC 4861 section 4.6.4) and which is not larger; `None` if the
+    /// interface has no IPv6.
+    pub(super) mtu_v6: Option<u32>,
 }
 
 /// What the neighbour table has for an address it lists.
@@ -65,6 +70,11 @@ pub(super) enum Neighbour {
 
 /// Asks for the route to `address`.
 pub(super) async fn path(handle: &Handle, address: IpAddr) -> Result<Path, NextHopError> {
+    if let IpAddr::V6(v6) = address
+        && v6.is_unicast_link_local()
+    {
+        return Err(no_route(address, "a link-local address is of one link, and does not say of which"));
+    }
     let call = "route get";
     let prefix = if address.is_ipv4() { 32 } else { 128 };
     let request = RouteMessageBuilder::<IpAddr>::new()
@@ -164,16 +174,30 @@ pub(super) fn link_of(message: &LinkMessage) -> Link {
         mac: None,
         up: header.flags.contains(LinkFlags::Up | LinkFlags::LowerUp),
         mtu: 0,
+        mtu_v6: None,
     };
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => link.name.clone_from(name),
             LinkAttribute::Address(bytes) if ethernet => link.mac = bytes.as_slice().try_into().ok(),
             LinkAttribute::Mtu(bytes) => link.mtu = *bytes,
+            LinkAttribute::AfSpecUnspec(families) => link.mtu_v6 = mtu_v6(families),
             _ => {}
         }
     }
     link
+}
+
+fn mtu_v6(families: &[AfSpecUnspec]) -> Option<u32> {
+    let v6 = families.iter().find_map(|family| match family {
+        AfSpecUnspec::Inet6(v6) => Some(v6),
+        _ => None,
+    })?;
+    let config = v6.iter().find_map(|attribute| match attribute {
+        AfSpecInet6::DevConf(config) => Some(config),
+        _ => None,
+    })?;
+    config.mtu6.try_into().ok().filter(|bytes| *bytes > 0)
 }
 
 /// Asks for the neighbour table, of one interface or of all of them.
@@ -244,6 +268,25 @@ pub(super) async fn solicit(
         Ok(Ok(())) => Ok(()),
         Ok(Err(rtnetlink::Error::NetlinkError(message)))
             if !listed && message.to_io().kind() == io::ErrorKind::AlreadyExists =>
+        {
+            Ok(())
+        }
+        Ok(Err(error)) => Err(netlink(call, &error)),
+        Err(_) => Err(silence(call)),
+    }
+}
+
+/// Removes a neighbour's entry. That it is gone already is well.
+pub(super) async fn forget(handle: &Handle, (ifindex, address): NeighbourKey) -> Result<(), NextHopError> {
+    let call = "neighbour removal";
+    let mut message = NeighbourMessage::default();
+    message.header.ifindex = ifindex;
+    message.header.family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    message.attributes.push(NeighbourAttribute::Destination(address.into()));
+    match timeout(ANSWER_LIMIT, handle.neighbours().del(message).execute()).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(rtnetlink::Error::NetlinkError(message)))
+            if message.to_io().kind() == io::ErrorKind::NotFound =>
         {
             Ok(())
         }

@@ -4,21 +4,28 @@
 //! could change the answer (links, addresses, routes, rules, neighbours) and writes each change into the datapath.
 //!
 //! * [`resolve()`] answers for one address, now: for `check` and `explain`.
+//! * [`gateway()`] says whether there is a router on the way, and [`who_has()`] whether a host on a link answers for an
+//!   address: for `check`.
 //! * [`Watcher`] answers for a set of addresses, and again at each change: for the agent.
 //!
 //! What a next hop does not say is whether the replica lives. A replica that is cut off keeps its last known MAC
 //! address (see [`Watcher`]): who is dead is decided by the probes, and only there.
 //!
-//! Files: `kernel` asks netlink, `resolve` makes next hops of the answers, `events` listens, `watch` repeats.
+//! Files: `kernel` asks netlink, `who_has` asks a link, `resolve` makes next hops of the answers, `events` listens, `watch` repeats.
 
 mod events;
 mod kernel;
 mod resolve;
 mod watch;
+mod who_has;
 
 use std::net::IpAddr;
 
-pub use self::{resolve::resolve, watch::Watcher};
+pub use self::{
+    resolve::{gateway, resolve},
+    watch::Watcher,
+    who_has::who_has,
+};
 
 /// How a packet leaves this host for one replica.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +40,7 @@ pub struct NextHop {
     pub destination_mac: [u8; 6],
     /// The route's preferred source address: this host's address on the replicas' side.
     pub source: IpAddr,
-    /// Largest IP packet in bytes: the interface's MTU, or the route's if that is smaller.
+    /// Largest IP packet in bytes: the interface's MTU for the family, or the route's if that is smaller.
     pub mtu: u32,
 }
 
@@ -61,10 +68,11 @@ pub enum NextHopError {
         address: IpAddr,
     },
 
-    /// The route is known, but the kernel has no source address to give to packets that take it.
+    /// The route is known, but the kernel has no source address to give to packets that take it, or one of the link only.
     #[error(
         "{interface}, which leads to {address}, has no address to send from; give it one of the same family (`ip \
-         address add … dev {interface}`); a new IPv6 address counts only after duplicate address detection"
+         address add … dev {interface}`), for IPv6 one that is not link-local; it counts only after duplicate address \
+         detection (`ip -6 address show dev {interface}` says \"tentative\" or \"dadfailed\")"
     )]
     NoSource {
         /// The address asked for.

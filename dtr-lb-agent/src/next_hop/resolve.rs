@@ -46,6 +46,15 @@ pub async fn resolve(handle: &Handle, address: IpAddr) -> Result<NextHop, NextHo
     survey.next_hops.remove(&address).expect("a survey answers for each address it is asked for")
 }
 
+/// The router to which packets for `address` go; `None` if it is on the link.
+///
+/// # Errors
+/// As of [`resolve`].
+pub async fn gateway(handle: &Handle, address: IpAddr) -> Result<Option<IpAddr>, NextHopError> {
+    let via = kernel::path(handle, address).await?.via;
+    Ok((via != address).then_some(via))
+}
+
 /// Finds the next hop for each of `addresses`, with one neighbour dump for all.
 ///
 /// `known` is what an earlier survey remembered. The error is [`NextHopError::Netlink`], and means that nothing was
@@ -135,12 +144,19 @@ pub(super) fn next_hop(
     let Some(source_mac) = link.mac else {
         return Err(NextHopError::NotEthernet { address, interface });
     };
-    let Some(source) = source else {
+    let Some(source) = source.filter(|source| !is_makeshift(source)) else {
         return Err(NextHopError::NoSource { address, interface });
     };
     let Some(destination_mac) = mac else {
         return Err(NextHopError::Unresolved { address, via, interface });
     };
-    let mtu = mtu.map_or(link.mtu, |route| route.min(link.mtu));
+    let link_mtu = if address.is_ipv6() { link.mtu_v6.unwrap_or(link.mtu).min(link.mtu) } else { link.mtu };
+    let mtu = mtu.map_or(link_mtu, |route| route.min(link_mtu));
     Ok(NextHop { ifindex, interface, source_mac, destination_mac, source, mtu })
+}
+
+/// What the kernel falls back to while the interface has no address that counts, such as one whose duplicate address
+/// detection is under way: a link-local address, or else `::1`. Nobody off this link, or off this host, could answer.
+fn is_makeshift(source: &IpAddr) -> bool {
+    source.is_loopback() || matches!(source, IpAddr::V6(v6) if v6.is_unicast_link_local())
 }

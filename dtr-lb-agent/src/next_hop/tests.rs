@@ -31,7 +31,7 @@ fn ip(text: &str) -> IpAddr {
 #[test]
 fn a_next_hop_takes_each_field_from_its_source() {
     let path = Path { ifindex: 7, via: ip("10.9.0.254"), source: Some(ip("10.9.0.1")), mtu: None };
-    let link = Link { name: "eth1".into(), mac: Some(NEAR), up: true, mtu: 1500 };
+    let link = Link { name: "eth1".into(), mac: Some(NEAR), up: true, mtu: 1500, mtu_v6: None };
     let expected = NextHop {
         ifindex: 7,
         interface: "eth1".into(),
@@ -52,13 +52,33 @@ fn a_next_hop_takes_each_field_from_its_source() {
 }
 
 #[test]
+fn of_the_mtus_that_count_for_the_family_the_smallest_is_taken() {
+    for (route, for_v6, v4, v6) in [
+        (None, None, 1500, 1500),
+        (None, Some(1400), 1500, 1400),
+        (None, Some(9000), 1500, 1500),
+        (Some(1300), Some(1400), 1300, 1300),
+        (Some(1450), Some(1400), 1450, 1400),
+    ] {
+        let link = Link { name: "eth1".into(), mac: Some(NEAR), up: true, mtu: 1500, mtu_v6: for_v6 };
+        for (address, source, expected) in [("10.20.0.1", "10.9.0.1", v4), ("fd20::1", "fd09::1", v6)] {
+            let path = Path { ifindex: 7, via: ip(address), source: Some(ip(source)), mtu: route };
+            let mtu = next_hop(ip(address), &path, Some(&link), Some(FAR)).map(|next_hop| next_hop.mtu);
+            assert_eq!(mtu, Ok(expected), "route {route:?}, IPv6 {for_v6:?}: {address}");
+        }
+    }
+}
+
+#[test]
 fn each_missing_piece_has_its_own_error() {
     let address = ip("10.20.0.1");
     let via = ip("10.9.0.254");
     let interface = || "eth1".to_owned();
     let path = Path { ifindex: 7, via, source: Some(ip("10.9.0.1")), mtu: None };
-    let link = Link { name: interface(), mac: Some(NEAR), up: true, mtu: 1500 };
+    let link = Link { name: interface(), mac: Some(NEAR), up: true, mtu: 1500, mtu_v6: None };
     let sourceless = Path { source: None, ..path.clone() };
+    let [of_the_link, of_the_host] =
+        ["fe80::1", "::1"].map(|source| Path { source: Some(ip(source)), ..path.clone() });
     let down = Link { up: false, ..link.clone() };
     let tunnel = Link { mac: None, ..link.clone() };
     let cases = [
@@ -71,6 +91,8 @@ fn each_missing_piece_has_its_own_error() {
         (&path, Some(&down), Some(FAR), NextHopError::InterfaceDown { address, interface: interface() }),
         (&path, Some(&tunnel), Some(FAR), NextHopError::NotEthernet { address, interface: interface() }),
         (&sourceless, Some(&link), Some(FAR), NextHopError::NoSource { address, interface: interface() }),
+        (&of_the_link, Some(&link), Some(FAR), NextHopError::NoSource { address, interface: interface() }),
+        (&of_the_host, Some(&link), Some(FAR), NextHopError::NoSource { address, interface: interface() }),
         (&path, Some(&link), None, NextHopError::Unresolved { address, via, interface: interface() }),
     ];
     for (path, link, mac, expected) in cases {
@@ -160,7 +182,7 @@ fn a_link_message_is_read() {
         message.header.flags = flags;
         assert_eq!(
             link_of(&message),
-            Link { name: "eth1".into(), mac, up, mtu: 1500 },
+            Link { name: "eth1".into(), mac, up, mtu: 1500, mtu_v6: None },
             "{layer:?} {flags:?}"
         );
     }

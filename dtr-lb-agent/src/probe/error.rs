@@ -47,7 +47,4 @@ pub enum ProberError {
     /// TLS could not be set up.
     #[error("cannot set up TLS for probes: {0}; this is a fault in dtr-lb, please report it")]
     Tls(#[source] rustls::Error),
-    /// The HTTP client could not be set up.
-    #[error("cannot set up the HTTP client for probes: {0}; this is a fault in dtr-lb, please report it")]
-    Client(#[source] reqwest::Error),
 }

@@ -1,7 +1,7 @@
 //! Why a probe failed, in the words an operator reads, and how to find it out from an error of the HTTP client.
 //!
-//! The client wraps causes several deep (client, connector, TLS, socket). What an operator needs is one of the
-//! inner ones, so [`Failure::from_client`] walks the chain and names the first error that it knows.
+//! Causes are wrapped several deep (HTTP, TLS, socket). What an operator needs is one of the inner ones, so
+//! [`Failure::from_http`] and [`Failure::from_io`] walk the chain and name the first error that they know.
 
 use std::{error::Error, io, time::Duration};
 
@@ -164,26 +164,18 @@ impl Failure {
     }
 
     /// Names an error of the HTTP client.
-    pub(super) fn from_client(error: &reqwest::Error, timeout: Duration) -> Self {
-        if error.is_timeout() {
-            let phase = if error.is_connect() { Phase::Connecting } else { Phase::Waiting };
-            return Self::Timeout { after: timeout, phase };
+    pub(super) fn from_http(error: &hyper::Error, timeout: Duration) -> Self {
+        // Canceled: the connection ended before the request was sent.
+        if error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
+            return Self::Closed;
+        }
+        if error.is_parse() {
+            return Self::NotHttp { reason: error.to_string() };
         }
         let mut innermost: &(dyn Error + 'static) = error;
         while let Some(cause) = innermost.source() {
-            if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
-                return Self::from_tls(tls);
-            }
             if let Some(io) = cause.downcast_ref::<io::Error>() {
                 return Self::from_io(io, timeout);
-            }
-            if let Some(http) = cause.downcast_ref::<hyper::Error>() {
-                if http.is_incomplete_message() {
-                    return Self::Closed;
-                }
-                if http.is_parse() {
-                    return Self::NotHttp { reason: http.to_string() };
-                }
             }
             innermost = cause;
         }

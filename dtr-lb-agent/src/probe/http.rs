@@ -1,108 +1,125 @@
 //! The HTTP and HTTPS probe: one GET on one fresh connection.
 //!
-//! The client is a general one, so most of its setup turns things off: no pool, no proxy, no redirect, no retry,
-//! no DNS, no decompression. A status that redirects is an answer like any other.
+//! A status that redirects is an answer like any other, and nothing is tried a second time.
 
 use std::{
-    net::{IpAddr, SocketAddr},
-    pin::pin,
-    task::Poll,
+    fmt,
+    future::Future,
+    net::IpAddr,
+    pin::{Pin, pin},
+    sync::Arc,
     time::Duration,
 };
 
-use reqwest::{
-    Client, Response, Url,
-    header::{CONNECTION, HOST, HeaderMap, HeaderValue},
+use http_body_util::{BodyExt as _, Empty};
+use hyper::{
+    Request, Response,
+    body::{Body as _, Bytes, Incoming},
+    client::conn::http1,
+    header::{ACCEPT, CONNECTION, HOST, HeaderValue, USER_AGENT},
 };
-use tokio::time::{Instant, timeout_at};
+use hyper_util::rt::TokioIo;
+use reqwest::Url;
+use rustls::pki_types::ServerName;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::{Instant, timeout_at},
+};
+use tokio_rustls::TlsConnector;
 
-use super::{Failure, Phase, ProberError, tls};
-use crate::config::{BodyPattern, Probe, Scheme, StatusSet, Verify};
+use super::{Failure, Phase, ProberError, connector::Connector, tls};
+use crate::config::{BodyPattern, Probe, Scheme, StatusSet};
 
 /// The most of a body that a probe reads, in bytes. A health page is short; a probe is not to pull an image layer.
 pub(super) const BODY_LIMIT: usize = 64 * 1024;
 
-/// The client's own limit on connecting ends this much before the probe's, so that of the two it is the one seen
-/// to run out: only by that is a probe known to have hung while connecting.
-const CONNECT_MARGIN: Duration = Duration::from_millis(10);
-
 /// One replica's URL, and what counts as a good answer from it.
-#[derive(Debug)]
 pub(super) struct HttpProbe {
-    client: Client,
-    url: Url,
+    connector: Connector,
+    tls: Option<(TlsConnector, ServerName<'static>)>,
+    request: Request<Empty<Bytes>>,
     status: StatusSet,
     body: Option<BodyPattern>,
     timeout: Duration,
 }
 
+impl fmt::Debug for HttpProbe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpProbe").field("connector", &self.connector).finish_non_exhaustive()
+    }
+}
+
+/// A connection, with TLS on it or without.
+trait Stream: AsyncRead + AsyncWrite + Send {}
+impl<S: AsyncRead + AsyncWrite + Send> Stream for S {}
+
 impl HttpProbe {
-    pub(super) fn new(address: IpAddr, probe: &Probe) -> Result<Self, ProberError> {
+    pub(super) fn new(connector: Connector, probe: &Probe) -> Result<Self, ProberError> {
         let host = probe.host.as_deref();
-        let url = url(address, probe)?;
-        let mut headers = HeaderMap::new();
-        headers.insert(CONNECTION, HeaderValue::from_static("close"));
-        if let Some(host) = host {
-            headers.insert(HOST, host_header(host)?);
-        }
+        let url = url(connector.asked(), probe)?;
         let tls = match probe.scheme {
-            Scheme::Https => tls::client_config(&probe.verify, host.and_then(|host| host.parse().ok()))?,
-            // Not used, but the client asks for one: the one that reads no file.
-            Scheme::Http | Scheme::Tcp | Scheme::None => tls::client_config(&Verify::No, None)?,
+            Scheme::Https => {
+                let config = Arc::new(tls::client_config(&probe.verify)?);
+                Some((TlsConnector::from(config), server_name(&url, host, connector.asked())?))
+            }
+            Scheme::Http | Scheme::Tcp | Scheme::None => None,
         };
-        let mut builder = Client::builder()
-            .tls_backend_preconfigured(tls)
-            .user_agent(concat!("dtr-lb/", env!("CARGO_PKG_VERSION")))
-            .default_headers(headers)
-            .http1_only()
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .pool_max_idle_per_host(0)
-            // Off already, unless another crate in the build turns the client's features on.
-            .no_gzip()
-            .no_brotli()
-            .no_zstd()
-            .no_deflate()
-            .connect_timeout(probe.timeout - CONNECT_MARGIN.min(probe.timeout / 4));
-        if let Some(name) = url.domain() {
-            builder = builder.resolve(name, SocketAddr::new(address, probe.port));
-        }
         Ok(Self {
-            client: builder.build().map_err(ProberError::Client)?,
-            url,
+            connector,
+            tls,
+            request: request(&url, host)?,
             status: probe.status.clone(),
             body: probe.body.clone(),
             timeout: probe.timeout,
         })
     }
 
+    pub(super) fn connector(&mut self) -> &mut Connector {
+        &mut self.connector
+    }
+
     /// Asks once. Gives the status, if one came, and what is wrong, if anything is.
     pub(super) async fn ask(&self) -> (Option<u16>, Option<Failure>) {
-        let mut sending = pin!(self.client.get(self.url.clone()).send());
-        // Connecting begins with the first poll, and with it the client's limit on it. Set after that, the
-        // deadline is always the later of the two, however busy this host is.
-        let begun = futures::poll!(sending.as_mut());
         let deadline = Instant::now() + self.timeout;
-        let sent = match begun {
-            Poll::Ready(sent) => Ok(sent),
-            Poll::Pending => timeout_at(deadline, sending).await,
+        let stream = match timeout_at(deadline, self.open()).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(failure)) => return (None, Some(failure)),
+            Err(_elapsed) => return (None, Some(self.timed_out(Phase::Connecting))),
         };
-        let response = match sent {
+        let (sender, connection) = match http1::handshake(TokioIo::new(stream)).await {
+            Ok(both) => both,
+            Err(error) => return (None, Some(Failure::from_http(&error, self.timeout))),
+        };
+        beside(connection, self.exchange(sender, deadline)).await
+    }
+
+    async fn open(&self) -> Result<Pin<Box<dyn Stream>>, Failure> {
+        let stream = self.connector.connect(self.timeout).await?;
+        let Some((connector, name)) = &self.tls else { return Ok(Box::pin(stream)) };
+        let stream = connector.connect(name.clone(), stream).await;
+        Ok(Box::pin(stream.map_err(|error| Failure::from_io(&error, self.timeout))?))
+    }
+
+    async fn exchange(
+        &self,
+        mut sender: http1::SendRequest<Empty<Bytes>>,
+        deadline: Instant,
+    ) -> (Option<u16>, Option<Failure>) {
+        let response = match timeout_at(deadline, sender.send_request(self.request.clone())).await {
             Ok(Ok(response)) => response,
-            Ok(Err(error)) => return (None, Some(Failure::from_client(&error, self.timeout))),
+            Ok(Err(error)) => return (None, Some(Failure::from_http(&error, self.timeout))),
             Err(_elapsed) => return (None, Some(self.timed_out(Phase::Waiting))),
         };
         let status = response.status().as_u16();
         (Some(status), self.judge(status, response, deadline).await.err())
     }
 
-    async fn judge(&self, got: u16, response: Response, deadline: Instant) -> Result<(), Failure> {
+    async fn judge(&self, got: u16, response: Response<Incoming>, deadline: Instant) -> Result<(), Failure> {
         if !self.status.contains(got) {
             return Err(Failure::Status { got, expected: self.status.to_string() });
         }
         let Some(pattern) = &self.body else { return Ok(()) };
-        let body = match timeout_at(deadline, self.read_body(response)).await {
+        let body = match timeout_at(deadline, self.read_body(response.into_body())).await {
             Ok(body) => body?,
             Err(_elapsed) => return Err(self.timed_out(Phase::Reading)),
         };
@@ -112,20 +129,22 @@ impl HttpProbe {
         Ok(())
     }
 
-    async fn read_body(&self, mut response: Response) -> Result<Vec<u8>, Failure> {
+    async fn read_body(&self, mut incoming: Incoming) -> Result<Vec<u8>, Failure> {
         let too_long = Failure::BodyTooLong { limit: BODY_LIMIT };
-        if response.content_length().is_some_and(|length| length > BODY_LIMIT as u64) {
+        if incoming.size_hint().exact().is_some_and(|length| length > BODY_LIMIT as u64) {
             return Err(too_long);
         }
         let mut body = Vec::new();
-        loop {
-            match response.chunk().await {
-                Ok(Some(chunk)) if body.len() + chunk.len() > BODY_LIMIT => return Err(too_long),
-                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-                Ok(None) => return Ok(body),
-                Err(error) => return Err(Failure::from_client(&error, self.timeout)),
+        while let Some(frame) = incoming.frame().await {
+            let frame = frame.map_err(|error| Failure::from_http(&error, self.timeout))?;
+            // What is no data is a trailer.
+            let Ok(chunk) = frame.into_data() else { continue };
+            if body.len() + chunk.len() > BODY_LIMIT {
+                return Err(too_long);
             }
+            body.extend_from_slice(&chunk);
         }
+        Ok(body)
     }
 
     fn timed_out(&self, phase: Phase) -> Failure {
@@ -133,8 +152,17 @@ impl HttpProbe {
     }
 }
 
-/// The URL to ask for. A configured name stands in it, since the client takes the TLS server name from there, and
-/// is resolved to `address` without DNS. A configured address does not: the client would connect to it.
+/// Lets a connection work until the answer is there. What goes wrong on the connection, the answer says.
+async fn beside<T>(connection: impl Future, answer: impl Future<Output = T>) -> T {
+    let mut answer = pin!(answer);
+    tokio::select! {
+        answer = &mut answer => return answer,
+        _ended = connection => {}
+    }
+    answer.await
+}
+
+/// The URL to ask for. A configured name stands in it; a configured address does not: it is no place to connect to.
 fn url(address: IpAddr, probe: &Probe) -> Result<Url, ProberError> {
     let scheme = match probe.scheme {
         Scheme::Https => "https",
@@ -162,11 +190,39 @@ fn url(address: IpAddr, probe: &Probe) -> Result<Url, ProberError> {
     }
 }
 
-/// The host as configured, without the probe's port: clients ask for the VIP's port, which may be another.
-fn host_header(host: &str) -> Result<HeaderValue, ProberError> {
-    let text = match host.parse() {
-        Ok(IpAddr::V6(address)) => format!("[{address}]"),
-        Ok(IpAddr::V4(_)) | Err(_) => host.to_owned(),
+/// Whom a certificate must be valid for: the configured name or address, or the address that is asked.
+fn server_name(url: &Url, host: Option<&str>, asked: IpAddr) -> Result<ServerName<'static>, ProberError> {
+    match url.domain() {
+        Some(name) => ServerName::try_from(name.to_owned())
+            .map_err(|_invalid| ProberError::Host { host: name.to_owned() }),
+        None => Ok(host.and_then(|host| host.parse().ok()).unwrap_or(asked).into()),
+    }
+}
+
+fn request(url: &Url, host: Option<&str>) -> Result<Request<Empty<Bytes>>, ProberError> {
+    let target = match url.query() {
+        Some(query) => format!("{}?{query}", url.path()),
+        None => url.path().to_owned(),
     };
-    HeaderValue::from_str(&text).map_err(|_invalid| ProberError::Host { host: host.to_owned() })
+    Request::get(target)
+        .header(HOST, host_header(url, host)?)
+        .header(USER_AGENT, concat!("dtr-lb/", env!("CARGO_PKG_VERSION")))
+        .header(ACCEPT, "*/*")
+        .header(CONNECTION, "close")
+        .body(Empty::new())
+        .map_err(|error| ProberError::Url { url: url.to_string(), reason: error.to_string() })
+}
+
+/// The host as configured, without the probe's port: clients ask for the VIP's port, which may be another. Where none is
+/// configured, who is asked.
+fn host_header(url: &Url, host: Option<&str>) -> Result<HeaderValue, ProberError> {
+    let text = match host.map(|host| (host, host.parse())) {
+        Some((_, Ok(IpAddr::V6(address)))) => format!("[{address}]"),
+        Some((host, Ok(IpAddr::V4(_)) | Err(_))) => host.to_owned(),
+        None => match (url.host_str().unwrap_or_default(), url.port()) {
+            (asked, Some(port)) => format!("{asked}:{port}"),
+            (asked, None) => asked.to_owned(),
+        },
+    };
+    HeaderValue::from_str(&text).map_err(|_invalid| ProberError::Host { host: text })
 }

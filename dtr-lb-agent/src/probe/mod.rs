@@ -3,7 +3,8 @@
 //! One probe is one question on one fresh connection ([`Prober::probe`]), answered by an [`Outcome`]. [`spawn`]
 //! repeats it on a [`schedule::Schedule`], feeds the outcomes to a [`health::Health`] and reports each of them.
 //! The rest of the module is split by what can be tested without the rest: `health` and `schedule` are pure,
-//! `failure` puts a name to what went wrong, `http`, `tls` and `tcp` ask the question, `task` is the loop.
+//! `failure` puts a name to what went wrong, `connector` opens the connection, `http`, `tls` and `tcp` ask the question,
+//! `task` is the loop.
 //!
 //! Nothing here decides what becomes of a replica: draining, maintenance and fail-open are the control's. Nothing
 //! here asks DNS, follows a redirect or takes a proxy from the environment: the replica is what is being probed.
@@ -13,8 +14,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::config::{Probe, Scheme};
+use futures::future::join_all;
 
+use crate::{
+    config::{Probe, Scheme},
+    datapath::Steering,
+};
+
+mod connector;
 mod error;
 mod failure;
 pub mod health;
@@ -26,11 +33,13 @@ mod tcp;
 mod tests;
 mod tls;
 
+pub use connector::Direct;
 pub use error::ProberError;
 pub use failure::{Failure, Phase};
 pub use health::{State, Transition};
 pub use task::{ProbeTask, Report, spawn};
 
+use connector::Connector;
 use http::HttpProbe;
 use schedule::Schedule;
 
@@ -41,6 +50,8 @@ pub struct Target {
     pub address: IpAddr,
     /// How to ask, how often, and what counts as a good answer.
     pub probe: Probe,
+    /// If the replica answers clients directly: it is asked at the VIP, and at its own address if not.
+    pub direct: Option<Direct>,
 }
 
 /// What one probe found.
@@ -66,7 +77,8 @@ impl Outcome {
 /// sets up TLS once.
 #[derive(Debug)]
 pub struct Prober {
-    question: Question,
+    /// One, or one for each VIP.
+    questions: Vec<Question>,
     schedule: Schedule,
     rise: u32,
     fall: u32,
@@ -76,7 +88,7 @@ pub struct Prober {
 enum Question {
     Http(Box<HttpProbe>),
     Tcp {
-        target: SocketAddr,
+        connector: Box<Connector>,
         timeout: Duration,
     },
     /// The replica is taken to be up.
@@ -90,31 +102,71 @@ impl Prober {
     /// The CA file cannot be read or holds no certificate, this host has no CA certificates of its own although
     /// the probe needs them, or the host name or path do not make a URL.
     pub fn new(target: &Target) -> Result<Self, ProberError> {
-        let Target { address, probe } = target;
-        let question = match probe.scheme {
-            Scheme::Http | Scheme::Https => Question::Http(Box::new(HttpProbe::new(*address, probe)?)),
-            Scheme::Tcp => {
-                Question::Tcp { target: SocketAddr::new(*address, probe.port), timeout: probe.timeout }
-            }
-            Scheme::None => Question::None,
+        let Target { address, probe, direct } = target;
+        let replica = SocketAddr::new(*address, probe.port);
+        let connectors = match direct {
+            Some(direct) => direct.vips.iter().map(|vip| Connector::vip(replica, *vip, direct)).collect(),
+            None => vec![Connector::own(replica)],
         };
+        let questions = connectors.into_iter().map(|connector| Question::new(connector, probe));
         let schedule = Schedule::new(probe.interval, probe.fast_interval, probe.jitter);
-        Ok(Self { question, schedule, rise: probe.rise, fall: probe.fall })
+        Ok(Self {
+            questions: questions.collect::<Result<_, _>>()?,
+            schedule,
+            rise: probe.rise,
+            fall: probe.fall,
+        })
     }
 
-    /// Probes once. Ends within the configured timeout, whatever the replica does.
+    /// Says who steers the packets of this probe, which [`Prober::needs_steering`].
+    pub fn steer_by(&mut self, steering: &Steering) {
+        self.connectors().for_each(|connector| connector.steer_by(steering));
+    }
+
+    /// Whether its packets are to be steered: it asks a replica at a VIP.
+    #[must_use]
+    pub fn needs_steering(&mut self) -> bool {
+        self.connectors().any(|connector| connector.is_steered())
+    }
+
+    fn connectors(&mut self) -> impl Iterator<Item = &mut Connector> {
+        self.questions.iter_mut().filter_map(|question| match question {
+            Question::Http(http) => Some(http.connector()),
+            Question::Tcp { connector, .. } => Some(connector),
+            Question::None => None,
+        })
+    }
+
+    /// Probes once: each VIP at the same time, if there are several, and the first failure of one is that of all. Ends within
+    /// the configured timeout, whatever the replica does.
     pub async fn probe(&self) -> Outcome {
         let start = Instant::now();
-        let (status, error) = match &self.question {
-            Question::Http(http) => http.ask().await,
-            Question::Tcp { target, timeout } => (None, tcp::connect(*target, *timeout).await.err()),
-            Question::None => (None, None),
-        };
+        let mut answers = join_all(self.questions.iter().map(Question::ask)).await;
+        let failed = answers.iter().position(|(_, error)| error.is_some());
+        let (status, error) = answers.swap_remove(failed.unwrap_or_default());
         Outcome { status, took: start.elapsed(), error }
     }
 
     /// False for a probe that is configured away: there is nothing to repeat.
     fn asks(&self) -> bool {
-        !matches!(self.question, Question::None)
+        !self.questions.iter().any(|question| matches!(question, Question::None))
+    }
+}
+
+impl Question {
+    fn new(connector: Connector, probe: &Probe) -> Result<Self, ProberError> {
+        Ok(match probe.scheme {
+            Scheme::Http | Scheme::Https => Self::Http(Box::new(HttpProbe::new(connector, probe)?)),
+            Scheme::Tcp => Self::Tcp { connector: Box::new(connector), timeout: probe.timeout },
+            Scheme::None => Self::None,
+        })
+    }
+
+    async fn ask(&self) -> (Option<u16>, Option<Failure>) {
+        match self {
+            Self::Http(http) => http.ask().await,
+            Self::Tcp { connector, timeout } => (None, tcp::connect(connector, *timeout).await.err()),
+            Self::None => (None, None),
+        }
     }
 }

@@ -11,6 +11,7 @@ use crate::config::{BodyPattern, Config, HostFacts, Probe, Scheme, StatusSet};
 
 use super::{Outcome, Prober, ProberError, Target};
 
+mod direct;
 mod failure;
 mod health;
 mod http;
@@ -55,7 +56,7 @@ fn configured(line: &str) -> Probe {
 }
 
 fn prober(probe: Probe) -> Result<Prober, ProberError> {
-    Prober::new(&Target { address: LOOPBACK, probe })
+    Prober::new(&Target { address: LOOPBACK, probe, direct: None })
 }
 
 async fn ask(probe: Probe) -> Outcome {

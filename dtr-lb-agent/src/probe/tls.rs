@@ -1,10 +1,9 @@
-//! TLS for HTTPS probes: which certificates are accepted, and for which name.
+//! TLS for HTTPS probes: which certificates are accepted.
 //!
-//! The client's config is built here and not left to the HTTP client, for three reasons: session resumption is
-//! off, since a resumed session shows no certificate and an expired one would go unnoticed for hours; the name to
-//! verify can be an address that is not the one connected to; and no process-wide crypto provider is needed.
+//! Session resumption is off, since a resumed session shows no certificate and an expired one would go unnoticed for
+//! hours. No process-wide crypto provider is needed.
 
-use std::{net::IpAddr, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 use rustls::{
     ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
@@ -19,9 +18,8 @@ use rustls::{
 use super::ProberError;
 use crate::config::Verify;
 
-/// The config for probes that verify as `verify` says. With `expected`, a certificate must be valid for that
-/// address; otherwise for the host in the URL.
-pub(super) fn client_config(verify: &Verify, expected: Option<IpAddr>) -> Result<ClientConfig, ProberError> {
+/// The config for probes that verify as `verify` says.
+pub(super) fn client_config(verify: &Verify) -> Result<ClientConfig, ProberError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let verifier: Arc<dyn ServerCertVerifier> = match verify {
         Verify::No => Arc::new(AcceptAny { provider: Arc::clone(&provider) }),
@@ -36,10 +34,6 @@ pub(super) fn client_config(verify: &Verify, expected: Option<IpAddr>) -> Result
                 .build()
                 .map_err(|error| ca_invalid(path, &error))?
         }
-    };
-    let verifier = match expected {
-        Some(address) => Arc::new(ExpectAddress { name: ServerName::from(address), inner: verifier }),
-        None => verifier,
     };
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -104,47 +98,5 @@ impl ServerCertVerifier for AcceptAny {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
-    }
-}
-
-/// Verifies against a configured address, where the client would take the one it connects to.
-#[derive(Debug)]
-struct ExpectAddress {
-    name: ServerName<'static>,
-    inner: Arc<dyn ServerCertVerifier>,
-}
-
-impl ServerCertVerifier for ExpectAddress {
-    fn verify_server_cert(
-        &self,
-        certificate: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        _name: &ServerName<'_>,
-        ocsp: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        self.inner.verify_server_cert(certificate, intermediates, &self.name, ocsp, now)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls12_signature(message, certificate, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls13_signature(message, certificate, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.inner.supported_verify_schemes()
     }
 }

@@ -16,9 +16,9 @@ pub(super) fn emit(
     if verdict == Verdict::ForwardedIcmp {
         return error(packet, tables, scratch);
     }
-    let Scratch { headers, leaves, .. } = scratch;
+    let Scratch { headers, leaves, bytes, .. } = scratch;
     // As it came in.
-    let bytes = u64::from(packet.length());
+    let bytes = u64::from(*bytes);
     let family = headers.family;
     let rewritten = if verdict == Verdict::Redispatched
         || leaves.mode == Mode::IPIP

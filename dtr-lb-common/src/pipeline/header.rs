@@ -76,8 +76,8 @@ pub(super) fn ipv6(source: &Address, destination: &Address, about: &About) -> Ip
         payload_length: Be16::new(about.length),
         next_header: about.protocol,
         hop_limit: about.hops,
-        source: source.0,
-        destination: destination.0,
+        source: source.words(),
+        destination: destination.words(),
     }
 }
 
@@ -87,7 +87,7 @@ pub(super) fn pseudo(source: &Address, destination: &Address, about: &About) -> 
     // Of a mapped IPv4 address the word before it is a mark, not part of the address.
     let addresses = match destination.family() {
         Family::V4 => Delta::ZERO.sum(&source.v4_words()).sum(&destination.v4_words()),
-        Family::V6 => Delta::ZERO.sum(&source.0).sum(&destination.0),
+        Family::V6 => Delta::ZERO.sum(&source.words()).sum(&destination.words()),
     };
     addresses.sum(&[Be16::new(about.protocol.into()).raw(), Be16::new(about.length).raw()])
 }

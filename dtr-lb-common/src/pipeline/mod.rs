@@ -34,6 +34,7 @@ mod header;
 mod icmp;
 mod open;
 mod parse;
+pub mod probe;
 #[cfg(any(feature = "user", test))]
 pub mod prod;
 mod replay;
@@ -63,7 +64,7 @@ pub trait Packet {
     #[must_use]
     fn write<T: Pod>(&mut self, offset: usize, value: T) -> Option<()>;
     /// Corrects the TCP checksum at `offset` by the folded differences of addresses and ports, in a packet of `family`.
-    /// Comes last: a hook may have to give up its access to the frame for it.
+    /// Comes last, or before [`Packet::renew`]: a hook may have to give up its access to the frame for it.
     #[must_use]
     #[inline(always)]
     fn correct_checksum(
@@ -76,6 +77,9 @@ pub trait Packet {
         let checksum = self.read::<u16>(offset)?;
         self.write(offset, Delta::folded(address_delta).plus(Delta::folded(port_delta)).apply(checksum))
     }
+    /// Gets back the access to the frame that correcting a checksum may have cost.
+    #[inline(always)]
+    fn renew(&mut self) {}
     /// Writes the checksum at `offset` of a segment that was made anew: `checksum` is over all of it, and `pseudo` is the
     /// folded sum of the pseudo-header alone, which stands there where the device is to do the rest.
     #[must_use]
@@ -121,7 +125,9 @@ pub trait Packet {
     fn tagged(&self) -> bool;
     /// Index of the interface that the frame came in by.
     fn interface(&self) -> u32;
-    /// Length of the frame in bytes, all of it.
+    /// Length in bytes of what can be read: a frame in several buffers goes on in others.
+    fn linear(&self) -> u32;
+    /// Length of the frame in bytes, all of it. May cost a call.
     fn length(&self) -> u32;
     /// If the frame is to be cut into segments before it leaves: how many bytes of payload each has. 0 if it is not.
     #[inline(always)]
@@ -216,8 +222,6 @@ pub struct Outcome {
 /// The whole life of a packet. Each ends here, and is counted here, once.
 #[inline(always)]
 pub fn run(packet: &mut impl Packet, tables: &impl Tables, scratch: &mut Scratch) -> Outcome {
-    // As it came in: what leaves may have another length.
-    let bytes = packet.length();
     let verdict = balance(packet, tables, scratch);
     let (verdict, interface) = match verdict.action() {
         Action::Forward => (emit::emit(verdict, packet, tables, scratch), scratch.leaves.hop.interface),
@@ -230,7 +234,7 @@ pub fn run(packet: &mut impl Packet, tables: &impl Tables, scratch: &mut Scratch
     if verdict.action() == Action::Drop {
         let _ = packet.stage(Stage::Report(verdict), tables, scratch);
     }
-    tables.record(verdict, bytes);
+    tables.record(verdict, scratch.bytes);
     Outcome { verdict, interface }
 }
 
@@ -262,8 +266,17 @@ enum Known {
 fn known(packet: &impl Packet, tables: &impl Tables, scratch: &mut Scratch) -> Result<Known, Verdict> {
     scratch.replay = false;
     scratch.opens = false;
+    scratch.bytes = packet.linear();
     let family = parse::family(packet)?;
     let transport = parse::network(packet, family, &mut scratch.headers)?;
+    let Headers { network, segment, .. } = scratch.headers;
+    let stated = ETHERNET as u32 + u32::from(network) + u32::from(segment);
+    if stated > scratch.bytes {
+        scratch.bytes = packet.length();
+        if stated > scratch.bytes {
+            return Err(Verdict::PassedMalformed);
+        }
+    }
     if scratch.headers.protocol != PROTOCOL_TCP {
         return Ok(Known::Icmp);
     }

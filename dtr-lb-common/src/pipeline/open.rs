@@ -190,7 +190,7 @@ fn another(order: &Order, tables: &impl Tables, seed: u64, draft: &mut HalfOpen)
 
 #[inline(always)]
 fn service_key(client: &Tuple) -> ServiceKey {
-    ServiceKey { address: client.destination, port: client.destination_port }
+    ServiceKey::new(client.destination, client.destination_port)
 }
 
 /// A connection about to be.
@@ -289,11 +289,11 @@ impl Opening<'_> {
 
 /// What the addresses of a tuple change in the sum of a pseudo-header, where they become those of another.
 #[inline(always)]
-fn difference(from: &Tuple, to: &Tuple) -> Delta {
+pub(super) fn difference(from: &Tuple, to: &Tuple) -> Delta {
     let delta = |delta: Delta, old: &Address, new: &Address| match (old.family(), new.family()) {
         (Family::V4, Family::V4) => delta.slices(&old.v4_words(), &new.v4_words()),
         // The mark of a mapped address is all ones, which sums to nothing.
-        _ => delta.slices(&old.0, &new.0),
+        _ => delta.slices(&old.words(), &new.words()),
     };
     delta(delta(Delta::ZERO, &from.source, &to.source), &from.destination, &to.destination)
 }

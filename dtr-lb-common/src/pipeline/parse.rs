@@ -33,7 +33,7 @@ pub(super) struct Headers {
     pub hops: u8,
     /// Bytes of the network header with its options or extensions.
     pub network: u16,
-    /// Bytes of the transport header and what follows it, by the network header.
+    /// Bytes of the transport header and what follows it, by the network header. 0 where it says less than it is long.
     pub segment: u16,
     /// The first of several fragments.
     pub fragmented: bool,
@@ -102,7 +102,7 @@ fn ipv4(packet: &impl Packet, headers: &mut Headers) -> Result<usize, Verdict> {
     headers.tuple.destination = Address::v4(header.destination);
     headers.protocol = header.protocol;
     headers.hops = header.ttl;
-    headers.segment = header.total_length.get().wrapping_sub(length as u16);
+    headers.segment = header.total_length.get().saturating_sub(length as u16);
     headers.fragmented = fragment & IPV4_MORE_FRAGMENTS != 0;
     Ok(length)
 }
@@ -118,11 +118,11 @@ fn ipv6(packet: &impl Packet, headers: &mut Headers) -> Result<usize, Verdict> {
     if protocol != PROTOCOL_TCP && protocol != PROTOCOL_ICMPV6 {
         return Err(Verdict::PassedNotTcp);
     }
-    headers.tuple.source = Address(header.source);
-    headers.tuple.destination = Address(header.destination);
+    headers.tuple.source = Address::v6(header.source);
+    headers.tuple.destination = Address::v6(header.destination);
     headers.protocol = protocol;
     headers.hops = header.hop_limit;
-    headers.segment = header.payload_length.get().wrapping_sub(length as u16);
+    headers.segment = header.payload_length.get().saturating_sub(length as u16);
     headers.fragmented = fragmented;
     Ok(size_of::<Ipv6>() + length)
 }
@@ -169,7 +169,12 @@ pub(super) fn chain(packet: &impl Packet, network: usize, first: u8) -> Result<C
             return Err(Verdict::PassedExtension);
         }
     }
-    Err(Verdict::PassedExtension)
+    match chain.protocol {
+        PROTOCOL_HOP_BY_HOP | PROTOCOL_DESTINATION | PROTOCOL_FRAGMENT | PROTOCOL_ROUTING => {
+            Err(Verdict::PassedExtension)
+        }
+        _ => Ok(chain),
+    }
 }
 
 /// Reads the TCP header at `transport`.
@@ -177,7 +182,12 @@ pub(super) fn chain(packet: &impl Packet, network: usize, first: u8) -> Result<C
 pub(super) fn tcp(packet: &impl Packet, transport: usize, headers: &mut Headers) -> Result<(), Verdict> {
     let tcp: Tcp = packet.read(transport).ok_or(Verdict::PassedMalformed)?;
     headers.tcp = (tcp.data_offset >> 4) * 4;
-    if usize::from(headers.tcp) < size_of::<Tcp>() {
+    let header = u16::from(headers.tcp);
+    if header < size_of::<Tcp>() as u16 {
+        return Err(Verdict::PassedMalformed);
+    }
+    // Of a packet that is still to be cut into segments, and larger than the field, the network header says 0.
+    if headers.segment < header && packet.segment_size() == 0 {
         return Err(Verdict::PassedMalformed);
     }
     headers.tuple.source_port = tcp.source;

@@ -80,7 +80,7 @@ pub(super) fn reaches(packet: &impl Packet, replica: &Replica, scratch: &mut Scr
     let headers = &scratch.headers;
     may_leave(headers, &replica.hop, replica.mode, replica.address.family())?;
     if exceeds(headers, packet, replica) {
-        scratch.mtu = replica.mtu.saturating_sub(overhead(headers.family, replica) as u16);
+        scratch.mtu = limit(replica).saturating_sub(overhead(headers.family, replica) as u16);
         return Err(Verdict::AnsweredTooBig);
     }
     Ok(())
@@ -99,11 +99,13 @@ fn may_leave(headers: &Headers, hop: &Hop, mode: Mode, family: Family) -> Result
     if headers.hops <= 1 && mode != Mode::DSR {
         return Err(Verdict::DroppedTtlExpired);
     }
-    let plain = match headers.family {
-        Family::V4 => size_of::<Ipv4>(),
-        Family::V6 => size_of::<Ipv6>(),
+    // IPv4 counts its own header in the length, IPv6 does not.
+    let (plain, longest) = match headers.family {
+        Family::V4 => (size_of::<Ipv4>(), u16::MAX),
+        Family::V6 => (size_of::<Ipv6>(), u16::MAX - size_of::<Ipv4>() as u16),
     };
-    if mode == Mode::NAT && headers.family != family && usize::from(headers.network) != plain {
+    let translatable = usize::from(headers.network) == plain && headers.segment <= longest;
+    if mode == Mode::NAT && headers.family != family && !translatable {
         return Err(Verdict::DroppedUntranslatable);
     }
     Ok(())
@@ -114,14 +116,20 @@ fn may_leave(headers: &Headers, hop: &Hop, mode: Mode, family: Family) -> Result
 fn exceeds(headers: &Headers, packet: &impl Packet, replica: &Replica) -> bool {
     let length = u32::from(headers.network) + u32::from(headers.segment);
     let grown = length + overhead(headers.family, replica);
-    let limit = u32::from(replica.mtu);
-    if limit == 0 || grown <= limit {
+    let limit = u32::from(limit(replica));
+    if grown <= limit {
         return false;
     }
     // A frame that is cut into segments counts by their length.
     let segment = packet.segment_size();
     let headers = u32::from(headers.network) + u32::from(headers.tcp);
     segment == 0 || grown - length + headers + segment > limit
+}
+
+/// The largest packet that may leave to a replica: where that is not known, the largest of which a header can say it.
+#[inline(always)]
+fn limit(replica: &Replica) -> u16 {
+    if replica.mtu == 0 { u16::MAX } else { replica.mtu }
 }
 
 /// Bytes that a packet of `family` gains on its way to a replica.
@@ -173,8 +181,8 @@ pub(super) fn network(packet: &mut impl Packet, family: Family, leaves: &Rewrite
             let header: Ipv6 = packet.read(ETHERNET)?;
             let rewritten = Ipv6 {
                 hop_limit: header.hop_limit.wrapping_sub(1),
-                source: source.0,
-                destination: destination.0,
+                source: source.words(),
+                destination: destination.words(),
                 ..header
             };
             packet.write(ETHERNET, rewritten)

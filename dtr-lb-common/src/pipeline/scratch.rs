@@ -8,6 +8,8 @@ use crate::abi::{Flow, HalfOpen, Tuple};
 /// One packet's notes. Each is written before it is read: nothing of the packet before is ever looked at.
 #[derive(Clone, Copy, Debug)]
 pub struct Scratch {
+    /// Length of the frame as it came in; what leaves may have another one.
+    pub(super) bytes: u32,
     pub(super) headers: Headers,
     pub(super) look: Look,
     /// The entry that the packet has in a flow table, as it was found.
@@ -38,6 +40,7 @@ pub struct Scratch {
 impl Scratch {
     pub fn new() -> Self {
         Self {
+            bytes: 0,
             headers: Headers::NONE,
             look: Look::Absent,
             found: Flow::zeroed(),

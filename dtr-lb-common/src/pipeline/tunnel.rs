@@ -8,10 +8,10 @@ use super::{
     rewrite::{self, macs},
 };
 use crate::{
-    abi::Replica,
+    abi::{Replica, Tuple},
     address::{Address, Be16, Family},
     hash,
-    wire::{Ipv4, Ipv6, PROTOCOL_IPV4, PROTOCOL_IPV6},
+    wire::{Ipv4, Ipv6, Macs, PROTOCOL_IPV4, PROTOCOL_IPV6},
 };
 
 /// Puts a packet of `family` into another one. Where it fails the frame may be half rewritten.
@@ -23,6 +23,18 @@ pub(super) fn encapsulate(
     replica: &Replica,
 ) -> Option<()> {
     rewrite::network(packet, family, leaves)?;
+    wrap(packet, family, macs(&leaves.hop), &outer_source(&replica.nat[0], &leaves.to), &replica.address)
+}
+
+/// Puts a packet of `family` into another one as it is. Where it fails the frame may be half rewritten.
+#[inline(always)]
+pub(super) fn wrap(
+    packet: &mut impl Packet,
+    family: Family,
+    macs: Macs,
+    source: &Address,
+    destination: &Address,
+) -> Option<()> {
     let (length, tos, protocol) = match family {
         Family::V4 => {
             let header: Ipv4 = packet.read(ETHERNET)?;
@@ -34,17 +46,17 @@ pub(super) fn encapsulate(
             (length, header.traffic_class(), PROTOCOL_IPV6)
         }
     };
-    packet.encapsulate(replica.address.family(), family)?;
+    packet.encapsulate(destination.family(), family)?;
     let about = About { length, tos, hops: HOPS, protocol, fragment: About::WHOLE };
-    header::write(packet, macs(&leaves.hop), &source(leaves, replica), &replica.address, &about)?;
+    header::write(packet, macs, source, destination, &about)?;
     Some(())
 }
 
-/// The outer source: it varies by flow, so that the receive queues of a replica, which are chosen by the outer addresses,
-/// share the work.
+/// The outer source of a flow: its last 16 bits vary, so that the receive queues of a replica, which are chosen by the outer
+/// addresses, share the work.
 #[inline(always)]
-fn source(leaves: &Rewrite, replica: &Replica) -> Address {
-    let mut source = replica.nat[0];
-    source.0[7] = Be16::new((hash::flow(0, &leaves.to) >> 48) as u16).raw();
-    source
+pub(super) fn outer_source(base: &Address, tuple: &Tuple) -> Address {
+    let mut words = base.words();
+    words[7] = Be16::new((hash::flow(0, tuple) >> 48) as u16).raw();
+    Address::v6(words)
 }

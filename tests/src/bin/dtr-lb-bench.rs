@@ -8,14 +8,15 @@ use std::{fs, path::PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::{Parser, Subcommand};
-use dtr_lb_agent::datapath::{Datapath, Desired, DesiredService, Hook, Options};
+use dtr_lb_agent::datapath::{Datapath, DesiredService, Hook, Options};
 use dtr_lb_common::{
     abi::{Flow, Side, Tuple},
     verdict::Verdict,
 };
 use dtr_lb_tests::fixture::{
+    Plan,
     frames::{Kind, Macs, Segment, ends},
-    world::{ALICE, HTTPS, REPLICA_1, key, one_replica},
+    world::{ALICE, HTTPS, REPLICA_1, World, one_replica},
 };
 
 /// Runs in a batch: a forwarded packet loses one of its 255 hops in each.
@@ -77,15 +78,16 @@ fn main() -> Result<()> {
 
 /// A service with one replica; and one without any at the replica's own end, where the packets of the mirrored flow come in,
 /// so that the filter lets them in.
-fn world() -> Desired {
-    let mut desired = one_replica();
-    desired.services.insert(key(REPLICA_1), DesiredService::nat(Vec::new()));
-    desired
+fn world() -> World {
+    let mut world = one_replica(Plan::V4);
+    world.add(REPLICA_1, DesiredService::nat(Vec::new()));
+    world
 }
 
 fn segment(kind: Kind, payload: usize) -> Segment {
     let payload = vec![0x5a; payload];
-    Segment { ttl: 255, payload, ..Segment::new(ALICE.macs, ALICE.end, HTTPS, kind) }
+    let (client, service) = (ALICE.at(Plan::V4), HTTPS.at(Plan::V4));
+    Segment { ttl: 255, payload, ..Segment::new(ALICE.macs, client, service, kind) }
 }
 
 fn paths() -> [Path; 4] {

@@ -2,46 +2,50 @@
 
 use dtr_lb_common::verdict::Verdict;
 use dtr_lb_tests::fixture::{
-    Engine as _, Host, Play,
+    Engine as _, Host, Plan, Play,
     frames::{Kind, Segment},
     world::{ALICE, HTTPS, one_replica},
 };
 
-fn host() -> Host {
+fn host(plan: Plan) -> Host {
     let mut host = Host::default();
-    host.apply(&one_replica());
+    host.apply(&one_replica(plan));
     host
 }
 
-fn play(host: &mut Host) -> Play<'_> {
-    Play::new("full tables", host, Some(one_replica()))
+fn play(plan: Plan, host: &mut Host) -> Play<'_> {
+    Play::new("full tables", plan, host, Some(one_replica(plan)))
 }
 
 #[test]
 fn without_room_for_a_handshake_a_syn_is_dropped_and_leaves_nothing() {
-    for room in 0..2 {
-        let mut host = host();
-        host.model.half_open.capacity = Some(room);
-        let syn = Segment::new(ALICE.macs, ALICE.end, HTTPS, Kind::Syn);
-        play(&mut host).refuses("SYN", &syn, Verdict::DroppedTableFull);
-        assert!(host.model.half_open.entries.borrow().is_empty(), "with room for {room} entries");
-        host.model.half_open.capacity = None;
-        play(&mut host).establishes(ALICE, HTTPS);
+    for plan in Plan::ALL.iter().copied() {
+        for room in 0..2 {
+            let mut host = host(plan);
+            host.model.half_open.capacity = Some(room);
+            let syn = Segment::new(ALICE.macs, ALICE.at(plan), HTTPS.at(plan), Kind::Syn);
+            play(plan, &mut host).refuses("SYN", &syn, Verdict::DroppedTableFull);
+            assert!(host.model.half_open.entries.borrow().is_empty(), "with room for {room} entries");
+            host.model.half_open.capacity = None;
+            play(plan, &mut host).establishes(ALICE, HTTPS);
+        }
     }
 }
 
 #[test]
 fn without_room_for_a_connection_the_handshake_stays_and_is_forwarded() {
-    for room in 0..2 {
-        let mut host = host();
-        host.model.flows.capacity = Some(room);
-        let alice = play(&mut host).establishes(ALICE, HTTPS);
-        play(&mut host).talks("without room", &alice);
-        assert!(host.model.flows.entries.borrow().is_empty(), "with room for {room} entries");
-        assert_eq!(host.model.half_open.entries.borrow().len(), 2);
-        host.model.flows.capacity = None;
-        play(&mut host).talks("with room", &alice);
-        assert_eq!(host.model.flows.entries.borrow().len(), 2);
-        assert!(host.model.half_open.entries.borrow().is_empty());
+    for plan in Plan::ALL.iter().copied() {
+        for room in 0..2 {
+            let mut host = host(plan);
+            host.model.flows.capacity = Some(room);
+            let alice = play(plan, &mut host).establishes(ALICE, HTTPS);
+            play(plan, &mut host).talks("without room", &alice);
+            assert!(host.model.flows.entries.borrow().is_empty(), "with room for {room} entries");
+            assert_eq!(host.model.half_open.entries.borrow().len(), 2);
+            host.model.flows.capacity = None;
+            play(plan, &mut host).talks("with room", &alice);
+            assert_eq!(host.model.flows.entries.borrow().len(), 2);
+            assert!(host.model.half_open.entries.borrow().is_empty());
+        }
     }
 }

@@ -17,8 +17,9 @@ use proptest::{collection::vec, prelude::*, sample::Index};
 /// A host with an open connection, or a handshake.
 fn host(families: Families, established: bool) -> (Host, Flow) {
     let mut host = Host::default();
-    host.apply(&families.desired());
-    let mut play = Play::new("icmp", &mut host, Some(families.desired()));
+    let world = families.desired();
+    host.apply(&world.desired);
+    let mut play = Play::new("icmp", world.plan, &mut host, Some(world));
     let flow =
         if established { Flow::establishes(&mut play, families) } else { Flow::opens(&mut play, families) };
     (host, flow)

@@ -1,18 +1,18 @@
 //! Random conversations of several clients with a service, as their ends see them: with time passing, entries evicted and
 //! replicas drained. A plain [`oracle`] says what network address translation must do whatever the order of events.
 
-use std::{cell::RefCell, net::SocketAddrV4};
+use std::{cell::RefCell, net::SocketAddr};
 
-use dtr_lb_agent::datapath::Desired;
 use dtr_lb_common::{
     abi::Ticks,
     verdict::{Action, Verdict},
 };
 use dtr_lb_tests::fixture::{
-    Engine as _, Host, Output,
+    Engine as _, Host, Output, Plan,
     frames::{Kind, Macs, Segment, ends},
     host::SECOND,
-    world::{ALICE, Client, HTTPS, REPLICA_1, REPLICA_2, REPLICA_3, is_at, replica_mut, three_replicas},
+    plan::End,
+    world::{ALICE, Client, HTTPS, REPLICA_1, REPLICA_2, REPLICA_3, World, three_replicas},
 };
 use proptest::{
     collection::vec,
@@ -36,7 +36,7 @@ const CLIENTS: [Client; 6] = [
     Client::new(3, 20_002),
 ];
 
-const REPLICAS: [SocketAddrV4; 3] = [REPLICA_1, REPLICA_2, REPLICA_3];
+const REPLICAS: [End; 3] = [REPLICA_1, REPLICA_2, REPLICA_3];
 
 #[derive(Clone, Debug)]
 enum Event {
@@ -93,18 +93,18 @@ struct Seen {
 /// The conversations of one run.
 struct Conversations<'a> {
     host: Host,
-    desired: Desired,
+    world: World,
     oracle: Oracle,
     seen: &'a RefCell<Seen>,
 }
 
 impl<'a> Conversations<'a> {
-    fn new(seen: &'a RefCell<Seen>) -> Self {
-        let mut desired = three_replicas();
-        desired.settings.nat_ports = 20_000..=20_003;
+    fn new(plan: Plan, seen: &'a RefCell<Seen>) -> Self {
+        let mut world = three_replicas(plan);
+        world.settings.nat_ports = 20_000..=20_003;
         let mut host = Host::default();
-        host.apply(&desired);
-        Self { host, desired, oracle: Oracle::new(SECOND), seen }
+        host.apply(&world);
+        Self { host, world, oracle: Oracle::new(SECOND, HTTPS.at(plan)), seen }
     }
 
     fn happens(&mut self, event: &Event) -> Result<(), String> {
@@ -139,9 +139,9 @@ impl<'a> Conversations<'a> {
             }
             Event::Weigh(weights) => {
                 for (replica, weight) in REPLICAS.into_iter().zip(weights) {
-                    replica_mut(&mut self.desired, HTTPS, replica).weight = *weight;
+                    self.world.replica(HTTPS, replica).weight = *weight;
                 }
-                self.host.apply(&self.desired);
+                self.host.apply(&self.world);
                 Ok(())
             }
         }
@@ -150,14 +150,15 @@ impl<'a> Conversations<'a> {
     /// The replica's end of a client's last connection sends.
     fn answer(&mut self, client: usize, kind: Kind) -> Result<(), String> {
         self.oracle
-            .current(CLIENTS[client].end)
+            .current(CLIENTS[client].at(self.world.plan))
             .map_or(Ok(()), |connection| self.replica_sends(connection, kind))
     }
 
     fn client_sends(&mut self, client: usize, kind: Kind) -> Result<(), String> {
         let Client { end, macs } = CLIENTS[client];
+        let end = end.at(self.world.plan);
         let before = self.new_flows();
-        let output = self.run(&Segment::new(macs, end, HTTPS, kind));
+        let output = self.run(&Segment::new(macs, end, HTTPS.at(self.world.plan), kind));
         let opened = self.new_flows() - before;
         if output.verdict.action() != Action::Forward {
             return self.oracle.client_was_refused(end, kind, output.verdict);
@@ -184,7 +185,7 @@ impl<'a> Conversations<'a> {
     }
 
     /// One connection was opened, to a replica that takes some.
-    fn steered(&self, kind: Kind, opened: u64, replica: SocketAddrV4) -> Result<(), String> {
+    fn steered(&self, kind: Kind, opened: u64, replica: SocketAddr) -> Result<(), String> {
         if opened == 1 && self.takes_new().contains(&replica) {
             return Ok(());
         }
@@ -192,14 +193,14 @@ impl<'a> Conversations<'a> {
     }
 
     /// Replicas that are not drained.
-    fn takes_new(&self) -> Vec<SocketAddrV4> {
+    fn takes_new(&self) -> Vec<SocketAddr> {
         let replicas = self
-            .desired
+            .world
             .services
             .values()
             .flat_map(|service| &service.replicas)
             .filter(|replica| replica.weight > 0);
-        replicas.filter_map(|replica| REPLICAS.into_iter().find(|end| is_at(replica, *end))).collect()
+        replicas.map(|replica| SocketAddr::new(replica.address, replica.port)).collect()
     }
 
     fn must_redispatch(&self, connection: usize, kind: Kind, from_client: bool) -> bool {
@@ -223,7 +224,7 @@ impl<'a> Conversations<'a> {
         if self.must_redispatch(connection, kind, false) {
             return Err(format!("{replica} refused, and {to} was told"));
         }
-        if from != HTTPS {
+        if from != HTTPS.at(self.world.plan) {
             return Err(format!("{to} gets an answer from {from}"));
         }
         self.oracle.replica_was_forwarded(connection, kind, to)
@@ -268,13 +269,18 @@ impl<'a> Conversations<'a> {
 fn no_packet_reaches_a_wrong_end() -> TestCaseResult {
     let seen = RefCell::new(Seen::default());
     let config = ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() };
-    let outcome = TestRunner::new(config).run(&vec(event(), 1..80usize), |events| {
-        let mut conversations = Conversations::new(&seen);
-        for event in &events {
-            conversations.happens(event).map_err(|why| TestCaseError::fail(format!("{event:?}: {why}")))?;
-        }
-        Ok(())
-    });
+    let outcome = TestRunner::new(config).run(
+        &(prop::sample::select(Plan::ALL), vec(event(), 1..80usize)),
+        |(plan, events)| {
+            let mut conversations = Conversations::new(plan, &seen);
+            for event in &events {
+                conversations
+                    .happens(event)
+                    .map_err(|why| TestCaseError::fail(format!("{event:?}: {why}")))?;
+            }
+            Ok(())
+        },
+    );
     if let Err(error) = outcome {
         return Err(TestCaseError::fail(error.to_string()));
     }

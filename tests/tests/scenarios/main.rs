@@ -190,49 +190,6 @@ fn topology_name(topology: Topology) -> &'static str {
     }
 }
 
-/// Scenarios of what this version's config or datapath does not have yet: they are reported as ignored, and run with
-/// `--include-ignored`. A change that brings the feature deletes its lines.
-const NOT_YET: &[&str] = &[
-    // IPv6, and NAT between families.
-    "ipv6_end_to_end",
-    "ipv6_clients_of_ipv4_replicas",
-    "ipv4_clients_of_ipv6_replicas",
-    "both_families_at_once",
-    "images_over_ipv6",
-    "images_over_ipv6_from_ipv4_replicas",
-    "a_flood_of_syns_is_not_noticed_over_ipv6",
-    // ICMP.
-    "an_echo_to_the_vip_is_answered",
-    "a_download_through_a_narrow_way",
-    "a_download_through_a_narrow_way_over_ipv6",
-    "a_download_through_a_narrow_way_from_ipv4_to_ipv6",
-    "a_download_through_a_narrow_way_from_ipv6_to_ipv4",
-    "an_upload_through_a_narrow_way",
-    "an_upload_through_a_narrow_way_over_ipv6",
-    "an_upload_through_a_narrow_way_from_ipv6_to_ipv4",
-    "an_upload_through_a_narrow_way_from_ipv4_to_ipv6",
-    // Frames in pieces.
-    "large_frames_pass",
-    // Modes.
-    "dsr_serves",
-    "dsr_serves_ipv6",
-    "dsr_silence_costs_a_second_at_most",
-    "dsr_without_a_dead_replica",
-    "ipip_serves",
-    "ipip_serves_ipv6",
-    "ipip_serves_ipv4_over_ipv6",
-    "ipip_sources_vary",
-    "ipip_tells_clients_what_does_not_fit",
-    "ipip_silence_costs_a_second_at_most",
-    "ipip_without_a_dead_replica",
-    // What a service's keys and the answers for dead replicas need.
-    "an_address_keeps_its_replica",
-    "allow_and_deny",
-    "a_client_that_waits_is_reset_when_its_replica_dies",
-    "a_replica_that_drains_keeps_what_it_has",
-    "with_all_down_and_refuse_clients_know_at_once",
-];
-
 /// What a trial may run beside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Beside {
@@ -248,7 +205,6 @@ fn trial(
     test: impl FnOnce() -> Result<()> + Send + 'static,
 ) -> Trial {
     static MACHINE: RwLock<()> = RwLock::new(());
-    let not_yet = NOT_YET.contains(&name);
     Trial::test(format!("{name}::{place}"), move || {
         // A trial that panicked while it held the lock has failed, and changed nothing that others need.
         let outcome = match beside {
@@ -263,7 +219,6 @@ fn trial(
         };
         outcome.map_err(|error| format!("{error:?}").into())
     })
-    .with_ignored_flag(not_yet)
 }
 
 fn main() {

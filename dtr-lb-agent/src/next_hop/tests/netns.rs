@@ -3,6 +3,12 @@
 //! The segment of every test: `near0` (10.9.0.1/24, fd09::1/64), ours, and its other end `far0`, which is either in
 //! the same namespace without addresses (neighbours are then set by hand) or in a second one that answers.
 
+mod changes;
+mod ipv6;
+mod notices;
+mod resolve;
+mod who_has;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File},
@@ -23,11 +29,7 @@ use rtnetlink::Handle;
 use tokio::{sync::watch, time::timeout};
 
 use super::{FAR, NEAR, ip};
-use crate::next_hop::{
-    NextHop, NextHopError, Watcher,
-    events::{Events, is_overrun},
-    resolve,
-};
+use crate::next_hop::{NextHop, NextHopError, Watcher};
 
 const NEAR_MAC: &str = "02:00:00:00:00:01";
 const FAR_MAC: &str = "02:00:00:00:00:02";
@@ -125,11 +127,18 @@ impl Far {
         this
     }
 
-    /// Runs `ip` over there. Not async: this thread's runtime must not run while the thread is away.
+    /// Runs `ip` over there.
     fn run_ip(&self, commands: &str) {
+        self.there(|| {
+            run_ip(commands);
+            wait_for_carrier("far0");
+        });
+    }
+
+    /// Runs `body` over there. Not async: this thread's runtime must not run while the thread is away.
+    fn there(&self, body: impl FnOnce()) {
         setns(&self.far, CloneFlags::CLONE_NEWNET).expect("to the second namespace");
-        run_ip(commands);
-        wait_for_carrier("far0");
+        body();
         setns(&self.home, CloneFlags::CLONE_NEWNET).expect("back to the first namespace");
     }
 }
@@ -185,310 +194,4 @@ fn expected(source: &str) -> NextHop {
         source: ip(source),
         mtu: 1400,
     }
-}
-
-#[test]
-fn as_root_on_link() {
-    in_new_namespace(async || {
-        segment();
-        run_ip(&format!(
-            "neigh replace 10.9.0.2 dev near0 lladdr {FAR_MAC} nud permanent
-             neigh replace fd09::2 dev near0 lladdr {FAR_MAC} nud permanent"
-        ));
-        let handle = connect();
-        assert_eq!(resolve(&handle, ip("10.9.0.2")).await, Ok(expected("10.9.0.1")));
-        assert_eq!(resolve(&handle, ip("fd09::2")).await, Ok(expected("fd09::1")));
-    });
-}
-
-#[test]
-fn as_root_through_a_gateway_with_source_and_mtu_of_the_route() {
-    in_new_namespace(async || {
-        segment();
-        run_ip(&format!(
-            "address add 10.9.0.7/24 dev near0
-             neigh replace 10.9.0.254 dev near0 lladdr {FAR_MAC} nud permanent
-             neigh replace fe80::254 dev near0 lladdr {FAR_MAC} nud permanent
-             route add 10.20.0.0/16 via 10.9.0.254
-             route add 10.21.0.0/16 via 10.9.0.254 src 10.9.0.7 mtu 1300
-             route add 10.22.0.0/16 via inet6 fe80::254 dev near0
-             route add fd20::/64 via fe80::254 dev near0 src fd09::1 mtu 1290"
-        ));
-        let handle = connect();
-        let cases = [
-            ("10.20.0.1", expected("10.9.0.1")),
-            ("10.21.0.1", NextHop { mtu: 1300, ..expected("10.9.0.7") }),
-            ("10.22.0.1", expected("10.9.0.1")),
-            ("fd20::1", NextHop { mtu: 1290, ..expected("fd09::1") }),
-        ];
-        for (address, expected) in cases {
-            assert_eq!(resolve(&handle, ip(address)).await, Ok(expected), "{address}");
-        }
-    });
-}
-
-#[test]
-fn as_root_addresses_without_a_next_hop() {
-    in_new_namespace(async || {
-        segment();
-        run_ip(
-            "link add idle0 type veth peer name idle1
-             link set idle0 up
-             link set idle1 up
-             route add unreachable 10.31.0.0/16
-             route add prohibit 10.32.0.0/16
-             route add blackhole 10.33.0.0/16
-             route add unreachable fd31::/64
-             route add prohibit fd32::/64
-             route add blackhole fd33::/64
-             route add 10.34.0.0/16 dev lo",
-        );
-        let handle = connect();
-        for address in ["10.30.0.1", "10.31.0.1", "10.32.0.1", "10.33.0.1", "10.9.0.255", "224.0.0.9"] {
-            let result = resolve(&handle, ip(address)).await;
-            assert!(matches!(result, Err(NextHopError::NoRoute { .. })), "{address}: {result:?}");
-        }
-        for address in ["fd30::1", "fd31::1", "fd32::1", "fd33::1"] {
-            let result = resolve(&handle, ip(address)).await;
-            assert!(matches!(result, Err(NextHopError::NoRoute { .. })), "{address}: {result:?}");
-        }
-        for address in ["10.9.0.1", "127.0.0.1", "fd09::1", "::1"] {
-            let address = ip(address);
-            assert_eq!(resolve(&handle, address).await, Err(NextHopError::LocalAddress { address }));
-        }
-        let address = ip("10.34.0.1");
-        let interface = "lo".to_owned();
-        assert_eq!(resolve(&handle, address).await, Err(NextHopError::NotEthernet { address, interface }));
-    });
-}
-
-#[test]
-fn as_root_an_interface_without_any_address_has_no_source() {
-    in_new_namespace(async || {
-        run_ip(
-            "link add near0 type veth peer name far0
-             link set near0 up
-             link set far0 up
-             route add 10.9.0.0/24 dev near0",
-        );
-        let address = ip("10.9.0.2");
-        let interface = "near0".to_owned();
-        assert_eq!(resolve(&connect(), address).await, Err(NextHopError::NoSource { address, interface }));
-    });
-}
-
-#[test]
-fn as_root_a_link_without_carrier_and_a_link_set_down() {
-    in_new_namespace(async || {
-        segment();
-        run_ip(&format!("neigh replace 10.9.0.2 dev near0 lladdr {FAR_MAC} nud permanent"));
-        let address = ip("10.9.0.2");
-        let (_watcher, _addresses, mut published) = watch_next_hops(&["10.9.0.2"]);
-        published_within_a_second(&mut published, |now| mac_is(now, "10.9.0.2", FAR)).await;
-
-        // The kernel tells of a change of carrier up to a second late. The limit is below the sweep's interval.
-        let limit = Duration::from_secs(3);
-        run_ip("link set far0 down");
-        let down = Err(NextHopError::InterfaceDown { address, interface: "near0".to_owned() });
-        published_within(limit, &mut published, |now| now[&address] == down).await;
-        run_ip("link set far0 up");
-        published_within(limit, &mut published, |now| mac_is(now, "10.9.0.2", FAR)).await;
-
-        // The kernel takes the routes of an interface that is set down away.
-        run_ip("link set near0 down");
-        published_within_a_second(&mut published, |now| {
-            matches!(now[&address], Err(NextHopError::NoRoute { .. }))
-        })
-        .await;
-    });
-}
-
-#[test]
-fn as_root_resolve_makes_the_kernel_ask() {
-    in_new_namespace(async || {
-        let _far = Far::new();
-        let handle = connect();
-        for (address, source) in [("10.9.0.2", "10.9.0.1"), ("fd09::2", "fd09::1")] {
-            let address = ip(address);
-            let interface = "near0".to_owned();
-            let first = resolve(&handle, address).await;
-            assert_eq!(first, Err(NextHopError::Unresolved { address, via: address, interface }));
-            let answered = async {
-                loop {
-                    if let Ok(next_hop) = resolve(&handle, address).await {
-                        return next_hop;
-                    }
-                    tokio::time::sleep(Duration::from_millis(5)).await;
-                }
-            };
-            let next_hop = timeout(Duration::from_secs(1), answered).await.expect("an answer in a second");
-            assert_eq!(next_hop, expected(source));
-        }
-    });
-}
-
-#[test]
-fn as_root_the_watcher_resolves_follows_the_set_and_ends_when_dropped() {
-    in_new_namespace(async || {
-        let _far = Far::new();
-        let (watcher, addresses, mut published) = watch_next_hops(&["10.9.0.2"]);
-        let resolved = published_within_a_second(&mut published, |now| mac_is(now, "10.9.0.2", FAR)).await;
-        assert_eq!(resolved[&ip("10.9.0.2")], Ok(expected("10.9.0.1")));
-
-        addresses.send_replace(BTreeSet::from([ip("fd09::2"), ip("10.30.0.1")]));
-        let now = published_within_a_second(&mut published, |now| mac_is(now, "fd09::2", FAR)).await;
-        assert_eq!(now.keys().copied().collect::<Vec<_>>(), [ip("10.30.0.1"), ip("fd09::2")]);
-        assert!(matches!(now[&ip("10.30.0.1")], Err(NextHopError::NoRoute { .. })), "{now:?}");
-
-        run_ip("route add 10.30.0.0/16 via 10.9.0.2");
-        published_within_a_second(&mut published, |now| mac_is(now, "10.30.0.1", FAR)).await;
-
-        drop(watcher);
-        let ended = timeout(Duration::from_secs(1), async { while published.changed().await.is_ok() {} });
-        ended.await.expect("the watcher's task ends");
-    });
-}
-
-#[test]
-fn as_root_a_changed_mac_is_published() {
-    in_new_namespace(async || {
-        segment();
-        run_ip(&format!("neigh replace 10.9.0.2 dev near0 lladdr {FAR_MAC} nud permanent"));
-        let (_watcher, _addresses, mut published) = watch_next_hops(&["10.9.0.2"]);
-        published_within_a_second(&mut published, |now| mac_is(now, "10.9.0.2", FAR)).await;
-        run_ip(&format!("neigh replace 10.9.0.2 dev near0 lladdr {OTHER_MAC} nud permanent"));
-        published_within_a_second(&mut published, |now| mac_is(now, "10.9.0.2", OTHER)).await;
-        run_ip(&format!("link set near0 address {FAR_MAC}"));
-        published_within_a_second(
-            &mut published,
-            |now| matches!(&now[&ip("10.9.0.2")], Ok(next_hop) if next_hop.source_mac == FAR),
-        )
-        .await;
-    });
-}
-
-#[test]
-fn as_root_a_lost_neighbour_keeps_its_mac_until_the_route_changes() {
-    in_new_namespace(async || {
-        segment();
-        run_ip(&format!(
-            "route add 10.20.0.0/16 via 10.9.0.2
-             neigh replace 10.9.0.2 dev near0 lladdr {FAR_MAC} nud permanent"
-        ));
-        let (_watcher, addresses, mut published) = watch_next_hops(&["10.20.0.1"]);
-        published_within_a_second(&mut published, |now| mac_is(now, "10.20.0.1", FAR)).await;
-
-        // That the watcher has looked since shows by the answer for an address it had not been asked for before.
-        for (lost, marker) in [
-            ("neigh change 10.9.0.2 dev near0 nud failed", "10.9.0.1"),
-            ("neigh flush dev near0", "127.0.0.1"),
-        ] {
-            run_ip(lost);
-            addresses.send_modify(|set| {
-                set.insert(ip(marker));
-            });
-            let now = published_within_a_second(&mut published, |now| now.contains_key(&ip(marker))).await;
-            assert!(mac_is(&now, "10.20.0.1", FAR), "after `{lost}`: {now:?}");
-            let unresolved = resolve(&connect(), ip("10.20.0.1")).await;
-            assert!(
-                matches!(unresolved, Err(NextHopError::Unresolved { .. })),
-                "after `{lost}`, the kernel still knows it: {unresolved:?}"
-            );
-        }
-
-        run_ip("route replace 10.20.0.0/16 via 10.9.0.3");
-        let address = ip("10.20.0.1");
-        let unresolved =
-            Err(NextHopError::Unresolved { address, via: ip("10.9.0.3"), interface: "near0".to_owned() });
-        published_within_a_second(&mut published, |now| now[&address] == unresolved).await;
-        // What was known of the first gateway is forgotten with the route to it.
-        run_ip("route replace 10.20.0.0/16 via 10.9.0.2");
-        let unresolved =
-            Err(NextHopError::Unresolved { address, via: ip("10.9.0.2"), interface: "near0".to_owned() });
-        published_within_a_second(&mut published, |now| now[&address] == unresolved).await;
-    });
-}
-
-#[test]
-fn as_root_a_replica_that_moves_in_silence_is_found() {
-    in_new_namespace(async || {
-        let far = Far::new();
-        // What takes the kernel ten seconds by default.
-        let tunables = "/proc/sys/net/ipv4/neigh/near0";
-        fs::write(format!("{tunables}/delay_first_probe_time"), "0").expect("a tunable of the namespace");
-        fs::write(format!("{tunables}/retrans_time_ms"), "20").expect("a tunable of the namespace");
-        run_ip(&format!("neigh replace 10.9.0.2 dev near0 lladdr {FAR_MAC} nud permanent"));
-        let (_watcher, _addresses, mut published) = watch_next_hops(&["10.9.0.2"]);
-        published_within_a_second(&mut published, |now| mac_is(now, "10.9.0.2", FAR)).await;
-
-        far.run_ip(&format!("link set far0 address {OTHER_MAC}"));
-        run_ip(&format!("neigh replace 10.9.0.2 dev near0 lladdr {FAR_MAC} nud stale"));
-        published_within_a_second(&mut published, |now| mac_is(now, "10.9.0.2", OTHER)).await;
-    });
-}
-
-/// `count` changes of a neighbour's MAC address, the last one to `OTHER`.
-fn flood(neighbour: &str, count: usize) -> String {
-    (0..count)
-        .map(|n| {
-            let mac = if n % 2 == count % 2 { FAR_MAC } else { OTHER_MAC };
-            format!("neigh replace {neighbour} dev near0 lladdr {mac} nud permanent\n")
-        })
-        .collect()
-}
-
-#[test]
-fn as_root_a_flood_of_notices_costs_few_looks() {
-    in_new_namespace(async || {
-        segment();
-        run_ip(&format!("neigh replace 10.9.0.2 dev near0 lladdr {FAR_MAC} nud permanent"));
-        let (watcher, addresses, mut published) = watch_next_hops(&["10.9.0.2"]);
-        published_within_a_second(&mut published, |now| mac_is(now, "10.9.0.2", FAR)).await;
-
-        // About other neighbours: no look at all, but for the sweep. The marker shows that all have been read.
-        let before = watcher.rounds();
-        for _ in 0..20 {
-            run_ip(&flood("10.9.0.99", 50));
-            tokio::task::yield_now().await;
-        }
-        addresses.send_modify(|set| {
-            set.insert(ip("10.9.0.1"));
-        });
-        published_within_a_second(&mut published, |now| now.contains_key(&ip("10.9.0.1"))).await;
-        let looks = watcher.rounds() - before;
-        assert!(looks <= 3, "{looks} looks for 1000 notices about others");
-
-        // About this one: some looks, and the last change is published.
-        let before = watcher.rounds();
-        let started = Instant::now();
-        for _ in 0..20 {
-            run_ip(&flood("10.9.0.2", 50));
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        published_within_a_second(&mut published, |now| mac_is(now, "10.9.0.2", OTHER)).await;
-        let looks = watcher.rounds() - before;
-        let allowed = 3 + u64::try_from(started.elapsed().as_millis() / 100).expect("a short time");
-        assert!(looks <= allowed, "{looks} looks for 1000 notices in {:?}", started.elapsed());
-    });
-}
-
-#[test]
-fn as_root_an_overrun_is_noticed_and_made_good() {
-    in_new_namespace(async || {
-        segment();
-        run_ip(&format!("neigh replace 10.9.0.2 dev near0 lladdr {FAR_MAC} nud permanent"));
-        let mut events = Events::subscribe().expect("a subscription");
-        let (_watcher, _addresses, mut published) = watch_next_hops(&["10.9.0.2"]);
-        published_within_a_second(&mut published, |now| mac_is(now, "10.9.0.2", FAR)).await;
-
-        // Nothing reads the sockets of this thread's runtime meanwhile: their buffers overflow with notices about
-        // another neighbour, and the one that counts is lost.
-        run_ip(&flood("10.9.0.99", 5000));
-        run_ip(&format!("neigh replace 10.9.0.2 dev near0 lladdr {OTHER_MAC} nud permanent"));
-        let nobody = BTreeSet::new();
-        let notice = timeout(Duration::from_secs(1), events.relevant(&nobody)).await.expect("a notice");
-        let error = notice.expect_err("lost notices");
-        assert!(is_overrun(&error), "{error}");
-        published_within_a_second(&mut published, |now| mac_is(now, "10.9.0.2", OTHER)).await;
-    });
 }

@@ -217,7 +217,8 @@ async fn a_real_replica_that_goes_away_and_comes_back() {
     let mut probe = probe(Scheme::Http, address.port());
     (probe.interval, probe.fast_interval) = (ms(20), ms(5));
     let (sink, mut reports) = channel(1);
-    let prober = Prober::new(&Target { address: replica.into(), probe }).expect("a valid probe");
+    let prober =
+        Prober::new(&Target { address: replica.into(), probe, direct: None }).expect("a valid probe");
     let _task = spawn("replica-1", prober, sink);
 
     let up = next_transition(&mut reports).await;

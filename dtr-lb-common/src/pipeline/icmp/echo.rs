@@ -47,7 +47,8 @@ pub(in crate::pipeline) fn reply(packet: &mut impl Packet, headers: &Headers) ->
         }
         Family::V6 => {
             let old: Ipv6 = packet.read(ETHERNET)?;
-            let new = Ipv6 { hop_limit: HOPS, source: destination.0, destination: source.0, ..old };
+            let new =
+                Ipv6 { hop_limit: HOPS, source: destination.words(), destination: source.words(), ..old };
             packet.write(ETHERNET, new)?;
             kinds::V6_ECHO_REPLY
         }
@@ -86,6 +87,6 @@ fn is_host(address: &Address) -> bool {
     match address.family() {
         Family::V4 => !matches!(first(address.v4_words()[0]), 0 | 127 | 224..),
         // The addresses that begin with 8 zeros are none of a host's, or local to one.
-        Family::V6 => !matches!(first(address.0[0]), 0 | 0xff),
+        Family::V6 => !matches!(first(address.words()[0]), 0 | 0xff),
     }
 }

@@ -42,8 +42,8 @@ pub(super) fn read(packet: &impl Packet, scratch: &mut Scratch) -> Result<(), Ve
             if chain.protocol != PROTOCOL_TCP {
                 return Err(Verdict::PassedIcmp);
             }
-            answer.source = Address(header.destination);
-            answer.destination = Address(header.source);
+            answer.source = Address::v6(header.destination);
+            answer.destination = Address::v6(header.source);
             size_of::<Ipv6>() + chain.length
         }
     };

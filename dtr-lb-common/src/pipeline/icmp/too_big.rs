@@ -38,7 +38,8 @@ const PRECEDENCE: u8 = 0xc0;
 #[inline(always)]
 pub(in crate::pipeline) fn too_big(packet: &mut impl Packet, scratch: &Scratch) -> Result<(), Verdict> {
     let Scratch { headers, mtu, .. } = scratch;
-    let length = packet.length().saturating_sub(ETHERNET as u32) as usize;
+    // Of the packet: a frame may be longer.
+    let length = usize::from(headers.network) + usize::from(headers.segment);
     let made = match headers.family {
         Family::V4 => {
             let header: Ipv4 = packet.read(ETHERNET).ok_or(Verdict::DroppedRewrite)?;

@@ -101,7 +101,7 @@ fn outer(packet: &mut impl Packet, family: Family, source: &Address, destination
 fn addresses(packet: &mut impl Packet, at: usize, source: &Address, destination: &Address) -> Option<Delta> {
     let at = at + offset_of!(Ipv6, source);
     let old = words(packet, at, 2 * size_of::<Ipv6Words>())?;
-    packet.write(at, source.0)?;
-    packet.write(at + size_of::<Ipv6Words>(), destination.0)?;
+    packet.write(at, source.words())?;
+    packet.write(at + size_of::<Ipv6Words>(), destination.words())?;
     Some(words(packet, at, 2 * size_of::<Ipv6Words>())?.less(&[old.fold()]))
 }

@@ -15,7 +15,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{Ipv4Addr, SocketAddrV4},
+    net::{IpAddr, SocketAddr},
 };
 
 use dtr_lb_common::{
@@ -25,14 +25,14 @@ use dtr_lb_common::{
 use dtr_lb_tests::fixture::{
     frames::{Kind, tuple},
     host::ticks,
-    world::{CLOSED, HALF_CLOSED, HALF_OPEN, HTTPS, IDLE, TIME_WAIT},
+    world::{CLOSED, HALF_CLOSED, HALF_OPEN, IDLE, TIME_WAIT},
 };
 
 /// A connection as its replica sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Side {
-    pub(super) nat: SocketAddrV4,
-    pub(super) replica: SocketAddrV4,
+    pub(super) nat: SocketAddr,
+    pub(super) replica: SocketAddr,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +57,7 @@ enum Phase {
 
 #[derive(Clone, Copy, Debug)]
 struct Connection {
-    client: SocketAddrV4,
+    client: SocketAddr,
     side: Side,
     phase: Phase,
     /// When its SYN was sent to this replica.
@@ -73,9 +73,10 @@ struct Connection {
 pub(super) struct Oracle {
     now: u64,
     second: u64,
+    service: SocketAddr,
     connections: Vec<Connection>,
     /// The last connection of each client.
-    current: BTreeMap<SocketAddrV4, usize>,
+    current: BTreeMap<SocketAddr, usize>,
 }
 
 impl Connection {
@@ -130,8 +131,8 @@ impl Connection {
 }
 
 impl Oracle {
-    pub(super) fn new(second: Ticks) -> Self {
-        Self { now: 0, second: second.into(), connections: Vec::new(), current: BTreeMap::new() }
+    pub(super) fn new(second: Ticks, service: SocketAddr) -> Self {
+        Self { now: 0, second: second.into(), service, connections: Vec::new(), current: BTreeMap::new() }
     }
 
     pub(super) fn waits(&mut self, ticks: Ticks) {
@@ -147,16 +148,16 @@ impl Oracle {
         self.connections[connection].side
     }
 
-    pub(super) fn current(&self, client: SocketAddrV4) -> Option<usize> {
+    pub(super) fn current(&self, client: SocketAddr) -> Option<usize> {
         self.current.get(&client).copied()
     }
 
     /// An entry was evicted.
     pub(super) fn evicted(&mut self, key: &Tuple) {
-        let now = self.now;
+        let (now, service) = (self.now, self.service);
         let connections = self.connections.iter_mut().rev();
         let mut of_key = connections.filter(|connection| {
-            *key == tuple(connection.client, HTTPS)
+            *key == tuple(connection.client, service)
                 || *key == tuple(connection.side.replica, connection.side.nat)
         });
         if let Some(connection) = of_key.next() {
@@ -167,8 +168,8 @@ impl Oracle {
     /// A SYN opened a connection, which left from and to here.
     pub(super) fn client_opened(
         &mut self,
-        client: SocketAddrV4,
-        left: (SocketAddrV4, SocketAddrV4),
+        client: SocketAddr,
+        left: (SocketAddr, SocketAddr),
     ) -> Result<(), String> {
         let side = Side { nat: left.0, replica: left.1 };
         if let Some(last) = self.current(client) {
@@ -185,7 +186,7 @@ impl Oracle {
         &mut self,
         at: usize,
         kind: Kind,
-        left: (SocketAddrV4, SocketAddrV4),
+        left: (SocketAddr, SocketAddr),
     ) -> Result<(), String> {
         let connection = self.connections[at];
         let side = Side { nat: left.0, replica: left.1 };
@@ -213,7 +214,7 @@ impl Oracle {
         at: usize,
         kind: Kind,
         from_client: bool,
-        replicas: &[SocketAddrV4],
+        replicas: &[SocketAddr],
     ) -> bool {
         let connection = &self.connections[at];
         let fails = match (kind, from_client) {
@@ -222,7 +223,7 @@ impl Oracle {
             _ => false,
         };
         // Of four ports one is surely found if two were never used.
-        let free = |replica: SocketAddrV4| {
+        let free = |replica: SocketAddr| {
             let sides = self.connections.iter().map(|other| other.side);
             sides.filter(|side| side.replica == replica).collect::<BTreeSet<_>>().len() <= 2
         };
@@ -237,18 +238,18 @@ impl Oracle {
     }
 
     /// Whether a handshake was sent to a replica, now or before.
-    fn was_asked(&self, at: usize, replica: SocketAddrV4) -> bool {
+    fn was_asked(&self, at: usize, replica: SocketAddr) -> bool {
         let asked = std::iter::successors(Some(at), |at| self.connections[*at].before);
         asked.into_iter().any(|at| self.connections[at].side.replica == replica)
     }
 
     /// A client's SYN was sent to a replica that it was not sent to before.
-    fn begins(&mut self, client: SocketAddrV4, side: Side, before: Option<usize>) -> Result<(), String> {
+    fn begins(&mut self, client: SocketAddr, side: Side, before: Option<usize>) -> Result<(), String> {
         for other in 0..self.connections.len() {
             if self.connections[other].side != side {
                 continue;
             }
-            if self.surely_holds_against(other, *client.ip()) {
+            if self.surely_holds_against(other, client.ip()) {
                 return Err(format!("{client} got {side:?} of {:?}", self.connections[other]));
             }
             // Whatever was left of it has made room.
@@ -264,9 +265,9 @@ impl Oracle {
     /// A packet of a client's was forwarded and opened nothing.
     pub(super) fn client_was_forwarded(
         &mut self,
-        client: SocketAddrV4,
+        client: SocketAddr,
         kind: Kind,
-        left: (SocketAddrV4, SocketAddrV4),
+        left: (SocketAddr, SocketAddr),
     ) -> Result<(), String> {
         let Some(current) = self.current(client) else { return Err(format!("{client} has no connection")) };
         let connection = self.connections[current];
@@ -280,7 +281,7 @@ impl Oracle {
     /// A packet of a client's was not forwarded.
     pub(super) fn client_was_refused(
         &mut self,
-        client: SocketAddrV4,
+        client: SocketAddr,
         kind: Kind,
         verdict: Verdict,
     ) -> Result<(), String> {
@@ -299,7 +300,7 @@ impl Oracle {
         &mut self,
         connection: usize,
         kind: Kind,
-        to: SocketAddrV4,
+        to: SocketAddr,
     ) -> Result<(), String> {
         let owner = self.owner(connection);
         let Connection { client, evicted, .. } = self.connections[owner];
@@ -380,9 +381,9 @@ impl Oracle {
 
     /// Whether no client of the host may have its port. A host may have its own back once a connection was closed, and
     /// anybody that of an old handshake.
-    fn surely_holds_against(&self, at: usize, host: Ipv4Addr) -> bool {
+    fn surely_holds_against(&self, at: usize, host: IpAddr) -> bool {
         let connection = &self.connections[at];
-        let mine = *connection.client.ip() == host;
+        let mine = connection.client.ip() == host;
         let holds = match connection.phase {
             Phase::TimeWait | Phase::Closed | Phase::Resting => !mine,
             Phase::Gone => false,

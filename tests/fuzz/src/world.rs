@@ -1,0 +1,334 @@
+//! What the agent would have written for the datapath, and who is where: small, so that everything meets everything.
+
+use arbitrary::Unstructured;
+use dtr_lb_common::{
+    abi::{MAX_NAT_ADDRESSES, Mode, Replica, Service, ServiceFlags, ServiceKey, Settings, Ticks},
+    address::{Address, Be16},
+    filter, hash,
+};
+
+use crate::{
+    input::Read,
+    net::{End, Ip, Way, tuple},
+};
+
+/// Ticks in a second.
+pub const SECOND: Ticks = 250;
+/// First NAT port. Some clients' own ports are in the range.
+pub const FIRST_PORT: u16 = 20_000;
+pub const MAX_SERVICES: usize = 3;
+pub const MAX_REPLICAS: usize = 5;
+/// Clients of each family.
+pub const CLIENTS: usize = 7;
+/// The promises on time, in seconds.
+pub const IDLE: u32 = 3600;
+pub const HALF_CLOSED: u32 = 300;
+pub const TIME_WAIT: u32 = 60;
+pub const CLOSED: u32 = 10;
+pub const HALF_OPEN: u32 = 30;
+
+/// A replica of a service.
+#[derive(Clone, Debug)]
+pub struct Backend {
+    pub end: End,
+    pub nat: Vec<Ip>,
+    pub way: Way,
+    pub weight: u8,
+    pub mtu: u16,
+    pub reset: bool,
+}
+
+/// A service.
+#[derive(Clone, Debug)]
+pub struct Frontend {
+    pub vip: End,
+    pub mode: Mode,
+    pub affinity: bool,
+    pub refuse: bool,
+    /// The clients of this host may not connect.
+    pub denied: Option<u8>,
+    pub there: bool,
+    pub replicas: Vec<Backend>,
+    /// Of which replica each slot is: the places are repeated.
+    slots: Vec<u16>,
+}
+
+/// What an insertion does where a table is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Full {
+    Fails,
+    /// Another entry is evicted, as the kernel does.
+    Evicts,
+}
+
+#[derive(Clone, Debug)]
+pub struct World {
+    pub ready: bool,
+    pub ports: u16,
+    pub seed: u64,
+    pub services: Vec<Frontend>,
+    /// Entries that each table has room for.
+    pub flows: usize,
+    pub half_open: usize,
+    pub full: Full,
+    settings: Settings,
+    marks: Option<Vec<u32>>,
+}
+
+impl World {
+    /// Reads a world from its record.
+    pub fn read(u: &mut Unstructured<'_>) -> Self {
+        let ports = u.pick(&[1, 2, 4, 16, 3000, 3000]);
+        let seed = u64::from(u.byte() % 4);
+        let ready = !u.one_in(64);
+        let roomy = !u.one_in(5);
+        let mut room = || if roomy { usize::MAX } else { 1 + u.below(9) };
+        let (flows, half_open) = (room(), room());
+        let full = u.pick(&[Full::Evicts, Full::Fails]);
+        let count = 1 + u.below(MAX_SERVICES);
+        let shares_nat = u.one_in(3);
+        let services = (0..count).map(|number| frontend(number, shares_nat, u)).collect();
+        let settings = Settings {
+            hash_seed: seed,
+            first_port: FIRST_PORT.into(),
+            port_count: ports.into(),
+            second: SECOND,
+            established: IDLE * SECOND,
+            half_closed: HALF_CLOSED * SECOND,
+            time_wait: TIME_WAIT * SECOND,
+            closed: CLOSED * SECOND,
+            half_open: HALF_OPEN * SECOND,
+        };
+        let mut world = Self { ready, ports, seed, services, flows, half_open, full, settings, marks: None };
+        if !u.one_in(4) {
+            world.marks = Some(world.marked_places());
+        }
+        world
+    }
+
+    /// The places that the agent marks.
+    fn marked_places(&self) -> Vec<u32> {
+        let place = |ip: &Ip, port| filter::place(&self.settings, &ip.address(), Be16::new(port));
+        let vips = self.services.iter().map(|service| place(&service.vip.ip, service.vip.port));
+        let nats = self.services.iter().flat_map(|service| service.replicas.iter().flat_map(|one| &one.nat));
+        let mut marks: Vec<_> = vips.chain(nats.map(|nat| place(nat, FIRST_PORT))).collect();
+        marks.sort_unstable();
+        marks.dedup();
+        marks
+    }
+
+    pub fn settings(&self) -> Option<&Settings> {
+        self.ready.then_some(&self.settings)
+    }
+
+    /// Whether a place of the filter is marked. In some worlds all are: there the tables decide alone.
+    pub fn marked(&self, place: u32) -> bool {
+        self.marks.as_ref().is_none_or(|marks| marks.contains(&place))
+    }
+
+    /// The number of the service at this end.
+    pub fn service_at(&self, end: End) -> Option<usize> {
+        self.services.iter().position(|service| service.vip == end)
+    }
+
+    /// Whether a service that is there has this address.
+    pub fn is_vip(&self, ip: &Ip) -> bool {
+        self.services.iter().any(|service| service.there && service.vip.ip == *ip)
+    }
+
+    pub fn abi_service(&self, key: &ServiceKey) -> Option<Service> {
+        let at = self.service_at(End { ip: Ip::from(key.address), port: key.port.get() })?;
+        let service = &self.services[at];
+        let sources = if service.denied.is_some() { at as u32 + 1 } else { 0 };
+        let flags = ServiceFlags::default()
+            .with(ServiceFlags::SOURCE_AFFINITY, service.affinity)
+            .with(ServiceFlags::REFUSE, service.refuse)
+            .with(ServiceFlags::DIRECT, service.mode.direct());
+        service.there.then_some(Service { table: at as u32, sources, flags })
+    }
+
+    /// Whether a host may connect, by the rules of a service's number of sources.
+    pub fn allowed(&self, number: u32, source: &Address) -> bool {
+        number == 0 || self.lets_in(number as usize - 1, &Ip::from(*source))
+    }
+
+    pub fn lets_in(&self, service: usize, source: &Ip) -> bool {
+        self.services[service].denied != Some(source.0[15])
+    }
+
+    /// The replica in a slot of a service's table.
+    pub fn slot(&self, service: u32, slot: u32) -> u16 {
+        let slots = &self.services[service as usize].slots;
+        if slots.is_empty() { 0 } else { slots[slot as usize % slots.len()] }
+    }
+
+    /// The replica of a client's new connection; 0 if there is none. The hash is the product's contract: balancers that
+    /// share a VIP agree by it.
+    pub fn steered(&self, service: usize, client: End) -> u16 {
+        let Frontend { vip, affinity, .. } = self.services[service];
+        let tuple = tuple(client, vip);
+        let hash = if affinity { hash::source(self.seed, &tuple) } else { hash::flow(self.seed, &tuple) };
+        self.slot(service as u32, hash::slot(hash))
+    }
+
+    pub fn replica(&self, id: u16) -> Option<(&Frontend, &Backend)> {
+        let (service, replica) = place(id)?;
+        let service = self.services.get(service)?;
+        Some((service, service.replicas.get(replica)?))
+    }
+
+    pub fn abi_replica(&self, id: u16) -> Option<Replica> {
+        let (service, replica) = self.replica(id)?;
+        let mut nat = [Address::NONE; MAX_NAT_ADDRESSES];
+        for (place, ip) in nat.iter_mut().zip(&replica.nat) {
+            *place = ip.address();
+        }
+        Some(Replica {
+            address: replica.end.ip.address(),
+            nat,
+            hop: replica.way.hop(),
+            service: ServiceKey::new(service.vip.ip.address(), Be16::new(service.vip.port)),
+            port: Be16::new(replica.end.port),
+            nat_count: replica.nat.len() as u32,
+            mtu: replica.mtu,
+            mode: service.mode,
+            reset: replica.reset.into(),
+            zero: 0,
+        })
+    }
+
+    /// Changes something, as the agent would.
+    pub fn change(&mut self, u: &mut Unstructured<'_>) {
+        let number = u.below(self.services.len());
+        let service = &mut self.services[number];
+        let (what, which) = (u.byte() % 16, u.byte());
+        let count = service.replicas.len();
+        let replica = service.replicas.get_mut(usize::from(which) % count.max(1));
+        match (what, replica) {
+            (0, _) => service.there = !service.there,
+            (1, _) => service.refuse = !service.refuse,
+            (2 | 3, _) => service.denied = u.pick(&[None, Some(1), Some(2), Some(3), Some(11)]),
+            (4, _) => service.replicas.iter_mut().for_each(|replica| replica.weight = 0),
+            (5, _) => service.replicas.iter_mut().for_each(|replica| replica.weight = 1),
+            (_, None) => {}
+            (6..=8, Some(replica)) => replica.weight = u.byte() % 3,
+            (9 | 10, Some(replica)) => replica.reset = !replica.reset,
+            (11, Some(replica)) => replica.way.interface = u.pick(&[0, 2, 3]),
+            (12, Some(replica)) => replica.way.destination[4] = which,
+            (_, Some(replica)) => replica.mtu = mtu(u),
+        }
+        service.fill(number);
+    }
+
+    /// A client, by its number.
+    pub fn client(number: usize, v4: bool, by_other_router: bool) -> (End, Way) {
+        // Two ports of each host: one in the NAT range, one outside. The last one is a replica's host.
+        let (host, port) =
+            [(1, 20_001), (1, 40_000), (2, 20_001), (2, 40_000), (3, 20_002), (3, 50_000), (0, 40_000)]
+                [number % CLIENTS];
+        let ip = match (host, v4) {
+            (0, true) => replica_ip(0, true),
+            (0, false) => replica_ip(0, false),
+            (_, true) => Ip::v4([192, 0, 2, host]),
+            (_, false) => Ip::v6(1, host),
+        };
+        let router = u8::from(by_other_router);
+        let way = Way {
+            interface: 1 + u32::from(router),
+            destination: [2, 0, 0, 0, 0, 1],
+            source: [2, 0xc1, 0, 0, router, host],
+        };
+        (End { ip, port }, way)
+    }
+}
+
+impl Frontend {
+    /// Fills the table, by the weights.
+    fn fill(&mut self, number: usize) {
+        self.slots.clear();
+        for (at, replica) in self.replicas.iter().enumerate() {
+            self.slots.extend(std::iter::repeat_n(id(number, at), replica.weight.into()));
+        }
+    }
+
+    /// Whether it has a replica to steer to.
+    pub fn has_slots(&self) -> bool {
+        !self.slots.is_empty()
+    }
+
+    pub fn steers_to(&self, id: u16) -> bool {
+        self.slots.contains(&id)
+    }
+}
+
+/// The id of a replica.
+pub fn id(service: usize, replica: usize) -> u16 {
+    (service * MAX_REPLICAS + replica) as u16 + 1
+}
+
+/// Service and replica of an id.
+fn place(id: u16) -> Option<(usize, usize)> {
+    let at = usize::from(id).checked_sub(1)?;
+    Some((at / MAX_REPLICAS, at % MAX_REPLICAS))
+}
+
+fn replica_ip(number: u8, v4: bool) -> Ip {
+    if v4 { Ip::v4([10, 0, 0, 11 + number]) } else { Ip::v6(0, 11 + number) }
+}
+
+fn mtu(u: &mut Unstructured<'_>) -> u16 {
+    u.pick(&[0, 0, 1500, 1280, 60, 65])
+}
+
+/// A service with its replicas. Services may share a VIP and replicas, and so NAT ports.
+fn frontend(number: usize, shares_nat: bool, u: &mut Unstructured<'_>) -> Frontend {
+    let v4 = u.byte().is_multiple_of(2);
+    let host = u.pick(&[10, 10, 20]);
+    let vip = End {
+        ip: if v4 { Ip::v4([10, 0, 0, host]) } else { Ip::v6(0, host) },
+        port: [443, 80, 8443][number],
+    };
+    let mode = u.pick(&[Mode::NAT, Mode::NAT, Mode::NAT, Mode::NAT, Mode::DSR, Mode::IPIP]);
+    let (affinity, refuse, denies) = (u.one_in(4), u.one_in(3), u.one_in(4));
+    let count = u.pick(&[3, 1, 2, 3, 4, 5, 2, 0]);
+    let families = u.byte();
+    let replica = |at: usize| {
+        let replica_v4 = match (mode, families % 4) {
+            (Mode::DSR, _) | (_, 0) => v4,
+            (Mode::IPIP, _) => v4 && families >> at & 4 == 0,
+            (_, 1) => !v4,
+            _ => families >> at & 4 == 0,
+        };
+        let knobs = u.byte();
+        let nats = 1 + usize::from(knobs >> 6);
+        let nat = |host: usize| {
+            let host = if shares_nat && host == 0 {
+                vip.ip.bytes()[vip.ip.bytes().len() - 1]
+            } else {
+                host as u8 + 2
+            };
+            if replica_v4 { Ip::v4([10, 0, 0, host]) } else { Ip::v6(0, host) }
+        };
+        Backend {
+            end: End {
+                ip: replica_ip(at as u8, replica_v4),
+                port: if mode.direct() || knobs & 1 == 0 { vip.port } else { 8080 },
+            },
+            nat: (0..nats).map(nat).collect(),
+            way: Way {
+                interface: if knobs & 0x1e == 0x1e { 0 } else { 3 },
+                destination: [2, 0xde, 0, 0, 0, at as u8],
+                source: [2, 0, 0, 0, 0, 3],
+            },
+            weight: if knobs & 0x0e == 0x0c { 0 } else { 1 + (knobs & 1) },
+            mtu: if knobs & 0x30 == 0x30 { mtu(u) } else { 0 },
+            reset: knobs & 0x3e == 0x0a,
+        }
+    };
+    let replicas = (0..count).map(replica).collect();
+    let denied = denies.then_some(2);
+    let mut service =
+        Frontend { vip, mode, affinity, refuse, denied, there: true, replicas, slots: Vec::new() };
+    service.fill(number);
+    service
+}
