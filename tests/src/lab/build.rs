@@ -38,13 +38,20 @@ impl Lab {
     }
 
     /// Makes the far ends of the balancer's cables behave like a wire.
-    pub(super) fn face_balancer(&mut self, pass_stub: Option<&PassStub>) -> Result<(), Error> {
+    pub(super) fn face_balancer(
+        &mut self,
+        pass_stub: Option<&PassStub>,
+        sums_by_device: bool,
+    ) -> Result<(), Error> {
         let switch = self.namespace(SWITCH).clone();
+        let balancer = self.balancer().clone();
         for cable in &self.plan.balancer.cables {
             let port = &cable.switch_port;
             // A veth hands packets over with their checksum still to be filled in by hardware that does not
             // exist. A program that sends them on from XDP would send them like that.
-            command::success(switch.command("ethtool").args(["-K", port, "tx", "off"]))?;
+            let (end, interface) =
+                if sums_by_device { (&balancer, &cable.interface) } else { (&switch, port) };
+            command::success(end.command("ethtool").args(["-K", interface, "tx", "off"]))?;
             if let Some(stub) = pass_stub {
                 let attached = stub.attach(&switch, port).map_err(|source| Error::PassStub {
                     namespace: switch.name().to_owned(),

@@ -100,7 +100,7 @@ impl Lab {
     /// Makes a lab, and returns when its replicas serve. On an error nothing is left behind.
     pub fn create(options: LabOptions) -> Result<Self, Error> {
         let plan = Plan::try_new(&options)?;
-        let LabOptions { topology, families, replicas, big_bytes, pass_stub, .. } = options;
+        let LabOptions { topology, families, replicas, big_bytes, pass_stub, sums_by_device, .. } = options;
         let directory = Directory::create()?;
         let namespaces = plan
             .hosts()
@@ -121,7 +121,7 @@ impl Lab {
             stubs: Vec::new(),
         };
         lab.connect()?;
-        lab.face_balancer(pass_stub.as_ref())?;
+        lab.face_balancer(pass_stub.as_ref(), sums_by_device)?;
         lab.populate(replicas, big_bytes)?;
         Ok(lab)
     }

@@ -28,6 +28,9 @@ pub struct LabOptions {
     pub replica_router: Option<Router>,
     /// Replicas answer clients directly: they hold the VIPs and say so to nobody, and have a way to the clients.
     pub direct: bool,
+    /// Whoever sends to the balancer leaves the checksum to a device, and large packets to be cut by it, and so they reach the
+    /// balancer; its own device does neither. Not for XDP, which no device hands such packets to.
+    pub sums_by_device: bool,
     /// The MTU of every link, in bytes.
     pub mtu: u32,
     /// The number of clients, each with an address of its own.
@@ -51,6 +54,7 @@ impl LabOptions {
             router: None,
             replica_router: None,
             direct: false,
+            sums_by_device: false,
             mtu: MTU,
             clients: 1,
             replicas: vec![ReplicaOptions::default(); replicas],

@@ -73,7 +73,7 @@ impl Variety {
         Network { hops: self.hops, tos: self.tos[0], identification, ..network }
     }
 
-    fn quote(&self, packet: Packet, translated: bool) -> Vec<u8> {
+    fn quote(&self, packet: &Packet, translated: bool) -> Vec<u8> {
         let [_, identification] = self.identification;
         let network = Network {
             hops: self.quoted_hops,
@@ -81,7 +81,7 @@ impl Variety {
             identification: if translated { 0 } else { identification },
             ..packet.network.clone()
         };
-        Packet { network, payload: self.payload.clone(), ..packet }.quote(self.quoted)
+        Packet { network, payload: self.payload.clone(), ..packet.clone() }.quote(self.quoted)
     }
 
     /// A router that no end is at.
@@ -117,7 +117,7 @@ proptest! {
         let router = variety.router(v6);
         let error = flow.error(end, router, kind, 0);
         let message =
-            Message { network: variety.network(error.network.clone()), body: variety.quote(sent, false), ..error };
+            Message { network: variety.network(error.network.clone()), body: variety.quote(&sent, false), ..error };
         let frame = message.frame(Flow::macs(end));
         let output = host.run(&frame);
         let Some(becomes) = becomes else {
@@ -129,7 +129,7 @@ proptest! {
         let wanted = flow.becomes(end, from, becomes, 0);
         let network = Network { hops: variety.hops - 1, ..variety.network(wanted.network.clone()) };
         let network = Network { identification: if translated { 0 } else { network.identification }, ..network };
-        let wanted = Message { network, body: variety.quote(known, translated), ..wanted };
+        let wanted = Message { network, body: variety.quote(&known, translated), ..wanted };
         prop_assert_eq!(output.frame, wanted.frame(Flow::macs_out(end)));
     }
 
@@ -146,7 +146,7 @@ proptest! {
         let sent = flow.sent(end);
         let kinds = errors::kinds(sent.network.source.is_ipv6());
         let error = flow.error(end, flow.router(end), *variety.kind.get(&kinds), 0);
-        let mut frame = Message { body: variety.quote(sent, false), ..error }.frame(Flow::macs(end));
+        let mut frame = Message { body: variety.quote(&sent, false), ..error }.frame(Flow::macs(end));
         for (at, byte) in damage {
             // Where the headers are.
             let at = at.index(frame.len().min(150));

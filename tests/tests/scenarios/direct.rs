@@ -22,7 +22,9 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     ("ipip_serves_ipv6", CROSSWISE, |place| serves(place, Mode::Ipip, Families::V6)),
     ("ipip_serves_ipv4_over_ipv6", EVERYWHERE, |place| serves(place, Mode::Ipip, Families::V4ToV6)),
     ("ipip_sources_vary", CROSSWISE, sources_vary),
-    ("ipip_tells_clients_what_does_not_fit", CROSSWISE, too_big),
+    ("ipip_tells_clients_what_does_not_fit", CROSSWISE, |place| too_big(place, false)),
+    // Under TC a packet may still have to be summed and cut when the balancer gets it.
+    ("ipip_tells_senders_whose_device_sums", &[Place::TC_TWO_ARM], |place| too_big(place, true)),
     ("ipip_silence_costs_a_second_at_most", CROSSWISE, |place| silence(place, Mode::Ipip)),
     ("ipip_without_a_dead_replica", CROSSWISE, |place| dead(place, Mode::Ipip)),
 ];
@@ -36,7 +38,11 @@ enum Mode {
 /// A stage in this mode; in mode `ipip` the replicas are behind a router, as they may be. The decapsulation ends when it
 /// is dropped.
 fn stage(place: Place, mode: Mode, families: Families) -> Result<(Stage, Vec<Decapsulation>)> {
-    let mut lab = LabOptions { direct: true, ..place.family_options(families) };
+    stage_with(place, mode, place.family_options(families))
+}
+
+fn stage_with(place: Place, mode: Mode, lab: LabOptions) -> Result<(Stage, Vec<Decapsulation>)> {
+    let mut lab = LabOptions { direct: true, ..lab };
     let mut options = place.options();
     options.services = services_with(match mode {
         Mode::Dsr => "mode = \"dsr\"",
@@ -118,9 +124,10 @@ fn sources_vary(place: Place) -> Result<()> {
 }
 
 /// A packet of 1500 bytes with an outer header does not fit: the client is told 20 bytes less, and the upload goes on.
-fn too_big(place: Place) -> Result<()> {
+fn too_big(place: Place, sums_by_device: bool) -> Result<()> {
     for (families, outer) in [(Families::V4, 20), (Families::V6, 40), (Families::V4ToV6, 40)] {
-        let (stage, _decapsulation) = stage(place, Mode::Ipip, families)?;
+        let lab = LabOptions { sums_by_device, ..place.family_options(families) };
+        let (stage, _decapsulation) = stage_with(place, Mode::Ipip, lab)?;
         let capture = Capture::start(stage.lab.client().namespace(), |frame| {
             !frame.outgoing && frame.too_big().is_some()
         })?;
