@@ -13,14 +13,20 @@ use crate::{
         parse::{self, Headers},
     },
     verdict::Verdict,
-    wire::{IPV4_DONT_FRAGMENT, Icmp, Ipv4, Ipv6, Macs, PROTOCOL_ICMP, PROTOCOL_ICMPV6, TCP_CHECKSUM_OFFSET},
+    wire::{
+        IPV4_DONT_FRAGMENT, Icmp, Ipv4, Ipv6, Macs, PROTOCOL_ICMP, PROTOCOL_ICMPV6, TCP_CHECKSUM_OFFSET, Tcp,
+    },
 };
 
 /// Bytes of the packet that are quoted: what makes an error of 576 bytes (RFC 1812 section 4.3.2.3), and of a shorter packet the
-/// longest header and 8 bytes. Of IPv6 what makes one of 1280 (RFC 4443 section 2.4).
-const V4_QUOTE: usize = 576 - size_of::<Ipv4>() - HEADER;
-const V4_SHORT_QUOTE: usize = 60 + 8;
+/// longest header and that of TCP. Of IPv6 what makes one of 1280 (RFC 4443 section 2.4).
+const V4_LONGEST: usize = 576;
+const V4_QUOTE: usize = V4_LONGEST - size_of::<Ipv4>() - HEADER;
+const V4_SHORT_QUOTE: usize = 60 + size_of::<Tcp>();
 const V6_QUOTE: usize = kinds::V6_MINIMUM as usize - size_of::<Ipv6>() - HEADER;
+
+/// Nothing shorter is answered: the answer would be longer.
+const V4_SHORT: usize = V4_SHORT_QUOTE + size_of::<Ipv4>() + HEADER;
 
 /// The smallest MTU of IPv4 (RFC 791 section 3.2).
 const V4_MINIMUM: u16 = 68;
@@ -38,10 +44,10 @@ pub(in crate::pipeline) fn too_big(packet: &mut impl Packet, scratch: &Scratch) 
         Family::V4 => {
             let header: Ipv4 = packet.read(ETHERNET).ok_or(Verdict::DroppedRewrite)?;
             let may_fragment = header.fragment.get() & IPV4_DONT_FRAGMENT == 0;
-            if may_fragment || *mtu < V4_MINIMUM || length < V4_SHORT_QUOTE {
+            if may_fragment || *mtu < V4_MINIMUM || length < V4_SHORT {
                 return Err(Verdict::DroppedTooBig);
             }
-            if length < V4_QUOTE {
+            if length < V4_LONGEST {
                 answer::<V4_SHORT_QUOTE>(packet, headers, *mtu)
             } else {
                 answer::<V4_QUOTE>(packet, headers, *mtu)
