@@ -18,6 +18,8 @@ mod filter;
 mod full_tables;
 #[path = "pipeline/handshakes.rs"]
 mod handshakes;
+#[path = "pipeline/icmp.rs"]
+mod icmp;
 #[path = "pipeline/limits.rs"]
 mod limits;
 #[path = "pipeline/made_over.rs"]
@@ -65,4 +67,4 @@ macro_rules! groups {
     };
 }
 
-groups! { life time refusals silence resets ways entries ports replicas strangers headers headers_v4 extensions tags across mixed dsr ipip answers access affinity filters sizes checksums counters }
+groups! { life time refusals silence resets ways entries ports replicas strangers headers headers_v4 extensions tags across mixed dsr ipip answers access affinity filters sizes checksums counters icmp_errors icmp_across icmp_strangers icmp_direct icmp_echo icmp_too_big }

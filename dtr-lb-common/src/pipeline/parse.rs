@@ -27,6 +27,8 @@ pub(super) struct Headers {
     pub protocol: u8,
     /// Of a TCP packet.
     pub flags: TcpFlags,
+    /// Bytes of a TCP packet's TCP header.
+    pub tcp: u8,
     /// TTL or hop limit.
     pub hops: u8,
     /// Bytes of the network header with its options or extensions.
@@ -48,6 +50,7 @@ impl Headers {
         family: Family::V4,
         protocol: 0,
         flags: TcpFlags(0),
+        tcp: 0,
         hops: 0,
         network: 0,
         segment: 0,
@@ -178,7 +181,8 @@ pub(super) fn chain(packet: &impl Packet, network: usize, first: u8) -> Result<C
 #[inline(always)]
 pub(super) fn tcp(packet: &impl Packet, transport: usize, headers: &mut Headers) -> Result<(), Verdict> {
     let tcp: Tcp = packet.read(transport).ok_or(Verdict::PassedMalformed)?;
-    let header = u16::from(tcp.data_offset >> 4) * 4;
+    headers.tcp = (tcp.data_offset >> 4) * 4;
+    let header = u16::from(headers.tcp);
     if header < size_of::<Tcp>() as u16 {
         return Err(Verdict::PassedMalformed);
     }

@@ -120,9 +120,10 @@ fn exceeds(headers: &Headers, packet: &impl Packet, replica: &Replica) -> bool {
     if grown <= limit {
         return false;
     }
-    // A frame that is cut into segments counts by their length; its TCP header is the longest that there is.
+    // A frame that is cut into segments counts by their length.
     let segment = packet.segment_size();
-    segment == 0 || grown - length + u32::from(headers.network) + LONGEST_TCP + segment > limit
+    let headers = u32::from(headers.network) + u32::from(headers.tcp);
+    segment == 0 || grown - length + headers + segment > limit
 }
 
 /// The largest packet that may leave to a replica: where that is not known, the largest of which a header can say it.
@@ -130,9 +131,6 @@ fn exceeds(headers: &Headers, packet: &impl Packet, replica: &Replica) -> bool {
 fn limit(replica: &Replica) -> u16 {
     if replica.mtu == 0 { u16::MAX } else { replica.mtu }
 }
-
-/// Bytes of a TCP header with all its options.
-const LONGEST_TCP: u32 = 60;
 
 /// Bytes that a packet of `family` gains on its way to a replica.
 #[inline(always)]

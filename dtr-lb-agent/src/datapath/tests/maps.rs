@@ -257,3 +257,50 @@ fn as_root_the_estimate_of_memory_is_the_kernels_figure_within_a_tenth() {
         }
     });
 }
+
+/// An echo request to an address, in a frame.
+fn request(destination: IpAddr) -> Vec<u8> {
+    let IpAddr::V4(destination) = destination else { panic!("{destination} is no IPv4 address") };
+    let mut frame = [2; 42];
+    frame[12..34].copy_from_slice(&[8, 0, 0x45, 0, 0, 28, 0, 0, 0, 0, 64, 1, 0, 0, 192, 0, 2, 1, 0, 0, 0, 0]);
+    frame[30..34].copy_from_slice(&destination.octets());
+    frame[34..42].copy_from_slice(&[8, 0, 0xf7, 0xff, 0, 0, 0, 0]);
+    frame.to_vec()
+}
+
+#[test]
+fn as_root_the_addresses_of_services_answer_and_others_do_not_whoever_wrote_them() {
+    as_root(|root| {
+        let answers = |datapath: &mut Datapath, address: IpAddr| {
+            let ran = datapath.run(Hook::NativeXdp, &request(address)).expect("the program runs");
+            // XDP_TX, and an echo reply; or XDP_PASS.
+            assert!((ran.action, ran.frame[34]) == (3, 0) || (ran.action, ran.frame[34]) == (2, 8));
+            ran.action == 3
+        };
+        let other = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 20));
+        let services = |vips: &[IpAddr]| {
+            let mut all = desired([]);
+            for (vip, port) in vips.iter().flat_map(|vip| [(*vip, 80), (*vip, 443)]) {
+                let service = DesiredService::nat(vec![replica(REPLICA, 1)]);
+                all.services.insert(service_key(vip, port), service);
+            }
+            all
+        };
+        let mut datapath = open(root);
+        assert!(!answers(&mut datapath, VIP));
+        datapath.apply(&services(&[VIP])).expect("one address");
+        assert!(answers(&mut datapath, VIP) && !answers(&mut datapath, other));
+        datapath.apply(&services(&[VIP, other])).expect("two addresses");
+        assert!(answers(&mut datapath, VIP) && answers(&mut datapath, other));
+        let mut one_service = services(&[VIP, other]);
+        one_service.services.remove(&service_key(VIP, 80));
+        datapath.apply(&one_service).expect("one service less");
+        assert!(answers(&mut datapath, VIP), "the other service has the address");
+        drop(datapath);
+        // Adopted, and then taken away by who did not write it.
+        let mut datapath = open(root);
+        assert!(answers(&mut datapath, VIP) && answers(&mut datapath, other));
+        datapath.apply(&services(&[other])).expect("one address again");
+        assert!(!answers(&mut datapath, VIP) && answers(&mut datapath, other));
+    });
+}
