@@ -13,6 +13,9 @@ use dtr_lb_tests::{
 };
 use libtest_mimic::{Arguments, Failed, Trial};
 
+#[path = "kernel/million.rs"]
+mod million;
+
 /// The hooks that differ in code: generic XDP runs the program of native XDP.
 const HOOKS: [Hook; 2] = [Hook::NativeXdp, Hook::Tc];
 
@@ -32,6 +35,10 @@ fn main() {
             }
         }
     }
+    trials.push(Trial::test(
+        "a_million_connections::are_swept_while_packets_go_on",
+        million::is_swept_while_packets_go_on,
+    ));
     let arguments = Arguments::from_args();
     let missing = privilege::missing();
     privilege::run(&arguments, missing, trials);

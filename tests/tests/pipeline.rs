@@ -26,6 +26,8 @@ mod made_over;
 mod nat;
 #[path = "pipeline/probe.rs"]
 mod probe;
+#[path = "pipeline/races.rs"]
+mod races;
 
 /// Plays a group of cases, all of them even if one fails.
 fn group(name: &str) {

@@ -88,7 +88,7 @@ pub struct Prober {
 enum Question {
     Http(Box<HttpProbe>),
     Tcp {
-        connector: Connector,
+        connector: Box<Connector>,
         timeout: Duration,
     },
     /// The replica is taken to be up.
@@ -157,7 +157,7 @@ impl Question {
     fn new(connector: Connector, probe: &Probe) -> Result<Self, ProberError> {
         Ok(match probe.scheme {
             Scheme::Http | Scheme::Https => Self::Http(Box::new(HttpProbe::new(connector, probe)?)),
-            Scheme::Tcp => Self::Tcp { connector, timeout: probe.timeout },
+            Scheme::Tcp => Self::Tcp { connector: Box::new(connector), timeout: probe.timeout },
             Scheme::None => Self::None,
         })
     }

@@ -1,0 +1,113 @@
+//! A million connections in the flow table: the walk through it counts them truly, removes those that ended, and is in the way
+//! of no packet.
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    time::{Duration, Instant},
+};
+
+use dtr_lb_agent::datapath::{Datapath, Hook, Options};
+use dtr_lb_common::{
+    abi::{Flow, State, Tuple},
+    address::Be16,
+    verdict::Verdict,
+};
+use dtr_lb_tests::fixture::{
+    Plan,
+    frames::{Kind, Macs, Segment, ends},
+    world::{ALICE, HTTPS, one_replica},
+};
+use libtest_mimic::Failed;
+
+const CONNECTIONS: u32 = 1_000_000;
+/// Of them, so many have ended.
+const ENDED: u32 = 400_000;
+/// One piece of the walk may hold up the agent for so long. A piece reads 4096 entries and removes at most as many: a few
+/// milliseconds. The rest is for a busy machine.
+const LONGEST_PIECE: Duration = Duration::from_millis(250);
+
+pub(crate) fn is_swept_while_packets_go_on() -> Result<(), Failed> {
+    let mut datapath = Datapath::open(&Options {
+        max_flows: CONNECTIONS + CONNECTIONS / 16,
+        pins: None,
+        log_packets: false,
+    })?;
+    datapath.apply(&one_replica(Plan::V4).desired)?;
+    let hooks = [Hook::NativeXdp, Hook::Tc];
+    open(&mut datapath, hooks[0])?;
+    fill(&mut datapath)?;
+    let data = segment(Kind::Data);
+    let (mut pieces, mut longest, mut ran) = (0_u32, Duration::ZERO, 0_u64);
+    let begun = Instant::now();
+    let census = loop {
+        let piece = Instant::now();
+        let census = datapath.sweep()?;
+        longest = longest.max(piece.elapsed());
+        pieces += 1;
+        let hook = hooks[pieces as usize % hooks.len()];
+        datapath.run(hook, &data)?;
+        ran += 1;
+        if let Some(census) = census {
+            break census;
+        }
+    };
+    println!(
+        "{} entries in {pieces} pieces and {:.2?}, the longest of {longest:.2?}; {} removed",
+        census.entries,
+        begun.elapsed(),
+        census.removed
+    );
+    let forwarded = datapath.verdicts()?[&Verdict::Forwarded].packets;
+    // The handshake's three, and the data.
+    check("packets forwarded", forwarded, 3 + ran)?;
+    check("entries removed", census.removed, 2 * u64::from(ENDED))?;
+    let open = u64::from(CONNECTIONS - ENDED) + 1;
+    check("open connections", census.flows.values().sum(), open)?;
+    check("entries that stay", census.held.values().sum(), 2 * open)?;
+    if longest > LONGEST_PIECE {
+        return Err(format!("a piece of the walk took {longest:?}").into());
+    }
+    Ok(())
+}
+
+fn check(what: &str, is: u64, wanted: u64) -> Result<(), Failed> {
+    if is == wanted { Ok(()) } else { Err(format!("{what}: {is}, not {wanted}").into()) }
+}
+
+fn segment(kind: Kind) -> Vec<u8> {
+    Segment::new(ALICE.macs, ALICE.at(Plan::V4), HTTPS.at(Plan::V4), kind).bytes()
+}
+
+/// A real connection.
+fn open(datapath: &mut Datapath, hook: Hook) -> Result<(), Failed> {
+    let syn = datapath.run(hook, &segment(Kind::Syn))?;
+    let (nat, replica) = ends(&syn.frame).ok_or("the SYN did not leave as TCP")?;
+    let answer = Segment::new(Macs { ..ALICE.macs }, replica, nat, Kind::SynAck);
+    datapath.run(hook, &answer.bytes())?;
+    datapath.run(hook, &segment(Kind::Ack))?;
+    Ok(())
+}
+
+/// Connections like the one that is there, by other clients and other NAT addresses.
+fn fill(datapath: &mut Datapath) -> Result<(), Failed> {
+    let entries = datapath.flow_entries()?;
+    let [one, other] = entries[..] else { return Err("the connection has not two entries".into()) };
+    let (out, back) = if one.0.source == other.1.to.destination { (one, other) } else { (other, one) };
+    let now = datapath.now()?;
+    for number in 0..CONNECTIONS {
+        let host = |net: u8| IpAddr::V4(Ipv4Addr::from(u32::from(net) << 24 | number >> 12));
+        let port = Be16::new(10_000 + (number & 0xfff) as u16);
+        let client = Tuple { source: host(100).into(), source_port: port, ..out.0 };
+        let answer = Tuple { destination: host(101).into(), destination_port: port, ..back.0 };
+        let (state, last_seen) = if number < ENDED {
+            // Long ago, whatever the length of a tick.
+            (State::CLOSED, now.wrapping_sub(i32::MAX as u32 / 2))
+        } else {
+            (State::ESTABLISHED, now)
+        };
+        let as_it_is = |flow: Flow, to: Tuple| Flow { to, state, last_seen, checked: now, ..flow };
+        datapath.put_flow(&client, &as_it_is(out.1, answer.reversed()))?;
+        datapath.put_flow(&answer, &as_it_is(back.1, client.reversed()))?;
+    }
+    Ok(())
+}
