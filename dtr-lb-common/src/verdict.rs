@@ -79,7 +79,7 @@ verdicts! {
     PassedMalformed = "passed_malformed", Pass;
     /// A fragment without ports: whose it is cannot be told.
     PassedFragment = "passed_fragment", Pass;
-    /// IPv6 extension headers that are not followed: of routing or security, or more or longer ones than are looked at.
+    /// IPv6 extension headers that are not followed: of routing, or more or longer ones than are looked at.
     PassedExtension = "passed_extension", Pass;
     /// Not to an address and port of a service, and not of a flow.
     PassedNotService = "passed_not_service", Pass;

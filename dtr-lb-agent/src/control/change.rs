@@ -73,7 +73,8 @@ pub const UNSEEN_INTERFACE: &str = "the replica is reached by an interface that 
 
 /// What [`Change::NarrowPath`] means, and what to do.
 pub const NARROW_PATH: &str = "the way to the replica takes smaller packets than an interface that packets come in by, and \
-     the datapath does not cut packets up: large ones may get lost; give both the same MTU";
+     the datapath does not cut packets up: large ones are answered by an ICMP error that says what fits, which costs time and \
+     which firewalls may lose; give both the same MTU";
 
 /// What [`Change::NoNatAddress`] means, and what to do.
 pub const NO_NAT_ADDRESS: &str = "this host has no address of the replica's family to connect to it from, so packets to it \

@@ -8,7 +8,7 @@ use dtr_lb_common::{
     verdict::{Action, Verdict},
 };
 
-use super::{Oracle, Step, bytes, bytes::Wrong};
+use super::{Oracle, Step, bytes, bytes::Wrong, connection::Phase};
 use crate::{
     net::{End, Ip, Way},
     reader::{ETHERNET, Seen, follow, read},
@@ -62,6 +62,14 @@ impl Oracle {
         // What a replica was sent: the client sent it. What a client was sent: the replica did.
         let about_client = self.connections.iter().rev().find(|one| one.side == Some((to, from)));
         let about_replica = self.connections.iter().rev().find(|one| one.client == to && one.vip == from);
+        if let Some(one) = about_client.or(about_replica) {
+            let over =
+                matches!(one.phase, Phase::Resting | Phase::Gone) || self.now - one.last > one.lifetime();
+            // Half a connection must not speak for whoever has its port by now: not for a second, as it changes nothing.
+            if one.evicted.is_some() || (one.sure && over) {
+                return Err(format!("forwarded, about a connection that is no more: {one:?}"));
+            }
+        }
         let (ways, end, wanted): (Vec<Way>, Ip, _) = if let Some(one) = about_client {
             (one.ways.clone(), one.client.ip, (one.client, one.vip))
         } else if let Some(one) = about_replica {
