@@ -18,11 +18,11 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
 const SECONDS: usize = 5;
 
 /// SYNs a second: what two processors carry that also are the attacker, the switch, and the replicas with their answers.
-/// Under TC each of these packets costs them twice as much.
-fn rate(hook: Hook) -> u32 {
-    match hook {
-        Hook::NativeXdp => 66_000,
-        Hook::Tc | Hook::GenericXdp => 33_000,
+/// Under TC each of these packets costs them twice as much, and over IPv6 the replicas' answers cost more.
+fn rate(hook: Hook, families: Families) -> u32 {
+    match (hook, families) {
+        (Hook::NativeXdp, Families::V4) => 66_000,
+        _ => 33_000,
     }
 }
 
@@ -37,7 +37,7 @@ fn lost_by_kernel() -> Result<u64> {
 }
 
 fn flood(place: Place, families: Families) -> Result<()> {
-    let rate = rate(place.hook);
+    let rate = rate(place.hook, families);
     let lab = LabOptions { clients: 2, ..place.family_options(families) };
     let stage = place.stage_with(lab, &place.options())?;
     let whole = fs::read(stage.lab.big_file())?;
@@ -80,7 +80,7 @@ fn flood(place: Place, families: Families) -> Result<()> {
         "only {:.0} SYN/s were sent: {report:?}",
         report.rate()
     );
-    ensure!(curls + requests.len() > 20, "{curls} curls and {} requests", requests.len());
+    ensure!(curls + requests.len() > 10, "{curls} curls and {} requests", requests.len());
     // The kernel's queues may lose some of the flood. The rest was steered, or turned away for a reason.
     let verdicts = stage.balancer.status(&stage.lab)?.verdicts;
     let met: u64 = verdicts.values().sum();
