@@ -19,7 +19,7 @@ use super::{
 use crate::{
     api::Request,
     control::{Change, Moment},
-    datapath::{Datapath, Dropped, Events},
+    datapath::{Asked, Datapath, Dropped, Events},
     interface::Look,
     probe::Report,
     status::Status,
@@ -29,6 +29,8 @@ use crate::{
 const SWEEP_PAUSE: Duration = Duration::from_secs(1);
 /// Of a walk, the part of the time that it may take from the processor.
 const SWEEP_SHARE: u32 = 20;
+/// The same, while clients of a dead replica wait to be told.
+const QUICK_SHARE: u32 = 2;
 /// A drop verdict is logged at most so often.
 const DROP_LOG: Duration = Duration::from_secs(10);
 
@@ -163,9 +165,13 @@ impl Agent {
     fn sweep(&mut self, datapath: &mut Datapath) -> tokio::time::Instant {
         let begun = Instant::now();
         let pause = match datapath.sweep() {
+            Ok(None) if datapath.hurries() => begun.elapsed() * QUICK_SHARE,
             Ok(None) => begun.elapsed() * SWEEP_SHARE,
             Ok(Some(census)) => {
                 self.census = census;
+                if let Some(asked) = datapath.take_asked() {
+                    log_asked(&asked);
+                }
                 SWEEP_PAUSE
             }
             Err(error) => {
@@ -199,6 +205,14 @@ async fn sleep_until_some(at: Option<tokio::time::Instant>) {
     match at {
         Some(at) => sleep_until(at).await,
         None => pending().await,
+    }
+}
+
+fn log_asked(asked: &Asked) {
+    let Asked { clients, lost, error } = asked;
+    info!(clients, lost, "clients of dead replicas were made to speak, so that their connections are reset");
+    if let Some(error) = error {
+        warn!(%error, "some of them were not: they notice that their replica is dead when they send something");
     }
 }
 

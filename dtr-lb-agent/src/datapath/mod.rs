@@ -45,6 +45,7 @@ use error::causes;
 pub use events::{Dropped, Events};
 pub use packet_log::PacketLog;
 pub use probing::{Steered, Steering};
+pub use prod::Asked;
 pub use run::{FlowEntry, HalfOpenEntry, Ran};
 pub use sweep::Census;
 pub use writer::Applied;
@@ -231,7 +232,7 @@ impl Datapath {
         let begun = *self.sweep_begun.get_or_insert_with(Instant::now);
         let sweep::Batch { census, waiting } =
             self.sweep.step(&mut self.flows, map::FLOWS, &settings, now, &self.asked)?;
-        self.prods.send(&mut self.ebpf, &waiting)?;
+        self.prods.send(&mut self.ebpf, &waiting);
         if let Some(census) = &census {
             self.sweep_begun = None;
             self.prods.walked(&self.asked);
@@ -240,7 +241,12 @@ impl Datapath {
         Ok(census)
     }
 
-    /// Whether a walk is wanted soon: clients of a dead replica wait.
+    /// What was done for the clients of dead replicas since the last call, if anything was.
+    pub fn take_asked(&mut self) -> Option<Asked> {
+        self.prods.take_asked()
+    }
+
+    /// Whether the walk is to be quick: clients of a dead replica wait.
     pub fn hurries(&self) -> bool {
         !self.prods.due().is_empty()
     }

@@ -1,7 +1,10 @@
 //! Makes the clients of dead replicas speak, so that the datapath can reset their connections: see
 //! [`dtr_lb_common::pipeline::prod`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    mem,
+};
 
 use aya::{
     Ebpf,
@@ -10,6 +13,7 @@ use aya::{
 use bytemuck::Zeroable as _;
 use dtr_lb_common::{
     abi::{ReplicaId, program},
+    model::Frame,
     pipeline::prod,
 };
 
@@ -26,6 +30,18 @@ pub(super) struct Prods {
     walks: BTreeMap<ReplicaId, u32>,
     /// State of the numbers at random.
     random: u64,
+    asked: Asked,
+}
+
+/// What was done for the clients of dead replicas.
+#[derive(Debug, Default)]
+pub struct Asked {
+    /// Clients that were sent a packet.
+    pub clients: usize,
+    /// Clients whose interface did not take it. It is like a packet that got lost: the next walk asks again.
+    pub lost: usize,
+    /// Why one could not be sent at all, the first time.
+    pub error: Option<DatapathError>,
 }
 
 /// The beginning of `struct __sk_buff` (include/uapi/linux/bpf.h), up to the field that the program reads; the rest
@@ -61,26 +77,41 @@ impl Prods {
         }
     }
 
-    /// Asks the client of each of these entries. Returns how many were asked.
-    pub(super) fn send(&mut self, ebpf: &mut Ebpf, waiting: &[FlowEntry]) -> Result<usize, DatapathError> {
-        let mut sent = 0;
+    /// Asks the client of each of these entries. The walk through the flow table goes on where that fails.
+    pub(super) fn send(&mut self, ebpf: &mut Ebpf, waiting: &[FlowEntry]) {
         for (key, flow) in waiting {
             self.random = dtr_lb_common::hash::mix(self.random, u64::from(flow.last_seen));
             let (sequence, acknowledgment) = (self.random as u32, (self.random >> 32) as u32);
             let Some(frame) = prod::prod(key, flow, sequence, acknowledgment) else { continue };
-            let program = object::tc_program(ebpf, program::SEND)?;
-            let context = Context { mark: frame.interface, ..Context::zeroed() };
-            let options = TestRunOptions {
-                data_in: Some(&frame.bytes),
-                ctx_in: Some(bytemuck::bytes_of(&context)),
-                ..TestRunOptions::default()
-            };
-            let result = program
-                .test_run(options)
-                .map_err(|error| DatapathError::Refused { program: program::SEND, reason: causes(&error) })?;
-            // A frame that an interface did not take is like one that got lost.
-            sent += usize::from(result.return_value == 0);
+            match send(ebpf, &frame) {
+                Ok(true) => self.asked.clients += 1,
+                Ok(false) => self.asked.lost += 1,
+                Err(error) => {
+                    self.asked.error.get_or_insert(error);
+                }
+            }
         }
-        Ok(sent)
     }
+
+    /// What was done since the last call, if anything was.
+    pub(super) fn take_asked(&mut self) -> Option<Asked> {
+        let asked = mem::take(&mut self.asked);
+        let nothing = asked.clients == 0 && asked.lost == 0 && asked.error.is_none();
+        (!nothing).then_some(asked)
+    }
+}
+
+/// Sends a frame by its interface. Says whether the interface took it.
+fn send(ebpf: &mut Ebpf, frame: &Frame) -> Result<bool, DatapathError> {
+    let program = object::tc_program(ebpf, program::SEND)?;
+    let context = Context { mark: frame.interface, ..Context::zeroed() };
+    let options = TestRunOptions {
+        data_in: Some(&frame.bytes),
+        ctx_in: Some(bytemuck::bytes_of(&context)),
+        ..TestRunOptions::default()
+    };
+    let result = program
+        .test_run(options)
+        .map_err(|error| DatapathError::Refused { program: program::SEND, reason: causes(&error) })?;
+    Ok(result.return_value == 0)
 }
