@@ -1,0 +1,135 @@
+//! What the agent says of services and replicas, and of its probes.
+
+use bytemuck::{Pod, Zeroable};
+
+use super::{Hop, MAX_NAT_ADDRESSES, Tuple};
+use crate::address::{Address, Be16};
+
+/// How packets reach a replica.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Pod, Zeroable)]
+pub struct Mode(pub u8);
+
+impl Mode {
+    /// Both addresses are rewritten.
+    pub const NAT: Self = Self(0);
+    /// Only the Ethernet addresses are.
+    pub const DSR: Self = Self(1);
+    /// In another IP packet.
+    pub const IPIP: Self = Self(2);
+
+    /// Whether the replica answers clients directly.
+    #[inline(always)]
+    pub const fn direct(self) -> bool {
+        self.0 != Self::NAT.0
+    }
+}
+
+/// The value in the map of the addresses of services: that one is there says it all.
+pub const IS_VIP: u32 = 1;
+
+/// Address and port of a service: the key of the map of services.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
+pub struct ServiceKey {
+    pub address: Address,
+    pub port: Be16,
+    /// Fills the word.
+    pub zero: u16,
+}
+
+impl ServiceKey {
+    #[inline(always)]
+    pub const fn new(address: Address, port: Be16) -> Self {
+        Self { address, port, zero: 0 }
+    }
+}
+
+/// A service.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct Service {
+    /// Index of the Maglev table that is in force: one of this service's two.
+    pub table: u32,
+    /// The number under which its prefixes stand in the map of sources; 0 if everyone may connect.
+    pub sources: u32,
+    pub flags: ServiceFlags,
+}
+
+/// What holds for all connections to a service.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct ServiceFlags(pub u32);
+
+impl ServiceFlags {
+    /// All connections of one client address go to one replica.
+    pub const SOURCE_AFFINITY: Self = Self(1);
+    /// A SYN that no replica can take is answered by a reset.
+    pub const REFUSE: Self = Self(2);
+    /// Its replicas answer clients directly ([`Mode::direct`]).
+    pub const DIRECT: Self = Self(4);
+
+    #[inline(always)]
+    pub const fn has(self, flag: Self) -> bool {
+        self.0 & flag.0 != 0
+    }
+
+    #[must_use]
+    pub const fn with(self, flag: Self, set: bool) -> Self {
+        if set { Self(self.0 | flag.0) } else { self }
+    }
+}
+
+/// The part of a key in the map of sources that a prefix is of: 32 bits of number, and the address. A key's prefix length is
+/// 32 more than that of the address, and an IPv4 prefix is 96 longer than it is written. The value is [`ALLOW`] or
+/// [`DENY`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
+pub struct SourceKey {
+    /// [`Service::sources`].
+    pub number: u32,
+    pub address: Address,
+}
+
+/// In the map of sources: such a client is let in.
+pub const ALLOW: u32 = 1;
+/// In the map of sources: such a client is not.
+pub const DENY: u32 = 0;
+
+/// A replica of a service.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct Replica {
+    pub address: Address,
+    /// Source addresses of the connections to it; `nat_count` of them. In mode IPIP: the outer source, of which the last
+    /// 16 bits vary by flow.
+    pub nat: [Address; MAX_NAT_ADDRESSES],
+    pub hop: Hop,
+    /// The service's VIP and port: with address and port it tells the entry from all others.
+    pub service: ServiceKey,
+    pub port: Be16,
+    /// The largest IP packet, in bytes, that its next hop's link takes; 0 if that is not known.
+    pub mtu: u16,
+    pub nat_count: u32,
+    pub mode: Mode,
+    /// Not 0: it is dead, and its flows are answered by resets.
+    pub reset: u8,
+    /// Fills the word.
+    pub zero: u16,
+}
+
+/// What becomes of the packets of one direction of a probe of a replica that answers clients directly. The key is the tuple
+/// that they come with: see [`crate::pipeline::probe`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct ProbePath {
+    /// The tuple that a packet leaves with. It may be of the other family than the key.
+    pub to: Tuple,
+    /// The addresses of the packet that it travels in; the destination is [`Address::NONE`] if it travels in none.
+    pub outer_source: Address,
+    pub outer_destination: Address,
+    /// Folded checksum difference of the addresses; the ports stay.
+    pub address_delta: u16,
+    /// Fills the word.
+    pub zero: u16,
+}
