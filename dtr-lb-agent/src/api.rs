@@ -1,10 +1,12 @@
 //! The agent's Unix socket: HTTP with JSON bodies, for the command line and for scripts
 //! (`curl --unix-socket /run/dtr-lb/dtr-lb.sock http://agent/v1/status`).
 //!
-//! It decides nothing: a request is put to the agent's main loop, which answers from its own state. `client` is the
-//! other end.
+//! It decides nothing: a request (`request`) is put to the agent's main loop, which answers from its own state. `routes` are
+//! the paths and methods, `client` is the other end.
 
 mod client;
+mod request;
+mod routes;
 
 use std::{
     fs::{self, FileType},
@@ -17,13 +19,6 @@ use std::{
     time::Duration,
 };
 
-use axum::{
-    Json, Router,
-    extract::State,
-    http::StatusCode,
-    routing::{get, post},
-};
-use serde::{Deserialize, Serialize};
 use tokio::{
     net::UnixListener,
     sync::{mpsc, oneshot},
@@ -31,26 +26,9 @@ use tokio::{
     time::timeout,
 };
 
-pub use client::{ClientError, ask_detach, ask_status};
-
-use crate::status::Status;
-
-/// What the main loop is asked.
-#[derive(Debug)]
-pub enum Request {
-    Status(oneshot::Sender<Result<Status, String>>),
-    /// Remove the datapath, answer, and end.
-    Detach(oneshot::Sender<Result<Detached, String>>),
-}
-
-/// What became of the datapath.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Detached {
-    /// Where it was pinned.
-    pub bpffs: PathBuf,
-    /// Whether there was one.
-    pub removed: bool,
-}
+pub use client::{ClientError, ask_detach, ask_reload, ask_status};
+pub use request::{Answer, Detached, Refusal, RefusalKind, Reloaded, Request};
+pub use routes::router;
 
 /// Read and write for the owner and the group: whoever may talk to the agent may steer it.
 const MODE: u32 = 0o660;
@@ -97,10 +75,7 @@ impl Api {
         fs::set_permissions(path, fs::Permissions::from_mode(MODE))
             .map_err(failed("setting the permissions of"))?;
         let file = identity(path).map_err(failed("looking at"))?;
-        let router = Router::new()
-            .route("/v1/status", get(status))
-            .route("/v1/detach", post(detach))
-            .with_state(requests);
+        let router = router(requests);
         let (stop, stopped) = oneshot::channel::<()>();
         let server = tokio::spawn(async move {
             let stopped = async { drop(stopped.await) };
@@ -167,27 +142,6 @@ fn kind_of(kind: FileType) -> &'static str {
         _ if kind.is_fifo() => "a named pipe",
         _ => "a device",
     }
-}
-
-type Answer<T> = Result<Json<T>, (StatusCode, String)>;
-
-async fn status(State(requests): State<mpsc::Sender<Request>>) -> Answer<Status> {
-    ask(&requests, Request::Status).await
-}
-
-async fn detach(State(requests): State<mpsc::Sender<Request>>) -> Answer<Detached> {
-    ask(&requests, Request::Detach).await
-}
-
-async fn ask<T>(
-    requests: &mpsc::Sender<Request>,
-    request: fn(oneshot::Sender<Result<T, String>>) -> Request,
-) -> Answer<T> {
-    let (answer, answered) = oneshot::channel();
-    let ending = || (StatusCode::SERVICE_UNAVAILABLE, "the agent is ending".to_owned());
-    requests.send(request(answer)).await.map_err(|_| ending())?;
-    let answer = answered.await.map_err(|_| ending())?;
-    answer.map(Json).map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error))
 }
 
 #[cfg(test)]

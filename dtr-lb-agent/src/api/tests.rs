@@ -80,7 +80,7 @@ async fn why_it_could_not_be_done_is_told() {
         async move { ask_detach(&path).await }
     });
     let Some(Request::Detach(answer)) = requests.recv().await else { panic!("another request") };
-    answer.send(Err("it is nailed down".into())).expect("somebody waits");
+    answer.send(Err(Refusal::failed("it is nailed down"))).expect("somebody waits");
     let error = asked.await.expect("no panic").expect_err("it failed").to_string();
     assert!(error.contains("it is nailed down"), "{error}");
 }
