@@ -9,8 +9,8 @@ use ipnet::IpNet;
 use super::{REPLICAS, TOP, parse_with, short_and, valid};
 use crate::config::keys::KEYS;
 use crate::config::{
-    Access, Affinity, AllDown, Attach, BodyPattern, Config, ConfigError, HostFacts, Mode, OnDown, Probe,
-    Replica, Scheme, StatusSet, TunnelSources, Verify,
+    Access, Admin, Affinity, AllDown, Attach, BodyPattern, Config, ConfigError, HostFacts, Mode, OnDown,
+    Probe, Replica, Scheme, StatusSet, TunnelSources, Verify,
 };
 
 const MINIMAL: &str = include_str!("../../../../examples/minimal.toml");
@@ -25,7 +25,14 @@ fn nets(texts: &[&str]) -> Vec<IpNet> {
 }
 
 fn replica(address: &str, port: u16) -> Replica {
-    Replica { name: address.to_owned(), address: ip(address), port, weight: 100, slow_start: Duration::ZERO }
+    Replica {
+        name: address.to_owned(),
+        address: ip(address),
+        port,
+        weight: 100,
+        slow_start: Duration::ZERO,
+        admin: Admin::Ready,
+    }
 }
 
 #[test]
@@ -215,6 +222,7 @@ fn every_key_changes_what_it_names() {
         port: 5001,
         weight: 0,
         slow_start: Duration::ZERO,
+        admin: Admin::Ready,
     };
     let b = Replica {
         name: "b".into(),
@@ -222,6 +230,7 @@ fn every_key_changes_what_it_names() {
         port: 5001,
         weight: 256,
         slow_start: Duration::from_secs(60),
+        admin: Admin::Ready,
     };
     assert_eq!(service.replicas, [a, b], "in the order of the tables, not of the list");
     assert_eq!(service.affinity, Affinity::SourceIp);
