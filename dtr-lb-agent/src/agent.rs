@@ -6,6 +6,7 @@
 
 mod catch_up;
 mod config_file;
+pub(crate) mod descriptors;
 mod fixed;
 mod log;
 mod passive;
@@ -15,6 +16,7 @@ mod reconfigure;
 mod reload;
 mod serve;
 mod start;
+mod unasked;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -48,6 +50,7 @@ pub use fixed::Fixed;
 use presence::Presence;
 use probes::{Files, ProbeId, Probes};
 pub(crate) use start::BEHIND_GENERIC_XDP;
+use unasked::Unasked;
 
 /// Why the agent could not start, or had to end.
 #[derive(Debug, thiserror::Error)]
@@ -101,6 +104,8 @@ struct Agent {
     census: Census,
     /// When each drop verdict was last logged.
     drops: BTreeMap<Verdict, Instant>,
+    /// The replicas that this host cannot ask.
+    unasked: Unasked,
     /// Whether the first look round is over.
     settled: bool,
 }
@@ -125,6 +130,7 @@ pub async fn run(
 ) -> Result<(), AgentError> {
     let mut shutdown = pin!(shutdown);
     let config = Arc::new(config);
+    take_descriptors(&config);
     let host = start::look_around(&config).await?;
     let (probes, reports) = Probes::new();
     let plan = probes.plan(&config, Files::AsTheyWere)?;
@@ -158,6 +164,20 @@ pub async fn run(
             Ok(())
         }
         End::Detach(answer) => agent.detach(datapath, answer).await,
+    }
+}
+
+/// Takes all file descriptors that there are, and says if they may not be enough.
+fn take_descriptors(config: &Config) {
+    match descriptors::raise() {
+        Ok(limit) => {
+            if let Some(shortage) = descriptors::shortage(config, limit) {
+                warn!("{shortage}");
+            }
+        }
+        Err(error) => {
+            warn!(%error, "the limit of open files was not raised; the agent goes on with what it has")
+        }
     }
 }
 

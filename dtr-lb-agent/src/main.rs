@@ -16,6 +16,8 @@ fn main() -> ExitCode {
         Command::Status { json } => command::status(&cli.global, *json),
         Command::Reload => command::reload(&cli.global),
         Command::Detach => command::detach(&cli.global),
+        Command::Completions { shell } => command::completions(*shell),
+        Command::Man { directory } => command::man(directory.as_deref()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

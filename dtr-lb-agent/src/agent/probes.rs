@@ -12,7 +12,7 @@ use crate::{
     config::{Admin, Config, Mode, Service, Verify},
     control::{Control, ReplicaKey},
     datapath::Steering,
-    probe::{self, Direct, ProbeTask, Prober, Report, State, Target},
+    probe::{self, Direct, ProbeTask, Prober, Report, State, Target, TlsConfigs},
 };
 
 /// Reports that may wait to be taken.
@@ -70,6 +70,7 @@ impl Probes {
     /// [`AgentError::Probe`]
     pub(super) fn plan(&self, config: &Config, files: Files) -> Result<Plan, AgentError> {
         let mut plan = Plan { wanted: BTreeSet::new(), fresh: Vec::new() };
+        let mut tls = TlsConfigs::default();
         for service in &config.services {
             let reads_files = service.probe.verify != Verify::No;
             for replica in service.replicas.iter().filter(|replica| replica.admin != Admin::Maint) {
@@ -80,13 +81,20 @@ impl Probes {
                     && !(reads_files && files == Files::ReadAgain);
                 plan.wanted.insert(key.clone());
                 if !goes_on {
-                    let prober = Prober::new(&target)
+                    let prober = Prober::sharing(&target, &mut tls)
                         .map_err(|source| AgentError::Probe { service: service.name.clone(), source })?;
                     plan.fresh.push((key, target, prober));
                 }
             }
         }
+        let targets = plan.fresh.len();
+        plan.fresh.iter_mut().for_each(|(_, _, prober)| prober.among(targets));
         Ok(plan)
+    }
+
+    /// How many run.
+    pub(super) fn len(&self) -> usize {
+        self.running.len()
     }
 
     /// Ends what is not wanted any more and starts what is fresh, from what `control` knows of each.

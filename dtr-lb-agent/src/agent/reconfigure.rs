@@ -13,7 +13,7 @@ use super::{
     start::{check_addresses, mtus, probes_are_steered, wanted},
 };
 use crate::{
-    config::{self, Attach, Config},
+    config::{self, Admin, Attach, Config, Replica},
     control::Moment,
     datapath::{Datapath, Interface},
     interface::{self, Links, Seen, Watch},
@@ -65,6 +65,11 @@ impl Agent {
             info!(change = difference, "the config has changed");
         }
         changes.into_iter().for_each(log);
+        self.unasked.keep(|service, replica| {
+            let mut services = config.services.iter().filter(|known| known.name == service);
+            let asked = |known: &Replica| known.name == replica && known.admin != Admin::Maint;
+            services.any(|known| known.replicas.iter().any(asked))
+        });
         if !self.control.informed() {
             self.held_until.get_or_insert_with(|| Instant::now() + HOLD);
         }

@@ -21,6 +21,7 @@ use super::{
     log::log,
     presence::Presence,
     probes::{Plan, ProbeId, Probes},
+    unasked::Unasked,
 };
 use crate::{
     api::Api,
@@ -29,7 +30,7 @@ use crate::{
     datapath::{Census, Datapath, Hook, Interface, Wanted},
     interface::{self, Links, Seen, Watch},
     next_hop::Watcher,
-    probe::Report,
+    probe::{Report, schedule::first_spread},
 };
 
 /// How long the first decision waits for probes and next hops beyond the longest probe's own time-out ...
@@ -145,6 +146,7 @@ pub(super) async fn start(
         held_until: None,
         census: Census::default(),
         drops: BTreeMap::new(),
+        unasked: Unasked::default(),
         settled: false,
     };
     agent.settle().await;
@@ -197,7 +199,8 @@ impl Agent {
     /// Waits until each replica has been asked once, so that the first table is no guess, but not for long.
     async fn settle(&mut self) {
         let probes = self.control.config().services.iter().map(|service| service.probe.timeout);
-        let limit = settle_limit(probes.max().unwrap_or_default());
+        let spread = first_spread(self.probes.len());
+        let limit = settle_limit(probes.max().unwrap_or_default().saturating_add(spread));
         // What is not known yet at the start is no news; what is not known at its end is.
         let known = timeout(limit, async {
             self.take_next_hops();

@@ -83,11 +83,12 @@ impl Lines {
     }
 
     fn agent(&mut self, before: &Agent, after: &Agent) {
-        let Agent { socket, bpffs, http, admin_token_file } = after;
+        let Agent { socket, bpffs, http, http_names, admin_token_file } = after;
         let path = |path: &std::path::PathBuf| path.display().to_string();
         self.shown("agent.socket", &before.socket, socket, path);
         self.shown("agent.bpffs", &before.bpffs, bpffs, path);
         self.shown("agent.http", &before.http, http, |http| option(http.as_ref()));
+        self.key("agent.http_names", &set(&before.http_names), &set(http_names));
         self.shown("agent.admin_token_file", &before.admin_token_file, admin_token_file, |file| {
             option(file.as_ref().map(|file| file.display()))
         });
