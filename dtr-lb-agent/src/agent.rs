@@ -18,6 +18,7 @@ use tracing::{info, warn};
 
 use crate::{
     api::{Api, ApiError, Detached, Request},
+    changes,
     config::Config,
     control::{Control, NextHops, ReplicaPlace},
     datapath::{self, Census, Datapath, DatapathError, Options, PacketLog},
@@ -134,11 +135,17 @@ impl Agent {
     ) -> Result<(), AgentError> {
         let Self { control, probes, watcher, interfaces, api, packet_log, requests, .. } = self;
         let bpffs = control.config().agent.bpffs.clone();
+        let kept = changes::path(&control.config().agent.socket);
         // What is asked from here on is answered by "the agent is ending".
         drop((requests, probes, watcher, interfaces, packet_log));
         // Its lock on the pins has to go before they can.
         drop(datapath);
         let removed = datapath::detach(&bpffs);
+        if removed.is_ok()
+            && let Err(error) = changes::remove(&kept)
+        {
+            warn!(path = %kept.display(), %error, "{}", changes::NOT_REMOVED);
+        }
         let told = match &removed {
             Ok(removed) => {
                 info!(bpffs = %bpffs.display(), "detached: the datapath is removed, and the agent ends");

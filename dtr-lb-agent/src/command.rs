@@ -11,6 +11,7 @@ use tracing_subscriber::{EnvFilter, fmt};
 use crate::{
     agent::{self, AgentError},
     api::{self, ClientError, Detached},
+    changes,
     cli::Global,
     config::{Config, ConfigError, Places},
     datapath::{self, DatapathError},
@@ -94,6 +95,10 @@ pub fn detach(global: &Global) -> Result<(), Failure> {
                     socket.display()
                 )),
                 error => error.into(),
+            })?;
+            let kept = changes::path(&socket);
+            changes::remove(&kept).map_err(|error| {
+                Failure::failed(format!("{} (`{}`: {error})", changes::NOT_REMOVED, kept.display()))
             })?;
             print(&match was_there {
                 true => format!("removed the datapath at {}; no agent was running\n", bpffs.display()),

@@ -21,6 +21,7 @@ mod field;
 mod host_facts;
 mod host_name;
 mod keys;
+mod listed;
 mod mode;
 mod not_yet;
 mod overrides;
@@ -46,6 +47,7 @@ pub use self::agent::{Agent, DEFAULT_BPFFS, DEFAULT_SOCKET};
 pub use self::datapath::{AllDown, Attach, Datapath, OnDown};
 pub use self::error::{ConfigError, Place, Problem};
 pub use self::host_facts::HostFacts;
+pub use self::listed::{DEFAULT_WEIGHT, Host, HostError, Listed, MAX_WEIGHT};
 pub use self::mode::Mode;
 pub use self::places::Places;
 pub use self::probe::{BodyPattern, Probe, Scheme, Verify};
@@ -58,6 +60,8 @@ use self::field::Table;
 use self::problems::Problems;
 use self::raw::RawConfig;
 use self::source::Source;
+
+pub(crate) use self::listed::{checked_weight, usable};
 
 /// Where the commands look for the config unless `--config` names another file.
 pub const DEFAULT_PATH: &str = "/etc/dtr-lb/dtr-lb.toml";

@@ -25,10 +25,6 @@ const fn not_yet(feature: &'static str, instead: &'static str) -> Option<NotYet>
     Some(NotYet { feature, instead })
 }
 
-pub(super) fn replica_host_name() -> Option<NotYet> {
-    not_yet("a replica found by its host name", "write its IP address")
-}
-
 pub(super) fn http(listen: &str) -> Option<NotYet> {
     if listen.is_empty() {
         return None;

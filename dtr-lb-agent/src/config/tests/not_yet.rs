@@ -6,12 +6,6 @@ use super::{problems, short_and, valid};
 fn what_this_version_lacks_is_refused() {
     let cases = [
         (
-            short_and("[[replica]]\naddress = \"dtr1.example.com\""),
-            8,
-            "replica[2].address = \"dtr1.example.com\"",
-            "IP address",
-        ),
-        (
             short_and("[agent]\nhttp = \"127.0.0.1:8181\""),
             8,
             "agent.http = \"127.0.0.1:8181\"",
