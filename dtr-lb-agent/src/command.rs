@@ -5,6 +5,7 @@ mod check;
 mod completions;
 mod man;
 mod reload;
+mod replica;
 
 use std::io::Write as _;
 
@@ -14,6 +15,7 @@ use tracing_subscriber::{EnvFilter, fmt};
 use crate::{
     agent::{self, AgentError, ConfigFile},
     api::{self, ClientError, Detached},
+    changes,
     cli::Global,
     config::{ConfigError, Places},
     datapath::{self, DatapathError},
@@ -23,6 +25,7 @@ pub use check::check;
 pub use completions::completions;
 pub use man::man;
 pub use reload::reload;
+pub use replica::replica;
 
 /// An exit status that is not 0, and why.
 #[derive(Debug)]
@@ -47,7 +50,7 @@ impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         let status = match error {
             ClientError::NoAgent(_) => 3,
-            ClientError::BadConfig(_) => 2,
+            ClientError::BadConfig(_) | ClientError::Usage(_) => 2,
             ClientError::Permission(_)
             | ClientError::Connect { .. }
             | ClientError::Refused { .. }
@@ -110,6 +113,10 @@ pub fn detach(global: &Global) -> Result<(), Failure> {
                     socket.display()
                 )),
                 error => error.into(),
+            })?;
+            let kept = changes::path(&socket);
+            changes::remove(&kept).map_err(|error| {
+                Failure::failed(format!("{} (`{}`: {error})", changes::NOT_REMOVED, kept.display()))
             })?;
             print(&match was_there {
                 true => format!("removed the datapath at {}; no agent was running\n", bpffs.display()),

@@ -96,8 +96,21 @@ impl Lines {
 
     /// Of one service, with its name before each line.
     fn service(&mut self, before: &Service, after: &Service) {
-        let Service { name, vips, port, mode, affinity, max_fails, fail_timeout, access, probe, replicas } =
-            after;
+        let Service {
+            name,
+            vips,
+            port,
+            mode,
+            affinity,
+            max_fails,
+            fail_timeout,
+            access,
+            probe,
+            // Told by its replicas.
+            replica_port: _,
+            listed: _,
+            replicas,
+        } = after;
         let mut own = Self::default();
         own.key("vip", &set(&before.vips), &set(vips));
         own.key("port", &before.port, port);
@@ -170,11 +183,13 @@ impl Lines {
 
     fn replica(&mut self, before: &Replica, after: &Replica) {
         // Equal, or it would be another one.
-        let Replica { name, address: _, port: _, weight, slow_start, admin } = after;
+        let Replica { name, address: _, port: _, weight, slow_start, admin, host_name, file_weight: _ } =
+            after;
         let mut own = Self::default();
         own.key("name", &before.name, name);
         own.key("weight", &before.weight, weight);
         own.shown("slow_start", &before.slow_start, slow_start, time);
+        own.shown("host name", &before.host_name, host_name, |name| option(name.as_ref()));
         own.key("state ordered", &before.admin, admin);
         self.0.extend(own.0.into_iter().map(|line| format!("{}: {line}", called(after))));
     }
