@@ -5,8 +5,7 @@
 //! run names everything that is wrong, each with its place, its key and what is allowed.
 //!
 //! Invariants: a `Config` exists only if every check passed; nothing on the host is changed here, and apart from
-//! [`HostFacts::read`], the config file and the named CA files nothing of it is read. A key whose feature this
-//! version lacks is refused by `not_yet`, never ignored.
+//! [`HostFacts::read`], the config file and the named CA files nothing of it is read.
 //!
 //! Called by every command of the command line but those that must work with a broken config: they read [`Places`].
 
@@ -23,7 +22,6 @@ mod host_name;
 mod keys;
 mod listed;
 mod mode;
-mod not_yet;
 mod overrides;
 mod places;
 mod prefix;
@@ -142,6 +140,9 @@ impl Config {
         let services = service::read(raw, &vips, &replicas, host.as_ref(), problems);
         let datapath = datapath::read(raw, host_facts, problems);
         let agent = agent::read(raw, problems);
+        if let (Some(agent), Some(services)) = (&agent, &services) {
+            agent::is_no_service(raw, agent, services, problems);
+        }
         Some(Self {
             interfaces: interfaces?,
             host: host?,
