@@ -14,4 +14,5 @@ pub mod datapath;
 pub mod interface;
 pub mod next_hop;
 pub mod probe;
+pub mod resolve;
 pub mod status;
