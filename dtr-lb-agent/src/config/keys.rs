@@ -67,13 +67,17 @@ pub(super) const KEYS: &[(&str, &str)] = &[
     ("service.probe.jitter", "a percentage in quotes, \"0%\" to \"50%\""),
     ("replica", "at least one [[replica]] table, with double brackets"),
     ("replica.name", "1 to 64 of the characters A-Z a-z 0-9 . _ : - in quotes, each replica its own name"),
-    ("replica.address", "an IP address in quotes that no other replica and no VIP has, as in \"10.0.0.11\""),
+    (
+        "replica.address",
+        "an IP address in quotes that no other replica and no VIP has, as in \"10.0.0.11\", or a host name",
+    ),
     ("replica.weight", "a whole number, 0 to 256; 0 gives it no new flows"),
     ("replica.slow_start", "a duration in quotes, 0s to 1h, as in \"30s\""),
     ("agent", "a table: [agent]"),
     ("agent.socket", "an absolute path of at most 107 bytes, as in \"/run/dtr-lb/dtr-lb.sock\""),
     ("agent.bpffs", "an absolute path below a BPF file system, as in \"/sys/fs/bpf/dtr-lb\""),
     ("agent.http", "ADDRESS:PORT in quotes, as in \"127.0.0.1:8181\", or \"\" for none"),
+    ("agent.http_names", "a list of DNS names, as in [\"lb1.example.com\"]"),
     ("agent.admin_token_file", "an absolute path, or \"\" for none"),
 ];
 
@@ -159,6 +163,6 @@ mod tests {
             assert!(message.contains(hint), "{key}: {message}");
         }
         let message = unknown("agent.zzzzzz");
-        assert_eq!(message, "unknown key; allowed: socket, bpffs, http, admin_token_file");
+        assert_eq!(message, "unknown key; allowed: socket, bpffs, http, http_names, admin_token_file");
     }
 }

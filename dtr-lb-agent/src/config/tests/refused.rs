@@ -115,6 +115,20 @@ fn replicas() {
             "replica[1].address",
             &["10.0.0.12 is a VIP as well (service[0].vip, line 10)"],
         ),
+        case(
+            short_and(
+                "[[replica]]\naddress = \"dtr.example.com\"\n[[replica]]\nname = \"x\"\naddress = \"DTR.example.com\"",
+            ),
+            11,
+            "replica[3].address",
+            &["the address of replica[2] (line 7) as well"],
+        ),
+        case(
+            short_and("[[replica]]\naddress = \"dtr example\""),
+            8,
+            "replica[2].address",
+            &["not an IP address", "or a host name"],
+        ),
         case(short_and("weight = 257"), 7, "replica[1].weight", &["= 257`", "0 to 256"]),
         case(short_and("weight = -1"), 7, "replica[1].weight", &["0 to 256"]),
         case(short_and("name = \"a b\""), 7, "replica[1].name", &["not usable as a name", "1 to 64"]),
@@ -330,6 +344,9 @@ fn agent() {
         case(with(&long), 8, "agent.socket", &["108 bytes long", "107"]),
         case(with("bpffs = \"bpf\""), 8, "agent.bpffs", &["not an absolute path"]),
         case(with("http = \"8181\""), 8, "agent.http", &["not an address with a port", "127.0.0.1:8181"]),
+        case(with("http = \"127.0.0.1:0\""), 8, "agent.http", &["port 0"]),
+        case(with("http = \"10.0.0.10:443\""), 8, "agent.http", &["service `https` is there"]),
+        case(with("http_names = [\"lb1\", \"lb 2\"]"), 8, "agent.http_names[1]", &["not a DNS name"]),
         case(with("admin_token_file = \"token\""), 8, "agent.admin_token_file", &["not an absolute path"]),
     ]);
 }
