@@ -1,21 +1,13 @@
-//! The agent's Unix socket: HTTP with JSON bodies, for the command line and for scripts
+//! The agent's API: HTTP with JSON bodies, for the command line and for scripts
 //! (`curl --unix-socket /run/dtr-lb/dtr-lb.sock http://agent/v1/status`).
 //!
-//! It decides nothing: a request is put to the agent's main loop, which answers from its own state. `client` is the
-//! other end.
+//! It decides nothing: a request is put to the agent's main loop, which answers from its own state. `socket` is where it
+//! is served, `client` the other end.
 
 mod client;
+mod socket;
 
-use std::{
-    fs::{self, FileType},
-    io,
-    os::unix::{
-        fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _},
-        net::UnixStream as StdUnixStream,
-    },
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::path::PathBuf;
 
 use axum::{
     Json, Router,
@@ -24,14 +16,10 @@ use axum::{
     routing::{get, post},
 };
 use serde::{Deserialize, Serialize};
-use tokio::{
-    net::UnixListener,
-    sync::{mpsc, oneshot},
-    task::JoinHandle,
-    time::timeout,
-};
+use tokio::sync::{mpsc, oneshot};
 
 pub use client::{ClientError, ask_detach, ask_status};
+pub use socket::{Api, ApiError};
 
 use crate::status::Status;
 
@@ -52,121 +40,9 @@ pub struct Detached {
     pub removed: bool,
 }
 
-/// Read and write for the owner and the group: whoever may talk to the agent may steer it.
-const MODE: u32 = 0o660;
-
-/// How long the last answers may take to be read when the agent ends.
-const FINISH_LIMIT: Duration = Duration::from_secs(2);
-
-/// The socket, served until this is dropped; then its file is gone, too.
-#[derive(Debug)]
-pub struct Api {
-    path: PathBuf,
-    /// Device and inode of the socket's file: another file of this name is not to be removed.
-    file: (u64, u64),
-    /// Dropped or used, it ends the serving once what was asked is answered.
-    stop: Option<oneshot::Sender<()>>,
-    server: JoinHandle<()>,
-}
-
-/// Why the socket could not be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum ApiError {
-    #[error("another process answers on `{}`; is an agent running? end it, or set agent.socket", .0.display())]
-    InUse(PathBuf),
-    #[error(
-        "`{}` is {kind} and not a socket that an agent left behind, so it is not replaced; remove it, or set agent.socket",
-        .path.display()
-    )]
-    NotASocket { path: PathBuf, kind: &'static str },
-    #[error("{operation} `{}` failed: {source}; see agent.socket", .path.display())]
-    Socket { operation: &'static str, path: PathBuf, source: io::Error },
-}
-
-impl Api {
-    /// Opens the socket, within a tokio runtime. A socket that an agent left behind is replaced; one that somebody
-    /// listens on is not, and neither is a file of another kind.
-    pub fn open(path: &Path, requests: mpsc::Sender<Request>) -> Result<Self, ApiError> {
-        let failed =
-            |operation: &'static str| move |source| ApiError::Socket { operation, path: path.into(), source };
-        if let Some(directory) = path.parent() {
-            fs::create_dir_all(directory).map_err(failed("making the directory of"))?;
-        }
-        remove_left_behind(path)?;
-        let listener = UnixListener::bind(path).map_err(failed("listening on"))?;
-        fs::set_permissions(path, fs::Permissions::from_mode(MODE))
-            .map_err(failed("setting the permissions of"))?;
-        let file = identity(path).map_err(failed("looking at"))?;
-        let router = Router::new()
-            .route("/v1/status", get(status))
-            .route("/v1/detach", post(detach))
-            .with_state(requests);
-        let (stop, stopped) = oneshot::channel::<()>();
-        let server = tokio::spawn(async move {
-            let stopped = async { drop(stopped.await) };
-            if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stopped).await {
-                tracing::error!(%error, "the agent's socket is no longer served");
-            }
-        });
-        Ok(Self { path: path.into(), file, stop: Some(stop), server })
-    }
-
-    /// Ends the serving after the last answers are out. The socket's file goes first: a new agent may start.
-    pub async fn finish(mut self) {
-        self.remove_file();
-        drop(self.stop.take());
-        // Who does not read its answer is not waited for any longer; the drop ends the rest.
-        let _ = timeout(FINISH_LIMIT, &mut self.server).await;
-    }
-
-    fn remove_file(&self) {
-        if identity(&self.path).is_ok_and(|file| file == self.file) {
-            // It would be replaced by the next agent.
-            let _ = fs::remove_file(&self.path);
-        }
-    }
-}
-
-impl Drop for Api {
-    fn drop(&mut self) {
-        self.server.abort();
-        self.remove_file();
-    }
-}
-
-fn identity(path: &Path) -> io::Result<(u64, u64)> {
-    let file = fs::symlink_metadata(path)?;
-    Ok((file.dev(), file.ino()))
-}
-
-/// Makes room for the socket: removes one that nobody listens on.
-fn remove_left_behind(path: &Path) -> Result<(), ApiError> {
-    let failed = |operation| move |source| ApiError::Socket { operation, path: path.into(), source };
-    let kind = match fs::symlink_metadata(path) {
-        Ok(file) => file.file_type(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(failed("looking at")(error)),
-    };
-    if !kind.is_socket() {
-        return Err(ApiError::NotASocket { path: path.into(), kind: kind_of(kind) });
-    }
-    match StdUnixStream::connect(path) {
-        Ok(_) => Err(ApiError::InUse(path.into())),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            fs::remove_file(path).map_err(failed("replacing"))
-        }
-        Err(error) => Err(failed("finding out who listens on")(error)),
-    }
-}
-
-fn kind_of(kind: FileType) -> &'static str {
-    match kind {
-        _ if kind.is_file() => "a regular file",
-        _ if kind.is_dir() => "a directory",
-        _ if kind.is_symlink() => "a symbolic link",
-        _ if kind.is_fifo() => "a named pipe",
-        _ => "a device",
-    }
+/// All routes of the API.
+fn router(requests: mpsc::Sender<Request>) -> Router {
+    Router::new().route("/v1/status", get(status)).route("/v1/detach", post(detach)).with_state(requests)
 }
 
 type Answer<T> = Result<Json<T>, (StatusCode, String)>;
@@ -179,9 +55,10 @@ async fn detach(State(requests): State<mpsc::Sender<Request>>) -> Answer<Detache
     ask(&requests, Request::Detach).await
 }
 
+/// Puts a request to the main loop and waits for its answer.
 async fn ask<T>(
     requests: &mpsc::Sender<Request>,
-    request: fn(oneshot::Sender<Result<T, String>>) -> Request,
+    request: impl FnOnce(oneshot::Sender<Result<T, String>>) -> Request,
 ) -> Answer<T> {
     let (answer, answered) = oneshot::channel();
     let ending = || (StatusCode::SERVICE_UNAVAILABLE, "the agent is ending".to_owned());
@@ -189,6 +66,3 @@ async fn ask<T>(
     let answer = answered.await.map_err(|_| ending())?;
     answer.map(Json).map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error))
 }
-
-#[cfg(test)]
-mod tests;

@@ -12,6 +12,7 @@
 
 mod access;
 mod address;
+mod admin;
 mod agent;
 mod choice;
 mod datapath;
@@ -40,6 +41,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 pub use self::access::Access;
+pub use self::admin::Admin;
 pub use self::agent::{Agent, DEFAULT_BPFFS, DEFAULT_SOCKET};
 pub use self::datapath::{AllDown, Attach, Datapath, OnDown};
 pub use self::error::{ConfigError, Place, Problem};
@@ -136,6 +138,9 @@ impl Config {
         let services = service::read(raw, &vips, &replicas, host.as_ref(), problems);
         let datapath = datapath::read(raw, host_facts, problems);
         let agent = agent::read(raw, problems);
+        if let (Some(agent), Some(services)) = (&agent, &services) {
+            agent::is_no_service(raw, agent, services, problems);
+        }
         Some(Self {
             interfaces: interfaces?,
             host: host?,

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::address;
+use super::admin::Admin;
 use super::field::{self, Table};
 use super::problems::Problems;
 use super::raw::{RawConfig, RawReplica};
@@ -22,6 +23,19 @@ pub struct Replica {
     pub weight: u16,
     /// For how long its share rises to its weight after it has come back; zero: at once.
     pub slow_start: Duration,
+    /// What an operator has ordered since. Not in the file: [`Admin::Ready`] in what is read from it.
+    pub admin: Admin,
+}
+
+impl Replica {
+    /// The weight that it has for new flows: 0 where an operator wants none to go there.
+    #[must_use]
+    pub fn offered(&self) -> u16 {
+        match self.admin {
+            Admin::Ready => self.weight,
+            Admin::Drain | Admin::Maint => 0,
+        }
+    }
 }
 
 /// A `[[replica]]`, as far as it could be read: what could not be is `None`, and reported.
@@ -43,6 +57,7 @@ impl Declared {
             port,
             weight: self.weight?,
             slow_start: self.slow_start?,
+            admin: Admin::Ready,
         })
     }
 }

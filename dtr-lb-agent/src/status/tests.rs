@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::probe::Failure;
+use crate::{config::Admin, probe::Failure};
 
 fn status(present: bool, outcome: &Outcome) -> Status {
     let condition = Condition {
@@ -16,6 +16,7 @@ fn status(present: bool, outcome: &Outcome) -> Status {
         port: 80,
         weight: 100,
         slow_start: Duration::ZERO,
+        admin: Admin::Ready,
     };
     Status {
         version: "0".into(),

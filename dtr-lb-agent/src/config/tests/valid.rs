@@ -9,8 +9,8 @@ use ipnet::IpNet;
 use super::{REPLICAS, TOP, parse_with, short_and, valid};
 use crate::config::keys::KEYS;
 use crate::config::{
-    Access, Affinity, AllDown, Attach, BodyPattern, Config, ConfigError, HostFacts, Mode, OnDown, Probe,
-    Replica, Scheme, StatusSet, TunnelSources, Verify,
+    Access, Admin, Affinity, AllDown, Attach, BodyPattern, Config, ConfigError, HostFacts, Mode, OnDown,
+    Probe, Replica, Scheme, StatusSet, TunnelSources, Verify,
 };
 
 const MINIMAL: &str = include_str!("../../../../examples/minimal.toml");
@@ -25,7 +25,14 @@ fn nets(texts: &[&str]) -> Vec<IpNet> {
 }
 
 fn replica(address: &str, port: u16) -> Replica {
-    Replica { name: address.to_owned(), address: ip(address), port, weight: 100, slow_start: Duration::ZERO }
+    Replica {
+        name: address.to_owned(),
+        address: ip(address),
+        port,
+        weight: 100,
+        slow_start: Duration::ZERO,
+        admin: Admin::Ready,
+    }
 }
 
 #[test]
@@ -77,7 +84,8 @@ fn the_defaults_are_the_documented_ones() {
     assert!((probe.jitter - 0.1).abs() < 1e-9);
     assert_eq!(config.agent.socket, Path::new("/run/dtr-lb/dtr-lb.sock"));
     assert_eq!(config.agent.bpffs, Path::new("/sys/fs/bpf/dtr-lb"));
-    assert_eq!(config.agent.http, None);
+    assert_eq!(config.agent.http, Some("127.0.0.1:8181".parse().unwrap()));
+    assert!(config.agent.http_names.is_empty());
     assert_eq!(config.agent.admin_token_file, None);
 }
 
@@ -137,6 +145,11 @@ fn the_reference_config_shows_the_defaults() {
 }
 
 #[test]
+fn nothing_listens_on_tcp_where_http_is_empty() {
+    assert_eq!(valid(&short_and("[agent]\nhttp = \"\"\nadmin_token_file = \"\"\n")).agent.http, None);
+}
+
+#[test]
 fn every_key_changes_what_it_names() {
     let text = r#"
         vip = ["10.0.0.10", "10.0.0.20"]
@@ -191,6 +204,9 @@ fn every_key_changes_what_it_names() {
         [agent]
         socket = "/tmp/s"
         bpffs = "/bpf/x"
+        http = "[::1]:9000"
+        http_names = ["LB1.example.com"]
+        admin_token_file = "/run/token"
     "#;
     let Config { interfaces, host, datapath, services, agent } = valid(text);
     assert_eq!(interfaces, ["eth0", "bond0.100"]);
@@ -205,6 +221,8 @@ fn every_key_changes_what_it_names() {
     assert_eq!(datapath.idle_timeout, Duration::from_secs(5400));
     assert_eq!(datapath.all_down, AllDown::Refuse);
     assert_eq!((agent.socket.as_path(), agent.bpffs.as_path()), (Path::new("/tmp/s"), Path::new("/bpf/x")));
+    assert_eq!(agent.http, Some("[::1]:9000".parse().unwrap()));
+    assert_eq!((agent.http_names, agent.admin_token_file), (vec!["lb1.example.com".to_owned()], Some("/run/token".into())));
     assert_eq!(services.len(), 1);
     let service = &services[0];
     assert_eq!((service.name.as_str(), service.port), ("registry", 5000));
@@ -215,6 +233,7 @@ fn every_key_changes_what_it_names() {
         port: 5001,
         weight: 0,
         slow_start: Duration::ZERO,
+        admin: Admin::Ready,
     };
     let b = Replica {
         name: "b".into(),
@@ -222,6 +241,7 @@ fn every_key_changes_what_it_names() {
         port: 5001,
         weight: 256,
         slow_start: Duration::from_secs(60),
+        admin: Admin::Ready,
     };
     assert_eq!(service.replicas, [a, b], "in the order of the tables, not of the list");
     assert_eq!(service.affinity, Affinity::SourceIp);

@@ -1,6 +1,7 @@
 use std::os::unix::net::UnixListener as StdUnixListener;
 
 use super::*;
+use crate::api::{ClientError, Detached, ask_detach};
 
 fn directory() -> tempfile::TempDir {
     tempfile::tempdir().expect("a directory")

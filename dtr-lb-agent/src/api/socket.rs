@@ -1,0 +1,138 @@
+//! The Unix socket on which the API is served: its file, its permissions, its beginning and its end.
+
+use std::{
+    fs::{self, FileType},
+    io,
+    os::unix::{
+        fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _},
+        net::UnixStream as StdUnixStream,
+    },
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use tokio::{
+    net::UnixListener,
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+    time::timeout,
+};
+
+use super::{Request, router};
+
+/// Read and write for the owner and the group: whoever may talk to the agent may steer it.
+const MODE: u32 = 0o660;
+
+/// How long the last answers may take to be read when the agent ends.
+const FINISH_LIMIT: Duration = Duration::from_secs(2);
+
+/// The socket, served until this is dropped; then its file is gone, too.
+#[derive(Debug)]
+pub struct Api {
+    path: PathBuf,
+    /// Device and inode of the socket's file: another file of this name is not to be removed.
+    file: (u64, u64),
+    /// Dropped or used, it ends the serving once what was asked is answered.
+    stop: Option<oneshot::Sender<()>>,
+    server: JoinHandle<()>,
+}
+
+/// Why the socket could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    #[error("another process answers on `{}`; is an agent running? end it, or set agent.socket", .0.display())]
+    InUse(PathBuf),
+    #[error(
+        "`{}` is {kind} and not a socket that an agent left behind, so it is not replaced; remove it, or set agent.socket",
+        .path.display()
+    )]
+    NotASocket { path: PathBuf, kind: &'static str },
+    #[error("{operation} `{}` failed: {source}; see agent.socket", .path.display())]
+    Socket { operation: &'static str, path: PathBuf, source: io::Error },
+}
+
+impl Api {
+    /// Opens the socket, within a tokio runtime. A socket that an agent left behind is replaced; one that somebody
+    /// listens on is not, and neither is a file of another kind.
+    pub fn open(path: &Path, requests: mpsc::Sender<Request>) -> Result<Self, ApiError> {
+        let failed =
+            |operation: &'static str| move |source| ApiError::Socket { operation, path: path.into(), source };
+        if let Some(directory) = path.parent() {
+            fs::create_dir_all(directory).map_err(failed("making the directory of"))?;
+        }
+        remove_left_behind(path)?;
+        let listener = UnixListener::bind(path).map_err(failed("listening on"))?;
+        fs::set_permissions(path, fs::Permissions::from_mode(MODE))
+            .map_err(failed("setting the permissions of"))?;
+        let file = identity(path).map_err(failed("looking at"))?;
+        let router = router(requests);
+        let (stop, stopped) = oneshot::channel::<()>();
+        let server = tokio::spawn(async move {
+            let stopped = async { drop(stopped.await) };
+            if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stopped).await {
+                tracing::error!(%error, "the agent's socket is no longer served");
+            }
+        });
+        Ok(Self { path: path.into(), file, stop: Some(stop), server })
+    }
+
+    /// Ends the serving after the last answers are out. The socket's file goes first: a new agent may start.
+    pub async fn finish(mut self) {
+        self.remove_file();
+        drop(self.stop.take());
+        // Who does not read its answer is not waited for any longer; the drop ends the rest.
+        let _ = timeout(FINISH_LIMIT, &mut self.server).await;
+    }
+
+    fn remove_file(&self) {
+        if identity(&self.path).is_ok_and(|file| file == self.file) {
+            // It would be replaced by the next agent.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+impl Drop for Api {
+    fn drop(&mut self) {
+        self.server.abort();
+        self.remove_file();
+    }
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let file = fs::symlink_metadata(path)?;
+    Ok((file.dev(), file.ino()))
+}
+
+/// Makes room for the socket: removes one that nobody listens on.
+fn remove_left_behind(path: &Path) -> Result<(), ApiError> {
+    let failed = |operation| move |source| ApiError::Socket { operation, path: path.into(), source };
+    let kind = match fs::symlink_metadata(path) {
+        Ok(file) => file.file_type(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed("looking at")(error)),
+    };
+    if !kind.is_socket() {
+        return Err(ApiError::NotASocket { path: path.into(), kind: kind_of(kind) });
+    }
+    match StdUnixStream::connect(path) {
+        Ok(_) => Err(ApiError::InUse(path.into())),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            fs::remove_file(path).map_err(failed("replacing"))
+        }
+        Err(error) => Err(failed("finding out who listens on")(error)),
+    }
+}
+
+fn kind_of(kind: FileType) -> &'static str {
+    match kind {
+        _ if kind.is_file() => "a regular file",
+        _ if kind.is_dir() => "a directory",
+        _ if kind.is_symlink() => "a symbolic link",
+        _ if kind.is_fifo() => "a named pipe",
+        _ => "a device",
+    }
+}
+
+#[cfg(test)]
+mod tests;
