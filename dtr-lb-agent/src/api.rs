@@ -40,8 +40,8 @@ pub struct Detached {
     pub removed: bool,
 }
 
-/// All routes of the API.
-fn router(requests: mpsc::Sender<Request>) -> Router {
+/// All routes of the API. What is asked of it goes to `requests`.
+pub fn router(requests: mpsc::Sender<Request>) -> Router {
     Router::new().route("/v1/status", get(status)).route("/v1/detach", post(detach)).with_state(requests)
 }
 
