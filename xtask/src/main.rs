@@ -5,6 +5,7 @@
 mod bench;
 mod ci;
 mod command;
+mod deny;
 mod fuzz;
 mod fuzz_input;
 mod packages;
@@ -54,6 +55,8 @@ enum Command {
     /// Fuzz the agent's config and API: the corpus, then fresh inputs
     #[command(disable_help_flag = true)]
     FuzzInput(fuzz_input::Options),
+    /// Judge our dependencies: licences, versions, sources, advisories (`deny.toml`)
+    Deny,
     /// Run what CI runs
     Ci,
 }
@@ -78,6 +81,7 @@ fn run(command: Command) -> Result<()> {
         Command::Bench(bench) => bench::run(&bench),
         Command::Fuzz(options) => fuzz::run(&options),
         Command::FuzzInput(options) => fuzz_input::run(&options),
+        Command::Deny => deny::run(),
         Command::Ci => ci::run(),
     }
 }
