@@ -55,7 +55,15 @@ pub enum Command {
     ///
     /// Prints what it finds. To standard error: a line `error: …` for what would keep the agent from starting, and the
     /// exit status is 1; a line `warning: …` for what would keep packets from arriving.
-    Check,
+    Check {
+        /// All that was found as JSON, to standard output
+        #[arg(long)]
+        json: bool,
+        /// Also ask each replica once, as its probe would (those that answer clients directly by TCP only, at their own
+        /// address)
+        #[arg(long)]
+        probe: bool,
+    },
     /// Show services, replicas, their health and why
     Status {
         /// As JSON

@@ -12,7 +12,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match &cli.command {
         Command::Run { json, log_packets } => command::run(&cli.global, *json, *log_packets),
-        Command::Check => command::check(&cli.global),
+        Command::Check { json, probe } => command::check(&cli.global, *json, *probe),
         Command::Status { json } => command::status(&cli.global, *json),
         Command::Replica { command } => command::replica(&cli.global, command),
         Command::Reload => command::reload(&cli.global),

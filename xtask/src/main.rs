@@ -5,7 +5,9 @@
 mod bench;
 mod ci;
 mod command;
+mod deny;
 mod fuzz;
+mod fuzz_input;
 mod packages;
 mod plan;
 mod route;
@@ -50,6 +52,11 @@ enum Command {
     /// Fuzz the packet pipeline on the host: the corpus, then fresh sequences
     #[command(disable_help_flag = true)]
     Fuzz(fuzz::Options),
+    /// Fuzz the agent's config and API: the corpus, then fresh inputs
+    #[command(disable_help_flag = true)]
+    FuzzInput(fuzz_input::Options),
+    /// Judge our dependencies: licences, versions, sources, advisories (`deny.toml`)
+    Deny,
     /// Run what CI runs
     Ci,
 }
@@ -73,6 +80,8 @@ fn run(command: Command) -> Result<()> {
         Command::Test(selection) => test::run(&selection),
         Command::Bench(bench) => bench::run(&bench),
         Command::Fuzz(options) => fuzz::run(&options),
+        Command::FuzzInput(options) => fuzz_input::run(&options),
+        Command::Deny => deny::run(),
         Command::Ci => ci::run(),
     }
 }
