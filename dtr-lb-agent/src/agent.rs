@@ -5,6 +5,7 @@
 
 mod catch_up;
 mod log;
+mod notify;
 mod passive;
 mod presence;
 mod serve;
@@ -27,6 +28,7 @@ use crate::{
 };
 
 use catch_up::CatchUp;
+use notify::Manager;
 use presence::Presence;
 pub(crate) use start::BEHIND_GENERIC_XDP;
 
@@ -73,6 +75,7 @@ struct Agent {
     drops: BTreeMap<Verdict, Instant>,
     /// Whether the first look round is over.
     settled: bool,
+    manager: Manager,
 }
 
 /// Why the main loop ended.
@@ -111,8 +114,10 @@ pub async fn run(
             return unfinished.map(drop);
         }
     };
+    agent.manager.ready(&agent.control);
     match agent.serve(&mut datapath, shutdown).await {
         End::Signal(reason) => {
+            agent.manager.stopping("the agent ends; the datapath goes on forwarding");
             info!(reason, "the agent ends; the datapath goes on forwarding by its last table");
             if log_packets {
                 warn!(
@@ -132,7 +137,8 @@ impl Agent {
         datapath: Datapath,
         answer: oneshot::Sender<Result<Detached, String>>,
     ) -> Result<(), AgentError> {
-        let Self { control, probes, watcher, interfaces, api, packet_log, requests, .. } = self;
+        let Self { control, probes, watcher, interfaces, api, packet_log, requests, mut manager, .. } = self;
+        manager.stopping("the agent ends, and the datapath with it");
         let bpffs = control.config().agent.bpffs.clone();
         // What is asked from here on is answered by "the agent is ending".
         drop((requests, probes, watcher, interfaces, packet_log));

@@ -77,9 +77,11 @@ impl Agent {
                 Some(dropped) = next_events(&mut events) => self.log_drops(&dropped),
                 () = self.catch_up.due() => decided = true,
                 () = sleep_until(next_sweep) => next_sweep = self.sweep(datapath),
+                () = self.manager.beat_due() => self.manager.beat(),
             }
             if decided {
                 self.write(datapath);
+                self.manager.replicas(&self.control);
             }
         }
     }

@@ -15,7 +15,7 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use super::{Agent, AgentError, catch_up::CatchUp, log::log, presence::Presence};
+use super::{Agent, AgentError, catch_up::CatchUp, log::log, notify::Manager, presence::Presence};
 use crate::{
     api::Api,
     config::{Attach, Config, Mode, Service},
@@ -150,6 +150,7 @@ pub(super) async fn start(
         census: Census::default(),
         drops: BTreeMap::new(),
         settled: false,
+        manager: Manager::of_this_process(),
     };
     agent.settle().await;
     bring_up(datapath, &agent.control, &found)?;
