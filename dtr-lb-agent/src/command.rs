@@ -2,11 +2,13 @@
 //! running.
 
 mod check;
+mod completions;
+mod logging;
+mod man;
 
 use std::io::Write as _;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::{EnvFilter, fmt};
 
 use crate::{
     agent::{self, AgentError},
@@ -17,6 +19,9 @@ use crate::{
 };
 
 pub use check::check;
+pub use completions::completions;
+pub use logging::priority_of_an_error;
+pub use man::man;
 
 /// An exit status that is not 0, and why.
 #[derive(Debug)]
@@ -62,7 +67,7 @@ pub fn run(global: &Global, json: bool, log_packets: bool) -> Result<(), Failure
     if let Some(socket) = &global.socket {
         config.agent.socket.clone_from(socket);
     }
-    start_logging(json, log_packets);
+    logging::start(json, log_packets);
     runtime()?.block_on(async {
         let shutdown = shutdown().map_err(Failure::failed)?;
         agent::run(config, log_packets, shutdown).await.map_err(Failure::from)
@@ -146,18 +151,6 @@ fn shutdown() -> std::io::Result<impl Future<Output = &'static str>> {
             }
         }
     })
-}
-
-/// `RUST_LOG` says how much; without it, what an operator wants to read.
-fn start_logging(json: bool, log_packets: bool) {
-    let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new(if log_packets { "info,dtr_lb_ebpf=debug" } else { "info" }));
-    let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
-    if json {
-        builder.json().flatten_event(true).init();
-    } else {
-        builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init();
-    }
 }
 
 /// To standard output; that its reader has gone (`dtr-lb status | head`) is no failure.

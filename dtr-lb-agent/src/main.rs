@@ -15,13 +15,15 @@ fn main() -> ExitCode {
         Command::Check => command::check(&cli.global),
         Command::Status { json } => command::status(&cli.global, *json),
         Command::Detach => command::detach(&cli.global),
+        Command::Completions { shell } => command::completions(*shell),
+        Command::Man { directory } => command::man(directory.as_deref()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure { status, message }) => {
             #[expect(clippy::print_stderr, reason = "where a command's errors belong")]
-            {
-                eprintln!("dtr-lb: {message}");
+            for line in format!("dtr-lb: {message}").lines() {
+                eprintln!("{}{line}", command::priority_of_an_error());
             }
             ExitCode::from(status)
         }

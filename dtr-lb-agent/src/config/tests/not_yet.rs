@@ -1,6 +1,6 @@
-//! Keys whose feature is not in this version: refused with what to write instead, accepted when they ask for nothing.
+//! Keys whose feature is not in this version: refused with what to write instead.
 
-use super::{problems, short_and, valid};
+use super::{problems, short_and};
 
 #[test]
 fn what_this_version_lacks_is_refused() {
@@ -10,18 +10,6 @@ fn what_this_version_lacks_is_refused() {
             8,
             "replica[2].address = \"dtr1.example.com\"",
             "IP address",
-        ),
-        (
-            short_and("[agent]\nhttp = \"127.0.0.1:8181\""),
-            8,
-            "agent.http = \"127.0.0.1:8181\"",
-            "http = \"\"",
-        ),
-        (
-            short_and("[agent]\nadmin_token_file = \"/etc/token\""),
-            8,
-            "agent.admin_token_file = \"/etc/token\"",
-            "admin_token_file = \"\"",
         ),
     ];
     let version = format!("is not in this version of dtr-lb ({}); ", env!("CARGO_PKG_VERSION"));
@@ -34,10 +22,4 @@ fn what_this_version_lacks_is_refused() {
         let (_, advice) = message.split_once(&version).unwrap_or_else(|| panic!("{version}: {message}"));
         assert!(advice.contains(instead), "{instead}: {message}");
     }
-}
-
-#[test]
-fn the_same_keys_pass_when_they_ask_for_nothing() {
-    let text = short_and("[agent]\nhttp = \"\"\nadmin_token_file = \"\"\n");
-    assert_eq!(valid(&text), valid(&short_and("")));
 }
