@@ -56,7 +56,9 @@ pub(crate) fn package(options: &Options) -> Result<PathBuf> {
     let tree = release.tree("deb")?;
     let deb = deb::pack(&release, &tree)?;
     match find_program("lintian") {
-        Some(lintian) => shown(Command::new(lintian).args(["--fail-on", "error,warning", "--allow-root"]).arg(&deb))?,
+        Some(lintian) => {
+            shown(Command::new(lintian).args(["--fail-on", "error,warning", "--allow-root"]).arg(&deb))?
+        }
         None => println!("dist: lintian is not here; the package was not checked by it"),
     }
     Ok(deb)
@@ -87,7 +89,9 @@ impl Release {
         shown(&mut build)?;
         let profile = if options.debug { "debug" } else { "release" };
         let epoch = match env::var("SOURCE_DATE_EPOCH") {
-            Ok(set) => set.parse().with_context(|| format!("SOURCE_DATE_EPOCH is no number of seconds: {set}"))?,
+            Ok(set) => {
+                set.parse().with_context(|| format!("SOURCE_DATE_EPOCH is no number of seconds: {set}"))?
+            }
             Err(_) => last_commit()?,
         };
         let release = Self {

@@ -12,6 +12,7 @@ mod plan;
 mod route;
 mod run;
 mod setup;
+mod system;
 mod test;
 mod toolchain;
 mod trial;

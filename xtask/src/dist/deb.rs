@@ -85,7 +85,8 @@ fn sums(tree: &Path) -> Result<String> {
 }
 
 fn kilobytes(tree: &Path) -> Result<u64> {
-    let text = captured(Command::new("du").args(["--summarize", "--apparent-size", "--block-size=1024"]).arg(tree))?;
+    let text =
+        captured(Command::new("du").args(["--summarize", "--apparent-size", "--block-size=1024"]).arg(tree))?;
     let number = text.split_whitespace().next().and_then(|number| number.parse().ok());
     number.with_context(|| format!("du says no number: {text}"))
 }

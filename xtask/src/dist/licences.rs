@@ -59,7 +59,8 @@ struct Kind {
 /// Each crate with its licence, and each notice once, with the crates that it belongs to.
 pub(super) fn notices() -> Result<String> {
     let host = captured(std::process::Command::new("rustc").arg("-vV"))?;
-    let host = host.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc does not say its host")?;
+    let host =
+        host.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc does not say its host")?;
     let text =
         captured(cargo().args(["metadata", "--format-version=1", "--locked", "--filter-platform", host]))?;
     let metadata: Metadata = serde_json::from_str(&text).context("cargo metadata is not as expected")?;
@@ -83,7 +84,8 @@ pub(super) fn notices() -> Result<String> {
 
 /// The packages of others that `roots` are linked with, by name.
 fn linked<'a>(metadata: &'a Metadata, roots: &[&str]) -> Result<Vec<&'a Package>> {
-    let packages: BTreeMap<_, _> = metadata.packages.iter().map(|package| (package.id.as_str(), package)).collect();
+    let packages: BTreeMap<_, _> =
+        metadata.packages.iter().map(|package| (package.id.as_str(), package)).collect();
     let nodes: BTreeMap<_, _> = metadata.resolve.nodes.iter().map(|node| (node.id.as_str(), node)).collect();
     let mut waiting = Vec::new();
     for root in roots {
@@ -94,12 +96,16 @@ fn linked<'a>(metadata: &'a Metadata, roots: &[&str]) -> Result<Vec<&'a Package>
     while let Some(id) = waiting.pop() {
         if reached.insert(id) {
             let node = nodes.get(id).with_context(|| format!("cargo metadata does not resolve {id}"))?;
-            let links = |dependency: &&Dependency| dependency.dep_kinds.iter().any(|kind| kind.kind.is_none());
+            let links =
+                |dependency: &&Dependency| dependency.dep_kinds.iter().any(|kind| kind.kind.is_none());
             waiting.extend(node.deps.iter().filter(links).map(|dependency| dependency.pkg.as_str()));
         }
     }
-    let mut linked: Vec<_> =
-        reached.into_iter().filter_map(|id| packages.get(id).copied()).filter(|it| it.source.is_some()).collect();
+    let mut linked: Vec<_> = reached
+        .into_iter()
+        .filter_map(|id| packages.get(id).copied())
+        .filter(|it| it.source.is_some())
+        .collect();
     linked.sort_by(|one, other| (&one.name, &one.version).cmp(&(&other.name, &other.version)));
     Ok(linked)
 }
@@ -143,7 +149,8 @@ mod tests {
             ]}
         }"#;
         let metadata = serde_json::from_str(text).unwrap();
-        let names: Vec<_> = linked(&metadata, &["agent"]).unwrap().iter().map(|package| &package.name).collect();
+        let names: Vec<_> =
+            linked(&metadata, &["agent"]).unwrap().iter().map(|package| &package.name).collect();
         assert_eq!(names, ["deeper", "linked"]);
     }
 }
