@@ -57,7 +57,7 @@ pub(crate) fn package(options: &Options) -> Result<PathBuf> {
     let deb = deb::pack(&release, &tree)?;
     match find_program("lintian") {
         Some(lintian) => {
-            shown(Command::new(lintian).args(["--fail-on", "error,warning", "--allow-root"]).arg(&deb))?
+            shown(Command::new(lintian).args(["--fail-on", "error,warning", "--allow-root"]).arg(&deb))?;
         }
         None => println!("dist: lintian is not here; the package was not checked by it"),
     }

@@ -43,7 +43,6 @@ impl Manager {
     }
 
     /// A reload begins.
-    #[expect(dead_code, reason = "called by the reload, which is merged next")]
     pub(super) fn reloading(&mut self) {
         match NotifyState::monotonic_usec_now() {
             Ok(now) => self.tell(&[NotifyState::Reloading, now]),
