@@ -11,6 +11,7 @@ pub(crate) mod descriptors;
 mod effective;
 mod fixed;
 mod log;
+mod notify;
 mod orders;
 mod passive;
 mod presence;
@@ -52,6 +53,7 @@ use catch_up::CatchUp;
 pub use config_file::ConfigFile;
 use effective::Sources;
 pub use fixed::Fixed;
+use notify::Manager;
 use presence::Presence;
 use probes::{Files, ProbeId, Probes};
 pub(crate) use start::BEHIND_GENERIC_XDP;
@@ -113,6 +115,7 @@ struct Agent {
     unasked: Unasked,
     /// Whether the first look round is over.
     settled: bool,
+    manager: Manager,
 }
 
 /// Why the main loop ended.
@@ -158,8 +161,10 @@ pub async fn run(
             return unfinished.map(drop);
         }
     };
+    agent.manager.ready(&agent.control);
     match agent.serve(&mut datapath, hang_up, shutdown).await {
         End::Signal(reason) => {
+            agent.manager.stopping("the agent ends; the datapath goes on forwarding");
             info!(reason, "the agent ends; the datapath goes on forwarding by its last table");
             if log_packets {
                 warn!(
@@ -189,7 +194,8 @@ fn take_descriptors(config: &Config) {
 impl Agent {
     /// Removes the datapath, tells who asked, and ends.
     async fn detach(self, datapath: Datapath, answer: Answer<Detached>) -> Result<(), AgentError> {
-        let Self { control, probes, watcher, interfaces, api, packet_log, requests, .. } = self;
+        let Self { control, probes, watcher, interfaces, api, packet_log, requests, mut manager, .. } = self;
+        manager.stopping("the agent ends, and the datapath with it");
         let bpffs = control.config().agent.bpffs.clone();
         let kept = changes::path(&control.config().agent.socket);
         // What is asked from here on is answered by "the agent is ending".

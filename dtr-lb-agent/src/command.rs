@@ -3,6 +3,7 @@
 
 mod check;
 mod completions;
+mod logging;
 mod man;
 mod reload;
 mod replica;
@@ -10,7 +11,6 @@ mod replica;
 use std::io::Write as _;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::{EnvFilter, fmt};
 
 use crate::{
     agent::{self, AgentError, ConfigFile},
@@ -23,6 +23,7 @@ use crate::{
 
 pub use check::check;
 pub use completions::completions;
+pub use logging::priority_of_an_error;
 pub use man::man;
 pub use reload::reload;
 pub use replica::replica;
@@ -80,7 +81,7 @@ pub fn run(global: &Global, json: bool, log_packets: bool) -> Result<(), Failure
         socket: global.socket.clone(),
     };
     let config = file.read()?;
-    start_logging(json, log_packets);
+    logging::start(json, log_packets);
     runtime()?.block_on(async {
         let shutdown = shutdown().map_err(Failure::failed)?;
         let hang_up = signal(SignalKind::hangup()).map_err(Failure::failed)?;
@@ -163,18 +164,6 @@ fn shutdown() -> std::io::Result<impl Future<Output = &'static str>> {
             _ = interrupt.recv() => "SIGINT",
         }
     })
-}
-
-/// `RUST_LOG` says how much; without it, what an operator wants to read.
-fn start_logging(json: bool, log_packets: bool) {
-    let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new(if log_packets { "info,dtr_lb_ebpf=debug" } else { "info" }));
-    let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
-    if json {
-        builder.json().flatten_event(true).init();
-    } else {
-        builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init();
-    }
 }
 
 /// To standard output; that its reader has gone (`dtr-lb status | head`) is no failure.

@@ -24,8 +24,8 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure { status, message }) => {
             #[expect(clippy::print_stderr, reason = "where a command's errors belong")]
-            {
-                eprintln!("dtr-lb: {message}");
+            for line in format!("dtr-lb: {message}").lines() {
+                eprintln!("{}{line}", command::priority_of_an_error());
             }
             ExitCode::from(status)
         }

@@ -97,9 +97,11 @@ impl Agent {
                 () = self.catch_up.due() => decided = true,
                 () = sleep_until_some(self.held_until) => decided = true,
                 () = sleep_until(next_sweep) => next_sweep = self.sweep(datapath),
+                () = self.manager.beat_due() => self.manager.beat(),
             }
             if decided && !self.holds() {
                 self.write(datapath);
+                self.manager.replicas(&self.control);
             }
         }
     }

@@ -19,6 +19,7 @@ use super::{
     Agent, AgentError, ConfigFile, Sources,
     catch_up::CatchUp,
     log::log,
+    notify::Manager,
     presence::Presence,
     probes::{Plan, ProbeId, Probes},
     unasked::Unasked,
@@ -148,6 +149,7 @@ pub(super) async fn start(
         drops: BTreeMap::new(),
         unasked: Unasked::default(),
         settled: false,
+        manager: Manager::of_this_process(),
     };
     agent.settle().await;
     bring_up(datapath, &agent.control, &found)?;
