@@ -1,6 +1,6 @@
 //! The agent: brings up the datapath, listens to probes and to the kernel, and writes what [`Control`] decides.
 //!
-//! `start` brings it up, `serve` is the main loop, which alone touches the datapath; `presence` and `catch_up` are the
+//! `start` brings it up, `serve` is the main loop, which alone touches the datapath; `trace` is what it has to do with one; `presence` and `catch_up` are the
 //! pure parts of what can go wrong meanwhile, and `log` has the words for all of it.
 
 mod catch_up;
@@ -9,6 +9,7 @@ mod passive;
 mod presence;
 mod serve;
 mod start;
+mod trace;
 
 use std::{collections::BTreeMap, future::Future, pin::pin, sync::Arc, time::Instant};
 
@@ -29,6 +30,8 @@ use crate::{
 use catch_up::CatchUp;
 use presence::Presence;
 pub(crate) use start::BEHIND_GENERIC_XDP;
+pub use trace::TraceRequest;
+use trace::Tracer;
 
 /// Why the agent could not start, or had to end.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +72,7 @@ struct Agent {
     packet_log: Option<PacketLog>,
     catch_up: CatchUp,
     census: Census,
+    tracer: Tracer,
     /// When each drop verdict was last logged.
     drops: BTreeMap<Verdict, Instant>,
     /// Whether the first look round is over.
@@ -113,6 +117,7 @@ pub async fn run(
     };
     match agent.serve(&mut datapath, shutdown).await {
         End::Signal(reason) => {
+            agent.tracer.end(&mut datapath);
             info!(reason, "the agent ends; the datapath goes on forwarding by its last table");
             if log_packets {
                 warn!(

@@ -5,7 +5,10 @@
 //! is served, `client` the other end.
 
 mod client;
+mod look;
+mod refused;
 mod socket;
+mod trace;
 
 use std::path::PathBuf;
 
@@ -18,10 +21,11 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
-pub use client::{ClientError, ask_detach, ask_status};
+pub use client::{ClientError, TraceLines, ask_detach, ask_explain, ask_flows, ask_status, ask_trace};
+pub use look::Look;
 pub use socket::{Api, ApiError};
 
-use crate::status::Status;
+use crate::{agent::TraceRequest, status::Status};
 
 /// What the main loop is asked.
 #[derive(Debug)]
@@ -29,6 +33,9 @@ pub enum Request {
     Status(oneshot::Sender<Result<Status, String>>),
     /// Remove the datapath, answer, and end.
     Detach(oneshot::Sender<Result<Detached, String>>),
+    /// What it takes to look at the datapath's tables.
+    Look(oneshot::Sender<Result<Look, String>>),
+    Trace(TraceRequest),
 }
 
 /// What became of the datapath.
@@ -42,7 +49,12 @@ pub struct Detached {
 
 /// All routes of the API.
 fn router(requests: mpsc::Sender<Request>) -> Router {
-    Router::new().route("/v1/status", get(status)).route("/v1/detach", post(detach)).with_state(requests)
+    Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/detach", post(detach))
+        .merge(look::routes())
+        .merge(trace::routes())
+        .with_state(requests)
 }
 
 type Answer<T> = Result<Json<T>, (StatusCode, String)>;

@@ -2,6 +2,9 @@
 //! running.
 
 mod check;
+mod explain;
+mod flows;
+mod trace;
 
 use std::io::Write as _;
 
@@ -17,6 +20,9 @@ use crate::{
 };
 
 pub use check::check;
+pub use explain::explain;
+pub use flows::flows;
+pub use trace::trace;
 
 /// An exit status that is not 0, and why.
 #[derive(Debug)]
@@ -72,11 +78,7 @@ pub fn run(global: &Global, json: bool, log_packets: bool) -> Result<(), Failure
 /// `dtr-lb status`
 pub fn status(global: &Global, json: bool) -> Result<(), Failure> {
     let status = runtime()?.block_on(api::ask_status(&places(global).socket))?;
-    if json {
-        let text = serde_json::to_string_pretty(&status).map_err(Failure::failed)?;
-        return print(&format!("{text}\n"));
-    }
-    print(&status.text())
+    if json { print_json(&status) } else { print(&status.text()) }
 }
 
 /// `dtr-lb detach`: by the agent if one runs, or else by ourselves.
@@ -158,6 +160,12 @@ fn start_logging(json: bool, log_packets: bool) {
     } else {
         builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init();
     }
+}
+
+/// As JSON to standard output.
+fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value).map_err(Failure::failed)?;
+    print(&format!("{text}\n"))
 }
 
 /// To standard output; that its reader has gone (`dtr-lb status | head`) is no failure.

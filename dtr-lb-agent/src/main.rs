@@ -14,6 +14,11 @@ fn main() -> ExitCode {
         Command::Run { json, log_packets } => command::run(&cli.global, *json, *log_packets),
         Command::Check => command::check(&cli.global),
         Command::Status { json } => command::status(&cli.global, *json),
+        Command::Flows(flows) => command::flows(&cli.global, flows),
+        Command::Explain { source, destination, json } => {
+            command::explain(&cli.global, source, destination, *json)
+        }
+        Command::Trace(trace) => command::trace(&cli.global, trace),
         Command::Detach => command::detach(&cli.global),
     };
     match result {

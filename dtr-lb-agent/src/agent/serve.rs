@@ -17,9 +17,10 @@ use super::{
     start::{mtus, wanted},
 };
 use crate::{
-    api::Request,
+    api::{self, Request},
     control::{Change, Moment},
     datapath::{Asked, Datapath, Dropped, Events},
+    directory::Directory,
     interface::Look,
     probe::Report,
     status::Status,
@@ -73,7 +74,10 @@ impl Agent {
                     // Who asked may have gone.
                     Request::Status(answer) => drop(answer.send(self.status(datapath))),
                     Request::Detach(answer) => return End::Detach(answer),
+                    Request::Look(answer) => drop(answer.send(self.look(datapath))),
+                    Request::Trace(request) => self.tracer.request(request, datapath),
                 },
+                news = self.tracer.news() => self.tracer.take(news, datapath),
                 Some(dropped) = next_events(&mut events) => self.log_drops(&dropped),
                 () = self.catch_up.due() => decided = true,
                 () = sleep_until(next_sweep) => next_sweep = self.sweep(datapath),
@@ -159,6 +163,13 @@ impl Agent {
     fn status(&self, datapath: &Datapath) -> Result<Status, String> {
         let present = |interface: &str| self.presence.serves(interface);
         Status::collect(&self.control, datapath, &self.census, present).map_err(|error| error.to_string())
+    }
+
+    /// What another thread needs to look at the datapath's tables.
+    fn look(&self, datapath: &mut Datapath) -> Result<api::Look, String> {
+        let now = datapath.now().map_err(|error| error.to_string())?;
+        let directory = Directory::new(&self.control, Instant::now());
+        Ok(api::Look { reader: datapath.reader(), directory, now })
     }
 
     /// One piece of the walk through the flow table; returns when the next is due.

@@ -15,7 +15,7 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use super::{Agent, AgentError, catch_up::CatchUp, log::log, presence::Presence};
+use super::{Agent, AgentError, catch_up::CatchUp, log::log, presence::Presence, trace::Tracer};
 use crate::{
     api::Api,
     config::{Attach, Config, Mode, Service},
@@ -148,6 +148,7 @@ pub(super) async fn start(
         packet_log,
         catch_up: CatchUp::default(),
         census: Census::default(),
+        tracer: Tracer::default(),
         drops: BTreeMap::new(),
         settled: false,
     };

@@ -48,6 +48,7 @@ pub use self::error::{ConfigError, Place, Problem};
 pub use self::host_facts::HostFacts;
 pub use self::mode::Mode;
 pub use self::places::Places;
+pub use self::prefix::{parse_prefix, prefix_or_none};
 pub use self::probe::{BodyPattern, Probe, Scheme, Verify};
 pub use self::replica::Replica;
 pub use self::service::{Affinity, Service};
