@@ -4,12 +4,14 @@
 //! pure parts of what can go wrong meanwhile, and `log` has the words for all of it.
 
 mod catch_up;
+pub(crate) mod descriptors;
 mod log;
 mod passive;
 mod presence;
 mod serve;
 mod start;
 mod trace;
+mod unasked;
 
 use std::{collections::BTreeMap, future::Future, pin::pin, sync::Arc, time::Instant};
 
@@ -32,6 +34,7 @@ use presence::Presence;
 pub(crate) use start::BEHIND_GENERIC_XDP;
 pub use trace::TraceRequest;
 use trace::Tracer;
+use unasked::Unasked;
 
 /// Why the agent could not start, or had to end.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +78,8 @@ struct Agent {
     tracer: Tracer,
     /// When each drop verdict was last logged.
     drops: BTreeMap<Verdict, Instant>,
+    /// The replicas that this host cannot ask.
+    unasked: Unasked,
     /// Whether the first look round is over.
     settled: bool,
 }
@@ -96,6 +101,7 @@ pub async fn run(
 ) -> Result<(), AgentError> {
     let mut shutdown = pin!(shutdown);
     let config = Arc::new(config);
+    take_descriptors(&config);
     let host = start::look_around(&config).await?;
     let probers = start::probers(&config)?;
     let options =
@@ -127,6 +133,20 @@ pub async fn run(
             Ok(())
         }
         End::Detach(answer) => agent.detach(datapath, answer).await,
+    }
+}
+
+/// Takes all file descriptors that there are, and says if they may not be enough.
+fn take_descriptors(config: &Config) {
+    match descriptors::raise() {
+        Ok(limit) => {
+            if let Some(shortage) = descriptors::shortage(config, limit) {
+                warn!("{shortage}");
+            }
+        }
+        Err(error) => {
+            warn!(%error, "the limit of open files was not raised; the agent goes on with what it has")
+        }
     }
 }
 

@@ -2,8 +2,10 @@
 //! running.
 
 mod check;
+mod completions;
 mod explain;
 mod flows;
+mod man;
 mod trace;
 
 use std::io::Write as _;
@@ -20,8 +22,10 @@ use crate::{
 };
 
 pub use check::check;
+pub use completions::completions;
 pub use explain::explain;
 pub use flows::flows;
+pub use man::man;
 pub use trace::trace;
 
 /// An exit status that is not 0, and why.

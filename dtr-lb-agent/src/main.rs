@@ -20,6 +20,8 @@ fn main() -> ExitCode {
         }
         Command::Trace(trace) => command::trace(&cli.global, trace),
         Command::Detach => command::detach(&cli.global),
+        Command::Completions { shell } => command::completions(*shell),
+        Command::Man { directory } => command::man(directory.as_deref()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
