@@ -150,6 +150,12 @@ pub enum Command {
     /// some more time, and none before and after. Without --verdict, packets that pass and concern no service (ssh, ARP, ...) are
     /// left out.
     Trace(TraceArgs),
+    /// Make the agent read its config file again
+    ///
+    /// Prints what has changed. Connections stay. A config that is not valid changes nothing: its errors are printed, and
+    /// the exit status is 2. The agent reads the file that it was started with; `--config` only says where its socket is.
+    /// SIGHUP does the same, and the agent's log says how it went.
+    Reload,
     /// End the agent if one runs, and remove the datapath from this host: programs, links, maps, pins; its flows end
     Detach,
     /// Print what a shell needs to complete this command line

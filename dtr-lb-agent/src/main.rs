@@ -19,6 +19,7 @@ fn main() -> ExitCode {
             command::explain(&cli.global, source, destination, *json)
         }
         Command::Trace(trace) => command::trace(&cli.global, trace),
+        Command::Reload => command::reload(&cli.global),
         Command::Detach => command::detach(&cli.global),
         Command::Completions { shell } => command::completions(*shell),
         Command::Man { directory } => command::man(directory.as_deref()),

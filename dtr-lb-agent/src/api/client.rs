@@ -6,14 +6,14 @@ use std::{
     time::Duration,
 };
 
-use reqwest::{Method, Response, Url};
+use reqwest::{Method, Response, StatusCode, Url};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
     net::UnixStream,
     time::{Instant, sleep},
 };
 
-use super::{Detached, refused::ErrorBody};
+use super::{Detached, Reloaded, routes::ErrorBody};
 use crate::{
     explain::{self, Explanation},
     flows::{self, Listing},
@@ -27,6 +27,8 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 const LOOK_LIMIT: Duration = Duration::from_secs(60);
 /// Maps are large, and the kernel takes its time to free them.
 const DETACH_LIMIT: Duration = Duration::from_secs(60);
+/// A CA file, the interfaces and the addresses of the host are looked at.
+const RELOAD_LIMIT: Duration = Duration::from_secs(30);
 /// From the agent's answer to its end.
 const END_LIMIT: Duration = Duration::from_secs(5);
 const END_PAUSE: Duration = Duration::from_millis(10);
@@ -42,6 +44,8 @@ pub enum ClientError {
     Connect { path: PathBuf, source: io::Error },
     #[error("the agent at `{}` answered: {answer}", .path.display())]
     Refused { path: PathBuf, answer: String },
+    #[error("the config is not valid, so the agent goes on with the one that it has:\n{0}")]
+    BadConfig(String),
     #[error("the agent at `{}` has removed the datapath, but still answers after {} s", .0.display(), END_LIMIT.as_secs())]
     StillThere(PathBuf),
 }
@@ -62,6 +66,11 @@ pub async fn ask_detach(socket: &Path) -> Result<Detached, ClientError> {
         sleep(END_PAUSE).await;
     }
     Ok(detached)
+}
+
+/// Makes a running agent read its config file again. Says what has changed.
+pub async fn ask_reload(socket: &Path) -> Result<Reloaded, ClientError> {
+    ask(socket, Method::POST, "v1/reload", RELOAD_LIMIT).await
 }
 
 /// Asks a running agent for its flows.
@@ -152,12 +161,15 @@ async fn send(
     let status = response.status();
     if !status.is_success() {
         let text = response.text().await.unwrap_or_default();
-        let answer = match serde_json::from_str(&text) {
+        let error = match serde_json::from_str(&text) {
             Ok(ErrorBody { error }) => error,
             Err(_) if text.is_empty() => format!("status {status}"),
             Err(_) => text,
         };
-        return Err(refused(socket, answer));
+        return Err(match status {
+            StatusCode::UNPROCESSABLE_ENTITY => ClientError::BadConfig(error),
+            _ => refused(socket, error),
+        });
     }
     Ok(response)
 }

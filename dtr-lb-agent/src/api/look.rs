@@ -10,9 +10,9 @@ use axum::{
 };
 use dtr_lb_common::abi::Ticks;
 use serde::Serialize;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc};
 
-use super::{Request, refused::Refused};
+use super::{Refusal, RefusalKind, Request, routes};
 use crate::{
     datapath::Reader,
     directory::Directory,
@@ -46,14 +46,14 @@ pub(super) fn routes() -> Router<Requests> {
 async fn list(
     State(requests): State<Requests>,
     query: Result<Query<flows::Query>, QueryRejection>,
-) -> Result<Json<Listing>, Refused> {
-    let Query(query) = query.map_err(|rejection| Refused::bad_request(rejection.body_text()))?;
+) -> Result<Json<Listing>, Refusal> {
+    let Query(query) = query.map_err(|rejection| bad_request(rejection.body_text()))?;
     looking(&requests, move |Look { reader, directory, now }| {
         flows::list(&query, &reader, &directory, now).map_err(|error| match error {
             FlowsError::Unknown { .. } | FlowsError::State { .. } | FlowsError::Limit(_) => {
-                Refused::bad_request(error)
+                bad_request(error)
             }
-            FlowsError::Datapath(_) => Refused::failed(error),
+            FlowsError::Datapath(_) => Refusal::failed(error),
         })
     })
     .await
@@ -62,34 +62,37 @@ async fn list(
 async fn tell(
     State(requests): State<Requests>,
     query: Result<Query<explain::Query>, QueryRejection>,
-) -> Result<Json<Explanation>, Refused> {
-    let Query(query) = query.map_err(|rejection| Refused::bad_request(rejection.body_text()))?;
-    let question = Question::new(&query.source, &query.destination).map_err(Refused::bad_request)?;
+) -> Result<Json<Explanation>, Refusal> {
+    let Query(query) = query.map_err(|rejection| bad_request(rejection.body_text()))?;
+    let question = Question::new(&query.source, &query.destination).map_err(bad_request)?;
     looking(&requests, move |Look { reader, directory, now }| {
         explain::explain(&question, &reader, &directory, now).map_err(|error| match error {
-            ExplainError::Datapath(_) => Refused::failed(error),
+            ExplainError::Datapath(_) => Refusal::failed(error),
             ExplainError::Source(_)
             | ExplainError::Destination(_)
             | ExplainError::Families(..)
-            | ExplainError::PortZero => Refused::bad_request(error),
+            | ExplainError::PortZero => bad_request(error),
         })
     })
     .await
 }
 
 /// Asks the main loop for what it takes to look.
-pub(super) async fn ask(requests: &Requests) -> Result<Look, Refused> {
-    let (answer, answered) = oneshot::channel();
-    requests.send(Request::Look(answer)).await.map_err(|_| Refused::ending())?;
-    answered.await.map_err(|_| Refused::ending())?.map_err(Refused::failed)
+pub(super) async fn ask(requests: &Requests) -> Result<Look, Refusal> {
+    routes::ask(requests, Request::Look).await.map(|Json(look)| look)
+}
+
+pub(super) fn bad_request(error: impl std::fmt::Display) -> Refusal {
+    Refusal::new(RefusalKind::BadRequest, error)
 }
 
 async fn looking<T: Serialize + Send + 'static>(
     requests: &Requests,
-    look: impl FnOnce(Look) -> Result<T, Refused> + Send + 'static,
-) -> Result<Json<T>, Refused> {
-    let _turn = LOOKS.acquire().await.map_err(|_| Refused::ending())?;
+    look: impl FnOnce(Look) -> Result<T, Refusal> + Send + 'static,
+) -> Result<Json<T>, Refusal> {
+    let _turn =
+        LOOKS.acquire().await.map_err(|_| Refusal::new(RefusalKind::Ending, "the agent is ending"))?;
     let asked = ask(requests).await?;
-    let found = tokio::task::spawn_blocking(move || look(asked)).await.map_err(Refused::failed)?;
+    let found = tokio::task::spawn_blocking(move || look(asked)).await.map_err(Refusal::failed)?;
     found.map(Json)
 }

@@ -6,16 +6,15 @@ use axum::{
     Router,
     body::Body,
     extract::{Query, State, rejection::QueryRejection},
-    http::{StatusCode, header},
+    http::header,
     response::{IntoResponse, Response},
     routing::get,
 };
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    Request,
-    look::{self, Look, Requests},
-    refused::Refused,
+    Refusal, RefusalKind, Request,
+    look::{self, Look, Requests, bad_request},
 };
 use crate::{
     agent::TraceRequest,
@@ -30,20 +29,24 @@ pub(super) fn routes() -> Router<Requests> {
 async fn begin(
     State(requests): State<Requests>,
     query: Result<Query<trace::Query>, QueryRejection>,
-) -> Result<Response, Refused> {
-    let Query(query) = query.map_err(|rejection| Refused::bad_request(rejection.body_text()))?;
+) -> Result<Response, Refusal> {
+    let Query(query) = query.map_err(|rejection| bad_request(rejection.body_text()))?;
     let Look { reader, directory, .. } = look::ask(&requests).await?;
-    let order = Order::new(&query, &directory).map_err(Refused::bad_request)?;
+    let order = Order::new(&query, &directory).map_err(bad_request)?;
     let (answer, answered) = oneshot::channel();
     let request = TraceRequest { filter: order.filter, limit: order.limit, answer };
-    requests.send(Request::Trace(request)).await.map_err(|_| Refused::ending())?;
-    let tracing = answered.await.map_err(|_| Refused::ending())?.map_err(|error| match error {
-        TraceError::Busy => Refused::new(StatusCode::CONFLICT, error),
-        TraceError::NotAttached | TraceError::NotPinned | TraceError::Datapath(_) => Refused::failed(error),
+    requests.send(Request::Trace(request)).await.map_err(|_| ending())?;
+    let tracing = answered.await.map_err(|_| ending())?.map_err(|error| match error {
+        TraceError::Busy => Refusal::new(RefusalKind::Conflict, error),
+        TraceError::NotAttached | TraceError::NotPinned | TraceError::Datapath(_) => Refusal::failed(error),
     })?;
     let lines = trace::stream(tracing, order, Names::new(directory, reader));
     let headers = [(header::CONTENT_TYPE, "application/x-ndjson"), (header::CACHE_CONTROL, "no-store")];
     Ok((headers, body(lines)).into_response())
+}
+
+fn ending() -> Refusal {
+    Refusal::new(RefusalKind::Ending, "the agent is ending")
 }
 
 fn body(lines: mpsc::Receiver<Line>) -> Body {
