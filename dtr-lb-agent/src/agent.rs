@@ -1,14 +1,17 @@
 //! The agent: brings up the datapath, listens to probes and to the kernel, and writes what [`Control`] decides.
 //!
 //! `start` brings it up, `serve` is the main loop, which alone touches the datapath; `reconfigure` is the one way to another
-//! config, `reload` reads it from the file, and `fixed` says what cannot change; `probes` are those that run; `presence` and
-//! `catch_up` are the pure parts of what can go wrong meanwhile, and `log` has the words for all of it.
+//! config, and `fixed` says what cannot change. `effective` is what that is made of: `reload` reads the file again,
+//! `steer_replicas` carries out the `orders` of an operator. `probes` are those that run; `presence` and `catch_up` are the
+//! pure parts of what can go wrong meanwhile, and `log` has the words for all of it.
 
 mod catch_up;
 mod config_file;
 pub(crate) mod descriptors;
+mod effective;
 mod fixed;
 mod log;
+mod orders;
 mod passive;
 mod presence;
 mod probes;
@@ -16,6 +19,7 @@ mod reconfigure;
 mod reload;
 mod serve;
 mod start;
+mod steer_replicas;
 mod unasked;
 
 use std::{
@@ -23,7 +27,6 @@ use std::{
     future::Future,
     net::IpAddr,
     pin::pin,
-    sync::Arc,
     time::Instant,
 };
 
@@ -47,6 +50,7 @@ use crate::{
 
 use catch_up::CatchUp;
 pub use config_file::ConfigFile;
+use effective::Sources;
 pub use fixed::Fixed;
 use presence::Presence;
 use probes::{Files, ProbeId, Probes};
@@ -79,8 +83,8 @@ pub enum AgentError {
 /// What listens and what is known, once all is up.
 struct Agent {
     file: ConfigFile,
-    /// What the file said when it was last good.
-    written: Arc<Config>,
+    /// What the effective config is made of.
+    sources: Sources,
     control: Control,
     probes: Probes,
     reports: mpsc::Receiver<Report<ProbeId>>,
@@ -130,7 +134,7 @@ pub async fn run(
     shutdown: impl Future<Output = &'static str>,
 ) -> Result<(), AgentError> {
     let mut shutdown = pin!(shutdown);
-    let config = Arc::new(config);
+    let (sources, config) = Sources::at_start(config);
     take_descriptors(&config);
     let host = start::look_around(&config).await?;
     let (probes, reports) = Probes::new();
@@ -139,7 +143,7 @@ pub async fn run(
         Options { max_flows: config.datapath.max_flows, pins: Some(config.agent.bpffs.clone()), log_packets };
     let mut datapath = Datapath::open(&options)?;
     let started = tokio::select! {
-        started = start::start((file, &config), &mut datapath, host, (probes, reports, plan), log_packets) => {
+        started = start::start((file, sources, &config), &mut datapath, host, (probes, reports, plan), log_packets) => {
             started.map(Some)
         }
         reason = &mut shutdown => {

@@ -9,7 +9,7 @@ mod request;
 mod routes;
 mod socket;
 
-pub use client::{ClientError, ask_detach, ask_reload, ask_status};
-pub use request::{Answer, Detached, Refusal, RefusalKind, Reloaded, Request};
+pub use client::{ClientError, ask_detach, ask_reload, ask_replica, ask_status};
+pub use request::{Answer, Detached, Ordered, Refusal, RefusalKind, Reloaded, ReplicaOrder, Request};
 pub use routes::router;
 pub use socket::{Api, ApiError};

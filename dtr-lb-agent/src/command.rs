@@ -5,6 +5,7 @@ mod check;
 mod completions;
 mod man;
 mod reload;
+mod replica;
 
 use std::io::Write as _;
 
@@ -24,6 +25,7 @@ pub use check::check;
 pub use completions::completions;
 pub use man::man;
 pub use reload::reload;
+pub use replica::replica;
 
 /// An exit status that is not 0, and why.
 #[derive(Debug)]
@@ -48,7 +50,7 @@ impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         let status = match error {
             ClientError::NoAgent(_) => 3,
-            ClientError::BadConfig(_) => 2,
+            ClientError::BadConfig(_) | ClientError::Usage(_) => 2,
             ClientError::Permission(_)
             | ClientError::Connect { .. }
             | ClientError::Refused { .. }

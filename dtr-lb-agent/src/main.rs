@@ -14,6 +14,7 @@ fn main() -> ExitCode {
         Command::Run { json, log_packets } => command::run(&cli.global, *json, *log_packets),
         Command::Check => command::check(&cli.global),
         Command::Status { json } => command::status(&cli.global, *json),
+        Command::Replica { command } => command::replica(&cli.global, command),
         Command::Reload => command::reload(&cli.global),
         Command::Detach => command::detach(&cli.global),
         Command::Completions { shell } => command::completions(*shell),

@@ -82,6 +82,11 @@ impl Agent {
                     // Who asked may have gone.
                     Request::Status(answer) => drop(answer.send(self.status(datapath))),
                     Request::Detach(answer) => return End::Detach(answer),
+                    Request::Replica(order, answer) => {
+                        let done = self.order(datapath, &order).await;
+                        decided = done.is_ok();
+                        drop(answer.send(done));
+                    }
                     Request::Reload(answer) => {
                         let reloaded = self.reload(datapath).await;
                         decided = reloaded.is_ok();

@@ -6,14 +6,14 @@ use std::{
     time::Duration,
 };
 
-use reqwest::{Method, StatusCode};
+use reqwest::{Method, RequestBuilder, StatusCode};
 use serde::de::DeserializeOwned;
 use tokio::{
     net::UnixStream,
     time::{Instant, sleep},
 };
 
-use super::{Detached, Reloaded, routes::ErrorBody};
+use super::{Detached, Ordered, Reloaded, ReplicaOrder, routes::ErrorBody};
 use crate::status::Status;
 
 /// How long the command line waits for an answer.
@@ -37,6 +37,8 @@ pub enum ClientError {
     Connect { path: PathBuf, source: io::Error },
     #[error("the agent at `{}` answered: {answer}", .path.display())]
     Refused { path: PathBuf, answer: String },
+    #[error("{0}")]
+    Usage(String),
     #[error("the config is not valid, so the agent goes on with the one that it has:\n{0}")]
     BadConfig(String),
     #[error("the agent at `{}` has removed the datapath, but still answers after {} s", .0.display(), END_LIMIT.as_secs())]
@@ -66,11 +68,27 @@ pub async fn ask_reload(socket: &Path) -> Result<Reloaded, ClientError> {
     ask(socket, Method::POST, "v1/reload", RELOAD_LIMIT).await
 }
 
+/// Makes a running agent do something with a replica.
+pub async fn ask_replica(socket: &Path, order: &ReplicaOrder) -> Result<Ordered, ClientError> {
+    ask_with(socket, Method::POST, "v1/replica", RELOAD_LIMIT, |request| request.json(order)).await
+}
+
 async fn ask<T: DeserializeOwned>(
     socket: &Path,
     method: Method,
     what: &str,
     limit: Duration,
+) -> Result<T, ClientError> {
+    ask_with(socket, method, what, limit, |request| request).await
+}
+
+/// `with` puts into the request what it is to have besides.
+async fn ask_with<T: DeserializeOwned>(
+    socket: &Path,
+    method: Method,
+    what: &str,
+    limit: Duration,
+    with: impl FnOnce(RequestBuilder) -> RequestBuilder,
 ) -> Result<T, ClientError> {
     // Connecting by hand first tells apart what the HTTP client calls by one name.
     connect(socket).await?;
@@ -79,7 +97,8 @@ async fn ask<T: DeserializeOwned>(
     // The HTTP client wants to know its cryptography even where there is none. An error says that it is known already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = reqwest::Client::builder().unix_socket(socket).timeout(limit).build().map_err(broken)?;
-    let response = client.request(method, format!("http://agent/{what}")).send().await.map_err(broken)?;
+    let request = with(client.request(method, format!("http://agent/{what}")));
+    let response = request.send().await.map_err(broken)?;
     let status = response.status();
     if !status.is_success() {
         let text = response.text().await.unwrap_or_default();
@@ -90,6 +109,9 @@ async fn ask<T: DeserializeOwned>(
         };
         return Err(match status {
             StatusCode::UNPROCESSABLE_ENTITY => ClientError::BadConfig(error),
+            StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND | StatusCode::CONFLICT => {
+                ClientError::Usage(error)
+            }
             _ => refused(error),
         });
     }

@@ -181,7 +181,7 @@ pub(super) fn name(field: &Field<'_, String>, problems: &mut Problems<'_>) -> Op
 }
 
 /// Whether it may be the name of a service or a replica.
-pub(super) fn is_name(text: &str) -> bool {
+pub(crate) fn is_name(text: &str) -> bool {
     const LONGEST: usize = 64;
     let good = |c: char| c.is_ascii_alphanumeric() || "._:-".contains(c);
     (1..=LONGEST).contains(&text.len()) && text.chars().all(good)

@@ -63,6 +63,7 @@ use self::problems::Problems;
 use self::raw::RawConfig;
 use self::source::Source;
 
+pub(crate) use self::field::is_name;
 pub(crate) use self::listed::{checked_weight, usable};
 
 /// Where the commands look for the config unless `--config` names another file.

@@ -21,6 +21,7 @@ mod agent;
 mod bed;
 mod direct;
 mod edges;
+mod endurance;
 mod failures;
 mod families;
 mod flood;
@@ -80,6 +81,11 @@ struct Stage {
 impl Stage {
     fn http(&self) -> std::net::SocketAddr {
         (self.lab.vip(), 80).into()
+    }
+
+    /// The agent's.
+    fn socket(&self) -> String {
+        self.lab.directory().join("dtr-lb.sock").display().to_string()
     }
 
     fn url(&self, scheme: &str, path: &str) -> String {
@@ -243,6 +249,12 @@ fn main() {
     for &(name, places, scenario) in flood::SCENARIOS {
         for &place in places {
             trials.push(trial(name, &place.name(), Beside::Nothing, move || scenario(place)));
+        }
+    }
+    for &(name, places, scenario) in endurance::SCENARIOS {
+        for &place in places {
+            let trial = trial(name, &place.name(), Beside::Others, move || scenario(place));
+            trials.push(trial.with_ignored_flag(true));
         }
     }
     for &(name, test) in bed::TESTS {
