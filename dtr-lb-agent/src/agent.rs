@@ -24,6 +24,7 @@ mod start;
 mod steer_replicas;
 mod trace;
 mod unasked;
+mod waiting;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -62,6 +63,7 @@ pub(crate) use start::BEHIND_GENERIC_XDP;
 pub use trace::TraceRequest;
 use trace::Tracer;
 use unasked::Unasked;
+use waiting::Waiting;
 
 /// Why the agent could not start, or had to end.
 #[derive(Debug, thiserror::Error)]
@@ -112,6 +114,8 @@ struct Agent {
     catch_up: CatchUp,
     /// Until when the datapath waits for the first word about replicas that are new to it.
     held_until: Option<tokio::time::Instant>,
+    /// Who is to be told when it has been written.
+    waiting: Vec<Waiting>,
     census: Census,
     tracer: Tracer,
     /// When each drop verdict was last logged.

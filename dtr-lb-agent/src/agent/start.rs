@@ -146,6 +146,7 @@ pub(super) async fn start(
         packet_log,
         catch_up: CatchUp::default(),
         held_until: None,
+        waiting: Vec::new(),
         census: Census::default(),
         tracer: Tracer::default(),
         drops: BTreeMap::new(),
