@@ -83,6 +83,11 @@ impl Stage {
         (self.lab.vip(), 80).into()
     }
 
+    /// The agent's.
+    fn socket(&self) -> String {
+        self.lab.directory().join("dtr-lb.sock").display().to_string()
+    }
+
     fn url(&self, scheme: &str, path: &str) -> String {
         format!("{scheme}://{}/{path}", literal(self.lab.vip()))
     }
