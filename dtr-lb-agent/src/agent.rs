@@ -1,15 +1,19 @@
 //! The agent: brings up the datapath, listens to probes and to the kernel, and writes what [`Control`] decides.
 //!
 //! `start` brings it up, `serve` is the main loop, which alone touches the datapath; `reconfigure` is the one way to another
-//! config, `reload` reads it from the file, and `fixed` says what cannot change; `probes` are those that run; `trace` is what
-//! the loop has to do with one; `presence` and `catch_up` are the pure parts of what can go wrong meanwhile, and `log` has the
-//! words for all of it.
+//! config, and `fixed` says what cannot change. `effective` is what that is made of: `reload` reads the file again,
+//! `steer_replicas` carries out the `orders` of an operator. `probes` are those that run; `trace` is what the loop has to do
+//! with one; `presence` and `catch_up` are the pure parts of what can go wrong meanwhile, and `log` has the words for all of
+//! it.
 
 mod catch_up;
 mod config_file;
 pub(crate) mod descriptors;
+mod effective;
 mod fixed;
 mod log;
+mod notify;
+mod orders;
 mod passive;
 mod presence;
 mod probes;
@@ -17,6 +21,7 @@ mod reconfigure;
 mod reload;
 mod serve;
 mod start;
+mod steer_replicas;
 mod trace;
 mod unasked;
 
@@ -25,7 +30,6 @@ use std::{
     future::Future,
     net::IpAddr,
     pin::pin,
-    sync::Arc,
     time::Instant,
 };
 
@@ -38,6 +42,7 @@ use tracing::{info, warn};
 
 use crate::{
     api::{Answer, Api, ApiError, Detached, Refusal, Request},
+    changes,
     config::Config,
     control::{Control, NextHops},
     datapath::{self, Census, Datapath, DatapathError, Options, PacketLog, Steering},
@@ -48,7 +53,9 @@ use crate::{
 
 use catch_up::CatchUp;
 pub use config_file::ConfigFile;
+use effective::Sources;
 pub use fixed::Fixed;
+use notify::Manager;
 use presence::Presence;
 use probes::{Files, ProbeId, Probes};
 pub(crate) use start::BEHIND_GENERIC_XDP;
@@ -82,8 +89,8 @@ pub enum AgentError {
 /// What listens and what is known, once all is up.
 struct Agent {
     file: ConfigFile,
-    /// What the file said when it was last good.
-    written: Arc<Config>,
+    /// What the effective config is made of.
+    sources: Sources,
     control: Control,
     probes: Probes,
     reports: mpsc::Receiver<Report<ProbeId>>,
@@ -113,6 +120,7 @@ struct Agent {
     unasked: Unasked,
     /// Whether the first look round is over.
     settled: bool,
+    manager: Manager,
 }
 
 /// Why the main loop ended.
@@ -134,7 +142,7 @@ pub async fn run(
     shutdown: impl Future<Output = &'static str>,
 ) -> Result<(), AgentError> {
     let mut shutdown = pin!(shutdown);
-    let config = Arc::new(config);
+    let (sources, config) = Sources::at_start(config);
     take_descriptors(&config);
     let host = start::look_around(&config).await?;
     let (probes, reports) = Probes::new();
@@ -143,7 +151,7 @@ pub async fn run(
         Options { max_flows: config.datapath.max_flows, pins: Some(config.agent.bpffs.clone()), log_packets };
     let mut datapath = Datapath::open(&options)?;
     let started = tokio::select! {
-        started = start::start((file, &config), &mut datapath, host, (probes, reports, plan), log_packets) => {
+        started = start::start((file, sources, &config), &mut datapath, host, (probes, reports, plan), log_packets) => {
             started.map(Some)
         }
         reason = &mut shutdown => {
@@ -158,8 +166,10 @@ pub async fn run(
             return unfinished.map(drop);
         }
     };
+    agent.manager.ready(&agent.control);
     match agent.serve(&mut datapath, hang_up, shutdown).await {
         End::Signal(reason) => {
+            agent.manager.stopping("the agent ends; the datapath goes on forwarding");
             agent.tracer.end(&mut datapath);
             info!(reason, "the agent ends; the datapath goes on forwarding by its last table");
             if log_packets {
@@ -190,13 +200,20 @@ fn take_descriptors(config: &Config) {
 impl Agent {
     /// Removes the datapath, tells who asked, and ends.
     async fn detach(self, datapath: Datapath, answer: Answer<Detached>) -> Result<(), AgentError> {
-        let Self { control, probes, watcher, interfaces, api, packet_log, requests, .. } = self;
+        let Self { control, probes, watcher, interfaces, api, packet_log, requests, mut manager, .. } = self;
+        manager.stopping("the agent ends, and the datapath with it");
         let bpffs = control.config().agent.bpffs.clone();
+        let kept = changes::path(&control.config().agent.socket);
         // What is asked from here on is answered by "the agent is ending".
         drop((requests, probes, watcher, interfaces, packet_log));
         // Its lock on the pins has to go before they can.
         drop(datapath);
         let removed = datapath::detach(&bpffs);
+        if removed.is_ok()
+            && let Err(error) = changes::remove(&kept)
+        {
+            warn!(path = %kept.display(), %error, "{}", changes::NOT_REMOVED);
+        }
         let told = match &removed {
             Ok(removed) => {
                 info!(bpffs = %bpffs.display(), "detached: the datapath is removed, and the agent ends");

@@ -12,9 +12,10 @@ mod socket;
 mod trace;
 
 pub use client::{
-    ClientError, TraceLines, ask_detach, ask_explain, ask_flows, ask_reload, ask_status, ask_trace,
+    ClientError, TraceLines, ask_detach, ask_explain, ask_flows, ask_reload, ask_replica, ask_status,
+    ask_trace,
 };
 pub use look::Look;
-pub use request::{Answer, Detached, Refusal, RefusalKind, Reloaded, Request};
+pub use request::{Answer, Detached, Ordered, Refusal, RefusalKind, Reloaded, ReplicaOrder, Request};
 pub use routes::router;
 pub use socket::{Api, ApiError};

@@ -5,18 +5,20 @@ mod check;
 mod completions;
 mod explain;
 mod flows;
+mod logging;
 mod man;
 mod reload;
+mod replica;
 mod trace;
 
 use std::io::Write as _;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::{EnvFilter, fmt};
 
 use crate::{
     agent::{self, AgentError, ConfigFile},
     api::{self, ClientError, Detached},
+    changes,
     cli::Global,
     config::{ConfigError, Places},
     datapath::{self, DatapathError},
@@ -26,8 +28,10 @@ pub use check::check;
 pub use completions::completions;
 pub use explain::explain;
 pub use flows::flows;
+pub use logging::priority_of_an_error;
 pub use man::man;
 pub use reload::reload;
+pub use replica::replica;
 pub use trace::trace;
 
 /// An exit status that is not 0, and why.
@@ -53,7 +57,7 @@ impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         let status = match error {
             ClientError::NoAgent(_) => 3,
-            ClientError::BadConfig(_) => 2,
+            ClientError::BadConfig(_) | ClientError::Usage(_) => 2,
             ClientError::Permission(_)
             | ClientError::Connect { .. }
             | ClientError::Refused { .. }
@@ -83,7 +87,7 @@ pub fn run(global: &Global, json: bool, log_packets: bool) -> Result<(), Failure
         socket: global.socket.clone(),
     };
     let config = file.read()?;
-    start_logging(json, log_packets);
+    logging::start(json, log_packets);
     runtime()?.block_on(async {
         let shutdown = shutdown().map_err(Failure::failed)?;
         let hang_up = signal(SignalKind::hangup()).map_err(Failure::failed)?;
@@ -112,6 +116,10 @@ pub fn detach(global: &Global) -> Result<(), Failure> {
                     socket.display()
                 )),
                 error => error.into(),
+            })?;
+            let kept = changes::path(&socket);
+            changes::remove(&kept).map_err(|error| {
+                Failure::failed(format!("{} (`{}`: {error})", changes::NOT_REMOVED, kept.display()))
             })?;
             print(&match was_there {
                 true => format!("removed the datapath at {}; no agent was running\n", bpffs.display()),
@@ -158,18 +166,6 @@ fn shutdown() -> std::io::Result<impl Future<Output = &'static str>> {
             _ = interrupt.recv() => "SIGINT",
         }
     })
-}
-
-/// `RUST_LOG` says how much; without it, what an operator wants to read.
-fn start_logging(json: bool, log_packets: bool) {
-    let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new(if log_packets { "info,dtr_lb_ebpf=debug" } else { "info" }));
-    let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
-    if json {
-        builder.json().flatten_event(true).init();
-    } else {
-        builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init();
-    }
 }
 
 /// As JSON to standard output.

@@ -5,6 +5,7 @@
 
 pub mod agent;
 pub mod api;
+pub mod changes;
 pub mod cli;
 pub mod command;
 pub mod config;
@@ -16,5 +17,6 @@ pub mod flows;
 pub mod interface;
 pub mod next_hop;
 pub mod probe;
+pub mod resolve;
 pub mod status;
 pub mod trace;

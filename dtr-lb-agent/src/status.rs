@@ -75,8 +75,11 @@ pub struct ReplicaStatus {
     /// Why it is in this state; none before the first word.
     #[serde(default)]
     pub reason: Option<String>,
-    /// As configured.
+    /// As configured, or as an operator set it at run time.
     pub weight: u16,
+    /// As the file says; none if the file does not have the replica.
+    #[serde(default)]
+    pub file_weight: Option<u16>,
     /// The part of new connections that it gets now, in proportion to the others': 0 while it is down, less than its
     /// weight during a slow start.
     #[serde(default)]
@@ -237,6 +240,7 @@ fn replica_status(
         state: condition.state.to_string(),
         reason: condition.reason.clone(),
         weight: replica.weight,
+        file_weight: replica.file_weight,
         effective_weight: share,
         admin: replica.admin,
         since: condition.since,
@@ -254,6 +258,24 @@ fn replica_status(
         unanswered,
         redispatched,
         reset,
+    }
+}
+
+impl ReplicaStatus {
+    /// Adds what the same replica counted for another VIP of its service.
+    pub fn add(&mut self, other: &Self) {
+        self.flows += other.flows;
+        self.packets += other.packets;
+        self.bytes += other.bytes;
+        self.packets_to_replica += other.packets_to_replica;
+        self.bytes_to_replica += other.bytes_to_replica;
+        self.packets_to_client += other.packets_to_client;
+        self.bytes_to_client += other.bytes_to_client;
+        self.new_flows += other.new_flows;
+        self.refused += other.refused;
+        self.unanswered += other.unanswered;
+        self.redispatched += other.redispatched;
+        self.reset += other.reset;
     }
 }
 

@@ -4,7 +4,11 @@ use std::sync::Arc;
 
 use tracing::{error, info};
 
-use super::{Agent, AgentError, probes::Files};
+use super::{
+    Agent, AgentError,
+    effective::{Given, TakenIn},
+    probes::Files,
+};
 use crate::{
     api::{Refusal, RefusalKind, Reloaded},
     config::ConfigError,
@@ -22,16 +26,16 @@ pub(super) enum ReloadError {
 
 impl Agent {
     /// Reads the config file again, with the `--set` items of the start on top, and applies it if it is good.
-    ///
-    /// Whoever is to be told that a reload begins and ends is told here, as every reload passes here.
     pub(super) async fn reload(&mut self, datapath: &mut Datapath) -> Result<Reloaded, ReloadError> {
         let path = self.file.path.display().to_string();
+        self.manager.reloading();
         let result = self.read_again(datapath).await;
+        self.manager.ready(&self.control);
         match &result {
-            Ok(Reloaded { changes }) if changes.is_empty() => {
+            Ok(Reloaded { changes, .. }) if changes.is_empty() => {
                 info!(path, "reloaded the config: nothing has changed");
             }
-            Ok(Reloaded { changes }) => info!(path, changes = changes.len(), "reloaded the config"),
+            Ok(Reloaded { changes, .. }) => info!(path, changes = changes.len(), "reloaded the config"),
             Err(error) => {
                 error!(path, %error, "the config was not reloaded; the agent goes on with the one that it has");
             }
@@ -40,10 +44,9 @@ impl Agent {
     }
 
     async fn read_again(&mut self, datapath: &mut Datapath) -> Result<Reloaded, ReloadError> {
-        let config = Arc::new(self.file.read()?);
-        let changes = self.reconfigure(datapath, Arc::clone(&config), Files::ReadAgain).await?;
-        self.written = config;
-        Ok(Reloaded { changes })
+        let given = Given { file: Arc::new(self.file.read()?), ..self.sources.given() };
+        let TakenIn { changes, notes } = self.take_in(datapath, given, Files::ReadAgain).await?;
+        Ok(Reloaded { changes, notes })
     }
 }
 

@@ -83,6 +83,11 @@ impl Agent {
                     // Who asked may have gone.
                     Request::Status(answer) => drop(answer.send(self.status(datapath))),
                     Request::Detach(answer) => return End::Detach(answer),
+                    Request::Replica(order, answer) => {
+                        let done = self.order(datapath, &order).await;
+                        decided = done.is_ok();
+                        drop(answer.send(done));
+                    }
                     Request::Look(answer) => drop(answer.send(self.look(datapath))),
                     Request::Trace(request) => self.tracer.request(request, datapath),
                     Request::Reload(answer) => {
@@ -96,9 +101,11 @@ impl Agent {
                 () = self.catch_up.due() => decided = true,
                 () = sleep_until_some(self.held_until) => decided = true,
                 () = sleep_until(next_sweep) => next_sweep = self.sweep(datapath),
+                () = self.manager.beat_due() => self.manager.beat(),
             }
             if decided && !self.holds() {
                 self.write(datapath);
+                self.manager.replicas(&self.control);
             }
         }
     }

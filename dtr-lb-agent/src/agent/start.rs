@@ -16,9 +16,10 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{
-    Agent, AgentError, ConfigFile,
+    Agent, AgentError, ConfigFile, Sources,
     catch_up::CatchUp,
     log::log,
+    notify::Manager,
     presence::Presence,
     probes::{Plan, ProbeId, Probes},
     trace::Tracer,
@@ -103,7 +104,7 @@ pub(super) fn probes_are_steered(config: &Config) -> bool {
 
 /// May be dropped before it is done: nothing is attached or written until its last await is over.
 pub(super) async fn start(
-    (file, config): (ConfigFile, &Arc<Config>),
+    (file, sources, config): (ConfigFile, Sources, &Arc<Config>),
     datapath: &mut Datapath,
     host: Host,
     (mut probes, reports, mut plan): (Probes, mpsc::Receiver<Report<ProbeId>>, Plan),
@@ -128,7 +129,7 @@ pub(super) async fn start(
     probes.carry_out(plan, &control);
     let mut agent = Agent {
         file,
-        written: Arc::clone(config),
+        sources,
         control,
         probes,
         reports,
@@ -150,6 +151,7 @@ pub(super) async fn start(
         drops: BTreeMap::new(),
         unasked: Unasked::default(),
         settled: false,
+        manager: Manager::of_this_process(),
     };
     agent.settle().await;
     bring_up(datapath, &agent.control, &found)?;

@@ -6,14 +6,14 @@ use std::{
     time::Duration,
 };
 
-use reqwest::{Method, Response, StatusCode, Url};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
     net::UnixStream,
     time::{Instant, sleep},
 };
 
-use super::{Detached, Reloaded, routes::ErrorBody};
+use super::{Detached, Ordered, Reloaded, ReplicaOrder, routes::ErrorBody};
 use crate::{
     explain::{self, Explanation},
     flows::{self, Listing},
@@ -44,6 +44,8 @@ pub enum ClientError {
     Connect { path: PathBuf, source: io::Error },
     #[error("the agent at `{}` answered: {answer}", .path.display())]
     Refused { path: PathBuf, answer: String },
+    #[error("{0}")]
+    Usage(String),
     #[error("the config is not valid, so the agent goes on with the one that it has:\n{0}")]
     BadConfig(String),
     #[error("the agent at `{}` has removed the datapath, but still answers after {} s", .0.display(), END_LIMIT.as_secs())]
@@ -73,6 +75,11 @@ pub async fn ask_reload(socket: &Path) -> Result<Reloaded, ClientError> {
     ask(socket, Method::POST, "v1/reload", RELOAD_LIMIT).await
 }
 
+/// Makes a running agent do something with a replica.
+pub async fn ask_replica(socket: &Path, order: &ReplicaOrder) -> Result<Ordered, ClientError> {
+    ask_with(socket, Method::POST, "v1/replica", RELOAD_LIMIT, |request| request.json(order)).await
+}
+
 /// Asks a running agent for its flows.
 pub async fn ask_flows(socket: &Path, query: &flows::Query) -> Result<Listing, ClientError> {
     ask(socket, Method::GET, &with_query("v1/flows", query), LOOK_LIMIT).await
@@ -85,7 +92,7 @@ pub async fn ask_explain(socket: &Path, query: &explain::Query) -> Result<Explan
 
 /// Makes a running agent trace. Returns when it has begun, or could not.
 pub async fn ask_trace(socket: &Path, query: &trace::Query) -> Result<TraceLines, ClientError> {
-    let response = send(socket, Method::GET, &with_query("v1/trace", query), None).await?;
+    let response = send(socket, Method::GET, &with_query("v1/trace", query), None, |request| request).await?;
     Ok(TraceLines { socket: socket.into(), response, read: Vec::new() })
 }
 
@@ -139,7 +146,18 @@ async fn ask<T: DeserializeOwned>(
     what: &str,
     limit: Duration,
 ) -> Result<T, ClientError> {
-    let response = send(socket, method, what, Some(limit)).await?;
+    ask_with(socket, method, what, limit, |request| request).await
+}
+
+/// `with` puts into the request what it is to have besides.
+async fn ask_with<T: DeserializeOwned>(
+    socket: &Path,
+    method: Method,
+    what: &str,
+    limit: Duration,
+    with: impl FnOnce(RequestBuilder) -> RequestBuilder,
+) -> Result<T, ClientError> {
+    let response = send(socket, method, what, Some(limit), with).await?;
     response.json().await.map_err(|error| refused(socket, error.to_string()))
 }
 
@@ -149,6 +167,7 @@ async fn send(
     method: Method,
     what: &str,
     limit: Option<Duration>,
+    with: impl FnOnce(RequestBuilder) -> RequestBuilder,
 ) -> Result<Response, ClientError> {
     // Connecting by hand first tells apart what the HTTP client calls by one name.
     connect(socket).await?;
@@ -157,7 +176,8 @@ async fn send(
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = reqwest::Client::builder().unix_socket(socket);
     let client = limit.into_iter().fold(client, reqwest::ClientBuilder::timeout).build().map_err(broken)?;
-    let response = client.request(method, format!("http://agent/{what}")).send().await.map_err(broken)?;
+    let request = with(client.request(method, format!("http://agent/{what}")));
+    let response = request.send().await.map_err(broken)?;
     let status = response.status();
     if !status.is_success() {
         let text = response.text().await.unwrap_or_default();
@@ -168,6 +188,9 @@ async fn send(
         };
         return Err(match status {
             StatusCode::UNPROCESSABLE_ENTITY => ClientError::BadConfig(error),
+            StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND | StatusCode::CONFLICT => {
+                ClientError::Usage(error)
+            }
             _ => refused(socket, error),
         });
     }

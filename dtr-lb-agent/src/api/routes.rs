@@ -2,7 +2,7 @@
 
 use axum::{
     Json, Router,
-    extract::State,
+    extract::{State, rejection::JsonRejection},
     http::StatusCode,
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     look,
-    request::{Answer, Detached, Refusal, RefusalKind, Reloaded, Request},
+    request::{Answer, Detached, Ordered, Refusal, RefusalKind, Reloaded, ReplicaOrder, Request},
     trace,
 };
 use crate::status::Status;
@@ -25,6 +25,7 @@ pub fn router(requests: mpsc::Sender<Request>) -> Router {
         .route("/v1/status", get(status))
         .route("/v1/detach", post(detach))
         .route("/v1/reload", post(reload))
+        .route("/v1/replica", post(replica))
         .merge(look::routes())
         .merge(trace::routes())
         .with_state(requests)
@@ -60,6 +61,14 @@ async fn detach(State(requests): Requests) -> Result<Json<Detached>, Refusal> {
 
 async fn reload(State(requests): Requests) -> Result<Json<Reloaded>, Refusal> {
     ask(&requests, Request::Reload).await
+}
+
+async fn replica(
+    State(requests): Requests,
+    order: Result<Json<ReplicaOrder>, JsonRejection>,
+) -> Result<Json<Ordered>, Refusal> {
+    let Json(order) = order.map_err(|error| Refusal::new(RefusalKind::BadRequest, error.body_text()))?;
+    ask(&requests, |answer| Request::Replica(order, answer)).await
 }
 
 /// Puts a request to the main loop and waits for its answer.

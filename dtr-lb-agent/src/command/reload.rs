@@ -1,6 +1,6 @@
 //! `dtr-lb reload`
 
-use super::{Failure, places, print, runtime};
+use super::{Failure, complain, places, print, runtime};
 use crate::{
     api::{self, Reloaded},
     cli::Global,
@@ -8,7 +8,8 @@ use crate::{
 
 /// Makes the agent read its config file again, and says what has changed. A config that is not valid changes nothing.
 pub fn reload(global: &Global) -> Result<(), Failure> {
-    let Reloaded { changes } = runtime()?.block_on(api::ask_reload(&places(global).socket))?;
+    let Reloaded { changes, notes } = runtime()?.block_on(api::ask_reload(&places(global).socket))?;
+    notes.iter().for_each(|note| complain(&format!("note: {note}")));
     if changes.is_empty() {
         return print("nothing has changed\n");
     }

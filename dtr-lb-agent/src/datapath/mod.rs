@@ -47,6 +47,7 @@ pub use error::DatapathError;
 use error::causes;
 pub use events::{Dropped, Events};
 pub use packet_log::PacketLog;
+pub use pins::check_place;
 pub use probing::{Steered, Steering};
 pub use prod::Asked;
 pub use reader::{Reader, Walk};

@@ -18,6 +18,8 @@ fn status(present: bool, outcome: &Outcome) -> Status {
         weight: 100,
         slow_start: Duration::ZERO,
         admin: Admin::Ready,
+        host_name: None,
+        file_weight: Some(100),
     };
     Status {
         version: "0".into(),
