@@ -26,6 +26,7 @@ mod failures;
 mod families;
 mod flood;
 mod health;
+mod seeing;
 mod services;
 mod sizes;
 mod traffic;
@@ -238,6 +239,7 @@ fn main() {
         failures::SCENARIOS,
         edges::SCENARIOS,
         agent::SCENARIOS,
+        seeing::SCENARIOS,
     ]
     .concat();
     let mut trials = Vec::new();
