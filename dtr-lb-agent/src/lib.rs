@@ -5,6 +5,7 @@
 
 pub mod agent;
 pub mod api;
+pub mod changes;
 pub mod cli;
 pub mod command;
 pub mod config;
@@ -13,4 +14,5 @@ pub mod datapath;
 pub mod interface;
 pub mod next_hop;
 pub mod probe;
+pub mod resolve;
 pub mod status;

@@ -14,6 +14,8 @@ fn main() -> ExitCode {
         Command::Run { json, log_packets } => command::run(&cli.global, *json, *log_packets),
         Command::Check { json, probe } => command::check(&cli.global, *json, *probe),
         Command::Status { json } => command::status(&cli.global, *json),
+        Command::Replica { command } => command::replica(&cli.global, command),
+        Command::Reload => command::reload(&cli.global),
         Command::Detach => command::detach(&cli.global),
         Command::Completions { shell } => command::completions(*shell),
         Command::Man { directory } => command::man(directory.as_deref()),
@@ -22,8 +24,8 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure { status, message }) => {
             #[expect(clippy::print_stderr, reason = "where a command's errors belong")]
-            {
-                eprintln!("dtr-lb: {message}");
+            for line in format!("dtr-lb: {message}").lines() {
+                eprintln!("{}{line}", command::priority_of_an_error());
             }
             ExitCode::from(status)
         }

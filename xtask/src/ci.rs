@@ -8,6 +8,7 @@ use crate::{
     command::{cargo, shown},
     deny, fuzz,
     setup::{self, Scope},
+    system,
     test::{self, Selection},
 };
 
@@ -21,6 +22,7 @@ const STEPS: [Step; 7] = [
     ("deny", deny::run),
     ("fuzz", fuzz::ci),
     ("test", || test::run(&Selection::default())),
+    ("system", system::run),
 ];
 
 /// Runs all steps, and stops at the first that fails.

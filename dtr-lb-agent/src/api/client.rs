@@ -6,20 +6,22 @@ use std::{
     time::Duration,
 };
 
-use reqwest::Method;
+use reqwest::{Method, RequestBuilder, StatusCode};
 use serde::de::DeserializeOwned;
 use tokio::{
     net::UnixStream,
     time::{Instant, sleep},
 };
 
-use super::Detached;
+use super::{Detached, Ordered, Reloaded, ReplicaOrder, routes::ErrorBody};
 use crate::status::Status;
 
 /// How long the command line waits for an answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 /// Maps are large, and the kernel takes its time to free them.
 const DETACH_LIMIT: Duration = Duration::from_secs(60);
+/// A CA file, the interfaces and the addresses of the host are looked at.
+const RELOAD_LIMIT: Duration = Duration::from_secs(30);
 /// From the agent's answer to its end.
 const END_LIMIT: Duration = Duration::from_secs(5);
 const END_PAUSE: Duration = Duration::from_millis(10);
@@ -35,6 +37,10 @@ pub enum ClientError {
     Connect { path: PathBuf, source: io::Error },
     #[error("the agent at `{}` answered: {answer}", .path.display())]
     Refused { path: PathBuf, answer: String },
+    #[error("{0}")]
+    Usage(String),
+    #[error("the config is not valid, so the agent goes on with the one that it has:\n{0}")]
+    BadConfig(String),
     #[error("the agent at `{}` has removed the datapath, but still answers after {} s", .0.display(), END_LIMIT.as_secs())]
     StillThere(PathBuf),
 }
@@ -57,11 +63,32 @@ pub async fn ask_detach(socket: &Path) -> Result<Detached, ClientError> {
     Ok(detached)
 }
 
+/// Makes a running agent read its config file again. Says what has changed.
+pub async fn ask_reload(socket: &Path) -> Result<Reloaded, ClientError> {
+    ask(socket, Method::POST, "v1/reload", RELOAD_LIMIT).await
+}
+
+/// Makes a running agent do something with a replica.
+pub async fn ask_replica(socket: &Path, order: &ReplicaOrder) -> Result<Ordered, ClientError> {
+    ask_with(socket, Method::POST, "v1/replica", RELOAD_LIMIT, |request| request.json(order)).await
+}
+
 async fn ask<T: DeserializeOwned>(
     socket: &Path,
     method: Method,
     what: &str,
     limit: Duration,
+) -> Result<T, ClientError> {
+    ask_with(socket, method, what, limit, |request| request).await
+}
+
+/// `with` puts into the request what it is to have besides.
+async fn ask_with<T: DeserializeOwned>(
+    socket: &Path,
+    method: Method,
+    what: &str,
+    limit: Duration,
+    with: impl FnOnce(RequestBuilder) -> RequestBuilder,
 ) -> Result<T, ClientError> {
     // Connecting by hand first tells apart what the HTTP client calls by one name.
     connect(socket).await?;
@@ -70,11 +97,23 @@ async fn ask<T: DeserializeOwned>(
     // The HTTP client wants to know its cryptography even where there is none. An error says that it is known already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = reqwest::Client::builder().unix_socket(socket).timeout(limit).build().map_err(broken)?;
-    let response = client.request(method, format!("http://agent/{what}")).send().await.map_err(broken)?;
+    let request = with(client.request(method, format!("http://agent/{what}")));
+    let response = request.send().await.map_err(broken)?;
     let status = response.status();
     if !status.is_success() {
         let text = response.text().await.unwrap_or_default();
-        return Err(refused(if text.is_empty() { format!("status {status}") } else { text }));
+        let error = match serde_json::from_str(&text) {
+            Ok(ErrorBody { error }) => error,
+            Err(_) if text.is_empty() => format!("status {status}"),
+            Err(_) => text,
+        };
+        return Err(match status {
+            StatusCode::UNPROCESSABLE_ENTITY => ClientError::BadConfig(error),
+            StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND | StatusCode::CONFLICT => {
+                ClientError::Usage(error)
+            }
+            _ => refused(error),
+        });
     }
     response.json().await.map_err(broken)
 }

@@ -48,7 +48,8 @@ pub(super) fn read(raw: &RawConfig, problems: &mut Problems<'_>) -> Option<Agent
     let bpffs = table
         .field("bpffs", &raw.bpffs)
         .map_or_else(|| Some(PathBuf::from(DEFAULT_BPFFS)), |field| field::absolute_path(&field, problems));
-    let http = table.field("http", &raw.http).map_or(Some(Some(DEFAULT_HTTP)), |field| listen(&field, problems));
+    let http =
+        table.field("http", &raw.http).map_or(Some(Some(DEFAULT_HTTP)), |field| listen(&field, problems));
     let http_names =
         table.field("http_names", &raw.http_names).map_or(Some(Vec::new()), |field| names(&field, problems));
     let token = table
