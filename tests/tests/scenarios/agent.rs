@@ -14,6 +14,7 @@ use nix::sys::signal::Signal;
 use crate::{BOTH_HOOKS, CROSSWISE, EVERYWHERE, Place, Scenario, Stage};
 
 mod check;
+mod descriptors;
 mod detach;
 mod interfaces;
 mod killed;
@@ -26,6 +27,8 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     ("detach_ends_the_agent_and_leaves_nothing", EVERYWHERE, detach::under_an_agent),
     ("detach_needs_neither_an_agent_nor_a_good_config", EVERYWHERE, detach::alone),
     ("check_says_what_it_finds", EVERYWHERE, check::check),
+    ("check_as_json_asks_each_replica_and_names_what_is_missing", &[Place::XDP_ONE_ARM], check::json),
+    ("without_file_descriptors_no_replica_is_to_blame", &[Place::XDP_ONE_ARM], descriptors::exhausted),
     ("an_interface_that_goes_is_told_and_served_when_it_is_back", EVERYWHERE, interfaces::back_again),
     ("a_start_that_fails_changes_nothing_that_it_took_over", EVERYWHERE, start::fails_over_adopted),
     ("silent_replicas_keep_neither_the_start_nor_the_end_waiting", EVERYWHERE, start::silent_replicas),
