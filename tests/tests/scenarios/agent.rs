@@ -11,11 +11,12 @@ use dtr_lb_tests::{
 };
 use nix::sys::signal::Signal;
 
-use crate::{EVERYWHERE, Place, Scenario, Stage};
+use crate::{CROSSWISE, EVERYWHERE, Place, Scenario, Stage};
 
 mod check;
 mod detach;
 mod interfaces;
+mod service_manager;
 mod start;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
@@ -27,6 +28,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     ("a_start_that_fails_changes_nothing_that_it_took_over", EVERYWHERE, start::fails_over_adopted),
     ("silent_replicas_keep_neither_the_start_nor_the_end_waiting", EVERYWHERE, start::silent_replicas),
     ("a_second_agent_says_so_and_leaves", EVERYWHERE, second_agent),
+    ("the_service_manager_is_told", CROSSWISE, service_manager::told),
     ("what_cannot_start_leaves_nothing", EVERYWHERE, refused),
 ];
 
