@@ -20,6 +20,7 @@ mod interfaces;
 mod killed;
 mod reload;
 mod replicas;
+mod service_manager;
 mod start;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
@@ -41,6 +42,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     ("what_an_operator_orders_outlives_the_agent", CROSSWISE, replicas::kept),
     ("a_killed_agent_is_not_noticed", CROSSWISE, replicas::killed),
     ("a_second_agent_says_so_and_leaves", EVERYWHERE, second_agent),
+    ("the_service_manager_is_told", CROSSWISE, service_manager::told),
     ("what_cannot_start_leaves_nothing", EVERYWHERE, refused),
     ("killed_while_it_starts_the_next_agent_makes_it_whole", BOTH_HOOKS, killed::while_it_starts),
     ("killed_while_it_takes_over_nothing_is_noticed", &[Place::TC_ONE_ARM], killed::while_it_takes_over),
