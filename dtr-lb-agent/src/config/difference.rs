@@ -204,7 +204,7 @@ impl Lines {
             weight,
             slow_start,
             admin,
-            host_name,
+            host_name: _,
             // What it would be without a change.
             file_weight: _,
         } = after;
