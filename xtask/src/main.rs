@@ -5,11 +5,8 @@
 mod bench;
 mod ci;
 mod command;
-<<<<<<< HEAD
 mod deny;
-=======
 mod dist;
->>>>>>> package
 mod fuzz;
 mod fuzz_input;
 mod packages;
@@ -57,16 +54,13 @@ enum Command {
     /// Fuzz the packet pipeline on the host: the corpus, then fresh sequences
     #[command(disable_help_flag = true)]
     Fuzz(fuzz::Options),
-<<<<<<< HEAD
     /// Fuzz the agent's config and API: the corpus, then fresh inputs
     #[command(disable_help_flag = true)]
     FuzzInput(fuzz_input::Options),
     /// Judge our dependencies: licences, versions, sources, advisories (`deny.toml`)
     Deny,
-=======
     /// Make a Debian package and a tarball, in target/dist
     Dist(dist::Options),
->>>>>>> package
     /// Run what CI runs
     Ci,
 }
@@ -90,12 +84,9 @@ fn run(command: Command) -> Result<()> {
         Command::Test(selection) => test::run(&selection),
         Command::Bench(bench) => bench::run(&bench),
         Command::Fuzz(options) => fuzz::run(&options),
-<<<<<<< HEAD
         Command::FuzzInput(options) => fuzz_input::run(&options),
         Command::Deny => deny::run(),
-=======
         Command::Dist(options) => dist::run(&options),
->>>>>>> package
         Command::Ci => ci::run(),
     }
 }
