@@ -2,8 +2,9 @@
 //!
 //! `start` brings it up, `serve` is the main loop, which alone touches the datapath; `reconfigure` is the one way to another
 //! config, and `fixed` says what cannot change. `effective` is what that is made of: `reload` reads the file again,
-//! `steer_replicas` carries out the `orders` of an operator. `probes` are those that run; `presence` and `catch_up` are the
-//! pure parts of what can go wrong meanwhile, and `log` has the words for all of it.
+//! `steer_replicas` carries out the `orders` of an operator. `probes` are those that run; `trace` is what the loop has to do
+//! with one; `presence` and `catch_up` are the pure parts of what can go wrong meanwhile, and `log` has the words for all of
+//! it.
 
 mod catch_up;
 mod config_file;
@@ -21,6 +22,7 @@ mod reload;
 mod serve;
 mod start;
 mod steer_replicas;
+mod trace;
 mod unasked;
 
 use std::{
@@ -57,6 +59,8 @@ use notify::Manager;
 use presence::Presence;
 use probes::{Files, ProbeId, Probes};
 pub(crate) use start::BEHIND_GENERIC_XDP;
+pub use trace::TraceRequest;
+use trace::Tracer;
 use unasked::Unasked;
 
 /// Why the agent could not start, or had to end.
@@ -109,6 +113,7 @@ struct Agent {
     /// Until when the datapath waits for the first word about replicas that are new to it.
     held_until: Option<tokio::time::Instant>,
     census: Census,
+    tracer: Tracer,
     /// When each drop verdict was last logged.
     drops: BTreeMap<Verdict, Instant>,
     /// The replicas that this host cannot ask.
@@ -165,6 +170,7 @@ pub async fn run(
     match agent.serve(&mut datapath, hang_up, shutdown).await {
         End::Signal(reason) => {
             agent.manager.stopping("the agent ends; the datapath goes on forwarding");
+            agent.tracer.end(&mut datapath);
             info!(reason, "the agent ends; the datapath goes on forwarding by its last table");
             if log_packets {
                 warn!(

@@ -3,10 +3,13 @@
 
 mod check;
 mod completions;
+mod explain;
+mod flows;
 mod logging;
 mod man;
 mod reload;
 mod replica;
+mod trace;
 
 use std::io::Write as _;
 
@@ -23,10 +26,13 @@ use crate::{
 
 pub use check::check;
 pub use completions::completions;
+pub use explain::explain;
+pub use flows::flows;
 pub use logging::priority_of_an_error;
 pub use man::man;
 pub use reload::reload;
 pub use replica::replica;
+pub use trace::trace;
 
 /// An exit status that is not 0, and why.
 #[derive(Debug)]
@@ -92,11 +98,7 @@ pub fn run(global: &Global, json: bool, log_packets: bool) -> Result<(), Failure
 /// `dtr-lb status`
 pub fn status(global: &Global, json: bool) -> Result<(), Failure> {
     let status = runtime()?.block_on(api::ask_status(&places(global).socket))?;
-    if json {
-        let text = serde_json::to_string_pretty(&status).map_err(Failure::failed)?;
-        return print(&format!("{text}\n"));
-    }
-    print(&status.text())
+    if json { print_json(&status) } else { print(&status.text()) }
 }
 
 /// `dtr-lb detach`: by the agent if one runs, or else by ourselves.
@@ -164,6 +166,12 @@ fn shutdown() -> std::io::Result<impl Future<Output = &'static str>> {
             _ = interrupt.recv() => "SIGINT",
         }
     })
+}
+
+/// As JSON to standard output.
+fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value).map_err(Failure::failed)?;
+    print(&format!("{text}\n"))
 }
 
 /// To standard output; that its reader has gone (`dtr-lb status | head`) is no failure.

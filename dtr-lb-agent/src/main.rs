@@ -15,6 +15,11 @@ fn main() -> ExitCode {
         Command::Check { json, probe } => command::check(&cli.global, *json, *probe),
         Command::Status { json } => command::status(&cli.global, *json),
         Command::Replica { command } => command::replica(&cli.global, command),
+        Command::Flows(flows) => command::flows(&cli.global, flows),
+        Command::Explain { source, destination, json } => {
+            command::explain(&cli.global, source, destination, *json)
+        }
+        Command::Trace(trace) => command::trace(&cli.global, trace),
         Command::Reload => command::reload(&cli.global),
         Command::Detach => command::detach(&cli.global),
         Command::Completions { shell } => command::completions(*shell),

@@ -46,7 +46,9 @@ impl Manager {
     pub(super) fn reloading(&mut self) {
         match NotifyState::monotonic_usec_now() {
             Ok(now) => self.tell(&[NotifyState::Reloading, now]),
-            Err(error) => warn!(%error, "the clock cannot be read: the service manager is not told of the reload"),
+            Err(error) => {
+                warn!(%error, "the clock cannot be read: the service manager is not told of the reload")
+            }
         }
     }
 

@@ -22,6 +22,7 @@ use super::{
     notify::Manager,
     presence::Presence,
     probes::{Plan, ProbeId, Probes},
+    trace::Tracer,
     unasked::Unasked,
 };
 use crate::{
@@ -146,6 +147,7 @@ pub(super) async fn start(
         catch_up: CatchUp::default(),
         held_until: None,
         census: Census::default(),
+        tracer: Tracer::default(),
         drops: BTreeMap::new(),
         unasked: Unasked::default(),
         settled: false,

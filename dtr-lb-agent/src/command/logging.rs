@@ -133,7 +133,9 @@ mod tests {
         let text = String::from_utf8(sink.0.lock().expect("nobody panicked").clone()).expect("text");
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines.len(), 3, "{text}");
-        for (line, (priority, message)) in lines.iter().zip([("<3>", "one"), ("<4>", "two"), ("<6>", "three")]) {
+        for (line, (priority, message)) in
+            lines.iter().zip([("<3>", "one"), ("<4>", "two"), ("<6>", "three")])
+        {
             let json = line.strip_prefix(priority).unwrap_or_else(|| panic!("{line}"));
             let fields: serde_json::Value = serde_json::from_str(json).expect("JSON");
             assert_eq!(fields["message"], message);
