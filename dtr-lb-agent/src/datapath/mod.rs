@@ -19,6 +19,7 @@ mod packet_log;
 mod pins;
 mod probing;
 mod prod;
+mod repair;
 pub mod requirements;
 mod run;
 mod sweep;
@@ -47,6 +48,7 @@ pub use events::{Dropped, Events};
 pub use packet_log::PacketLog;
 pub use probing::{Steered, Steering};
 pub use prod::Asked;
+pub use repair::{Repaired, Round};
 pub use run::{FlowEntry, HalfOpenEntry, Ran};
 pub use sweep::Census;
 pub use trace::{TraceError, TraceLoader, TraceReader, TraceTotals, TraceVariant, TracedPacket};
@@ -87,6 +89,7 @@ pub struct Datapath {
     /// The programs that stand in the links while somebody traces.
     tracing: Option<Ebpf>,
     sweep: sweep::Sweep,
+    repairs: repair::Repairs,
     prods: prod::Prods,
     /// Those whose clients are asked in the walk under way.
     asked: BTreeSet<ReplicaId>,
@@ -145,6 +148,7 @@ impl Datapath {
             flow_entries,
             tracing: None,
             sweep: sweep::Sweep::default(),
+            repairs: repair::Repairs::default(),
             prods: prod::Prods::default(),
             asked: BTreeSet::new(),
             sweep_begun: None,

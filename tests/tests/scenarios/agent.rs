@@ -17,6 +17,7 @@ mod check;
 mod detach;
 mod interfaces;
 mod killed;
+mod repair;
 mod start;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
@@ -26,12 +27,15 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     ("check_says_what_it_finds", EVERYWHERE, check::check),
     ("an_interface_that_goes_is_told_and_served_when_it_is_back", EVERYWHERE, interfaces::back_again),
     ("a_start_that_fails_changes_nothing_that_it_took_over", EVERYWHERE, start::fails_over_adopted),
+    ("a_program_that_does_not_load_changes_nothing", &[Place::TC_ONE_ARM], start::refused_program),
+    ("what_others_change_is_repaired", BOTH_HOOKS, repair::repaired),
     ("silent_replicas_keep_neither_the_start_nor_the_end_waiting", EVERYWHERE, start::silent_replicas),
     ("a_second_agent_says_so_and_leaves", EVERYWHERE, second_agent),
     ("what_cannot_start_leaves_nothing", EVERYWHERE, refused),
     ("killed_while_it_starts_the_next_agent_makes_it_whole", BOTH_HOOKS, killed::while_it_starts),
     ("killed_while_it_takes_over_nothing_is_noticed", &[Place::TC_ONE_ARM], killed::while_it_takes_over),
     ("killed_while_it_writes_the_next_agent_goes_on", &[Place::TC_ONE_ARM], killed::while_it_writes),
+    ("killed_while_it_reloads_the_next_agent_goes_on", &[Place::XDP_ONE_ARM], killed::while_it_reloads),
     ("killed_while_it_ends_the_next_agent_makes_it_whole", &[Place::XDP_ONE_ARM], killed::while_it_ends),
 ];
 
