@@ -20,8 +20,10 @@ use super::{
     catch_up::CatchUp,
     compare::Compare,
     log::log,
+    notify::Manager,
     presence::Presence,
     probes::{Plan, ProbeId, Probes},
+    trace::Tracer,
     unasked::Unasked,
 };
 use crate::{
@@ -147,9 +149,11 @@ pub(super) async fn start(
         compare: Compare::default(),
         held_until: None,
         census: Census::default(),
+        tracer: Tracer::default(),
         drops: BTreeMap::new(),
         unasked: Unasked::default(),
         settled: false,
+        manager: Manager::of_this_process(),
     };
     agent.settle().await;
     bring_up(datapath, &agent.control, &found)?;
