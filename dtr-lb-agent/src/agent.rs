@@ -7,6 +7,7 @@
 //! it.
 
 mod catch_up;
+mod compare;
 mod config_file;
 pub(crate) mod descriptors;
 mod effective;
@@ -52,6 +53,7 @@ use crate::{
 };
 
 use catch_up::CatchUp;
+use compare::Compare;
 pub use config_file::ConfigFile;
 use effective::Sources;
 pub use fixed::Fixed;
@@ -110,6 +112,7 @@ struct Agent {
     requests: mpsc::Receiver<Request>,
     packet_log: Option<PacketLog>,
     catch_up: CatchUp,
+    compare: Compare,
     /// Until when the datapath waits for the first word about replicas that are new to it.
     held_until: Option<tokio::time::Instant>,
     census: Census,

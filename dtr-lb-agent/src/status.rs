@@ -38,6 +38,10 @@ pub struct DatapathStatus {
     pub flow_entries: u64,
     /// Connections that the flow table holds at most.
     pub max_flows: u64,
+    /// Entries of each map that were not as the agent had made them, and were repaired, since its start; `links` are
+    /// programs that were no longer on their interface.
+    #[serde(default)]
+    pub repairs: BTreeMap<String, u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -179,6 +183,7 @@ fn datapath_status(
         adopted: datapath.adopted(),
         flow_entries: census.entries,
         max_flows: config.datapath.max_flows.into(),
+        repairs: datapath.repairs().iter().map(|(map, count)| ((*map).to_owned(), *count)).collect(),
     }
 }
 

@@ -10,9 +10,10 @@ use tokio::{signal::unix::Signal, time::sleep_until};
 use tracing::{info, warn};
 
 use super::{
-    Agent, End, catch_up,
+    Agent, End, catch_up, compare,
     log::{log, log_standing},
     passive,
+    presence::Standing,
     probes::ProbeId,
     start::{mtus, wanted},
     unasked::News,
@@ -20,7 +21,7 @@ use super::{
 use crate::{
     api::{self, Refusal, Request},
     control::{Change, Moment},
-    datapath::{Asked, Datapath, Dropped, Events},
+    datapath::{Asked, Datapath, Dropped, Events, Interface},
     directory::Directory,
     interface::Look,
     probe::Report,
@@ -51,6 +52,7 @@ impl Agent {
             }
         };
         let mut next_sweep = tokio::time::Instant::now();
+        let mut next_compare = next_sweep + compare::PAUSE;
         let mut next_reading = None;
         loop {
             let mut decided = false;
@@ -101,6 +103,7 @@ impl Agent {
                 () = self.catch_up.due() => decided = true,
                 () = sleep_until_some(self.held_until) => decided = true,
                 () = sleep_until(next_sweep) => next_sweep = self.sweep(datapath),
+                () = sleep_until(next_compare) => next_compare = self.compare.step(datapath),
                 () = self.manager.beat_due() => self.manager.beat(),
             }
             if decided && !self.holds() {
@@ -181,6 +184,12 @@ impl Agent {
             log_standing(name, *standing);
         }
         let Some(interfaces) = found.to_attach else { return false };
+        // One that was there all the time has lost its program to somebody.
+        let bare =
+            |name: &str| found.changes.iter().any(|(bare, now)| bare == name && *now == Standing::Bare);
+        let before = datapath.attached().map(|attached| attached.interfaces.as_slice()).unwrap_or_default();
+        let same = |interface: &&Interface| before.iter().any(|other| other.index == interface.index);
+        let lost = interfaces.iter().filter(|interface| bare(&interface.name)).filter(same).count();
         let attached = datapath.attach(wanted(self.control.config().datapath.attach), &interfaces);
         self.attached_at = Instant::now();
         let news = self.presence.attached(attached.is_ok());
@@ -200,7 +209,11 @@ impl Agent {
             ),
             Err(_) => {}
         }
-        attached.is_ok()
+        let attached = attached.is_ok();
+        if attached {
+            (0..lost).for_each(|_| datapath.count_lost_link());
+        }
+        attached
     }
 
     fn status(&self, datapath: &Datapath) -> Result<Status, Refusal> {

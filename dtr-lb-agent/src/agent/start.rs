@@ -18,6 +18,7 @@ use tracing::{info, warn};
 use super::{
     Agent, AgentError, ConfigFile, Sources,
     catch_up::CatchUp,
+    compare::Compare,
     log::log,
     notify::Manager,
     presence::Presence,
@@ -145,6 +146,7 @@ pub(super) async fn start(
         requests,
         packet_log,
         catch_up: CatchUp::default(),
+        compare: Compare::default(),
         held_until: None,
         census: Census::default(),
         tracer: Tracer::default(),

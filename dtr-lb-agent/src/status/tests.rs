@@ -34,6 +34,7 @@ fn status(present: bool, outcome: &Outcome) -> Status {
             adopted: false,
             flow_entries: 0,
             max_flows: 1024,
+            repairs: BTreeMap::new(),
         },
         services: vec![ServiceStatus {
             name: "http".into(),
