@@ -21,9 +21,11 @@ use crate::{
     config::Config,
     control::{Control, NextHops, ReplicaPlace},
     datapath::{self, Census, Datapath, DatapathError, Options, PacketLog},
+    history::History,
     interface::{InterfaceError, Look, Watch},
     next_hop::{NextHopError, Watcher},
     probe::{ProbeTask, ProberError, Report},
+    web::{Web, WebError},
 };
 
 use catch_up::CatchUp;
@@ -39,6 +41,8 @@ pub enum AgentError {
     Interface(#[from] InterfaceError),
     #[error(transparent)]
     Api(#[from] ApiError),
+    #[error(transparent)]
+    Web(#[from] WebError),
     #[error("the probe of service `{service}` cannot be made: {source}")]
     Probe { service: String, source: ProberError },
     #[error(transparent)]
@@ -65,6 +69,10 @@ struct Agent {
     /// When the datapath was last attached: a look from before says nothing about it.
     attached_at: Instant,
     api: Api,
+    /// Served until the agent ends.
+    #[expect(dead_code, reason = "that it is there is what it is for")]
+    web: Option<Web>,
+    history: History,
     requests: mpsc::Receiver<Request>,
     packet_log: Option<PacketLog>,
     catch_up: CatchUp,

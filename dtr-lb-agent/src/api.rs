@@ -2,10 +2,12 @@
 //! (`curl --unix-socket /run/dtr-lb/dtr-lb.sock http://agent/v1/status`).
 //!
 //! It decides nothing: a request is put to the agent's main loop, which answers from its own state. `socket` is where it
-//! is served, `client` the other end.
+//! is served, `client` the other end. The HTTP side ([`crate::web`]) serves [`routes`], too.
 
 mod client;
+mod history;
 mod socket;
+mod verdicts;
 
 use std::path::PathBuf;
 
@@ -21,7 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 pub use client::{ClientError, ask_detach, ask_status};
 pub use socket::{Api, ApiError};
 
-use crate::status::Status;
+use crate::{history::History, status::Status};
 
 /// What the main loop is asked.
 #[derive(Debug)]
@@ -40,9 +42,19 @@ pub struct Detached {
     pub removed: bool,
 }
 
-/// All routes of the API.
-fn router(requests: mpsc::Sender<Request>) -> Router {
-    Router::new().route("/v1/status", get(status)).route("/v1/detach", post(detach)).with_state(requests)
+/// The routes of the API, but for what only the socket has. `history` is read without the main loop.
+pub fn routes(requests: mpsc::Sender<Request>, history: History) -> Router {
+    Router::new()
+        .route("/v1/status", get(status))
+        .with_state(requests)
+        .merge(history::routes(history))
+        .merge(verdicts::routes())
+}
+
+/// All routes of the socket: who may use it may also end the balancing.
+pub fn socket_routes(requests: mpsc::Sender<Request>, history: History) -> Router {
+    let own = Router::new().route("/v1/detach", post(detach)).with_state(requests.clone());
+    routes(requests, history).merge(own)
 }
 
 type Answer<T> = Result<Json<T>, (StatusCode, String)>;

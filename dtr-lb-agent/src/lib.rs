@@ -1,7 +1,7 @@
 //! The dtr-lb agent: probes replicas, decides which of them get traffic, and writes that into the datapath.
 //!
 //! `config` → `probe` and `next_hop` → `control`, the only one that decides → `datapath`, the only one that touches BPF.
-//! `agent` runs them; `api` answers the command line.
+//! `agent` runs them; `api` answers the command line, and `web` browsers and Prometheus.
 
 pub mod agent;
 pub mod api;
@@ -10,7 +10,9 @@ pub mod command;
 pub mod config;
 pub mod control;
 pub mod datapath;
+pub mod history;
 pub mod interface;
 pub mod next_hop;
 pub mod probe;
 pub mod status;
+pub mod web;

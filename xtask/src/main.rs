@@ -5,6 +5,7 @@
 mod bench;
 mod ci;
 mod command;
+mod dashboard;
 mod fuzz;
 mod packages;
 mod plan;
@@ -50,6 +51,8 @@ enum Command {
     /// Fuzz the packet pipeline on the host: the corpus, then fresh sequences
     #[command(disable_help_flag = true)]
     Fuzz(fuzz::Options),
+    /// Make the pictures of the dashboard in docs/images anew, from a lab with traffic; needs root
+    Screenshots,
     /// Run what CI runs
     Ci,
 }
@@ -73,6 +76,7 @@ fn run(command: Command) -> Result<()> {
         Command::Test(selection) => test::run(&selection),
         Command::Bench(bench) => bench::run(&bench),
         Command::Fuzz(options) => fuzz::run(&options),
+        Command::Screenshots => test::screenshots(),
         Command::Ci => ci::run(),
     }
 }

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::Timestamp;
 use tokio::time::sleep_until;
 use tracing::{info, warn};
 
@@ -20,6 +21,7 @@ use crate::{
     api::Request,
     control::{Change, Moment},
     datapath::{Asked, Datapath, Dropped, Events},
+    history,
     interface::Look,
     probe::Report,
     status::Status,
@@ -48,6 +50,7 @@ impl Agent {
             }
         };
         let mut next_sweep = tokio::time::Instant::now();
+        let mut next_sample = tokio::time::Instant::now();
         let mut next_reading = passive::wanted(self.control.config()).then(tokio::time::Instant::now);
         loop {
             let mut decided = false;
@@ -76,6 +79,10 @@ impl Agent {
                 },
                 Some(dropped) = next_events(&mut events) => self.log_drops(&dropped),
                 () = self.catch_up.due() => decided = true,
+                () = sleep_until(next_sample) => {
+                    self.sample(datapath);
+                    next_sample = tokio::time::Instant::now() + history::STEP;
+                }
                 () = sleep_until(next_sweep) => next_sweep = self.sweep(datapath),
             }
             if decided {
@@ -159,6 +166,14 @@ impl Agent {
     fn status(&self, datapath: &Datapath) -> Result<Status, String> {
         let present = |interface: &str| self.presence.serves(interface);
         Status::collect(&self.control, datapath, &self.census, present).map_err(|error| error.to_string())
+    }
+
+    /// Takes down what the dashboard's plots show.
+    fn sample(&self, datapath: &Datapath) {
+        // A status that cannot be had is a gap in the plots, and told to whoever asks for it.
+        if let Ok(status) = self.status(datapath) {
+            self.history.add(&status, Timestamp::now());
+        }
     }
 
     /// One piece of the walk through the flow table; returns when the next is due.

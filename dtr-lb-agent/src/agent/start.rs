@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use axum::Router;
 use ipnet::IpNet;
 use jiff::Timestamp;
 use tokio::{
@@ -17,13 +18,15 @@ use tracing::{info, warn};
 
 use super::{Agent, AgentError, catch_up::CatchUp, log::log, presence::Presence};
 use crate::{
-    api::Api,
-    config::{Attach, Config, Mode, Service},
+    api::{self, Api},
+    config::{self, Attach, Config, Mode, Service},
     control::{Control, ReplicaPlace},
     datapath::{Census, Datapath, Hook, Interface, Wanted},
+    history::History,
     interface::{self, Links, Seen, Watch},
     next_hop::Watcher,
     probe::{self, Direct, Prober, Target},
+    web::{Rules, Web, WebError},
 };
 
 /// How long the first decision waits for probes and next hops beyond the longest probe's own time-out ...
@@ -105,6 +108,20 @@ fn direct(config: &Config, service: &Service, replica: IpAddr) -> Option<Direct>
     Some(Direct { vips: service.vips.clone(), tunnel })
 }
 
+/// The HTTP side, where the config wants one.
+fn web(agent: &config::Agent, routes: Router) -> Result<Option<Web>, WebError> {
+    let rules = Rules::read(agent, own_name())?;
+    let Some(address) = agent.http else { return Ok(None) };
+    let web = Web::open(address, rules, routes)?;
+    info!(%address, changes = agent.admin_token_file.is_some(), "dashboard, metrics and API are served over HTTP");
+    Ok(Some(web))
+}
+
+/// This host's name, by which its HTTP side may be asked for.
+fn own_name() -> Option<String> {
+    nix::sys::utsname::uname().ok()?.nodename().to_str().map(str::to_owned)
+}
+
 /// May be dropped before it is done: nothing is attached or written until its last await is over.
 pub(super) async fn start(
     config: &Arc<Config>,
@@ -115,7 +132,10 @@ pub(super) async fn start(
 ) -> Result<Agent, AgentError> {
     let Host { links, seen, interfaces: found } = host;
     let (request_sender, requests) = mpsc::channel(16);
-    let api = Api::open(&config.agent.socket, request_sender)?;
+    let history = History::default();
+    let routes = api::socket_routes(request_sender.clone(), history.clone());
+    let api = Api::open(&config.agent.socket, routes)?;
+    let web = web(&config.agent, api::routes(request_sender, history.clone()))?;
     let packet_log = log_packets.then(|| datapath.start_packet_log()).transpose()?;
     let mut control = Control::new(Arc::clone(config), Timestamp::now());
     control.ingress(mtus(&seen)).into_iter().for_each(log);
@@ -144,6 +164,8 @@ pub(super) async fn start(
         presence: Presence::default(),
         attached_at: Instant::now(),
         api,
+        web,
+        history,
         requests,
         packet_log,
         catch_up: CatchUp::default(),

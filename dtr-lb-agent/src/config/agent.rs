@@ -32,7 +32,7 @@ pub const DEFAULT_SOCKET: &str = "/run/dtr-lb/dtr-lb.sock";
 pub const DEFAULT_BPFFS: &str = "/sys/fs/bpf/dtr-lb";
 
 /// Where HTTP is served unless the config says otherwise: to this host only.
-pub const DEFAULT_HTTP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8181);
+const DEFAULT_HTTP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8181);
 
 /// `sun_path` of unix(7), less the NUL at its end.
 const LONGEST_SOCKET_PATH: usize = 107;
@@ -48,7 +48,8 @@ pub(super) fn read(raw: &RawConfig, problems: &mut Problems<'_>) -> Option<Agent
     let bpffs = table
         .field("bpffs", &raw.bpffs)
         .map_or_else(|| Some(PathBuf::from(DEFAULT_BPFFS)), |field| field::absolute_path(&field, problems));
-    let http = table.field("http", &raw.http).map_or(Some(Some(DEFAULT_HTTP)), |field| listen(&field, problems));
+    let http =
+        table.field("http", &raw.http).map_or(Some(Some(DEFAULT_HTTP)), |field| listen(&field, problems));
     let http_names =
         table.field("http_names", &raw.http_names).map_or(Some(Vec::new()), |field| names(&field, problems));
     let token = table

@@ -4,14 +4,12 @@ use super::{problems, short_and};
 
 #[test]
 fn what_this_version_lacks_is_refused() {
-    let cases = [
-        (
-            short_and("[[replica]]\naddress = \"dtr1.example.com\""),
-            8,
-            "replica[2].address = \"dtr1.example.com\"",
-            "IP address",
-        ),
-    ];
+    let cases = [(
+        short_and("[[replica]]\naddress = \"dtr1.example.com\""),
+        8,
+        "replica[2].address = \"dtr1.example.com\"",
+        "IP address",
+    )];
     let version = format!("is not in this version of dtr-lb ({}); ", env!("CARGO_PKG_VERSION"));
     for (text, line, key, instead) in cases {
         let found = problems(&text);

@@ -222,7 +222,10 @@ fn every_key_changes_what_it_names() {
     assert_eq!(datapath.all_down, AllDown::Refuse);
     assert_eq!((agent.socket.as_path(), agent.bpffs.as_path()), (Path::new("/tmp/s"), Path::new("/bpf/x")));
     assert_eq!(agent.http, Some("[::1]:9000".parse().unwrap()));
-    assert_eq!((agent.http_names, agent.admin_token_file), (vec!["lb1.example.com".to_owned()], Some("/run/token".into())));
+    assert_eq!(
+        (agent.http_names, agent.admin_token_file),
+        (vec!["lb1.example.com".to_owned()], Some("/run/token".into()))
+    );
     assert_eq!(services.len(), 1);
     let service = &services[0];
     assert_eq!((service.name.as_str(), service.port), ("registry", 5000));
