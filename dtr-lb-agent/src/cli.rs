@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 
 use crate::config;
 
@@ -63,4 +64,14 @@ pub enum Command {
     },
     /// End the agent if one runs, and remove the datapath from this host: programs, links, maps, pins; its flows end
     Detach,
+    /// Print what a shell needs to complete this command line
+    ///
+    /// For bash: `dtr-lb completions bash > /etc/bash_completion.d/dtr-lb`.
+    Completions { shell: Shell },
+    /// Print the manual page, or write a page for each command into a directory
+    Man {
+        /// Where to write them; it is made if it is not there
+        #[arg(value_name = "DIR")]
+        directory: Option<PathBuf>,
+    },
 }

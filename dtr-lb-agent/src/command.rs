@@ -2,6 +2,8 @@
 //! running.
 
 mod check;
+mod completions;
+mod man;
 
 use std::io::Write as _;
 
@@ -17,6 +19,8 @@ use crate::{
 };
 
 pub use check::check;
+pub use completions::completions;
+pub use man::man;
 
 /// An exit status that is not 0, and why.
 #[derive(Debug)]

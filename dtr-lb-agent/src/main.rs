@@ -15,6 +15,8 @@ fn main() -> ExitCode {
         Command::Check => command::check(&cli.global),
         Command::Status { json } => command::status(&cli.global, *json),
         Command::Detach => command::detach(&cli.global),
+        Command::Completions { shell } => command::completions(*shell),
+        Command::Man { directory } => command::man(directory.as_deref()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

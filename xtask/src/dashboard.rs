@@ -19,7 +19,10 @@ pub(crate) fn is_complete(directory: &Path) -> Result<(), String> {
     let digests = LOCKS.map(|lock| digest(&fs::read_to_string(directory.join(lock)).unwrap_or_default()));
     match digests {
         [Some(pinned), Some(installed)] if pinned == installed => Ok(()),
-        _ => Err("uPlot, which draws the dashboard's plots, is not installed in the version of the lock file".to_owned()),
+        _ => {
+            Err("uPlot, which draws the dashboard's plots, is not installed in the version of the lock file"
+                .to_owned())
+        }
     }
 }
 

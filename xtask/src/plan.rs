@@ -172,7 +172,9 @@ impl Step {
             Self::Unlink => {
                 vec![format!("unlink toolchain {} (it is broken, and nightly works)", route::LINKED)]
             }
-            Self::Dashboard => vec!["npm ci in dtr-lb-agent/web: one package, which draws the dashboard's plots".to_owned()],
+            Self::Dashboard => {
+                vec!["npm ci in dtr-lb-agent/web: one package, which draws the dashboard's plots".to_owned()]
+            }
             Self::Linker { llvm } => {
                 vec![format!(
                     "build bpf-linker {LINKER_VERSION} with LLVM {llvm}, about a minute (it links them)"

@@ -15,8 +15,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{
     command::{captured, cargo, find_program, line, logged, succeeds, target_dir, workspace_root},
-    dashboard,
-    packages,
+    dashboard, packages,
     plan::{Distro, Facts, Plan, Step, linker_arguments, llvm_prefix},
     route,
     toolchain::{self, DISTRO_RUSTC, DISTRO_RUSTLIB, Fault},

@@ -64,7 +64,12 @@ pub(crate) fn screenshots() -> Result<()> {
     shown(cargo().args(["build", "--quiet", "-p", "dtr-lb-agent", "--bins"]))?;
     let mut command = cargo();
     command.env(REQUIRE_PRIVILEGED, "1").env(SCREENSHOTS, workspace_root().join("docs/images"));
-    shown(command.args(["test", "-p", "dtr-lb-tests", "--test", "dashboard"]).args(&runner).args(["--", "screenshots"]))
+    shown(
+        command
+            .args(["test", "-p", "dtr-lb-tests", "--test", "dashboard"])
+            .args(&runner)
+            .args(["--", "screenshots"]),
+    )
 }
 
 /// Without root, the tests are built as the user and only run as root: no file of root's in the target
