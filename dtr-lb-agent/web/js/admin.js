@@ -73,10 +73,11 @@ function confirm(action, service, replica) {
     el("p", { text: act.what(replica) }),
     action === "weight" ? el("p", {}, el("label", { for: "weight", text: "Weight, 0 to 256 " }), weight) : null,
     el("p", { class: "check" }, one, el("label", { for: "one-service", text: ` only in service ${service.name}, not in all that have it` })),
-    el("p", { class: "check" }, save, el("label", { for: "save", text: " write it into the config file, too" })),
+    action === "weight" && el("p", { class: "check" }, save, el("label", { for: "save", text: " write it into the config file, too" })),
   ], act.label.replace(" …", ""), async () => {
-    const change = { action, replica: replica.name, service: one.checked ? service.name : null, save: save.checked };
-    if (action === "weight") change.weight = weight.valueAsNumber;
+    const change = { action, replica: replica.name, service: one.checked ? service.name : null };
+    // The others are orders for now, and the config has no words for them.
+    if (action === "weight") Object.assign(change, { weight: weight.valueAsNumber, save: save.checked });
     await agent.changeReplica(change);
     announce(`${act.label.replace(" …", "")}: ${replica.name}: done`);
     changed();

@@ -7,6 +7,8 @@ import { bytes, clock, count, rate } from "./format.js";
 import { replicaKey } from "./rates.js";
 
 const SPAN = 600;
+/** So little is shown at least. */
+const SHORTEST = 60;
 /** A point is taken after so many seconds. */
 const STEP = 1.9;
 /** So many replicas are told apart; the rest are one. */
@@ -173,7 +175,8 @@ export class Plots {
 
   range() {
     const end = this.times.at(-1) ?? Date.now() / 1000;
-    return [end - SPAN, end];
+    // While there is less, it fills the plot.
+    return [Math.max(end - SPAN, Math.min(this.times[0] ?? end, end - SHORTEST)), end];
   }
 
   /** The numbers of one layer. */
@@ -219,7 +222,7 @@ export class Plots {
 }
 
 function hourAndMinute(seconds) {
-  return new Date(seconds * 1000).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" });
+  return new Date(seconds * 1000).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit", ...(seconds % 60 ? { second: "2-digit" } : {}) });
 }
 
 /** Two colours, `#rrggbb`, of which the first has this part. */

@@ -94,7 +94,7 @@ fn changes_need_the_token_or_a_session_and_come_from_here() {
     let other_port = cookie.replace("8181", "8182");
     let bearer = format!("Bearer {TOKEN}");
     let lower = format!("bearer  {TOKEN} ");
-    let wrong = format!("Bearer {}x", TOKEN);
+    let wrong = format!("Bearer {TOKEN}x");
     let basic = format!("Basic {TOKEN}");
 
     let json = ("content-type", "application/json; charset=utf-8");
