@@ -1,80 +1,24 @@
 //! The agent's API: HTTP with JSON bodies, for the command line and for scripts
 //! (`curl --unix-socket /run/dtr-lb/dtr-lb.sock http://agent/v1/status`).
 //!
-//! It decides nothing: a request is put to the agent's main loop, which answers from its own state. `socket` is where it
-//! is served, `client` the other end. The HTTP side ([`crate::web`]) serves [`routes`], too.
+//! It decides nothing: a request (`request`) is put to the agent's main loop, which answers from its own state. `routes` are
+//! the paths and methods, `socket` is where they are served, `client` the other end. The HTTP side ([`crate::web`]) serves
+//! [`open_routes`], too.
 
 mod client;
 mod history;
+mod look;
+mod request;
+mod routes;
 mod socket;
+mod trace;
 mod verdicts;
 
-use std::path::PathBuf;
-
-use axum::{
-    Json, Router,
-    extract::State,
-    http::StatusCode,
-    routing::{get, post},
+pub use client::{
+    ClientError, TraceLines, ask_detach, ask_explain, ask_flows, ask_reload, ask_replica, ask_status,
+    ask_trace,
 };
-use serde::{Deserialize, Serialize};
-use tokio::sync::{mpsc, oneshot};
-
-pub use client::{ClientError, ask_detach, ask_status};
+pub use look::Look;
+pub use request::{Answer, Detached, Ordered, Refusal, RefusalKind, Reloaded, ReplicaOrder, Request};
+pub use routes::{open_routes, router};
 pub use socket::{Api, ApiError};
-
-use crate::{history::History, status::Status};
-
-/// What the main loop is asked.
-#[derive(Debug)]
-pub enum Request {
-    Status(oneshot::Sender<Result<Status, String>>),
-    /// Remove the datapath, answer, and end.
-    Detach(oneshot::Sender<Result<Detached, String>>),
-}
-
-/// What became of the datapath.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Detached {
-    /// Where it was pinned.
-    pub bpffs: PathBuf,
-    /// Whether there was one.
-    pub removed: bool,
-}
-
-/// The routes of the API, but for what only the socket has. `history` is read without the main loop.
-pub fn routes(requests: mpsc::Sender<Request>, history: History) -> Router {
-    Router::new()
-        .route("/v1/status", get(status))
-        .with_state(requests)
-        .merge(history::routes(history))
-        .merge(verdicts::routes())
-}
-
-/// All routes of the socket: who may use it may also end the balancing.
-pub fn socket_routes(requests: mpsc::Sender<Request>, history: History) -> Router {
-    let own = Router::new().route("/v1/detach", post(detach)).with_state(requests.clone());
-    routes(requests, history).merge(own)
-}
-
-type Answer<T> = Result<Json<T>, (StatusCode, String)>;
-
-async fn status(State(requests): State<mpsc::Sender<Request>>) -> Answer<Status> {
-    ask(&requests, Request::Status).await
-}
-
-async fn detach(State(requests): State<mpsc::Sender<Request>>) -> Answer<Detached> {
-    ask(&requests, Request::Detach).await
-}
-
-/// Puts a request to the main loop and waits for its answer.
-async fn ask<T>(
-    requests: &mpsc::Sender<Request>,
-    request: impl FnOnce(oneshot::Sender<Result<T, String>>) -> Request,
-) -> Answer<T> {
-    let (answer, answered) = oneshot::channel();
-    let ending = || (StatusCode::SERVICE_UNAVAILABLE, "the agent is ending".to_owned());
-    requests.send(request(answer)).await.map_err(|_| ending())?;
-    let answer = answered.await.map_err(|_| ending())?;
-    answer.map(Json).map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error))
-}

@@ -3,24 +3,36 @@
 
 mod check;
 mod completions;
+mod explain;
+mod flows;
+mod logging;
 mod man;
+mod reload;
+mod replica;
+mod trace;
 
 use std::io::Write as _;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::{EnvFilter, fmt};
 
 use crate::{
-    agent::{self, AgentError},
+    agent::{self, AgentError, ConfigFile},
     api::{self, ClientError, Detached},
+    changes,
     cli::Global,
-    config::{Config, ConfigError, Places},
+    config::{ConfigError, Places},
     datapath::{self, DatapathError},
 };
 
 pub use check::check;
 pub use completions::completions;
+pub use explain::explain;
+pub use flows::flows;
+pub use logging::priority_of_an_error;
 pub use man::man;
+pub use reload::reload;
+pub use replica::replica;
+pub use trace::trace;
 
 /// An exit status that is not 0, and why.
 #[derive(Debug)]
@@ -43,7 +55,14 @@ impl From<ConfigError> for Failure {
 
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
-        let status = if matches!(error, ClientError::NoAgent(_)) { 3 } else { 1 };
+        let status = match error {
+            ClientError::NoAgent(_) => 3,
+            ClientError::BadConfig(_) | ClientError::Usage(_) => 2,
+            ClientError::Permission(_)
+            | ClientError::Connect { .. }
+            | ClientError::Refused { .. }
+            | ClientError::StillThere(_) => 1,
+        };
         Self { status, message: error.to_string() }
     }
 }
@@ -62,25 +81,24 @@ impl From<AgentError> for Failure {
 
 /// `dtr-lb run`
 pub fn run(global: &Global, json: bool, log_packets: bool) -> Result<(), Failure> {
-    let mut config = Config::load(&global.config, &global.overrides)?;
-    if let Some(socket) = &global.socket {
-        config.agent.socket.clone_from(socket);
-    }
-    start_logging(json, log_packets);
+    let file = ConfigFile {
+        path: global.config.clone(),
+        overrides: global.overrides.clone(),
+        socket: global.socket.clone(),
+    };
+    let config = file.read()?;
+    logging::start(json, log_packets);
     runtime()?.block_on(async {
         let shutdown = shutdown().map_err(Failure::failed)?;
-        agent::run(config, log_packets, shutdown).await.map_err(Failure::from)
+        let hang_up = signal(SignalKind::hangup()).map_err(Failure::failed)?;
+        agent::run((file, config), log_packets, hang_up, shutdown).await.map_err(Failure::from)
     })
 }
 
 /// `dtr-lb status`
 pub fn status(global: &Global, json: bool) -> Result<(), Failure> {
     let status = runtime()?.block_on(api::ask_status(&places(global).socket))?;
-    if json {
-        let text = serde_json::to_string_pretty(&status).map_err(Failure::failed)?;
-        return print(&format!("{text}\n"));
-    }
-    print(&status.text())
+    if json { print_json(&status) } else { print(&status.text()) }
 }
 
 /// `dtr-lb detach`: by the agent if one runs, or else by ourselves.
@@ -98,6 +116,10 @@ pub fn detach(global: &Global) -> Result<(), Failure> {
                     socket.display()
                 )),
                 error => error.into(),
+            })?;
+            let kept = changes::path(&socket);
+            changes::remove(&kept).map_err(|error| {
+                Failure::failed(format!("{} (`{}`: {error})", changes::NOT_REMOVED, kept.display()))
             })?;
             print(&match was_there {
                 true => format!("removed the datapath at {}; no agent was running\n", bpffs.display()),
@@ -138,30 +160,18 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 fn shutdown() -> std::io::Result<impl Future<Output = &'static str>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hang_up = signal(SignalKind::hangup())?;
     Ok(async move {
-        loop {
-            tokio::select! {
-                _ = terminate.recv() => return "SIGTERM",
-                _ = interrupt.recv() => return "SIGINT",
-                _ = hang_up.recv() => tracing::warn!(
-                    "SIGHUP: this version does not reload; restart the agent, the datapath keeps its flows meanwhile"
-                ),
-            }
+        tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
         }
     })
 }
 
-/// `RUST_LOG` says how much; without it, what an operator wants to read.
-fn start_logging(json: bool, log_packets: bool) {
-    let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new(if log_packets { "info,dtr_lb_ebpf=debug" } else { "info" }));
-    let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
-    if json {
-        builder.json().flatten_event(true).init();
-    } else {
-        builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init();
-    }
+/// As JSON to standard output.
+fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value).map_err(Failure::failed)?;
+    print(&format!("{text}\n"))
 }
 
 /// To standard output; that its reader has gone (`dtr-lb status | head`) is no failure.

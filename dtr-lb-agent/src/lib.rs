@@ -5,14 +5,20 @@
 
 pub mod agent;
 pub mod api;
+pub mod changes;
 pub mod cli;
 pub mod command;
 pub mod config;
 pub mod control;
 pub mod datapath;
+pub mod directory;
+pub mod explain;
+pub mod flows;
 pub mod history;
 pub mod interface;
 pub mod next_hop;
 pub mod probe;
+pub mod resolve;
 pub mod status;
+pub mod trace;
 pub mod web;

@@ -6,12 +6,16 @@ mod bench;
 mod ci;
 mod command;
 mod dashboard;
+mod deny;
+mod dist;
 mod fuzz;
+mod fuzz_input;
 mod packages;
 mod plan;
 mod route;
 mod run;
 mod setup;
+mod system;
 mod test;
 mod toolchain;
 mod trial;
@@ -53,6 +57,13 @@ enum Command {
     Fuzz(fuzz::Options),
     /// Make the pictures of the dashboard in docs/images anew, from a lab with traffic; needs root
     Screenshots,
+    /// Fuzz the agent's config and API: the corpus, then fresh inputs
+    #[command(disable_help_flag = true)]
+    FuzzInput(fuzz_input::Options),
+    /// Judge our dependencies: licences, versions, sources, advisories (`deny.toml`)
+    Deny,
+    /// Make a Debian package and a tarball, in target/dist
+    Dist(dist::Options),
     /// Run what CI runs
     Ci,
 }
@@ -77,6 +88,9 @@ fn run(command: Command) -> Result<()> {
         Command::Bench(bench) => bench::run(&bench),
         Command::Fuzz(options) => fuzz::run(&options),
         Command::Screenshots => test::screenshots(),
+        Command::FuzzInput(options) => fuzz_input::run(&options),
+        Command::Deny => deny::run(),
+        Command::Dist(options) => dist::run(&options),
         Command::Ci => ci::run(),
     }
 }

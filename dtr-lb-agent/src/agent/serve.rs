@@ -7,20 +7,22 @@ use std::{
 };
 
 use jiff::Timestamp;
-use tokio::time::sleep_until;
+use tokio::{signal::unix::Signal, time::sleep_until};
 use tracing::{info, warn};
 
 use super::{
     Agent, End, catch_up,
     log::{log, log_standing},
     passive,
+    probes::ProbeId,
     start::{mtus, wanted},
     unasked::News,
 };
 use crate::{
-    api::Request,
-    control::{Change, Moment, ReplicaPlace},
+    api::{self, Refusal, Request},
+    control::{Change, Moment},
     datapath::{Asked, Datapath, Dropped, Events},
+    directory::Directory,
     history,
     interface::Look,
     probe::Report,
@@ -40,6 +42,7 @@ impl Agent {
     pub(super) async fn serve(
         &mut self,
         datapath: &mut Datapath,
+        mut hang_up: Signal,
         mut shutdown: Pin<&mut impl Future<Output = &'static str>>,
     ) -> End {
         let mut events = match datapath.events() {
@@ -51,12 +54,19 @@ impl Agent {
         };
         let mut next_sweep = tokio::time::Instant::now();
         let mut next_sample = tokio::time::Instant::now();
-        let mut next_reading = passive::wanted(self.control.config()).then(tokio::time::Instant::now);
+        let mut next_reading = None;
         loop {
             let mut decided = false;
+            if !passive::wanted(self.control.config()) {
+                next_reading = None;
+            } else if next_reading.is_none() {
+                next_reading = Some(tokio::time::Instant::now());
+            }
             let due = self.control.next_due(Instant::now()).map(tokio::time::Instant::from_std);
             tokio::select! {
                 reason = &mut shutdown => return End::Signal(reason),
+                // How it went is in the log.
+                Some(()) = hang_up.recv() => decided = self.reload(datapath).await.is_ok(),
                 Some(report) = self.reports.recv() => decided = self.take_reports(report),
                 () = sleep_until_some(due) => {
                     self.control.tick(Moment::now()).into_iter().for_each(log);
@@ -76,17 +86,33 @@ impl Agent {
                     // Who asked may have gone.
                     Request::Status(answer) => drop(answer.send(self.status(datapath))),
                     Request::Detach(answer) => return End::Detach(answer),
+                    Request::Replica(order, answer) => {
+                        let done = self.order(datapath, &order).await;
+                        decided = done.is_ok();
+                        drop(answer.send(done));
+                    }
+                    Request::Look(answer) => drop(answer.send(self.look(datapath))),
+                    Request::Trace(request) => self.tracer.request(request, datapath),
+                    Request::Reload(answer) => {
+                        let reloaded = self.reload(datapath).await;
+                        decided = reloaded.is_ok();
+                        drop(answer.send(reloaded.map_err(Refusal::from)));
+                    }
                 },
+                news = self.tracer.news() => self.tracer.take(news, datapath),
                 Some(dropped) = next_events(&mut events) => self.log_drops(&dropped),
                 () = self.catch_up.due() => decided = true,
                 () = sleep_until(next_sample) => {
                     self.sample(datapath);
                     next_sample = tokio::time::Instant::now() + history::STEP;
                 }
+                () = sleep_until_some(self.held_until) => decided = true,
                 () = sleep_until(next_sweep) => next_sweep = self.sweep(datapath),
+                () = self.manager.beat_due() => self.manager.beat(),
             }
-            if decided {
+            if decided && !self.holds() {
                 self.write(datapath);
+                self.manager.replicas(&self.control);
             }
         }
     }
@@ -105,7 +131,7 @@ impl Agent {
 
     /// Takes a report and those that wait behind it: what many replicas change at once is one change of the tables.
     /// Returns whether they have changed anything.
-    fn take_reports(&mut self, first: Report<ReplicaPlace>) -> bool {
+    fn take_reports(&mut self, first: Report<ProbeId>) -> bool {
         let mut changed = self.take_report(first);
         for _ in 0..self.reports.len() {
             let Ok(report) = self.reports.try_recv() else { break };
@@ -115,7 +141,8 @@ impl Agent {
     }
 
     /// Returns whether it has changed anything.
-    pub(super) fn take_report(&mut self, report: Report<ReplicaPlace>) -> bool {
+    pub(super) fn take_report(&mut self, report: Report<ProbeId>) -> bool {
+        let Some(report) = self.probes.current(report) else { return false };
         let changes = self.control.report(report, Moment::now());
         let changed = !changes.is_empty();
         for change in changes {
@@ -127,7 +154,8 @@ impl Agent {
                 change => log(change),
             }
         }
-        changed
+        // What was held may be what this report is about.
+        changed || self.held_until.is_some()
     }
 
     pub(super) fn take_next_hops(&mut self) {
@@ -182,9 +210,16 @@ impl Agent {
         attached.is_ok()
     }
 
-    fn status(&self, datapath: &Datapath) -> Result<Status, String> {
+    fn status(&self, datapath: &Datapath) -> Result<Status, Refusal> {
         let present = |interface: &str| self.presence.serves(interface);
-        Status::collect(&self.control, datapath, &self.census, present).map_err(|error| error.to_string())
+        Status::collect(&self.control, datapath, &self.census, present).map_err(Refusal::failed)
+    }
+
+    /// What another thread needs to look at the datapath's tables.
+    fn look(&self, datapath: &mut Datapath) -> Result<api::Look, Refusal> {
+        let now = datapath.now().map_err(Refusal::failed)?;
+        let directory = Directory::new(&self.control, Instant::now());
+        Ok(api::Look { reader: datapath.reader(), directory, now })
     }
 
     /// Takes down what the dashboard's plots show.

@@ -46,8 +46,8 @@ pub enum ApiError {
 }
 
 impl Api {
-    /// Opens the socket, within a tokio runtime, and serves `router` there. A socket that an agent left behind is replaced; one that somebody
-    /// listens on is not, and neither is a file of another kind.
+    /// Opens the socket, within a tokio runtime, and serves `router` there. A socket that an agent left behind is replaced;
+    /// one that somebody listens on is not, and neither is a file of another kind.
     pub fn open(path: &Path, router: Router) -> Result<Self, ApiError> {
         let failed =
             |operation: &'static str| move |source| ApiError::Socket { operation, path: path.into(), source };

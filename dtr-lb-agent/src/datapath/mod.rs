@@ -19,6 +19,7 @@ mod packet_log;
 mod pins;
 mod probing;
 mod prod;
+mod reader;
 pub mod requirements;
 mod run;
 mod sweep;
@@ -29,6 +30,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -45,8 +47,10 @@ pub use error::DatapathError;
 use error::causes;
 pub use events::{Dropped, Events};
 pub use packet_log::PacketLog;
+pub use pins::check_place;
 pub use probing::{Steered, Steering};
 pub use prod::Asked;
+pub use reader::{Reader, Walk};
 pub use run::{FlowEntry, HalfOpenEntry, Ran};
 pub use sweep::Census;
 pub use trace::{TraceError, TraceLoader, TraceReader, TraceTotals, TraceVariant, TracedPacket};
@@ -84,6 +88,7 @@ pub struct Datapath {
     attached: Option<Attached>,
     probing: Option<probing::Probing>,
     flow_entries: u32,
+    reader: Arc<Reader>,
     /// The programs that stand in the links while somebody traces.
     tracing: Option<Ebpf>,
     sweep: sweep::Sweep,
@@ -126,6 +131,7 @@ impl Datapath {
         // programs are loaded first.
         object::xdp_program(&mut ebpf)?;
         object::tc_program(&mut ebpf, dtr_lb_common::abi::program::TC)?;
+        let reader = Arc::new(Reader::new(&ebpf)?);
         let mut writer = writer::Writer::new(&mut ebpf)?;
         if adopted {
             writer.adopt()?;
@@ -143,6 +149,7 @@ impl Datapath {
             attached: None,
             probing: None,
             flow_entries,
+            reader,
             tracing: None,
             sweep: sweep::Sweep::default(),
             prods: prod::Prods::default(),
@@ -205,6 +212,14 @@ impl Datapath {
         self.attached.as_ref()
     }
 
+    /// Looks whether the maps can hold what is desired, and changes nothing.
+    ///
+    /// # Errors
+    /// [`DatapathError::TooMany`] and [`DatapathError::NoFreeReplica`]
+    pub fn fits(&self, desired: &Desired) -> Result<(), DatapathError> {
+        self.writer.fits(desired)
+    }
+
     /// Makes the maps say what is desired. An adopted datapath is attached first: see [`Datapath::attach`].
     pub fn apply(&mut self, desired: &Desired) -> Result<Applied, DatapathError> {
         let settings = self.settings_of(&desired.settings);
@@ -229,10 +244,12 @@ impl Datapath {
         census: &Census,
     ) -> Result<(ReplicaCounters, u64), DatapathError> {
         let service = service_key(vip, service_port);
-        let Some(id) = self.writer.id(service, address.into(), Be16::new(port)) else {
-            return Ok(Default::default());
-        };
-        Ok((self.counters.replica(id)?, census.flows.get(&id).copied().unwrap_or_default()))
+        let (mut counters, mut flows) = (ReplicaCounters::default(), 0);
+        for id in self.writer.ids(service, address.into(), Be16::new(port)) {
+            counters = counters::sum(counters, self.counters.replica(id)?);
+            flows += census.flows.get(&id).copied().unwrap_or_default();
+        }
+        Ok((counters, flows))
     }
 
     /// Goes on with a walk through the flow table; the census is there when it has come round.
@@ -277,6 +294,11 @@ impl Datapath {
     /// Starts to log packets, if the datapath was opened so, as records of the `log` crate. Needs a tokio runtime.
     pub fn start_packet_log(&mut self) -> Result<PacketLog, DatapathError> {
         PacketLog::start(&mut self.ebpf)
+    }
+
+    /// The maps, for another thread to look at.
+    pub fn reader(&self) -> Arc<Reader> {
+        Arc::clone(&self.reader)
     }
 
     /// The kernel's clock.

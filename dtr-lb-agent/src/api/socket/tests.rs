@@ -4,7 +4,7 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::{
-    api::{ClientError, Detached, Request, ask_detach, socket_routes},
+    api::{ClientError, Detached, Refusal, Request, ask_detach, router},
     history::History,
 };
 
@@ -14,7 +14,7 @@ fn directory() -> tempfile::TempDir {
 
 fn open(path: &Path) -> Result<(Api, mpsc::Receiver<Request>), ApiError> {
     let (sender, requests) = mpsc::channel(1);
-    Api::open(path, socket_routes(sender, History::default())).map(|api| (api, requests))
+    Api::open(path, router(sender, History::default())).map(|api| (api, requests))
 }
 
 #[tokio::test]
@@ -86,7 +86,7 @@ async fn why_it_could_not_be_done_is_told() {
         async move { ask_detach(&path).await }
     });
     let Some(Request::Detach(answer)) = requests.recv().await else { panic!("another request") };
-    answer.send(Err("it is nailed down".into())).expect("somebody waits");
+    answer.send(Err(Refusal::failed("it is nailed down"))).expect("somebody waits");
     let error = asked.await.expect("no panic").expect_err("it failed").to_string();
     assert!(error.contains("it is nailed down"), "{error}");
 }
