@@ -26,6 +26,7 @@ mod failures;
 mod families;
 mod flood;
 mod health;
+mod seeing;
 mod services;
 mod sizes;
 mod traffic;
@@ -81,6 +82,11 @@ struct Stage {
 impl Stage {
     fn http(&self) -> std::net::SocketAddr {
         (self.lab.vip(), 80).into()
+    }
+
+    /// The agent's.
+    fn socket(&self) -> String {
+        self.lab.directory().join("dtr-lb.sock").display().to_string()
     }
 
     fn url(&self, scheme: &str, path: &str) -> String {
@@ -233,6 +239,7 @@ fn main() {
         failures::SCENARIOS,
         edges::SCENARIOS,
         agent::SCENARIOS,
+        seeing::SCENARIOS,
     ]
     .concat();
     let mut trials = Vec::new();
