@@ -12,6 +12,7 @@ mod config_file;
 pub(crate) mod descriptors;
 mod effective;
 mod fixed;
+mod http;
 mod log;
 mod notify;
 mod orders;
@@ -47,9 +48,11 @@ use crate::{
     config::Config,
     control::{Control, NextHops},
     datapath::{self, Census, Datapath, DatapathError, Options, PacketLog, Steering},
+    history::History,
     interface::{InterfaceError, Look, Watch},
     next_hop::{NextHopError, Watcher},
     probe::{ProberError, Report},
+    web::WebError,
 };
 
 use catch_up::CatchUp;
@@ -57,6 +60,7 @@ use compare::Compare;
 pub use config_file::ConfigFile;
 use effective::Sources;
 pub use fixed::Fixed;
+use http::HttpSide;
 use notify::Manager;
 use presence::Presence;
 use probes::{Files, ProbeId, Probes};
@@ -74,6 +78,8 @@ pub enum AgentError {
     Interface(#[from] InterfaceError),
     #[error(transparent)]
     Api(#[from] ApiError),
+    #[error(transparent)]
+    Web(#[from] WebError),
     #[error("the probe of service `{service}` cannot be made: {source}")]
     Probe { service: String, source: ProberError },
     #[error(transparent)]
@@ -109,6 +115,8 @@ struct Agent {
     /// When the datapath was last attached: a look from before says nothing about it.
     attached_at: Instant,
     api: Api,
+    http: HttpSide,
+    history: History,
     requests: mpsc::Receiver<Request>,
     packet_log: Option<PacketLog>,
     catch_up: CatchUp,

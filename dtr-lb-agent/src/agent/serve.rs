@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::Timestamp;
 use tokio::{signal::unix::Signal, time::sleep_until};
 use tracing::{info, warn};
 
@@ -23,6 +24,7 @@ use crate::{
     control::{Change, Moment},
     datapath::{Asked, Datapath, Dropped, Events, Interface},
     directory::Directory,
+    history,
     interface::Look,
     probe::Report,
     status::Status,
@@ -53,6 +55,7 @@ impl Agent {
         };
         let mut next_sweep = tokio::time::Instant::now();
         let mut next_compare = next_sweep + compare::PAUSE;
+        let mut next_sample = tokio::time::Instant::now();
         let mut next_reading = None;
         loop {
             let mut decided = false;
@@ -101,6 +104,10 @@ impl Agent {
                 news = self.tracer.news() => self.tracer.take(news, datapath),
                 Some(dropped) = next_events(&mut events) => self.log_drops(&dropped),
                 () = self.catch_up.due() => decided = true,
+                () = sleep_until(next_sample) => {
+                    self.sample(datapath);
+                    next_sample = tokio::time::Instant::now() + history::STEP;
+                }
                 () = sleep_until_some(self.held_until) => decided = true,
                 () = sleep_until(next_sweep) => next_sweep = self.sweep(datapath),
                 () = sleep_until(next_compare) => next_compare = self.compare.step(datapath),
@@ -226,6 +233,14 @@ impl Agent {
         let now = datapath.now().map_err(Refusal::failed)?;
         let directory = Directory::new(&self.control, Instant::now());
         Ok(api::Look { reader: datapath.reader(), directory, now })
+    }
+
+    /// Takes down what the dashboard's plots show.
+    fn sample(&self, datapath: &Datapath) {
+        // A status that cannot be had is a gap in the plots, and told to whoever asks for it.
+        if let Ok(status) = self.status(datapath) {
+            self.history.add(&status, Timestamp::now());
+        }
     }
 
     /// One piece of the walk through the flow table; returns when the next is due.
