@@ -5,11 +5,17 @@
 //! the paths and methods, `socket` is where they are served, `client` the other end.
 
 mod client;
+mod look;
 mod request;
 mod routes;
 mod socket;
+mod trace;
 
-pub use client::{ClientError, ask_detach, ask_reload, ask_replica, ask_status};
+pub use client::{
+    ClientError, TraceLines, ask_detach, ask_explain, ask_flows, ask_reload, ask_replica, ask_status,
+    ask_trace,
+};
+pub use look::Look;
 pub use request::{Answer, Detached, Ordered, Refusal, RefusalKind, Reloaded, ReplicaOrder, Request};
 pub use routes::router;
 pub use socket::{Api, ApiError};

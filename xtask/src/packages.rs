@@ -24,7 +24,7 @@ pub(crate) struct Program {
 }
 
 /// Every program that the tests run.
-pub(crate) const TEST_PROGRAMS: [Program; 7] = [
+pub(crate) const TEST_PROGRAMS: [Program; 13] = [
     Program { name: "nginx", package: "nginx", why: "a replica's front end in the lab, and the comparison" },
     Program { name: "docker-registry", package: "docker-registry", why: "the registry behind each replica" },
     Program { name: "skopeo", package: "skopeo", why: "the client that pushes and pulls images" },
@@ -32,6 +32,12 @@ pub(crate) const TEST_PROGRAMS: [Program; 7] = [
     Program { name: "openssl", package: "openssl", why: "the replicas' certificates, and a TLS client" },
     Program { name: "ip", package: "iproute2", why: "the lab's namespaces and links" },
     Program { name: "ethtool", package: "ethtool", why: "the links' offloads, turned off in the lab" },
+    Program { name: "strace", package: "strace", why: "kills the agent at a system call of a test's choice" },
+    Program { name: "qemu-system-x86_64", package: "qemu-system-x86", why: "the machine of the system test" },
+    Program { name: "mmdebstrap", package: "mmdebstrap", why: "the system in that machine" },
+    Program { name: "mke2fs", package: "e2fsprogs", why: "its disk" },
+    Program { name: "dpkg-shlibdeps", package: "dpkg-dev", why: "what the Debian package depends on" },
+    Program { name: "lintian", package: "lintian", why: "what is wrong with the Debian package" },
 ];
 
 /// The packages that start a service once installed.

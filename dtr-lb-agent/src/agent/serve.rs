@@ -18,9 +18,10 @@ use super::{
     unasked::News,
 };
 use crate::{
-    api::{Refusal, Request},
+    api::{self, Refusal, Request},
     control::{Change, Moment},
     datapath::{Asked, Datapath, Dropped, Events},
+    directory::Directory,
     interface::Look,
     probe::Report,
     status::Status,
@@ -87,19 +88,24 @@ impl Agent {
                         decided = done.is_ok();
                         drop(answer.send(done));
                     }
+                    Request::Look(answer) => drop(answer.send(self.look(datapath))),
+                    Request::Trace(request) => self.tracer.request(request, datapath),
                     Request::Reload(answer) => {
                         let reloaded = self.reload(datapath).await;
                         decided = reloaded.is_ok();
                         drop(answer.send(reloaded.map_err(Refusal::from)));
                     }
                 },
+                news = self.tracer.news() => self.tracer.take(news, datapath),
                 Some(dropped) = next_events(&mut events) => self.log_drops(&dropped),
                 () = self.catch_up.due() => decided = true,
                 () = sleep_until_some(self.held_until) => decided = true,
                 () = sleep_until(next_sweep) => next_sweep = self.sweep(datapath),
+                () = self.manager.beat_due() => self.manager.beat(),
             }
             if decided && !self.holds() {
                 self.write(datapath);
+                self.manager.replicas(&self.control);
             }
         }
     }
@@ -200,6 +206,13 @@ impl Agent {
     fn status(&self, datapath: &Datapath) -> Result<Status, Refusal> {
         let present = |interface: &str| self.presence.serves(interface);
         Status::collect(&self.control, datapath, &self.census, present).map_err(Refusal::failed)
+    }
+
+    /// What another thread needs to look at the datapath's tables.
+    fn look(&self, datapath: &mut Datapath) -> Result<api::Look, Refusal> {
+        let now = datapath.now().map_err(Refusal::failed)?;
+        let directory = Directory::new(&self.control, Instant::now());
+        Ok(api::Look { reader: datapath.reader(), directory, now })
     }
 
     /// One piece of the walk through the flow table; returns when the next is due.

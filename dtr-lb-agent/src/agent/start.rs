@@ -19,8 +19,10 @@ use super::{
     Agent, AgentError, ConfigFile, Sources,
     catch_up::CatchUp,
     log::log,
+    notify::Manager,
     presence::Presence,
     probes::{Plan, ProbeId, Probes},
+    trace::Tracer,
     unasked::Unasked,
 };
 use crate::{
@@ -145,9 +147,11 @@ pub(super) async fn start(
         catch_up: CatchUp::default(),
         held_until: None,
         census: Census::default(),
+        tracer: Tracer::default(),
         drops: BTreeMap::new(),
         unasked: Unasked::default(),
         settled: false,
+        manager: Manager::of_this_process(),
     };
     agent.settle().await;
     bring_up(datapath, &agent.control, &found)?;

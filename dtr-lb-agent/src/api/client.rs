@@ -6,18 +6,25 @@ use std::{
     time::Duration,
 };
 
-use reqwest::{Method, RequestBuilder, StatusCode};
-use serde::de::DeserializeOwned;
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
+use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
     net::UnixStream,
     time::{Instant, sleep},
 };
 
 use super::{Detached, Ordered, Reloaded, ReplicaOrder, routes::ErrorBody};
-use crate::status::Status;
+use crate::{
+    explain::{self, Explanation},
+    flows::{self, Listing},
+    status::Status,
+    trace::{self, Line},
+};
 
 /// How long the command line waits for an answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+/// A walk through a large table takes a second or more, and there may be others before it.
+const LOOK_LIMIT: Duration = Duration::from_secs(60);
 /// Maps are large, and the kernel takes its time to free them.
 const DETACH_LIMIT: Duration = Duration::from_secs(60);
 /// A CA file, the interfaces and the addresses of the host are looked at.
@@ -73,6 +80,66 @@ pub async fn ask_replica(socket: &Path, order: &ReplicaOrder) -> Result<Ordered,
     ask_with(socket, Method::POST, "v1/replica", RELOAD_LIMIT, |request| request.json(order)).await
 }
 
+/// Asks a running agent for its flows.
+pub async fn ask_flows(socket: &Path, query: &flows::Query) -> Result<Listing, ClientError> {
+    ask(socket, Method::GET, &with_query("v1/flows", query), LOOK_LIMIT).await
+}
+
+/// Asks a running agent what would become of a connection.
+pub async fn ask_explain(socket: &Path, query: &explain::Query) -> Result<Explanation, ClientError> {
+    ask(socket, Method::GET, &with_query("v1/explain", query), LOOK_LIMIT).await
+}
+
+/// Makes a running agent trace. Returns when it has begun, or could not.
+pub async fn ask_trace(socket: &Path, query: &trace::Query) -> Result<TraceLines, ClientError> {
+    let response = send(socket, Method::GET, &with_query("v1/trace", query), None, |request| request).await?;
+    Ok(TraceLines { socket: socket.into(), response, read: Vec::new() })
+}
+
+/// The lines of a trace, as they come. Dropped, they end it.
+#[derive(Debug)]
+pub struct TraceLines {
+    socket: PathBuf,
+    response: Response,
+    /// Read and not yet handed out.
+    read: Vec<u8>,
+}
+
+impl TraceLines {
+    /// Waits for the next line; none after the last. May be dropped and called again.
+    pub async fn next(&mut self) -> Result<Option<Line>, ClientError> {
+        loop {
+            if let Some(end) = self.read.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.read.drain(..=end).collect();
+                let broken = |error: serde_json::Error| refused(&self.socket, error.to_string());
+                return serde_json::from_slice(&line).map(Some).map_err(broken);
+            }
+            match self.response.chunk().await {
+                Ok(Some(bytes)) => self.read.extend_from_slice(&bytes),
+                Ok(None) => return Ok(None),
+                Err(error) => return Err(refused(&self.socket, error.to_string())),
+            }
+        }
+    }
+}
+
+/// The path with what is given of a query.
+fn with_query(path: &str, query: &impl Serialize) -> String {
+    let fields = serde_json::to_value(query).unwrap_or_default();
+    let pairs = fields.as_object().into_iter().flatten().filter_map(|(key, value)| match value {
+        serde_json::Value::Null => None,
+        serde_json::Value::String(text) => Some((key.as_str(), text.clone())),
+        other => Some((key.as_str(), other.to_string())),
+    });
+    let mut url = Url::parse("http://agent/").unwrap_or_else(|_| unreachable!("it is a URL"));
+    url.query_pairs_mut().extend_pairs(pairs);
+    format!("{path}?{}", url.query().unwrap_or_default())
+}
+
+fn refused(socket: &Path, answer: String) -> ClientError {
+    ClientError::Refused { path: socket.into(), answer }
+}
+
 async fn ask<T: DeserializeOwned>(
     socket: &Path,
     method: Method,
@@ -90,13 +157,25 @@ async fn ask_with<T: DeserializeOwned>(
     limit: Duration,
     with: impl FnOnce(RequestBuilder) -> RequestBuilder,
 ) -> Result<T, ClientError> {
+    let response = send(socket, method, what, Some(limit), with).await?;
+    response.json().await.map_err(|error| refused(socket, error.to_string()))
+}
+
+/// Sends a request; without a limit, its answer may take as long as it likes.
+async fn send(
+    socket: &Path,
+    method: Method,
+    what: &str,
+    limit: Option<Duration>,
+    with: impl FnOnce(RequestBuilder) -> RequestBuilder,
+) -> Result<Response, ClientError> {
     // Connecting by hand first tells apart what the HTTP client calls by one name.
     connect(socket).await?;
-    let refused = |answer: String| ClientError::Refused { path: socket.into(), answer };
-    let broken = |error: reqwest::Error| refused(error.to_string());
+    let broken = |error: reqwest::Error| refused(socket, error.to_string());
     // The HTTP client wants to know its cryptography even where there is none. An error says that it is known already.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let client = reqwest::Client::builder().unix_socket(socket).timeout(limit).build().map_err(broken)?;
+    let client = reqwest::Client::builder().unix_socket(socket);
+    let client = limit.into_iter().fold(client, reqwest::ClientBuilder::timeout).build().map_err(broken)?;
     let request = with(client.request(method, format!("http://agent/{what}")));
     let response = request.send().await.map_err(broken)?;
     let status = response.status();
@@ -112,10 +191,10 @@ async fn ask_with<T: DeserializeOwned>(
             StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND | StatusCode::CONFLICT => {
                 ClientError::Usage(error)
             }
-            _ => refused(error),
+            _ => refused(socket, error),
         });
     }
-    response.json().await.map_err(broken)
+    Ok(response)
 }
 
 async fn connect(socket: &Path) -> Result<UnixStream, ClientError> {

@@ -10,7 +10,11 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
-use super::request::{Answer, Detached, Ordered, Refusal, RefusalKind, Reloaded, ReplicaOrder, Request};
+use super::{
+    look,
+    request::{Answer, Detached, Ordered, Refusal, RefusalKind, Reloaded, ReplicaOrder, Request},
+    trace,
+};
 use crate::status::Status;
 
 type Requests = State<mpsc::Sender<Request>>;
@@ -22,6 +26,8 @@ pub fn router(requests: mpsc::Sender<Request>) -> Router {
         .route("/v1/detach", post(detach))
         .route("/v1/reload", post(reload))
         .route("/v1/replica", post(replica))
+        .merge(look::routes())
+        .merge(trace::routes())
         .with_state(requests)
 }
 
@@ -66,7 +72,7 @@ async fn replica(
 }
 
 /// Puts a request to the main loop and waits for its answer.
-async fn ask<T>(
+pub(super) async fn ask<T>(
     requests: &mpsc::Sender<Request>,
     request: impl FnOnce(Answer<T>) -> Request,
 ) -> Result<Json<T>, Refusal> {

@@ -204,8 +204,8 @@ impl Lines {
             weight,
             slow_start,
             admin,
-            // Where it is from, which its name tells, and what it would be without a change.
             host_name: _,
+            // What it would be without a change.
             file_weight: _,
         } = after;
         let mut own = Self::default();

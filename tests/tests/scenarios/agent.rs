@@ -16,6 +16,7 @@ use crate::{BOTH_HOOKS, CROSSWISE, EVERYWHERE, Place, Scenario, Stage};
 mod check;
 mod detach;
 mod interfaces;
+mod killed;
 mod reload;
 mod replicas;
 mod start;
@@ -38,6 +39,10 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     ("a_killed_agent_is_not_noticed", CROSSWISE, replicas::killed),
     ("a_second_agent_says_so_and_leaves", EVERYWHERE, second_agent),
     ("what_cannot_start_leaves_nothing", EVERYWHERE, refused),
+    ("killed_while_it_starts_the_next_agent_makes_it_whole", BOTH_HOOKS, killed::while_it_starts),
+    ("killed_while_it_takes_over_nothing_is_noticed", &[Place::TC_ONE_ARM], killed::while_it_takes_over),
+    ("killed_while_it_writes_the_next_agent_goes_on", &[Place::TC_ONE_ARM], killed::while_it_writes),
+    ("killed_while_it_ends_the_next_agent_makes_it_whole", &[Place::XDP_ONE_ARM], killed::while_it_ends),
 ];
 
 /// SIGTERM is clean: requests and a download go on without the agent, and the next one takes over what it finds.
