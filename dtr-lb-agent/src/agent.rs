@@ -22,6 +22,7 @@ use crate::{
     control::{Control, NextHops, ReplicaPlace},
     datapath::{self, Census, Datapath, DatapathError, Options, PacketLog},
     interface::{InterfaceError, Look, Watch},
+    metrics::ProbeCounts,
     next_hop::{NextHopError, Watcher},
     probe::{ProbeTask, ProberError, Report},
 };
@@ -69,6 +70,9 @@ struct Agent {
     packet_log: Option<PacketLog>,
     catch_up: CatchUp,
     census: Census,
+    probe_counts: ProbeCounts,
+    /// Tables of services that were written.
+    table_rewrites: u64,
     /// When each drop verdict was last logged.
     drops: BTreeMap<Verdict, Instant>,
     /// Whether the first look round is over.

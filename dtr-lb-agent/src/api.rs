@@ -5,6 +5,8 @@
 //! is served, `client` the other end.
 
 mod client;
+mod healthz;
+mod metrics;
 mod socket;
 
 use std::path::PathBuf;
@@ -18,15 +20,16 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
-pub use client::{ClientError, ask_detach, ask_status};
+pub use client::{ClientError, ask_detach, ask_healthz, ask_status};
 pub use socket::{Api, ApiError};
 
-use crate::status::Status;
+use crate::{metrics::Snapshot, status::Status};
 
 /// What the main loop is asked.
 #[derive(Debug)]
 pub enum Request {
     Status(oneshot::Sender<Result<Status, String>>),
+    Metrics(oneshot::Sender<Result<Snapshot, String>>),
     /// Remove the datapath, answer, and end.
     Detach(oneshot::Sender<Result<Detached, String>>),
 }
@@ -42,7 +45,12 @@ pub struct Detached {
 
 /// All routes of the API.
 fn router(requests: mpsc::Sender<Request>) -> Router {
-    Router::new().route("/v1/status", get(status)).route("/v1/detach", post(detach)).with_state(requests)
+    Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/detach", post(detach))
+        .route("/metrics", get(metrics::metrics))
+        .route("/healthz", get(healthz::healthz))
+        .with_state(requests)
 }
 
 type Answer<T> = Result<Json<T>, (StatusCode, String)>;

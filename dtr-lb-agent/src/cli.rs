@@ -61,7 +61,20 @@ pub enum Command {
         /// As JSON
         #[arg(long)]
         json: bool,
+        /// Only say whether this balancer is able to serve, for keepalived and the like: exit status 0 or 1, 3 without an agent
+        ///
+        /// It is, if the datapath is on every interface, its tables are up to date, and one service at least has a replica
+        /// that is up; or, where services are named, each of them has.
+        #[arg(long)]
+        healthy: bool,
+        /// Only these services
+        #[arg(value_name = "SERVICE")]
+        services: Vec<String>,
     },
+    /// Show the status live: services, replicas, connections and rates, verdicts
+    ///
+    /// Keys: q quits, ? helps, s sorts. Needs a terminal; for scripts there is `status`.
+    Top,
     /// End the agent if one runs, and remove the datapath from this host: programs, links, maps, pins; its flows end
     Detach,
     /// Print what a shell needs to complete this command line

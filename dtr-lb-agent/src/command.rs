@@ -4,6 +4,8 @@
 mod check;
 mod completions;
 mod man;
+mod status;
+mod top;
 
 use std::io::Write as _;
 
@@ -21,6 +23,8 @@ use crate::{
 pub use check::check;
 pub use completions::completions;
 pub use man::man;
+pub use status::{healthy, status};
+pub use top::top;
 
 /// An exit status that is not 0, and why.
 #[derive(Debug)]
@@ -71,16 +75,6 @@ pub fn run(global: &Global, json: bool, log_packets: bool) -> Result<(), Failure
         let shutdown = shutdown().map_err(Failure::failed)?;
         agent::run(config, log_packets, shutdown).await.map_err(Failure::from)
     })
-}
-
-/// `dtr-lb status`
-pub fn status(global: &Global, json: bool) -> Result<(), Failure> {
-    let status = runtime()?.block_on(api::ask_status(&places(global).socket))?;
-    if json {
-        let text = serde_json::to_string_pretty(&status).map_err(Failure::failed)?;
-        return print(&format!("{text}\n"));
-    }
-    print(&status.text())
 }
 
 /// `dtr-lb detach`: by the agent if one runs, or else by ourselves.

@@ -13,7 +13,9 @@ fn main() -> ExitCode {
     let result = match &cli.command {
         Command::Run { json, log_packets } => command::run(&cli.global, *json, *log_packets),
         Command::Check => command::check(&cli.global),
-        Command::Status { json } => command::status(&cli.global, *json),
+        Command::Status { json, healthy: false, services } => command::status(&cli.global, services, *json),
+        Command::Status { json, healthy: true, services } => command::healthy(&cli.global, services, *json),
+        Command::Top => command::top(&cli.global),
         Command::Detach => command::detach(&cli.global),
         Command::Completions { shell } => command::completions(*shell),
         Command::Man { directory } => command::man(directory.as_deref()),

@@ -2,6 +2,7 @@
 
 use std::{
     future::{Future, pending},
+    net::SocketAddr,
     pin::Pin,
     time::{Duration, Instant},
 };
@@ -18,11 +19,13 @@ use super::{
 };
 use crate::{
     api::Request,
-    control::{Change, Moment},
+    config::Scheme,
+    control::{Change, Moment, ReplicaPlace},
     datapath::{Asked, Datapath, Dropped, Events},
     interface::Look,
+    metrics::{ReplicaKey, Snapshot},
     probe::Report,
-    status::Status,
+    status::{Observed, Status},
 };
 
 /// The pause between two walks through the flow table.
@@ -72,6 +75,7 @@ impl Agent {
                 Some(request) = self.requests.recv() => match request {
                     // Who asked may have gone.
                     Request::Status(answer) => drop(answer.send(self.status(datapath))),
+                    Request::Metrics(answer) => drop(answer.send(self.snapshot(datapath))),
                     Request::Detach(answer) => return End::Detach(answer),
                 },
                 Some(dropped) = next_events(&mut events) => self.log_drops(&dropped),
@@ -86,7 +90,9 @@ impl Agent {
 
     /// Brings the datapath up to date; where that fails, it is tried again before long.
     fn write(&mut self, datapath: &mut Datapath) {
-        let result = datapath.apply(&self.control.desired(Instant::now())).map(drop);
+        let result = datapath.apply(&self.control.desired(Instant::now())).map(|applied| {
+            self.table_rewrites += applied.tables as u64;
+        });
         match self.catch_up.tried(result, tokio::time::Instant::now()) {
             Some(News::Behind(error)) => {
                 warn!(error, "the datapath was not brought up to date; it is tried again each second");
@@ -97,11 +103,22 @@ impl Agent {
     }
 
     /// Returns whether it has changed anything.
-    pub(super) fn take_report(&mut self, report: Report<crate::control::ReplicaPlace>) -> bool {
+    pub(super) fn take_report(&mut self, report: Report<ReplicaPlace>) -> bool {
+        self.count_probe(&report);
         let changes = self.control.report(report, Moment::now());
         let changed = !changes.is_empty();
         changes.into_iter().for_each(log);
         changed
+    }
+
+    fn count_probe(&mut self, report: &Report<ReplicaPlace>) {
+        let service = &self.control.config().services[report.id.service];
+        // What is configured away is no probe.
+        if service.probe.scheme != Scheme::None {
+            let replica = &service.replicas[report.id.replica];
+            let replica = SocketAddr::new(replica.address, replica.port);
+            self.probe_counts.count(ReplicaKey { service: service.name.clone(), replica }, &report.outcome);
+        }
     }
 
     pub(super) fn take_next_hops(&mut self) {
@@ -158,7 +175,17 @@ impl Agent {
 
     fn status(&self, datapath: &Datapath) -> Result<Status, String> {
         let present = |interface: &str| self.presence.serves(interface);
-        Status::collect(&self.control, datapath, &self.census, present).map_err(|error| error.to_string())
+        let observed = Observed {
+            census: &self.census,
+            up_to_date: self.catch_up.up_to_date(),
+            table_rewrites: self.table_rewrites,
+        };
+        Status::collect(&self.control, datapath, observed, present).map_err(|error| error.to_string())
+    }
+
+    fn snapshot(&mut self, datapath: &Datapath) -> Result<Snapshot, String> {
+        self.probe_counts.keep(self.control.config());
+        Ok(Snapshot { status: self.status(datapath)?, probes: self.probe_counts.clone() })
     }
 
     /// One piece of the walk through the flow table; returns when the next is due.

@@ -20,8 +20,9 @@ use crate::{
     api::Api,
     config::{Attach, Config, Mode, Service},
     control::{Control, ReplicaPlace},
-    datapath::{Census, Datapath, Hook, Interface, Wanted},
+    datapath::{Applied, Census, Datapath, Hook, Interface, Wanted},
     interface::{self, Links, Seen, Watch},
+    metrics::ProbeCounts,
     next_hop::Watcher,
     probe::{self, Direct, Prober, Target},
 };
@@ -148,11 +149,14 @@ pub(super) async fn start(
         packet_log,
         catch_up: CatchUp::default(),
         census: Census::default(),
+        probe_counts: ProbeCounts::default(),
+        table_rewrites: 0,
         drops: BTreeMap::new(),
         settled: false,
     };
     agent.settle().await;
-    bring_up(datapath, &agent.control, &found)?;
+    let applied = bring_up(datapath, &agent.control, &found)?;
+    agent.table_rewrites += applied.tables as u64;
     agent.attached_at = Instant::now();
     if log_packets {
         warn!(
@@ -167,7 +171,7 @@ pub(super) async fn start(
 ///
 /// A fresh one is empty, so it is written before packets come. One that was taken over forwards by its own tables
 /// already: it is attached first, so that where that fails nothing was changed.
-fn bring_up(datapath: &mut Datapath, control: &Control, found: &[Interface]) -> Result<(), AgentError> {
+fn bring_up(datapath: &mut Datapath, control: &Control, found: &[Interface]) -> Result<Applied, AgentError> {
     let config = control.config();
     let (desired, wanted, adopted) =
         (control.desired(Instant::now()), wanted(config.datapath.attach), datapath.adopted());
@@ -189,7 +193,7 @@ fn bring_up(datapath: &mut Datapath, control: &Control, found: &[Interface]) -> 
             "datapath attached"
         );
     }
-    Ok(())
+    Ok(applied)
 }
 
 /// The MTUs, in bytes, of the interfaces that are there.

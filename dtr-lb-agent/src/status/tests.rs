@@ -29,8 +29,11 @@ fn status(present: bool, outcome: &Outcome) -> Status {
             }],
             attach_reason: "as configured".into(),
             adopted: false,
+            flows: 0,
             flow_entries: 0,
             max_flows: 1024,
+            up_to_date: true,
+            table_rewrites: 1,
         },
         services: vec![ServiceStatus {
             name: "http".into(),
@@ -42,6 +45,11 @@ fn status(present: bool, outcome: &Outcome) -> Status {
         }],
         verdicts: BTreeMap::new(),
     }
+}
+
+/// One service with one replica, and all is well.
+pub(crate) fn plain() -> Status {
+    status(true, &Outcome { status: Some(200), took: Duration::from_millis(2), error: None })
 }
 
 #[test]
