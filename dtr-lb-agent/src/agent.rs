@@ -4,11 +4,13 @@
 //! pure parts of what can go wrong meanwhile, and `log` has the words for all of it.
 
 mod catch_up;
+pub(crate) mod descriptors;
 mod log;
 mod passive;
 mod presence;
 mod serve;
 mod start;
+mod unasked;
 
 use std::{collections::BTreeMap, future::Future, pin::pin, sync::Arc, time::Instant};
 
@@ -30,6 +32,7 @@ use crate::{
 use catch_up::CatchUp;
 use presence::Presence;
 pub(crate) use start::BEHIND_GENERIC_XDP;
+use unasked::Unasked;
 
 /// Why the agent could not start, or had to end.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +78,8 @@ struct Agent {
     table_rewrites: u64,
     /// When each drop verdict was last logged.
     drops: BTreeMap<Verdict, Instant>,
+    /// The replicas that this host cannot ask.
+    unasked: Unasked,
     /// Whether the first look round is over.
     settled: bool,
 }
@@ -96,6 +101,7 @@ pub async fn run(
 ) -> Result<(), AgentError> {
     let mut shutdown = pin!(shutdown);
     let config = Arc::new(config);
+    take_descriptors(&config);
     let host = start::look_around(&config).await?;
     let probers = start::probers(&config)?;
     let options =
@@ -126,6 +132,20 @@ pub async fn run(
             Ok(())
         }
         End::Detach(answer) => agent.detach(datapath, answer).await,
+    }
+}
+
+/// Takes all file descriptors that there are, and says if they may not be enough.
+fn take_descriptors(config: &Config) {
+    match descriptors::raise() {
+        Ok(limit) => {
+            if let Some(shortage) = descriptors::shortage(config, limit) {
+                warn!("{shortage}");
+            }
+        }
+        Err(error) => {
+            warn!(%error, "the limit of open files was not raised; the agent goes on with what it has")
+        }
     }
 }
 

@@ -44,7 +44,7 @@ impl Healthz {
                 match known.get(name) {
                     Some(state) if is_up(state) => {}
                     Some(state) => {
-                        reasons.push(format!("service `{name}` has no replica that is up: it is {state}"))
+                        reasons.push(format!("service `{name}` has no replica that is up: it is {state}"));
                     }
                     None => {
                         let names: Vec<_> = known.keys().map(|name| format!("`{name}`")).collect();

@@ -10,11 +10,13 @@ use crate::address::{Address, Be16};
 
 mod flow;
 mod service;
+mod trace;
 
 pub use flow::{Flow, HalfOpen, Hop, Side, State, Syn, Tuple};
 pub use service::{
     ALLOW, DENY, IS_VIP, Mode, ProbePath, Replica, Service, ServiceFlags, ServiceKey, SourceKey,
 };
+pub use trace::{SNAP_MAX, TRACE_BYTES, TraceCounts, TraceFilter, TracePacket};
 
 /// Version of everything in this module.
 pub const LAYOUT_VERSION: u32 = 2;
@@ -31,6 +33,9 @@ pub mod program {
     pub const PROBE_IN: &str = "dtr_lb_probe_in";
     pub const PROBE_OUT: &str = "dtr_lb_probe_out";
 }
+
+/// The global of the programs that turns the trace on: not 0.
+pub const TRACING: &str = "DTR_LB_TRACING";
 
 /// Names of the maps in the object, as short as the kernel shows them (15 characters).
 pub mod map {
@@ -49,6 +54,10 @@ pub mod map {
     pub const EVENT_TIMES: &str = "EVENT_TIMES";
     /// Packets of probes under way. It ends with the agent that probes, and is not pinned.
     pub const PROBES: &str = "PROBES";
+    /// A trace's: what it is to show, what it shows, and how much of it there was. They end with it, and are not pinned.
+    pub const TRACE_FILTER: &str = "TRACE_FILTER";
+    pub const TRACE: &str = "TRACE";
+    pub const TRACE_COUNTS: &str = "TRACE_COUNTS";
 
     /// All that are pinned.
     pub const ALL: &[&str] = &[
@@ -218,5 +227,5 @@ mod user {
         Traffic,
         DropEvent
     );
-    map_types!(Tuple, Flow, HalfOpen, ProbePath);
+    map_types!(Tuple, Flow, HalfOpen, ProbePath, TraceFilter, TraceCounts);
 }

@@ -17,12 +17,12 @@ pub enum Action {
 }
 
 macro_rules! verdicts {
-    ($($(#[$doc:meta])* $variant:ident = $name:literal, $action:ident;)*) => {
+    ($($(#[doc = $words:literal])* $variant:ident = $name:literal, $action:ident;)*) => {
         /// What became of a packet.
         #[must_use]
         #[repr(u32)]
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub enum Verdict { $($(#[$doc])* $variant),* }
+        pub enum Verdict { $($(#[doc = $words])* $variant),* }
 
         impl Verdict {
             /// All of them, in the order of their counters.
@@ -31,6 +31,11 @@ macro_rules! verdicts {
             /// The name in outputs.
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name),* }
+            }
+
+            /// What it says, as a sentence for people.
+            pub fn words(self) -> &'static str {
+                match self { $(Self::$variant => concat!($($words),*).trim()),* }
             }
 
             /// The verdict of a number.

@@ -14,6 +14,8 @@ mod stages;
 #[cfg(target_arch = "bpf")]
 mod tc;
 #[cfg(target_arch = "bpf")]
+mod trace;
+#[cfg(target_arch = "bpf")]
 mod window;
 #[cfg(target_arch = "bpf")]
 mod xdp;

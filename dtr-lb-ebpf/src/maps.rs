@@ -78,6 +78,15 @@ pub(crate) fn stage(packet: &mut impl Packet, stage: Stage) -> Verdict {
     }
 }
 
+/// Lets `f` see this CPU's notes.
+#[inline(always)]
+pub(crate) fn with_notes(f: impl FnOnce(&mut Scratch)) {
+    if let Some(scratch) = SCRATCH.get_ptr_mut(0) {
+        // SAFETY: as in `process`, before or after it.
+        f(unsafe { &mut *scratch });
+    }
+}
+
 /// One of the two flow tables.
 struct Flows<E: 'static, const N: usize>(&'static LruHashMap<Tuple, E, N>);
 

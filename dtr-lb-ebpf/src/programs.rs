@@ -12,12 +12,24 @@ use aya_ebpf::{
 use aya_log_ebpf::debug;
 use dtr_lb_common::{pipeline::Packet, verdict::Action};
 
-use crate::{maps::process, tc::TcPacket, xdp::XdpPacket};
+use crate::{
+    maps::process,
+    tc::{self, TcPacket},
+    trace,
+    xdp::{self, XdpPacket},
+};
 
 #[xdp(frags)]
 pub(crate) fn dtr_lb_xdp(ctx: XdpContext) -> u32 {
+    if trace::is_on() {
+        xdp::dtr_lb_xdp_came(ctx.ctx);
+    }
     let mut packet = XdpPacket::new(&ctx);
     let outcome = process(&mut packet);
+    if trace::is_on() {
+        let (verdict, left_by) = trace::of(&outcome);
+        xdp::dtr_lb_xdp_left(ctx.ctx, verdict, left_by);
+    }
     debug!(&ctx, "verdict {} from interface {}", outcome.verdict as u32, packet.interface());
     match outcome.verdict.action() {
         Action::Pass => xdp_action::XDP_PASS,
@@ -30,8 +42,15 @@ pub(crate) fn dtr_lb_xdp(ctx: XdpContext) -> u32 {
 
 #[classifier]
 pub(crate) fn dtr_lb_tc(ctx: TcContext) -> i32 {
+    if trace::is_on() {
+        tc::dtr_lb_tc_came(ctx.skb.skb);
+    }
     let mut packet = TcPacket::new(&ctx);
     let outcome = process(&mut packet);
+    if trace::is_on() {
+        let (verdict, left_by) = trace::of(&outcome);
+        tc::dtr_lb_tc_left(ctx.skb.skb, verdict, left_by);
+    }
     debug!(&ctx, "verdict {} from interface {}", outcome.verdict as u32, packet.interface());
     match outcome.verdict.action() {
         // Other programs behind this one still see the packet.

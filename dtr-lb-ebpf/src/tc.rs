@@ -7,7 +7,10 @@ use aya_ebpf::{
         __sk_buff, BPF_F_ADJ_ROOM_ENCAP_L3_IPV4, BPF_F_ADJ_ROOM_ENCAP_L3_IPV6, BPF_F_PSEUDO_HDR,
         bpf_adj_room_mode::BPF_ADJ_ROOM_MAC,
     },
-    helpers::{bpf_l4_csum_replace, bpf_skb_adjust_room, bpf_skb_change_proto, bpf_skb_change_tail},
+    helpers::{
+        bpf_l4_csum_replace, bpf_skb_adjust_room, bpf_skb_change_proto, bpf_skb_change_tail,
+        bpf_skb_load_bytes,
+    },
     programs::TcContext,
 };
 use bytemuck::Pod;
@@ -20,6 +23,7 @@ use dtr_lb_common::{
 
 use crate::{
     stages::{self, stages},
+    trace::{self, trace},
     window::Window,
 };
 
@@ -242,3 +246,22 @@ stages! {
     __sk_buff as TcContext as TcPacket:
     dtr_lb_tc_connection, dtr_lb_tc_open, dtr_lb_tc_icmp, dtr_lb_tc_error, dtr_lb_tc_emit, dtr_lb_tc_answer, dtr_lb_tc_report
 }
+
+/// A frame for the trace, by helpers only.
+struct TcSource(*mut __sk_buff);
+
+impl trace::Source for TcSource {
+    #[inline(always)]
+    fn length(&self) -> u32 {
+        // SAFETY: the kernel hands every TC program a valid skb.
+        unsafe { (*self.0).len }
+    }
+
+    #[inline(always)]
+    unsafe fn copy(&self, to: *mut u8, bytes: u32) -> bool {
+        // SAFETY: the skb is the program's own, and the caller has the room; the helper looks at the frame's end.
+        unsafe { bpf_skb_load_bytes(self.0.cast(), 0, to.cast(), bytes) == 0 }
+    }
+}
+
+trace! { __sk_buff as TcSource: dtr_lb_tc_came, dtr_lb_tc_left, ifindex }

@@ -4,7 +4,7 @@ use core::ptr;
 
 use aya_ebpf::{
     bindings::xdp_md,
-    helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len},
+    helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len, bpf_xdp_load_bytes},
     programs::XdpContext,
 };
 use bytemuck::Pod;
@@ -17,6 +17,7 @@ use dtr_lb_common::{
 
 use crate::{
     stages::{self, stages},
+    trace::{self, trace},
     window::Window,
 };
 
@@ -149,3 +150,22 @@ stages! {
     xdp_md as XdpContext as XdpPacket:
     dtr_lb_xdp_connection, dtr_lb_xdp_open, dtr_lb_xdp_icmp, dtr_lb_xdp_error, dtr_lb_xdp_emit, dtr_lb_xdp_answer, dtr_lb_xdp_report
 }
+
+/// A frame for the trace, by helpers only.
+struct XdpSource(*mut xdp_md);
+
+impl trace::Source for XdpSource {
+    #[inline(always)]
+    fn length(&self) -> u32 {
+        // SAFETY: the context is the program's own.
+        unsafe { bpf_xdp_get_buff_len(self.0) as u32 }
+    }
+
+    #[inline(always)]
+    unsafe fn copy(&self, to: *mut u8, bytes: u32) -> bool {
+        // SAFETY: the context is the program's own, and the caller has the room; the helper looks at the frame's end.
+        unsafe { bpf_xdp_load_bytes(self.0, 0, to.cast(), bytes) == 0 }
+    }
+}
+
+trace! { xdp_md as XdpSource: dtr_lb_xdp_came, dtr_lb_xdp_left, ingress_ifindex }

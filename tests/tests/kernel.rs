@@ -45,6 +45,8 @@ fn main() {
 }
 
 fn accepts_within_budget(hook: Hook) -> Result<(), Failed> {
+    let tracing = Datapath::verified_instructions_tracing(hook, 1024)?;
+    println!("{} with the trace on: the verifier walked through {tracing} instructions", hook.name());
     let mut datapath = Datapath::open(&Options { max_flows: 1024, pins: None, log_packets: false })?;
     let instructions = datapath.verified_instructions(hook)?;
     println!("{}: the verifier walked through {instructions} instructions", hook.name());

@@ -32,12 +32,8 @@ pub(super) fn log(change: Change) {
         Change::Resets { service, replica, reset: false } => {
             info!(service, replica, "the replica's connections are no longer reset");
         }
-        Change::Probing { service, replica, failure: Some(reason) } => {
-            warn!(service, replica, reason, "the replica cannot be probed; its state stays as it is");
-        }
-        Change::Probing { service, replica, failure: None } => {
-            info!(service, replica, "the replica can be probed again");
-        }
+        // There may be a thousand of them at once: `unasked` has the words.
+        Change::Probing { .. } => {}
         Change::PassiveSetAside { service, reason } => warn!(service, reason, "{PASSIVE_SET_ASIDE}"),
         Change::NextHop { address, result: Ok(hop) } => {
             let mac = hop.destination_mac.map(|byte| format!("{byte:02x}")).join(":");

@@ -11,11 +11,11 @@ use tokio::time::sleep_until;
 use tracing::{info, warn};
 
 use super::{
-    Agent, End,
-    catch_up::News,
+    Agent, End, catch_up,
     log::{log, log_standing},
     passive,
     start::{mtus, wanted},
+    unasked::News,
 };
 use crate::{
     api::Request,
@@ -57,7 +57,7 @@ impl Agent {
             let due = self.control.next_due(Instant::now()).map(tokio::time::Instant::from_std);
             tokio::select! {
                 reason = &mut shutdown => return End::Signal(reason),
-                Some(report) = self.reports.recv() => decided = self.take_report(report),
+                Some(report) = self.reports.recv() => decided = self.take_reports(report),
                 () = sleep_until_some(due) => {
                     self.control.tick(Moment::now()).into_iter().for_each(log);
                     decided = true;
@@ -94,12 +94,23 @@ impl Agent {
             self.table_rewrites += applied.tables as u64;
         });
         match self.catch_up.tried(result, tokio::time::Instant::now()) {
-            Some(News::Behind(error)) => {
+            Some(catch_up::News::Behind(error)) => {
                 warn!(error, "the datapath was not brought up to date; it is tried again each second");
             }
-            Some(News::UpToDate) => info!("the datapath is up to date again"),
+            Some(catch_up::News::UpToDate) => info!("the datapath is up to date again"),
             None => {}
         }
+    }
+
+    /// Takes a report and those that wait behind it: what many replicas change at once is one change of the tables.
+    /// Returns whether they have changed anything.
+    fn take_reports(&mut self, first: Report<ReplicaPlace>) -> bool {
+        let mut changed = self.take_report(first);
+        for _ in 0..self.reports.len() {
+            let Ok(report) = self.reports.try_recv() else { break };
+            changed |= self.take_report(report);
+        }
+        changed
     }
 
     /// Returns whether it has changed anything.
@@ -107,7 +118,15 @@ impl Agent {
         self.count_probe(&report);
         let changes = self.control.report(report, Moment::now());
         let changed = !changes.is_empty();
-        changes.into_iter().for_each(log);
+        for change in changes {
+            match change {
+                Change::Probing { service, replica, failure } => {
+                    let news = self.unasked.take(service, replica, failure, Instant::now());
+                    news.iter().for_each(News::log);
+                }
+                change => log(change),
+            }
+        }
         changed
     }
 

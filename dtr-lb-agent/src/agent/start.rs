@@ -15,7 +15,7 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use super::{Agent, AgentError, catch_up::CatchUp, log::log, presence::Presence};
+use super::{Agent, AgentError, catch_up::CatchUp, log::log, presence::Presence, unasked::Unasked};
 use crate::{
     api::Api,
     config::{Attach, Config, Mode, Service},
@@ -24,7 +24,7 @@ use crate::{
     interface::{self, Links, Seen, Watch},
     metrics::ProbeCounts,
     next_hop::Watcher,
-    probe::{self, Direct, Prober, Target},
+    probe::{self, Direct, Prober, Target, TlsConfigs, schedule::first_spread},
 };
 
 /// How long the first decision waits for probes and next hops beyond the longest probe's own time-out ...
@@ -84,15 +84,18 @@ fn check_addresses(config: &Config, own: &BTreeSet<IpAddr>) -> Result<(), AgentE
 
 pub(super) fn probers(config: &Config) -> Result<Vec<(ReplicaPlace, Prober)>, AgentError> {
     let mut probers = Vec::new();
+    let mut tls = TlsConfigs::default();
     for (service_place, service) in config.services.iter().enumerate() {
         for (place, replica) in service.replicas.iter().enumerate() {
             let direct = direct(config, service, replica.address);
             let target = Target { address: replica.address, probe: service.probe.clone(), direct };
-            let prober = Prober::new(&target)
+            let prober = Prober::sharing(&target, &mut tls)
                 .map_err(|source| AgentError::Probe { service: service.name.clone(), source })?;
             probers.push((ReplicaPlace { service: service_place, replica: place }, prober));
         }
     }
+    let targets = probers.len();
+    probers.iter_mut().for_each(|(_, prober)| prober.among(targets));
     Ok(probers)
 }
 
@@ -152,6 +155,7 @@ pub(super) async fn start(
         probe_counts: ProbeCounts::default(),
         table_rewrites: 0,
         drops: BTreeMap::new(),
+        unasked: Unasked::default(),
         settled: false,
     };
     agent.settle().await;
@@ -205,7 +209,8 @@ impl Agent {
     /// Waits until each replica has been asked once, so that the first table is no guess, but not for long.
     async fn settle(&mut self) {
         let probes = self.control.config().services.iter().map(|service| service.probe.timeout);
-        let limit = settle_limit(probes.max().unwrap_or_default());
+        let spread = first_spread(self.probes.len());
+        let limit = settle_limit(probes.max().unwrap_or_default().saturating_add(spread));
         // What is not known yet at the start is no news; what is not known at its end is.
         let known = timeout(limit, async {
             self.take_next_hops();

@@ -74,6 +74,7 @@ pub(super) const KEYS: &[(&str, &str)] = &[
     ("agent.socket", "an absolute path of at most 107 bytes, as in \"/run/dtr-lb/dtr-lb.sock\""),
     ("agent.bpffs", "an absolute path below a BPF file system, as in \"/sys/fs/bpf/dtr-lb\""),
     ("agent.http", "ADDRESS:PORT in quotes, as in \"127.0.0.1:8181\", or \"\" for none"),
+    ("agent.http_names", "a list of DNS names, as in [\"lb1.example.com\"]"),
     ("agent.admin_token_file", "an absolute path, or \"\" for none"),
 ];
 
@@ -159,6 +160,6 @@ mod tests {
             assert!(message.contains(hint), "{key}: {message}");
         }
         let message = unknown("agent.zzzzzz");
-        assert_eq!(message, "unknown key; allowed: socket, bpffs, http, admin_token_file");
+        assert_eq!(message, "unknown key; allowed: socket, bpffs, http, http_names, admin_token_file");
     }
 }

@@ -138,6 +138,9 @@ impl Config {
         let services = service::read(raw, &vips, &replicas, host.as_ref(), problems);
         let datapath = datapath::read(raw, host_facts, problems);
         let agent = agent::read(raw, problems);
+        if let (Some(agent), Some(services)) = (&agent, &services) {
+            agent::is_no_service(raw, agent, services, problems);
+        }
         Some(Self {
             interfaces: interfaces?,
             host: host?,

@@ -28,17 +28,3 @@ const fn not_yet(feature: &'static str, instead: &'static str) -> Option<NotYet>
 pub(super) fn replica_host_name() -> Option<NotYet> {
     not_yet("a replica found by its host name", "write its IP address")
 }
-
-pub(super) fn http(listen: &str) -> Option<NotYet> {
-    if listen.is_empty() {
-        return None;
-    }
-    not_yet("the HTTP side of the agent", "write http = \"\", or leave the key out")
-}
-
-pub(super) fn admin_token_file(path: &str) -> Option<NotYet> {
-    if path.is_empty() {
-        return None;
-    }
-    not_yet("the HTTP side of the agent", "write admin_token_file = \"\", or leave the key out")
-}

@@ -94,6 +94,7 @@ pub(super) struct RawAgent {
     pub(super) socket: Text,
     pub(super) bpffs: Text,
     pub(super) http: Text,
+    pub(super) http_names: Texts,
     pub(super) admin_token_file: Text,
 }
 

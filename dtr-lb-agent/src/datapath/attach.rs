@@ -212,6 +212,14 @@ impl Change {
     }
 }
 
+/// Puts the programs of `ebpf` into the pinned links of all interfaces that still have one.
+pub(super) fn put_in(ebpf: &mut Ebpf, attached: &Attached, link_pins: &Path) -> Result<(), DatapathError> {
+    for interface in &attached.interfaces {
+        link::update(ebpf, attached.hook, interface, &link_pins.join(pin_name(attached.hook, interface)))?;
+    }
+    Ok(())
+}
+
 fn pin_name(hook: Hook, interface: &Interface) -> String {
     // By index: a name may have a dot, which a BPF file system does not take.
     format!("{}-{}", hook.pin_prefix(), interface.index)

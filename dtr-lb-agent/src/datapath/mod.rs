@@ -22,6 +22,7 @@ mod prod;
 pub mod requirements;
 mod run;
 mod sweep;
+mod trace;
 mod writer;
 
 use std::{
@@ -48,6 +49,7 @@ pub use probing::{Steered, Steering};
 pub use prod::Asked;
 pub use run::{FlowEntry, HalfOpenEntry, Ran};
 pub use sweep::Census;
+pub use trace::{TraceError, TraceLoader, TraceReader, TraceTotals, TraceVariant, TracedPacket};
 pub use writer::Applied;
 
 /// For how long an entry without packets lives, by the state of its connection. Linux keeps TIME_WAIT for a minute and
@@ -81,6 +83,9 @@ pub struct Datapath {
     settings: Option<Settings>,
     attached: Option<Attached>,
     probing: Option<probing::Probing>,
+    flow_entries: u32,
+    /// The programs that stand in the links while somebody traces.
+    tracing: Option<Ebpf>,
     sweep: sweep::Sweep,
     prods: prod::Prods,
     /// Those whose clients are asked in the walk under way.
@@ -137,6 +142,8 @@ impl Datapath {
             settings: None,
             attached: None,
             probing: None,
+            flow_entries,
+            tracing: None,
             sweep: sweep::Sweep::default(),
             prods: prod::Prods::default(),
             asked: BTreeSet::new(),
@@ -165,10 +172,16 @@ impl Datapath {
             Hook::Tc => None,
         };
         self.writer.set_reach(reach.map(Iterator::collect))?;
+        // The links have the plain programs from here on.
+        let tracing = self.tracing.take();
         if let Some(probing) = &mut self.probing {
             probing.move_to(&mut self.ebpf, interfaces)?;
         }
-        Ok(self.attached.insert(attached))
+        self.attached = Some(attached);
+        if let Some(tracing) = tracing {
+            self.trace_again(tracing);
+        }
+        self.attached.as_ref().ok_or_else(|| DatapathError::Object { reason: "nothing is attached".into() })
     }
 
     /// Makes ready to steer probes of replicas that answer clients directly, by these interfaces and from then on by those

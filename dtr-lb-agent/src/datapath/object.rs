@@ -6,7 +6,7 @@ use aya::{
     Ebpf, EbpfLoader, VerifierLogLevel,
     programs::{ProgramError, SchedClassifier, Xdp},
 };
-use dtr_lb_common::abi::{map, program};
+use dtr_lb_common::abi::{TRACING, map, program};
 
 use super::error::DatapathError;
 
@@ -23,20 +23,47 @@ const LOG_PACKETS: u8 = 4;
 ///
 /// Whoever pins has looked before whether what is pinned fits: aya takes it over as it is.
 pub(super) fn load(flow_entries: u32, pins: Option<&Path>, log_packets: bool) -> Result<Ebpf, DatapathError> {
+    let level = if log_packets { LOG_PACKETS } else { 0 };
+    let mut ebpf = load_with(flow_entries, pins, level, Trace::Off)?;
+    tc_program(&mut ebpf, program::CLOCK)?;
+    tc_program(&mut ebpf, program::SEND)?;
+    Ok(ebpf)
+}
+
+/// The same, with the trace on, and no program loaded yet.
+pub(super) fn load_tracing(flow_entries: u32, pins: Option<&Path>) -> Result<Ebpf, DatapathError> {
+    load_with(flow_entries, pins, 0, Trace::On)
+}
+
+/// Whether programs tell of each packet.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Trace {
+    Off,
+    On,
+}
+
+fn load_with(
+    flow_entries: u32,
+    pins: Option<&Path>,
+    log_level: u8,
+    trace: Trace,
+) -> Result<Ebpf, DatapathError> {
     let mut loader = EbpfLoader::new();
     loader.verifier_log_level(VerifierLogLevel::STATS);
     loader.map_max_entries(map::FLOWS, flow_entries);
-    let level = if log_packets { LOG_PACKETS } else { 0 };
-    loader.override_global(aya_log::LEVEL, &level, true);
+    loader.override_global(aya_log::LEVEL, &log_level, true);
+    let tracing = u8::from(trace == Trace::On);
+    loader.override_global(TRACING, &tracing, true);
+    if trace == Trace::Off {
+        // The smallest that there is: a page.
+        loader.map_max_entries(map::TRACE, 1);
+    }
     if let Some(directory) = pins {
         for name in map::ALL {
             loader.map_pin_path(name, directory.join(name));
         }
     }
-    let mut ebpf = loader.load(DATAPATH).map_err(|error| DatapathError::object(&error))?;
-    tc_program(&mut ebpf, program::CLOCK)?;
-    tc_program(&mut ebpf, program::SEND)?;
-    Ok(ebpf)
+    loader.load(DATAPATH).map_err(|error| DatapathError::object(&error))
 }
 
 /// The lab's stub.

@@ -7,6 +7,8 @@ use std::{error::Error, io, time::Duration};
 
 use rustls::{CertificateError, InvalidMessage};
 
+use super::bounded::TooMuch;
+
 /// Why a probe failed. `Display` is one short line without the replica's name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
@@ -59,6 +61,12 @@ pub enum Failure {
     /// The body is longer than a probe reads.
     #[error("body longer than {} KiB, not searched", limit / 1024)]
     BodyTooLong {
+        /// The most that a probe reads, in bytes.
+        limit: usize,
+    },
+    /// The answer, with all that came before it on the connection, is longer than a probe reads.
+    #[error("answer longer than {} KiB, not read on", limit / 1024)]
+    AnswerTooLong {
         /// The most that a probe reads, in bytes.
         limit: usize,
     },
@@ -133,6 +141,7 @@ impl Failure {
             | Self::NotHttp { .. }
             | Self::Status { .. }
             | Self::BodyTooLong { .. }
+            | Self::AnswerTooLong { .. }
             | Self::BodyMismatch { .. }
             | Self::Local { .. }
             | Self::Other { .. } => true,
@@ -157,9 +166,16 @@ impl Failure {
             if let Some(inner) = wrapped.downcast_ref() {
                 return Self::from_io(inner, timeout);
             }
+            if let Some(TooMuch { limit }) = wrapped.downcast_ref() {
+                return Self::AnswerTooLong { limit: *limit };
+            }
         }
-        if let Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS) = error.raw_os_error() {
-            return Self::Local { reason: describe_io(error) };
+        match error.raw_os_error() {
+            Some(libc::EMFILE) => {
+                return Self::Local { reason: format!("{}; {RAISE_LIMIT}", describe_io(error)) };
+            }
+            Some(libc::ENFILE | libc::ENOBUFS) => return Self::Local { reason: describe_io(error) },
+            _ => {}
         }
         match error.kind() {
             Kind::ConnectionRefused => Self::Refused,
@@ -212,6 +228,10 @@ impl Failure {
         }
     }
 }
+
+/// What to do about this process having no file descriptor left.
+const RAISE_LIMIT: &str =
+    "raise the agent's limit of open files (LimitNOFILE= in its systemd unit, or `ulimit -n`)";
 
 fn describe_timeout(after: Duration, phase: Phase) -> String {
     match phase {

@@ -7,7 +7,6 @@ use std::{
     future::Future,
     net::IpAddr,
     pin::{Pin, pin},
-    sync::Arc,
     time::Duration,
 };
 
@@ -27,11 +26,18 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use super::{Failure, Phase, ProberError, connector::Connector, tls};
+use super::{Failure, Phase, ProberError, bounded::Bounded, connector::Connector, tls::TlsConfigs};
 use crate::config::{BodyPattern, Probe, Scheme, StatusSet};
 
 /// The most of a body that a probe reads, in bytes. A health page is short; a probe is not to pull an image layer.
 pub(super) const BODY_LIMIT: usize = 64 * 1024;
+
+/// The most of an answer's head that a probe reads, in bytes: servers refuse heads of requests that are a quarter of it.
+const HEAD_LIMIT: usize = 64 * 1024;
+
+/// The most that a probe takes from a connection, in bytes, TLS and all: a body of [`BODY_LIMIT`] in chunks of a few bytes
+/// each, and the longest chain of certificates, fit in.
+pub(super) const ANSWER_LIMIT: usize = 1024 * 1024;
 
 /// One replica's URL, and what counts as a good answer from it.
 pub(super) struct HttpProbe {
@@ -54,12 +60,16 @@ trait Stream: AsyncRead + AsyncWrite + Send {}
 impl<S: AsyncRead + AsyncWrite + Send> Stream for S {}
 
 impl HttpProbe {
-    pub(super) fn new(connector: Connector, probe: &Probe) -> Result<Self, ProberError> {
+    pub(super) fn new(
+        connector: Connector,
+        probe: &Probe,
+        configs: &mut TlsConfigs,
+    ) -> Result<Self, ProberError> {
         let host = probe.host.as_deref();
         let url = url(connector.asked(), probe)?;
         let tls = match probe.scheme {
             Scheme::Https => {
-                let config = Arc::new(tls::client_config(&probe.verify)?);
+                let config = configs.of(&probe.verify)?;
                 Some((TlsConnector::from(config), server_name(&url, host, connector.asked())?))
             }
             Scheme::Http | Scheme::Tcp | Scheme::None => None,
@@ -86,7 +96,8 @@ impl HttpProbe {
             Ok(Err(failure)) => return (None, Some(failure)),
             Err(_elapsed) => return (None, Some(self.timed_out(Phase::Connecting))),
         };
-        let (sender, connection) = match http1::handshake(TokioIo::new(stream)).await {
+        let opened = http1::Builder::new().max_buf_size(HEAD_LIMIT).handshake(TokioIo::new(stream)).await;
+        let (sender, connection) = match opened {
             Ok(both) => both,
             Err(error) => return (None, Some(Failure::from_http(&error, self.timeout))),
         };
@@ -94,7 +105,7 @@ impl HttpProbe {
     }
 
     async fn open(&self) -> Result<Pin<Box<dyn Stream>>, Failure> {
-        let stream = self.connector.connect(self.timeout).await?;
+        let stream = Bounded::new(self.connector.connect(self.timeout).await?, ANSWER_LIMIT);
         let Some((connector, name)) = &self.tls else { return Ok(Box::pin(stream)) };
         let stream = connector.connect(name.clone(), stream).await;
         Ok(Box::pin(stream.map_err(|error| Failure::from_io(&error, self.timeout))?))

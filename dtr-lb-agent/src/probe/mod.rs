@@ -21,6 +21,7 @@ use crate::{
     datapath::Steering,
 };
 
+mod bounded;
 mod connector;
 mod error;
 mod failure;
@@ -38,6 +39,7 @@ pub use error::ProberError;
 pub use failure::{Failure, Phase};
 pub use health::{State, Transition};
 pub use task::{ProbeTask, Report, spawn};
+pub use tls::TlsConfigs;
 
 use connector::Connector;
 use http::HttpProbe;
@@ -102,13 +104,21 @@ impl Prober {
     /// The CA file cannot be read or holds no certificate, this host has no CA certificates of its own although
     /// the probe needs them, or the host name or path do not make a URL.
     pub fn new(target: &Target) -> Result<Self, ProberError> {
+        Self::sharing(target, &mut TlsConfigs::default())
+    }
+
+    /// The same, for one of many targets: what they have in common is made once, and kept in `tls`.
+    ///
+    /// # Errors
+    /// As [`Prober::new`].
+    pub fn sharing(target: &Target, tls: &mut TlsConfigs) -> Result<Self, ProberError> {
         let Target { address, probe, direct } = target;
         let replica = SocketAddr::new(*address, probe.port);
         let connectors = match direct {
             Some(direct) => direct.vips.iter().map(|vip| Connector::vip(replica, *vip, direct)).collect(),
             None => vec![Connector::own(replica)],
         };
-        let questions = connectors.into_iter().map(|connector| Question::new(connector, probe));
+        let questions = connectors.into_iter().map(|connector| Question::new(connector, probe, tls));
         let schedule = Schedule::new(probe.interval, probe.fast_interval, probe.jitter);
         Ok(Self {
             questions: questions.collect::<Result<_, _>>()?,
@@ -127,6 +137,11 @@ impl Prober {
     #[must_use]
     pub fn needs_steering(&mut self) -> bool {
         self.connectors().any(|connector| connector.is_steered())
+    }
+
+    /// Spreads the first probe over more time, as there are so many targets: see [`Schedule::among`].
+    pub fn among(&mut self, targets: usize) {
+        self.schedule = self.schedule.among(targets);
     }
 
     fn connectors(&mut self) -> impl Iterator<Item = &mut Connector> {
@@ -154,9 +169,9 @@ impl Prober {
 }
 
 impl Question {
-    fn new(connector: Connector, probe: &Probe) -> Result<Self, ProberError> {
+    fn new(connector: Connector, probe: &Probe, tls: &mut TlsConfigs) -> Result<Self, ProberError> {
         Ok(match probe.scheme {
-            Scheme::Http | Scheme::Https => Self::Http(Box::new(HttpProbe::new(connector, probe)?)),
+            Scheme::Http | Scheme::Https => Self::Http(Box::new(HttpProbe::new(connector, probe, tls)?)),
             Scheme::Tcp => Self::Tcp { connector: Box::new(connector), timeout: probe.timeout },
             Scheme::None => Self::None,
         })

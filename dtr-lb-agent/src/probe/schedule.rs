@@ -6,8 +6,15 @@
 
 use std::time::Duration;
 
-/// First probes are spread over at most this, so that a service with many replicas is soon up all the same.
+/// First probes are spread over this, or over the interval where that is shorter ...
 const FIRST_SPREAD: Duration = Duration::from_millis(100);
+
+/// ... and over so much for each target, where that is more: a TLS handshake takes a processor about this long, and what is
+/// waited for at the start of the agent should not be waiting for a processor ...
+const SPREAD_A_TARGET: Duration = Duration::from_millis(1);
+
+/// ... but over no more than this, so that thousands of replicas are soon up all the same.
+pub(crate) const LONGEST_SPREAD: Duration = Duration::from_secs(2);
 
 /// The least time between two probes' starts, so that no config makes the agent spin.
 const SHORTEST: Duration = Duration::from_millis(1);
@@ -18,6 +25,8 @@ pub struct Schedule {
     interval: Duration,
     fast_interval: Duration,
     jitter: f64,
+    /// The first probes of all targets are spread over this.
+    spread: Duration,
 }
 
 impl Schedule {
@@ -25,13 +34,19 @@ impl Schedule {
     /// or later than that. Config allows jitter up to 0.5; what lies outside 0 to 1 is brought inside.
     #[must_use]
     pub fn new(interval: Duration, fast_interval: Duration, jitter: f64) -> Self {
-        Self { interval, fast_interval, jitter: fraction(jitter) }
+        Self { interval, fast_interval, jitter: fraction(jitter), spread: FIRST_SPREAD }
+    }
+
+    /// For one of `targets` that are first probed at the same time.
+    #[must_use]
+    pub fn among(self, targets: usize) -> Self {
+        Self { spread: first_spread(targets), ..self }
     }
 
     /// How long to wait before the first probe. `random` is uniform in [0, 1).
     #[must_use]
     pub fn first(&self, random: f64) -> Duration {
-        self.interval.min(FIRST_SPREAD).mul_f64(fraction(random))
+        self.interval.min(self.spread).mul_f64(fraction(random))
     }
 
     /// From the start of a probe to the start of the next. `random` is uniform in [0, 1).
@@ -41,6 +56,12 @@ impl Schedule {
         let swing = 2.0 * fraction(random) - 1.0;
         interval.mul_f64(1.0 + self.jitter * swing).max(SHORTEST)
     }
+}
+
+/// The time over which the first probes of so many targets are spread, where no interval is shorter.
+pub(crate) fn first_spread(targets: usize) -> Duration {
+    let all = SPREAD_A_TARGET.saturating_mul(u32::try_from(targets).unwrap_or(u32::MAX));
+    all.clamp(FIRST_SPREAD, LONGEST_SPREAD)
 }
 
 /// What is no fraction must not reach the arithmetic of `Duration`, which panics on negative and on NaN.

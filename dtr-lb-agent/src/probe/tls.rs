@@ -18,8 +18,27 @@ use rustls::{
 use super::ProberError;
 use crate::config::Verify;
 
+/// The TLS of many probes, made once for each way to verify: CA files and the host's CAs are read once, and a thousand
+/// replicas share them. One that is made anew, as for another config, reads them again.
+#[derive(Debug, Default)]
+pub struct TlsConfigs {
+    made: Vec<(Verify, Arc<ClientConfig>)>,
+}
+
+impl TlsConfigs {
+    /// For probes that verify like this.
+    pub(super) fn of(&mut self, verify: &Verify) -> Result<Arc<ClientConfig>, ProberError> {
+        if let Some((_, config)) = self.made.iter().find(|(made_for, _)| made_for == verify) {
+            return Ok(Arc::clone(config));
+        }
+        let config = Arc::new(client_config(verify)?);
+        self.made.push((verify.clone(), Arc::clone(&config)));
+        Ok(config)
+    }
+}
+
 /// The config for probes that verify as `verify` says.
-pub(super) fn client_config(verify: &Verify) -> Result<ClientConfig, ProberError> {
+fn client_config(verify: &Verify) -> Result<ClientConfig, ProberError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let verifier: Arc<dyn ServerCertVerifier> = match verify {
         Verify::No => Arc::new(AcceptAny { provider: Arc::clone(&provider) }),

@@ -40,6 +40,7 @@ pub mod prod;
 mod replay;
 mod rewrite;
 mod scratch;
+pub mod seen;
 mod segment;
 mod translate;
 mod tunnel;

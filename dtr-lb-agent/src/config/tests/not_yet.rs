@@ -1,29 +1,15 @@
-//! Keys whose feature is not in this version: refused with what to write instead, accepted when they ask for nothing.
+//! Keys whose feature is not in this version: refused with what to write instead.
 
-use super::{problems, short_and, valid};
+use super::{problems, short_and};
 
 #[test]
 fn what_this_version_lacks_is_refused() {
-    let cases = [
-        (
-            short_and("[[replica]]\naddress = \"dtr1.example.com\""),
-            8,
-            "replica[2].address = \"dtr1.example.com\"",
-            "IP address",
-        ),
-        (
-            short_and("[agent]\nhttp = \"127.0.0.1:8181\""),
-            8,
-            "agent.http = \"127.0.0.1:8181\"",
-            "http = \"\"",
-        ),
-        (
-            short_and("[agent]\nadmin_token_file = \"/etc/token\""),
-            8,
-            "agent.admin_token_file = \"/etc/token\"",
-            "admin_token_file = \"\"",
-        ),
-    ];
+    let cases = [(
+        short_and("[[replica]]\naddress = \"dtr1.example.com\""),
+        8,
+        "replica[2].address = \"dtr1.example.com\"",
+        "IP address",
+    )];
     let version = format!("is not in this version of dtr-lb ({}); ", env!("CARGO_PKG_VERSION"));
     for (text, line, key, instead) in cases {
         let found = problems(&text);
@@ -34,10 +20,4 @@ fn what_this_version_lacks_is_refused() {
         let (_, advice) = message.split_once(&version).unwrap_or_else(|| panic!("{version}: {message}"));
         assert!(advice.contains(instead), "{instead}: {message}");
     }
-}
-
-#[test]
-fn the_same_keys_pass_when_they_ask_for_nothing() {
-    let text = short_and("[agent]\nhttp = \"\"\nadmin_token_file = \"\"\n");
-    assert_eq!(valid(&text), valid(&short_and("")));
 }

@@ -330,6 +330,9 @@ fn agent() {
         case(with(&long), 8, "agent.socket", &["108 bytes long", "107"]),
         case(with("bpffs = \"bpf\""), 8, "agent.bpffs", &["not an absolute path"]),
         case(with("http = \"8181\""), 8, "agent.http", &["not an address with a port", "127.0.0.1:8181"]),
+        case(with("http = \"127.0.0.1:0\""), 8, "agent.http", &["port 0"]),
+        case(with("http = \"10.0.0.10:443\""), 8, "agent.http", &["service `https` is there"]),
+        case(with("http_names = [\"lb1\", \"lb 2\"]"), 8, "agent.http_names[1]", &["not a DNS name"]),
         case(with("admin_token_file = \"token\""), 8, "agent.admin_token_file", &["not an absolute path"]),
     ]);
 }

@@ -84,7 +84,8 @@ fn the_defaults_are_the_documented_ones() {
     assert!((probe.jitter - 0.1).abs() < 1e-9);
     assert_eq!(config.agent.socket, Path::new("/run/dtr-lb/dtr-lb.sock"));
     assert_eq!(config.agent.bpffs, Path::new("/sys/fs/bpf/dtr-lb"));
-    assert_eq!(config.agent.http, None);
+    assert_eq!(config.agent.http, Some("127.0.0.1:8181".parse().unwrap()));
+    assert!(config.agent.http_names.is_empty());
     assert_eq!(config.agent.admin_token_file, None);
 }
 
@@ -144,6 +145,11 @@ fn the_reference_config_shows_the_defaults() {
 }
 
 #[test]
+fn nothing_listens_on_tcp_where_http_is_empty() {
+    assert_eq!(valid(&short_and("[agent]\nhttp = \"\"\nadmin_token_file = \"\"\n")).agent.http, None);
+}
+
+#[test]
 fn every_key_changes_what_it_names() {
     let text = r#"
         vip = ["10.0.0.10", "10.0.0.20"]
@@ -198,6 +204,9 @@ fn every_key_changes_what_it_names() {
         [agent]
         socket = "/tmp/s"
         bpffs = "/bpf/x"
+        http = "[::1]:9000"
+        http_names = ["LB1.example.com"]
+        admin_token_file = "/run/token"
     "#;
     let Config { interfaces, host, datapath, services, agent } = valid(text);
     assert_eq!(interfaces, ["eth0", "bond0.100"]);
@@ -212,6 +221,11 @@ fn every_key_changes_what_it_names() {
     assert_eq!(datapath.idle_timeout, Duration::from_secs(5400));
     assert_eq!(datapath.all_down, AllDown::Refuse);
     assert_eq!((agent.socket.as_path(), agent.bpffs.as_path()), (Path::new("/tmp/s"), Path::new("/bpf/x")));
+    assert_eq!(agent.http, Some("[::1]:9000".parse().unwrap()));
+    assert_eq!(
+        (agent.http_names, agent.admin_token_file),
+        (vec!["lb1.example.com".to_owned()], Some("/run/token".into()))
+    );
     assert_eq!(services.len(), 1);
     let service = &services[0];
     assert_eq!((service.name.as_str(), service.port), ("registry", 5000));

@@ -1,0 +1,77 @@
+//! What a packet's notes tell to whoever asks afterwards: a trace, and `explain`.
+
+use super::{Headers, Rewrite, Scratch, Tables, open::Cause};
+use crate::{
+    abi::{Mode, ReplicaId, Side, Tuple},
+    filter,
+    verdict::Verdict,
+    wire::{PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, TcpFlags},
+};
+
+/// What is known of a packet after [`super::run`], if [`Scratch::forget`] came before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// The packet's own. What was not read is 0.
+    pub tuple: Tuple,
+    /// The tuple that it leaves with, if it is forwarded.
+    pub to: Tuple,
+    /// The replica that was chosen, or whose it is; 0 if there is none.
+    pub replica: ReplicaId,
+    /// How packets reach that replica.
+    pub mode: Mode,
+    /// Of the IP header; 0 if that was not read.
+    pub protocol: u8,
+    pub flags: TcpFlags,
+}
+
+impl Scratch {
+    /// Forgets the packet before, whose notes would else show where this one's end.
+    #[inline(always)]
+    pub fn forget(&mut self) {
+        self.headers = Headers::NONE;
+        self.leaves = Rewrite::NONE;
+        self.order.cause = Cause::New;
+    }
+
+    #[inline(always)]
+    pub fn seen(&self) -> Seen {
+        let Self { headers, leaves, .. } = self;
+        Seen {
+            tuple: headers.tuple,
+            to: leaves.to,
+            replica: leaves.replica,
+            mode: leaves.mode,
+            protocol: headers.protocol,
+            flags: headers.flags,
+        }
+    }
+
+    /// The tuple of the client's packets of the connection that a packet is of; the packet's own if it is of none.
+    #[inline(always)]
+    pub fn client(&self, verdict: Verdict) -> Tuple {
+        let Self { headers, leaves, order, .. } = self;
+        // What takes the place of a refusal goes to a replica, but came from another one.
+        if verdict == Verdict::Redispatched {
+            order.client
+        } else if leaves.side == Side::TO_CLIENT {
+            leaves.to.reversed()
+        } else {
+            headers.tuple
+        }
+    }
+
+    /// Whether a packet came to an end that the datapath looks at: a service, a NAT address and port, or by ICMP the
+    /// address of a service.
+    #[inline(always)]
+    pub fn came_to_us(&self, tables: &impl Tables) -> bool {
+        let Headers { tuple, protocol, .. } = &self.headers;
+        let Some(settings) = tables.settings() else { return false };
+        match *protocol {
+            PROTOCOL_TCP => {
+                tables.marked(filter::place(settings, &tuple.destination, tuple.destination_port))
+            }
+            PROTOCOL_ICMP | PROTOCOL_ICMPV6 => tables.vip(&tuple.destination),
+            _ => false,
+        }
+    }
+}
