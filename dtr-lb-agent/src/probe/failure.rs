@@ -115,6 +115,7 @@ impl Failure {
             Self::Tls { .. } => "tls",
             Self::NotHttp { .. } => "not_http",
             Self::Status { .. } => "status",
+            Self::AnswerTooLong { .. } => "answer_too_long",
             Self::BodyTooLong { .. } | Self::BodyMismatch { .. } => "body",
             Self::Local { .. } => "local",
             Self::Other { .. } => "other",

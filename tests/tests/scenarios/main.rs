@@ -25,6 +25,7 @@ mod failures;
 mod families;
 mod flood;
 mod health;
+mod monitoring;
 mod services;
 mod sizes;
 mod traffic;
@@ -232,6 +233,7 @@ fn main() {
         failures::SCENARIOS,
         edges::SCENARIOS,
         agent::SCENARIOS,
+        monitoring::SCENARIOS,
     ]
     .concat();
     let mut trials = Vec::new();
