@@ -1,36 +1,60 @@
 //! The agent: brings up the datapath, listens to probes and to the kernel, and writes what [`Control`] decides.
 //!
-//! `start` brings it up, `serve` is the main loop, which alone touches the datapath; `presence` and `catch_up` are the
+//! `start` brings it up, `serve` is the main loop, which alone touches the datapath; `reconfigure` is the one way to another
+//! config, and `fixed` says what cannot change. `effective` is what that is made of: `reload` reads the file again,
+//! `steer_replicas` carries out the `orders` of an operator. `probes` are those that run; `presence` and `catch_up` are the
 //! pure parts of what can go wrong meanwhile, and `log` has the words for all of it.
 
 mod catch_up;
+mod config_file;
 pub(crate) mod descriptors;
+mod effective;
+mod fixed;
 mod log;
+mod orders;
 mod passive;
 mod presence;
+mod probes;
+mod reconfigure;
+mod reload;
 mod serve;
 mod start;
+mod steer_replicas;
 mod unasked;
 
-use std::{collections::BTreeMap, future::Future, pin::pin, sync::Arc, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    net::IpAddr,
+    pin::pin,
+    time::Instant,
+};
 
 use dtr_lb_common::verdict::Verdict;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::{
+    signal::unix::Signal,
+    sync::{mpsc, watch},
+};
 use tracing::{info, warn};
 
 use crate::{
-    api::{Api, ApiError, Detached, Request},
+    api::{Answer, Api, ApiError, Detached, Refusal, Request},
+    changes,
     config::Config,
-    control::{Control, NextHops, ReplicaPlace},
-    datapath::{self, Census, Datapath, DatapathError, Options, PacketLog},
+    control::{Control, NextHops},
+    datapath::{self, Census, Datapath, DatapathError, Options, PacketLog, Steering},
     interface::{InterfaceError, Look, Watch},
     metrics::ProbeCounts,
     next_hop::{NextHopError, Watcher},
-    probe::{ProbeTask, ProberError, Report},
+    probe::{ProberError, Report},
 };
 
 use catch_up::CatchUp;
+pub use config_file::ConfigFile;
+use effective::Sources;
+pub use fixed::Fixed;
 use presence::Presence;
+use probes::{Files, ProbeId, Probes};
 pub(crate) use start::BEHIND_GENERIC_XDP;
 use unasked::Unasked;
 
@@ -50,17 +74,26 @@ pub enum AgentError {
     #[error(
         "datapath.nat_addresses has {0}, which is not an address of this host; add it to an interface, or remove it"
     )]
-    NatAddress(std::net::IpAddr),
+    NatAddress(IpAddr),
     #[error("{}", BEHIND_GENERIC_XDP)]
     ProbesBehindGenericXdp,
+    #[error(transparent)]
+    Fixed(#[from] Fixed),
 }
 
 /// What listens and what is known, once all is up.
 struct Agent {
+    file: ConfigFile,
+    /// What the effective config is made of.
+    sources: Sources,
     control: Control,
-    probes: Vec<ProbeTask>,
-    reports: mpsc::Receiver<Report<ReplicaPlace>>,
+    probes: Probes,
+    reports: mpsc::Receiver<Report<ProbeId>>,
+    /// Who steers probes, once one was to be.
+    steering: Option<Steering>,
     watcher: Watcher,
+    /// Those that the watcher watches.
+    addresses: watch::Sender<BTreeSet<IpAddr>>,
     next_hops: watch::Receiver<NextHops>,
     interfaces: Watch,
     /// What `interfaces` sees, every few seconds.
@@ -72,6 +105,8 @@ struct Agent {
     requests: mpsc::Receiver<Request>,
     packet_log: Option<PacketLog>,
     catch_up: CatchUp,
+    /// Until when the datapath waits for the first word about replicas that are new to it.
+    held_until: Option<tokio::time::Instant>,
     census: Census,
     probe_counts: ProbeCounts,
     /// Tables of services that were written.
@@ -89,26 +124,32 @@ enum End {
     /// By this signal: the datapath stays.
     Signal(&'static str),
     /// The datapath is to go, and this one wants to know when it has.
-    Detach(oneshot::Sender<Result<Detached, String>>),
+    Detach(Answer<Detached>),
 }
 
 /// Runs until `shutdown`, or until it is told to detach. After the first the datapath stays behind and goes on forwarding.
 /// Where the start fails or is broken off, what this agent made is gone again, and what it found stays as it was.
+///
+/// `config` is what `file` said; it is read again at each `hang_up`.
 pub async fn run(
-    config: Config,
+    (file, config): (ConfigFile, Config),
     log_packets: bool,
+    hang_up: Signal,
     shutdown: impl Future<Output = &'static str>,
 ) -> Result<(), AgentError> {
     let mut shutdown = pin!(shutdown);
-    let config = Arc::new(config);
+    let (sources, config) = Sources::at_start(config);
     take_descriptors(&config);
     let host = start::look_around(&config).await?;
-    let probers = start::probers(&config)?;
+    let (probes, reports) = Probes::new();
+    let plan = probes.plan(&config, Files::AsTheyWere)?;
     let options =
         Options { max_flows: config.datapath.max_flows, pins: Some(config.agent.bpffs.clone()), log_packets };
     let mut datapath = Datapath::open(&options)?;
     let started = tokio::select! {
-        started = start::start(&config, &mut datapath, host, probers, log_packets) => started.map(Some),
+        started = start::start((file, sources, &config), &mut datapath, host, (probes, reports, plan), log_packets) => {
+            started.map(Some)
+        }
         reason = &mut shutdown => {
             info!(reason, "the agent ends before it has started");
             Ok(None)
@@ -121,7 +162,7 @@ pub async fn run(
             return unfinished.map(drop);
         }
     };
-    match agent.serve(&mut datapath, shutdown).await {
+    match agent.serve(&mut datapath, hang_up, shutdown).await {
         End::Signal(reason) => {
             info!(reason, "the agent ends; the datapath goes on forwarding by its last table");
             if log_packets {
@@ -151,24 +192,26 @@ fn take_descriptors(config: &Config) {
 
 impl Agent {
     /// Removes the datapath, tells who asked, and ends.
-    async fn detach(
-        self,
-        datapath: Datapath,
-        answer: oneshot::Sender<Result<Detached, String>>,
-    ) -> Result<(), AgentError> {
+    async fn detach(self, datapath: Datapath, answer: Answer<Detached>) -> Result<(), AgentError> {
         let Self { control, probes, watcher, interfaces, api, packet_log, requests, .. } = self;
         let bpffs = control.config().agent.bpffs.clone();
+        let kept = changes::path(&control.config().agent.socket);
         // What is asked from here on is answered by "the agent is ending".
         drop((requests, probes, watcher, interfaces, packet_log));
         // Its lock on the pins has to go before they can.
         drop(datapath);
         let removed = datapath::detach(&bpffs);
+        if removed.is_ok()
+            && let Err(error) = changes::remove(&kept)
+        {
+            warn!(path = %kept.display(), %error, "{}", changes::NOT_REMOVED);
+        }
         let told = match &removed {
             Ok(removed) => {
                 info!(bpffs = %bpffs.display(), "detached: the datapath is removed, and the agent ends");
                 Ok(Detached { bpffs, removed: *removed })
             }
-            Err(error) => Err(error.to_string()),
+            Err(error) => Err(Refusal::failed(error)),
         };
         // Who asked may have gone.
         let _ = answer.send(told);

@@ -4,6 +4,8 @@
 mod check;
 mod completions;
 mod man;
+mod reload;
+mod replica;
 mod status;
 mod top;
 
@@ -13,16 +15,19 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::{EnvFilter, fmt};
 
 use crate::{
-    agent::{self, AgentError},
+    agent::{self, AgentError, ConfigFile},
     api::{self, ClientError, Detached},
+    changes,
     cli::Global,
-    config::{Config, ConfigError, Places},
+    config::{ConfigError, Places},
     datapath::{self, DatapathError},
 };
 
 pub use check::check;
 pub use completions::completions;
 pub use man::man;
+pub use reload::reload;
+pub use replica::replica;
 pub use status::{healthy, status};
 pub use top::top;
 
@@ -47,7 +52,14 @@ impl From<ConfigError> for Failure {
 
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
-        let status = if matches!(error, ClientError::NoAgent(_)) { 3 } else { 1 };
+        let status = match error {
+            ClientError::NoAgent(_) => 3,
+            ClientError::BadConfig(_) | ClientError::Usage(_) => 2,
+            ClientError::Permission(_)
+            | ClientError::Connect { .. }
+            | ClientError::Refused { .. }
+            | ClientError::StillThere(_) => 1,
+        };
         Self { status, message: error.to_string() }
     }
 }
@@ -66,14 +78,17 @@ impl From<AgentError> for Failure {
 
 /// `dtr-lb run`
 pub fn run(global: &Global, json: bool, log_packets: bool) -> Result<(), Failure> {
-    let mut config = Config::load(&global.config, &global.overrides)?;
-    if let Some(socket) = &global.socket {
-        config.agent.socket.clone_from(socket);
-    }
+    let file = ConfigFile {
+        path: global.config.clone(),
+        overrides: global.overrides.clone(),
+        socket: global.socket.clone(),
+    };
+    let config = file.read()?;
     start_logging(json, log_packets);
     runtime()?.block_on(async {
         let shutdown = shutdown().map_err(Failure::failed)?;
-        agent::run(config, log_packets, shutdown).await.map_err(Failure::from)
+        let hang_up = signal(SignalKind::hangup()).map_err(Failure::failed)?;
+        agent::run((file, config), log_packets, hang_up, shutdown).await.map_err(Failure::from)
     })
 }
 
@@ -92,6 +107,10 @@ pub fn detach(global: &Global) -> Result<(), Failure> {
                     socket.display()
                 )),
                 error => error.into(),
+            })?;
+            let kept = changes::path(&socket);
+            changes::remove(&kept).map_err(|error| {
+                Failure::failed(format!("{} (`{}`: {error})", changes::NOT_REMOVED, kept.display()))
             })?;
             print(&match was_there {
                 true => format!("removed the datapath at {}; no agent was running\n", bpffs.display()),
@@ -132,16 +151,10 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 fn shutdown() -> std::io::Result<impl Future<Output = &'static str>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hang_up = signal(SignalKind::hangup())?;
     Ok(async move {
-        loop {
-            tokio::select! {
-                _ = terminate.recv() => return "SIGTERM",
-                _ = interrupt.recv() => return "SIGINT",
-                _ = hang_up.recv() => tracing::warn!(
-                    "SIGHUP: this version does not reload; restart the agent, the datapath keeps its flows meanwhile"
-                ),
-            }
+        tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
         }
     })
 }

@@ -3,17 +3,19 @@
 //! [`Desired`].
 //!
 //! `service` decides who gets new flows, from what `replica` knows of each; `passive` and `ramp` are the two things that
-//! time alone ends; `paths` has the ways to the replicas; `change` the words for the operator.
+//! time alone ends; `paths` has the ways to the replicas; `reconfigure` takes in another config and carries over what is
+//! known; `change` has the words for the operator.
 
 mod change;
 mod passive;
 mod paths;
 mod ramp;
+mod reconfigure;
 mod replica;
 mod service;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,
     sync::Arc,
     time::Instant,
@@ -23,10 +25,10 @@ use dtr_lb_common::abi;
 use jiff::Timestamp;
 
 use crate::{
-    config::{Access, Affinity, AllDown, Config, Mode, Service},
+    config::{Access, Admin, Affinity, AllDown, Config, Mode, Replica, Service},
     datapath::{Desired, DesiredReplica, DesiredService, DesiredSettings, SourceRule, service_key},
     next_hop::{NextHop, NextHopError},
-    probe::Report,
+    probe::{Report, State},
 };
 
 use paths::{Paths, hop};
@@ -34,16 +36,33 @@ use service::Standing;
 
 pub use change::{Change, NARROW_PATH, NO_NAT_ADDRESS, PASSIVE_SET_ASIDE, UNSEEN_INTERFACE};
 pub use passive::Reading;
-pub use replica::{Condition, ReplicaState};
+pub use replica::{Condition, HISTORY, ReplicaState, StateChange};
 
 /// What is known of next hops, by address.
 pub type NextHops = BTreeMap<IpAddr, Result<NextHop, NextHopError>>;
 
-/// A replica of a service, by their places in the config.
+/// A replica of a service, by their places in the config: good for as long as the config is the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReplicaPlace {
     pub service: usize,
     pub replica: usize,
+}
+
+/// A replica of a service, by what tells it from all others from one config to the next. What is known of it goes by this.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReplicaKey {
+    /// The service's name.
+    pub service: String,
+    pub address: IpAddr,
+    /// The replica's own, not the service's.
+    pub port: u16,
+}
+
+impl ReplicaKey {
+    #[must_use]
+    pub fn new(service: &Service, replica: &Replica) -> Self {
+        Self { service: service.name.clone(), address: replica.address, port: replica.port }
+    }
 }
 
 /// Now, for those who measure and for those who read it.
@@ -63,26 +82,34 @@ impl Moment {
     }
 }
 
-/// The state of the whole.
-#[derive(Debug)]
+/// The state of the whole. A clone is there to try something on.
+#[derive(Clone, Debug)]
 pub struct Control {
     config: Arc<Config>,
     /// In the order of the config.
     services: Vec<Standing>,
+    places: HashMap<ReplicaKey, ReplicaPlace>,
     paths: Paths,
 }
 
 impl Control {
     pub fn new(config: Arc<Config>, now: Timestamp) -> Self {
         let services = config.services.iter().map(|service| Standing::new(service, now)).collect();
-        Self { config, services, paths: Paths::default() }
+        let places = places(&config);
+        Self { config, services, places, paths: Paths::default() }
     }
 
     /// Takes in the outcome of a probe. Where nothing is returned, [`Self::desired`] is as before; so it is with
-    /// [`Self::passive`].
-    pub fn report(&mut self, report: Report<ReplicaPlace>, now: Moment) -> Vec<Change> {
-        let Report { id: ReplicaPlace { service, replica }, outcome, state, transition: _ } = report;
+    /// [`Self::passive`]. A report about a replica that the config no longer has, or that is in maintenance, says nothing.
+    pub fn report(&mut self, report: Report<ReplicaKey>, now: Moment) -> Vec<Change> {
+        let Report { id, outcome, state, transition: _ } = report;
+        let Some(ReplicaPlace { service, replica }) = self.places.get(&id).copied() else {
+            return Vec::new();
+        };
         let Config { services, datapath, .. } = &*self.config;
+        if services[service].replicas[replica].admin == Admin::Maint {
+            return Vec::new();
+        }
         self.services[service].probed(&services[service], datapath, (replica, outcome, state), now)
     }
 
@@ -111,9 +138,7 @@ impl Control {
 
     /// Takes in the next hops.
     pub fn next_hops(&mut self, next_hops: NextHops) -> Vec<Change> {
-        let with_nat = self.config.services.iter().filter(|service| service.mode == Mode::Nat);
-        let with_nat = addresses(with_nat);
-        self.paths.take(&self.config, &with_nat, next_hops)
+        self.paths.take(&self.config, &with_nat(&self.config), next_hops)
     }
 
     /// Takes in the MTUs, in bytes, of the interfaces that packets come in by.
@@ -126,10 +151,13 @@ impl Control {
         self.paths.missing()
     }
 
-    /// Whether every replica has been probed, and every next hop been looked for: what is decided before is a guess.
+    /// Whether every replica has been probed, unless it is in maintenance, and every next hop been looked for: what is
+    /// decided before is a guess.
     pub fn informed(&self) -> bool {
         let mut all = self.services.iter().flat_map(|standing| &standing.replicas);
-        let probed = all.all(|known| known.condition.last_probe.is_some());
+        let probed = all.all(|known| {
+            known.condition.last_probe.is_some() || known.condition.state == ReplicaState::Maint
+        });
         probed && self.addresses().into_iter().all(|address| self.paths.known(address).is_some())
     }
 
@@ -138,8 +166,21 @@ impl Control {
         addresses(&self.config.services)
     }
 
-    pub fn config(&self) -> &Config {
+    /// The effective one: what the file says, with what was ordered since on top.
+    pub fn config(&self) -> &Arc<Config> {
         &self.config
+    }
+
+    /// What is known of a replica; `None` if the config does not have it.
+    pub fn condition(&self, key: &ReplicaKey) -> Option<&Condition> {
+        let ReplicaPlace { service, replica } = self.places.get(key)?;
+        Some(&self.services[*service].replicas[*replica].condition)
+    }
+
+    /// What the probes have made of a replica; `None` if the config does not have it.
+    pub fn probed(&self, key: &ReplicaKey) -> Option<State> {
+        let ReplicaPlace { service, replica } = self.places.get(key)?;
+        Some(self.services[*service].replicas[*replica].probed)
     }
 
     /// What is known of the replicas of a service, in the order of the config.
@@ -200,6 +241,22 @@ impl Control {
             })
             .collect()
     }
+}
+
+fn places(config: &Config) -> HashMap<ReplicaKey, ReplicaPlace> {
+    let services = config.services.iter().enumerate();
+    let of = |(place, service): (usize, &Service)| {
+        let replicas = service.replicas.iter().enumerate();
+        let of =
+            |(replica, config)| (ReplicaKey::new(service, config), ReplicaPlace { service: place, replica });
+        replicas.map(of).collect::<Vec<_>>()
+    };
+    services.flat_map(of).collect()
+}
+
+/// The addresses of replicas that are connected to from an address of this host.
+fn with_nat(config: &Config) -> BTreeSet<IpAddr> {
+    addresses(config.services.iter().filter(|service| service.mode == Mode::Nat))
 }
 
 fn addresses<'a>(services: impl IntoIterator<Item = &'a Service>) -> BTreeSet<IpAddr> {

@@ -5,6 +5,7 @@
 
 pub mod agent;
 pub mod api;
+pub mod changes;
 pub mod cli;
 pub mod command;
 pub mod config;

@@ -16,6 +16,8 @@ fn main() -> ExitCode {
         Command::Status { json, healthy: false, services } => command::status(&cli.global, services, *json),
         Command::Status { json, healthy: true, services } => command::healthy(&cli.global, services, *json),
         Command::Top => command::top(&cli.global),
+        Command::Replica { command } => command::replica(&cli.global, command),
+        Command::Reload => command::reload(&cli.global),
         Command::Detach => command::detach(&cli.global),
         Command::Completions { shell } => command::completions(*shell),
         Command::Man { directory } => command::man(directory.as_deref()),

@@ -15,7 +15,7 @@ mod replicas;
 
 use crate::status::Status;
 
-pub use probes::{ProbeCounts, ReplicaKey, Tally};
+pub use probes::{ProbeCounts, Tally};
 pub use process::Process;
 
 /// What the agent knows at one moment.

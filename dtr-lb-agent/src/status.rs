@@ -12,8 +12,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    config::{Config, Replica, Service},
-    control::{Condition, Control, ReplicaState},
+    config::{Admin, Config, Replica, Service},
+    control::{Condition, Control, ReplicaState, StateChange},
     datapath::{Census, Datapath, DatapathError},
     probe::Outcome,
 };
@@ -76,18 +76,27 @@ pub struct ReplicaStatus {
     pub name: String,
     pub address: IpAddr,
     pub port: u16,
-    /// `starting`, `up`, `down` or `draining`.
+    /// `starting`, `up`, `down`, `draining` or `maint`.
     pub state: String,
+    /// What an operator has ordered at run time: `ready`, `drain` or `maint`.
+    #[serde(default)]
+    pub admin: Admin,
     /// Why it is in this state; none before the first word.
     #[serde(default)]
     pub reason: Option<String>,
-    /// As configured.
+    /// As configured, or as an operator set it at run time.
     pub weight: u16,
+    /// As the file says; none if the file does not have the replica.
+    #[serde(default)]
+    pub file_weight: Option<u16>,
     /// The part of new connections that it gets now, in proportion to the others': 0 while it is down, less than its
     /// weight during a slow start.
     #[serde(default)]
     pub effective_weight: u16,
     pub since: Timestamp,
+    /// Its last changes of state, 16 at most, the oldest first.
+    #[serde(default)]
+    pub history: Vec<StateChangeStatus>,
     pub last_probe: Option<ProbeStatus>,
     /// Connections that may still carry data.
     pub flows: u64,
@@ -110,6 +119,15 @@ pub struct ReplicaStatus {
     /// Packets of its connections that were answered by a reset, because it is down: see `datapath.on_down`.
     #[serde(default)]
     pub reset: u64,
+}
+
+/// That a replica came into another state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateChangeStatus {
+    pub time: Timestamp,
+    pub from: String,
+    pub to: String,
+    pub reason: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -251,8 +269,11 @@ fn replica_status(
         state: condition.state.to_string(),
         reason: condition.reason.clone(),
         weight: replica.weight,
+        file_weight: replica.file_weight,
         effective_weight: share,
+        admin: replica.admin,
         since: condition.since,
+        history: condition.history.iter().map(state_change).collect(),
         last_probe: condition.last_probe.as_ref().map(probe_status),
         flows,
         packets: to_replica.packets + to_client.packets,
@@ -267,6 +288,29 @@ fn replica_status(
         redispatched,
         reset,
     }
+}
+
+impl ReplicaStatus {
+    /// Adds what the same replica counted for another VIP of its service.
+    pub fn add(&mut self, other: &Self) {
+        self.flows += other.flows;
+        self.packets += other.packets;
+        self.bytes += other.bytes;
+        self.packets_to_replica += other.packets_to_replica;
+        self.bytes_to_replica += other.bytes_to_replica;
+        self.packets_to_client += other.packets_to_client;
+        self.bytes_to_client += other.bytes_to_client;
+        self.new_flows += other.new_flows;
+        self.refused += other.refused;
+        self.unanswered += other.unanswered;
+        self.redispatched += other.redispatched;
+        self.reset += other.reset;
+    }
+}
+
+fn state_change(change: &StateChange) -> StateChangeStatus {
+    let StateChange { time, from, to, reason } = change;
+    StateChangeStatus { time: *time, from: from.to_string(), to: to.to_string(), reason: reason.clone() }
 }
 
 fn probe_status(outcome: &Outcome) -> ProbeStatus {

@@ -55,9 +55,9 @@ fn a_feature_that_is_not_there_is_refused_and_not_ignored() {
     let minimal = "vip = \"10.0.0.10\"\ninterfaces = [\"eth0\"]\n[[replica]]\naddress = \"10.0.0.11\"\n";
     let path = config(directory.path(), minimal);
     expect(
-        &dtr_lb(&["check", "--config", &path, "--set", "replica.0.address=dtr1.example.com"]),
+        &dtr_lb(&["check", "--config", &path, "--set", "agent.http=127.0.0.1:8181"]),
         2,
-        &["replica[0].address", "not in this version"],
+        &["agent.http", "not in this version"],
     );
 }
 
@@ -67,6 +67,21 @@ fn without_an_agent_status_is_3_and_says_what_to_do() {
     let socket = directory.path().join("none.sock");
     let socket = socket.to_str().expect("it is text");
     expect(&dtr_lb(&["status", "--socket", socket]), 3, &[socket, "dtr-lb run"]);
+}
+
+#[test]
+fn detach_without_an_agent_removes_what_one_kept() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let kept = directory.path().join("dtr-lb.changes.json");
+    std::fs::write(&kept, "{}").expect("the file can be written");
+    let text = format!(
+        "[agent]\nsocket = \"{0}/dtr-lb.sock\"\nbpffs = \"{0}/bpffs/none\"\n",
+        directory.path().display()
+    );
+    let path = config(directory.path(), &text);
+    let output = dtr_lb(&["detach", "--config", &path]);
+    assert!(output.status.success(), "{output:?}");
+    assert!(!kept.exists(), "the next agent would take up changes of a datapath that is gone");
 }
 
 #[test]

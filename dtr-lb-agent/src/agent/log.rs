@@ -16,7 +16,7 @@ pub(super) fn log(change: Change) {
                 ReplicaState::Down => {
                     warn!(service, replica, %address, port, from, to = to_word, reason, "replica is down");
                 }
-                ReplicaState::Up | ReplicaState::Starting | ReplicaState::Draining => {
+                ReplicaState::Up | ReplicaState::Starting | ReplicaState::Draining | ReplicaState::Maint => {
                     let to = to_word;
                     info!(service, replica, %address, port, from, to, reason, "replica is {to}");
                 }
@@ -26,10 +26,16 @@ pub(super) fn log(change: Change) {
         Change::Service { service, up: false, consequence } => {
             warn!(service, consequence, "no replica of the service is up");
         }
-        Change::Resets { service, replica, reset: true } => {
+        Change::Resets { service, replica, reset: true, maint: false } => {
             warn!(service, replica, "the replica is down and its connections are reset (datapath.on_down)");
         }
-        Change::Resets { service, replica, reset: false } => {
+        Change::Resets { service, replica, reset: true, maint: true } => {
+            warn!(
+                service,
+                replica, "the replica is in maintenance and its connections are reset (datapath.on_down)"
+            );
+        }
+        Change::Resets { service, replica, reset: false, maint: _ } => {
             info!(service, replica, "the replica's connections are no longer reset");
         }
         // There may be a thousand of them at once: `unasked` has the words.

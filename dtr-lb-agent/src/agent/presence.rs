@@ -64,6 +64,12 @@ impl Presence {
         news
     }
 
+    /// The datapath was attached to these, and to no other.
+    pub(super) fn keep(&mut self, names: &[String]) {
+        self.standings.retain(|name, _| names.contains(name));
+        self.attached(true);
+    }
+
     /// Whether the interface is there with the datapath on it.
     pub(super) fn serves(&self, name: &str) -> bool {
         self.standings.get(name).is_none_or(|standing| *standing == Standing::Served)

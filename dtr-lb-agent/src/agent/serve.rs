@@ -2,28 +2,28 @@
 
 use std::{
     future::{Future, pending},
-    net::SocketAddr,
     pin::Pin,
     time::{Duration, Instant},
 };
 
-use tokio::time::sleep_until;
+use tokio::{signal::unix::Signal, time::sleep_until};
 use tracing::{info, warn};
 
 use super::{
     Agent, End, catch_up,
     log::{log, log_standing},
     passive,
+    probes::ProbeId,
     start::{mtus, wanted},
     unasked::News,
 };
 use crate::{
-    api::Request,
+    api::{Refusal, Request},
     config::Scheme,
-    control::{Change, Moment, ReplicaPlace},
+    control::{Change, Moment, ReplicaKey},
     datapath::{Asked, Datapath, Dropped, Events},
     interface::Look,
-    metrics::{ReplicaKey, Snapshot},
+    metrics::Snapshot,
     probe::Report,
     status::{Observed, Status},
 };
@@ -41,6 +41,7 @@ impl Agent {
     pub(super) async fn serve(
         &mut self,
         datapath: &mut Datapath,
+        mut hang_up: Signal,
         mut shutdown: Pin<&mut impl Future<Output = &'static str>>,
     ) -> End {
         let mut events = match datapath.events() {
@@ -51,12 +52,19 @@ impl Agent {
             }
         };
         let mut next_sweep = tokio::time::Instant::now();
-        let mut next_reading = passive::wanted(self.control.config()).then(tokio::time::Instant::now);
+        let mut next_reading = None;
         loop {
             let mut decided = false;
+            if !passive::wanted(self.control.config()) {
+                next_reading = None;
+            } else if next_reading.is_none() {
+                next_reading = Some(tokio::time::Instant::now());
+            }
             let due = self.control.next_due(Instant::now()).map(tokio::time::Instant::from_std);
             tokio::select! {
                 reason = &mut shutdown => return End::Signal(reason),
+                // How it went is in the log.
+                Some(()) = hang_up.recv() => decided = self.reload(datapath).await.is_ok(),
                 Some(report) = self.reports.recv() => decided = self.take_reports(report),
                 () = sleep_until_some(due) => {
                     self.control.tick(Moment::now()).into_iter().for_each(log);
@@ -77,12 +85,23 @@ impl Agent {
                     Request::Status(answer) => drop(answer.send(self.status(datapath))),
                     Request::Metrics(answer) => drop(answer.send(self.snapshot(datapath))),
                     Request::Detach(answer) => return End::Detach(answer),
+                    Request::Replica(order, answer) => {
+                        let done = self.order(datapath, &order).await;
+                        decided = done.is_ok();
+                        drop(answer.send(done));
+                    }
+                    Request::Reload(answer) => {
+                        let reloaded = self.reload(datapath).await;
+                        decided = reloaded.is_ok();
+                        drop(answer.send(reloaded.map_err(Refusal::from)));
+                    }
                 },
                 Some(dropped) = next_events(&mut events) => self.log_drops(&dropped),
                 () = self.catch_up.due() => decided = true,
+                () = sleep_until_some(self.held_until) => decided = true,
                 () = sleep_until(next_sweep) => next_sweep = self.sweep(datapath),
             }
-            if decided {
+            if decided && !self.holds() {
                 self.write(datapath);
             }
         }
@@ -104,7 +123,7 @@ impl Agent {
 
     /// Takes a report and those that wait behind it: what many replicas change at once is one change of the tables.
     /// Returns whether they have changed anything.
-    fn take_reports(&mut self, first: Report<ReplicaPlace>) -> bool {
+    fn take_reports(&mut self, first: Report<ProbeId>) -> bool {
         let mut changed = self.take_report(first);
         for _ in 0..self.reports.len() {
             let Ok(report) = self.reports.try_recv() else { break };
@@ -114,7 +133,8 @@ impl Agent {
     }
 
     /// Returns whether it has changed anything.
-    pub(super) fn take_report(&mut self, report: Report<ReplicaPlace>) -> bool {
+    pub(super) fn take_report(&mut self, report: Report<ProbeId>) -> bool {
+        let Some(report) = self.probes.current(report) else { return false };
         self.count_probe(&report);
         let changes = self.control.report(report, Moment::now());
         let changed = !changes.is_empty();
@@ -127,16 +147,16 @@ impl Agent {
                 change => log(change),
             }
         }
-        changed
+        // What was held may be what this report is about.
+        changed || self.held_until.is_some()
     }
 
-    fn count_probe(&mut self, report: &Report<ReplicaPlace>) {
-        let service = &self.control.config().services[report.id.service];
+    fn count_probe(&mut self, report: &Report<ReplicaKey>) {
+        let mut services = self.control.config().services.iter();
+        let service = services.find(|service| service.name == report.id.service);
         // What is configured away is no probe.
-        if service.probe.scheme != Scheme::None {
-            let replica = &service.replicas[report.id.replica];
-            let replica = SocketAddr::new(replica.address, replica.port);
-            self.probe_counts.count(ReplicaKey { service: service.name.clone(), replica }, &report.outcome);
+        if service.is_some_and(|service| service.probe.scheme != Scheme::None) {
+            self.probe_counts.count(report.id.clone(), &report.outcome);
         }
     }
 
@@ -192,17 +212,17 @@ impl Agent {
         attached.is_ok()
     }
 
-    fn status(&self, datapath: &Datapath) -> Result<Status, String> {
+    fn status(&self, datapath: &Datapath) -> Result<Status, Refusal> {
         let present = |interface: &str| self.presence.serves(interface);
         let observed = Observed {
             census: &self.census,
             up_to_date: self.catch_up.up_to_date(),
             table_rewrites: self.table_rewrites,
         };
-        Status::collect(&self.control, datapath, observed, present).map_err(|error| error.to_string())
+        Status::collect(&self.control, datapath, observed, present).map_err(Refusal::failed)
     }
 
-    fn snapshot(&mut self, datapath: &Datapath) -> Result<Snapshot, String> {
+    fn snapshot(&mut self, datapath: &Datapath) -> Result<Snapshot, Refusal> {
         self.probe_counts.keep(self.control.config());
         Ok(Snapshot { status: self.status(datapath)?, probes: self.probe_counts.clone() })
     }

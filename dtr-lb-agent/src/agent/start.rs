@@ -15,16 +15,23 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use super::{Agent, AgentError, catch_up::CatchUp, log::log, presence::Presence, unasked::Unasked};
+use super::{
+    Agent, AgentError, ConfigFile, Sources,
+    catch_up::CatchUp,
+    log::log,
+    presence::Presence,
+    probes::{Plan, ProbeId, Probes},
+    unasked::Unasked,
+};
 use crate::{
     api::Api,
-    config::{Attach, Config, Mode, Service},
-    control::{Control, ReplicaPlace},
+    config::{Attach, Config, Mode, Scheme},
+    control::Control,
     datapath::{Applied, Census, Datapath, Hook, Interface, Wanted},
     interface::{self, Links, Seen, Watch},
     metrics::ProbeCounts,
     next_hop::Watcher,
-    probe::{self, Direct, Prober, Target, TlsConfigs, schedule::first_spread},
+    probe::{Report, schedule::first_spread},
 };
 
 /// How long the first decision waits for probes and next hops beyond the longest probe's own time-out ...
@@ -61,60 +68,45 @@ pub(super) async fn look_around(config: &Config) -> Result<Host, AgentError> {
     let links = Links::open()?;
     let seen = links.look(&config.interfaces).await?;
     let interfaces = interface::all_there(&seen)?;
-    check_addresses(config, &interface::host_addresses()?)?;
+    check_addresses(config, None, &interface::host_addresses()?)?;
     Ok(Host { links, seen, interfaces })
 }
 
-/// NAT addresses must be this host's, or no answer comes back; a VIP should be, or routers must know the way.
-fn check_addresses(config: &Config, own: &BTreeSet<IpAddr>) -> Result<(), AgentError> {
+/// NAT addresses must be this host's, or no answer comes back; a VIP should be, or routers must know the way. What was to
+/// be said of the VIPs of `before` has been said.
+pub(super) fn check_addresses(
+    config: &Config,
+    before: Option<&Config>,
+    own: &BTreeSet<IpAddr>,
+) -> Result<(), AgentError> {
     if let Some(foreign) = config.foreign_nat_addresses(own).next() {
         return Err(AgentError::NatAddress(foreign));
     }
-    for vip in config.foreign_vips(own) {
+    let told = before.map(|before| before.foreign_vips(own)).unwrap_or_default();
+    for vip in config.foreign_vips(own).difference(&told) {
         warn!(
             %vip,
             "the VIP is not an address of this host, so nobody answers ARP or neighbour discovery for it: add it \
              (`ip address add {} dev {}`), or route it here",
-            IpNet::from(vip),
+            IpNet::from(*vip),
             config.interfaces[0]
         );
     }
     Ok(())
 }
 
-pub(super) fn probers(config: &Config) -> Result<Vec<(ReplicaPlace, Prober)>, AgentError> {
-    let mut probers = Vec::new();
-    let mut tls = TlsConfigs::default();
-    for (service_place, service) in config.services.iter().enumerate() {
-        for (place, replica) in service.replicas.iter().enumerate() {
-            let direct = direct(config, service, replica.address);
-            let target = Target { address: replica.address, probe: service.probe.clone(), direct };
-            let prober = Prober::sharing(&target, &mut tls)
-                .map_err(|source| AgentError::Probe { service: service.name.clone(), source })?;
-            probers.push((ReplicaPlace { service: service_place, replica: place }, prober));
-        }
-    }
-    let targets = probers.len();
-    probers.iter_mut().for_each(|(_, prober)| prober.among(targets));
-    Ok(probers)
-}
-
-/// What a probe of a service's replica is to prove, if it answers clients directly.
-fn direct(config: &Config, service: &Service, replica: IpAddr) -> Option<Direct> {
-    let tunnel = match service.mode {
-        Mode::Nat => return None,
-        Mode::Dsr => None,
-        Mode::Ipip => Some(config.datapath.tunnel_sources.towards(replica)),
-    };
-    Some(Direct { vips: service.vips.clone(), tunnel })
+/// Whether a probe asks a replica at a VIP, so that its packets are to be steered.
+pub(super) fn probes_are_steered(config: &Config) -> bool {
+    let mut services = config.services.iter();
+    services.any(|service| service.mode != Mode::Nat && service.probe.scheme != Scheme::None)
 }
 
 /// May be dropped before it is done: nothing is attached or written until its last await is over.
 pub(super) async fn start(
-    config: &Arc<Config>,
+    (file, sources, config): (ConfigFile, Sources, &Arc<Config>),
     datapath: &mut Datapath,
     host: Host,
-    mut probers: Vec<(ReplicaPlace, Prober)>,
+    (mut probes, reports, mut plan): (Probes, mpsc::Receiver<Report<ProbeId>>, Plan),
     log_packets: bool,
 ) -> Result<Agent, AgentError> {
     let Host { links, seen, interfaces: found } = host;
@@ -123,25 +115,26 @@ pub(super) async fn start(
     let packet_log = log_packets.then(|| datapath.start_packet_log()).transpose()?;
     let mut control = Control::new(Arc::clone(config), Timestamp::now());
     control.ingress(mtus(&seen)).into_iter().for_each(log);
-    // Without its sender the set of addresses stays as it is: it does not change while the agent runs.
-    let (_, addresses) = watch::channel(control.addresses());
-    let (watcher, next_hops) = Watcher::spawn(addresses)?;
+    let (addresses, watched) = watch::channel(control.addresses());
+    let (watcher, next_hops) = Watcher::spawn(watched)?;
     let (interfaces, looks) = Watch::spawn(config.interfaces.clone(), links);
-    if probers.iter_mut().any(|(_, prober)| prober.needs_steering()) {
+    let mut steering = None;
+    if probes_are_steered(config) {
         if config.datapath.attach == Attach::XdpGeneric {
             return Err(AgentError::ProbesBehindGenericXdp);
         }
-        let steering = datapath.start_probing(&found)?;
-        probers.iter_mut().for_each(|(_, prober)| prober.steer_by(&steering));
+        plan.steer_by(steering.insert(datapath.start_probing(&found)?));
     }
-    let (report_sender, reports) = mpsc::channel(1024);
-    let probes =
-        probers.into_iter().map(|(id, prober)| probe::spawn(id, prober, report_sender.clone())).collect();
+    probes.carry_out(plan, &control);
     let mut agent = Agent {
+        file,
+        sources,
         control,
         probes,
         reports,
+        steering,
         watcher,
+        addresses,
         next_hops,
         interfaces,
         looks,
@@ -151,6 +144,7 @@ pub(super) async fn start(
         requests,
         packet_log,
         catch_up: CatchUp::default(),
+        held_until: None,
         census: Census::default(),
         probe_counts: ProbeCounts::default(),
         table_rewrites: 0,

@@ -54,6 +54,14 @@ impl Unasked {
     }
 }
 
+impl Unasked {
+    /// Forgets those that are asked no more.
+    pub(super) fn keep(&mut self, asked: impl Fn(&str, &str) -> bool) {
+        self.now.retain(|(service, replica)| asked(service, replica));
+        self.open &= !self.now.is_empty();
+    }
+}
+
 impl News {
     pub(super) fn log(&self) {
         match self {
@@ -101,6 +109,18 @@ mod tests {
         assert_eq!(told.at(72, "r7", None), None);
         assert_eq!(told.at(73, "r0", None), Some(News::Again));
         assert_eq!(told.at(74, "r0", None), None);
+    }
+
+    #[test]
+    fn those_that_are_asked_no_more_keep_nothing_open() {
+        let mut told = Told { unasked: Unasked::default(), begun: Instant::now() };
+        told.at(0, "r0", Some("no sockets"));
+        told.at(0, "r1", Some("no sockets"));
+        told.unasked.keep(|service, replica| (service, replica) == ("https", "r1"));
+        assert_eq!(told.at(1, "r1", None), Some(News::Again));
+        told.at(70, "r1", Some("no sockets"));
+        told.unasked.keep(|_, _| false);
+        assert_eq!(told.at(140, "r0", Some("no sockets")).is_some(), true, "told as the first");
     }
 
     #[test]

@@ -6,14 +6,14 @@ use std::{
     time::Duration,
 };
 
-use reqwest::{Method, Response, StatusCode, Url};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::de::DeserializeOwned;
 use tokio::{
     net::UnixStream,
     time::{Instant, sleep},
 };
 
-use super::Detached;
+use super::{Detached, Ordered, Reloaded, ReplicaOrder, routes::ErrorBody};
 use crate::{healthz::Healthz, status::Status};
 
 /// How long the command line waits for an answer.
@@ -22,6 +22,8 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 const HEALTHZ_LIMIT: Duration = Duration::from_secs(2);
 /// Maps are large, and the kernel takes its time to free them.
 const DETACH_LIMIT: Duration = Duration::from_secs(60);
+/// A CA file, the interfaces and the addresses of the host are looked at.
+const RELOAD_LIMIT: Duration = Duration::from_secs(30);
 /// From the agent's answer to its end.
 const END_LIMIT: Duration = Duration::from_secs(5);
 const END_PAUSE: Duration = Duration::from_millis(10);
@@ -37,6 +39,10 @@ pub enum ClientError {
     Connect { path: PathBuf, source: io::Error },
     #[error("the agent at `{}` answered: {answer}", .path.display())]
     Refused { path: PathBuf, answer: String },
+    #[error("{0}")]
+    Usage(String),
+    #[error("the config is not valid, so the agent goes on with the one that it has:\n{0}")]
+    BadConfig(String),
     #[error("the agent at `{}` has removed the datapath, but still answers after {} s", .0.display(), END_LIMIT.as_secs())]
     StillThere(PathBuf),
 }
@@ -52,10 +58,10 @@ pub async fn ask_healthz(socket: &Path, services: &[String]) -> Result<Healthz, 
     for service in services {
         url.query_pairs_mut().append_pair("service", service);
     }
-    let response = send(socket, Method::GET, url, HEALTHZ_LIMIT).await?;
+    let response = send(socket, Method::GET, url, HEALTHZ_LIMIT, |request| request).await?;
     match response.status() {
-        // The answer that it is not is an answer.
-        StatusCode::OK | StatusCode::SERVICE_UNAVAILABLE => read(socket, response).await,
+        // That it is not is an answer, too.
+        StatusCode::OK | StatusCode::SERVICE_UNAVAILABLE => response.json().await.map_err(broken(socket)),
         _ => Err(refusal(socket, response).await),
     }
 }
@@ -73,46 +79,77 @@ pub async fn ask_detach(socket: &Path) -> Result<Detached, ClientError> {
     Ok(detached)
 }
 
+/// Makes a running agent read its config file again. Says what has changed.
+pub async fn ask_reload(socket: &Path) -> Result<Reloaded, ClientError> {
+    ask(socket, Method::POST, "v1/reload", RELOAD_LIMIT).await
+}
+
+/// Makes a running agent do something with a replica.
+pub async fn ask_replica(socket: &Path, order: &ReplicaOrder) -> Result<Ordered, ClientError> {
+    ask_with(socket, Method::POST, "v1/replica", RELOAD_LIMIT, |request| request.json(order)).await
+}
+
 async fn ask<T: DeserializeOwned>(
     socket: &Path,
     method: Method,
     what: &str,
     limit: Duration,
 ) -> Result<T, ClientError> {
-    let response = send(socket, method, url(what), limit).await?;
+    ask_with(socket, method, what, limit, |request| request).await
+}
+
+/// `with` puts into the request what it is to have besides.
+async fn ask_with<T: DeserializeOwned>(
+    socket: &Path,
+    method: Method,
+    what: &str,
+    limit: Duration,
+    with: impl FnOnce(RequestBuilder) -> RequestBuilder,
+) -> Result<T, ClientError> {
+    let response = send(socket, method, url(what), limit, with).await?;
     if !response.status().is_success() {
         return Err(refusal(socket, response).await);
     }
-    read(socket, response).await
+    response.json().await.map_err(broken(socket))
 }
 
-/// The host in it is for the HTTP client's peace: the socket is where it goes.
+/// Of what the agent serves. Its host is for the HTTP client's peace: the socket is where it goes.
 fn url(what: &str) -> Url {
     let mut url = Url::parse("http://agent/").unwrap_or_else(|_| unreachable!("it is a URL"));
     url.set_path(what);
     url
 }
 
-async fn send(socket: &Path, method: Method, url: Url, limit: Duration) -> Result<Response, ClientError> {
+async fn send(
+    socket: &Path,
+    method: Method,
+    url: Url,
+    limit: Duration,
+    with: impl FnOnce(RequestBuilder) -> RequestBuilder,
+) -> Result<Response, ClientError> {
     // Connecting by hand first tells apart what the HTTP client calls by one name.
     connect(socket).await?;
     // The HTTP client wants to know its cryptography even where there is none. An error says that it is known already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = reqwest::Client::builder().unix_socket(socket).timeout(limit).build();
-    let answer = async { client?.request(method, url).send().await };
+    let answer = async { with(client?.request(method, url)).send().await };
     answer.await.map_err(broken(socket))
 }
 
-async fn read<T: DeserializeOwned>(socket: &Path, response: Response) -> Result<T, ClientError> {
-    response.json().await.map_err(broken(socket))
-}
-
-/// What the agent says to a request that it does not fulfil.
+/// Why the agent did not do as it was asked.
 async fn refusal(socket: &Path, response: Response) -> ClientError {
     let status = response.status();
     let text = response.text().await.unwrap_or_default();
-    let answer = if text.is_empty() { format!("status {status}") } else { text };
-    ClientError::Refused { path: socket.into(), answer }
+    let error = match serde_json::from_str(&text) {
+        Ok(ErrorBody { error }) => error,
+        Err(_) if text.is_empty() => format!("status {status}"),
+        Err(_) => text,
+    };
+    match status {
+        StatusCode::UNPROCESSABLE_ENTITY => ClientError::BadConfig(error),
+        StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND | StatusCode::CONFLICT => ClientError::Usage(error),
+        _ => ClientError::Refused { path: socket.into(), answer: error },
+    }
 }
 
 fn broken(socket: &Path) -> impl FnOnce(reqwest::Error) -> ClientError {

@@ -9,16 +9,19 @@ use axum::{
     http::StatusCode,
 };
 use reqwest::Url;
-use tokio::{sync::mpsc, time::timeout};
+use tokio::time::timeout;
 
-use super::{Request, ask};
+use super::{
+    request::Request,
+    routes::{Requests, ask},
+};
 use crate::healthz::Healthz;
 
 /// How long the main loop may take to answer: less than a second has to be left of the second or two that checks wait.
 const ANSWER_LIMIT: Duration = Duration::from_millis(900);
 
 pub(super) async fn healthz(
-    State(requests): State<mpsc::Sender<Request>>,
+    State(requests): Requests,
     RawQuery(query): RawQuery,
 ) -> (StatusCode, Json<Healthz>) {
     let named = match services(query.as_deref().unwrap_or_default()) {
@@ -27,7 +30,7 @@ pub(super) async fn healthz(
     };
     let healthz = match timeout(ANSWER_LIMIT, ask(&requests, Request::Status)).await {
         Ok(Ok(Json(status))) => Healthz::of(&status, &named),
-        Ok(Err((_, reason))) => Healthz::unknown(reason),
+        Ok(Err(refusal)) => Healthz::unknown(refusal.message),
         Err(_elapsed) => Healthz::unknown(format!(
             "the agent's main loop has not answered within {} ms",
             ANSWER_LIMIT.as_millis()
@@ -53,10 +56,13 @@ fn services(query: &str) -> Result<Vec<String>, String> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::sync::oneshot;
+    use tokio::sync::mpsc;
 
     use super::*;
-    use crate::status::{Status, tests::plain};
+    use crate::{
+        api::{Answer, Refusal},
+        status::{Status, tests::plain},
+    };
 
     #[test]
     fn services_are_named_in_the_query_and_nothing_else_is() {
@@ -66,7 +72,7 @@ mod tests {
         assert!(error.contains("`servcie`") && error.contains("?service=NAME"), "{error}");
     }
 
-    async fn asked(answer: impl FnOnce(oneshot::Sender<Result<Status, String>>)) -> (StatusCode, Healthz) {
+    async fn asked(answer: impl FnOnce(Answer<Status>)) -> (StatusCode, Healthz) {
         let (sender, mut requests) = mpsc::channel(1);
         let asked = tokio::spawn(healthz(State(sender), RawQuery(Some("service=http".into()))));
         let Some(Request::Status(sender)) = requests.recv().await else { panic!("another request") };
@@ -84,7 +90,7 @@ mod tests {
         let (status, healthz) = asked(|sender| drop(sender.send(Ok(down)))).await;
         assert_eq!((status, healthz.ok), (StatusCode::SERVICE_UNAVAILABLE, false));
         assert!(healthz.reasons[0].contains("`http`"), "{healthz:?}");
-        let (status, healthz) = asked(|sender| drop(sender.send(Err("no map".into())))).await;
+        let (status, healthz) = asked(|sender| drop(sender.send(Err(Refusal::failed("no map"))))).await;
         assert_eq!((status, healthz.reasons), (StatusCode::SERVICE_UNAVAILABLE, vec!["no map".to_owned()]));
         let (status, healthz) = asked(drop).await;
         assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);

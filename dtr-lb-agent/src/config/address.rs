@@ -7,7 +7,7 @@ use toml::Spanned;
 
 use super::field::{Field, Table};
 use super::host_name::is_host_name;
-use super::not_yet;
+use super::listed::{Host, usable};
 use super::problems::Problems;
 use super::raw::OneOrMany;
 
@@ -66,29 +66,21 @@ pub(super) fn unicast(field: &Field<'_, String>, problems: &mut Problems<'_>) ->
         problems.refuse(field, format!("not an IP address{}", slip(field.value)));
         return None;
     };
-    usable(field, address, problems)
+    match usable(address) {
+        Ok(()) => Some(address),
+        Err(error) => {
+            problems.refuse(field, error.to_string());
+            None
+        }
+    }
 }
 
-/// The same, where a host name is also right, though not in this version.
-pub(super) fn unicast_or_name(field: &Field<'_, String>, problems: &mut Problems<'_>) -> Option<IpAddr> {
+/// The same, where a host name is also right.
+pub(super) fn unicast_or_name(field: &Field<'_, String>, problems: &mut Problems<'_>) -> Option<Host> {
     if field.value.parse::<IpAddr>().is_err() && is_host_name(field.value) {
-        problems.gate(field, not_yet::replica_host_name());
-        return None;
+        return Some(Host::Name(field.value.to_ascii_lowercase()));
     }
-    unicast(field, problems)
-}
-
-fn usable(field: &Field<'_, String>, address: IpAddr, problems: &mut Problems<'_>) -> Option<IpAddr> {
-    if let Some(kind) = not_one_host(address) {
-        problems.refuse(field, format!("{kind} address: no host on the network has it"));
-        return None;
-    }
-    if address.to_canonical() != address {
-        // It would be a second name for the same host, and another family to all that looks at it.
-        problems.refuse(field, format!("an IPv4 address written as IPv6; write {}", address.to_canonical()));
-        return None;
-    }
-    Some(address)
+    unicast(field, problems).map(Host::Address)
 }
 
 /// What kind of address it is, if it is not one that a host has and packets can be routed to.

@@ -173,11 +173,16 @@ pub(super) fn absolute_path(field: &Field<'_, String>, problems: &mut Problems<'
 
 /// The name of a service or a replica: it is typed on the command line and is a label in the metrics.
 pub(super) fn name(field: &Field<'_, String>, problems: &mut Problems<'_>) -> Option<String> {
-    const LONGEST: usize = 64;
-    let good = |c: char| c.is_ascii_alphanumeric() || "._:-".contains(c);
-    if (1..=LONGEST).contains(&field.value.len()) && field.value.chars().all(good) {
+    if is_name(field.value) {
         return Some(field.value.clone());
     }
     problems.refuse(field, "not usable as a name");
     None
+}
+
+/// Whether it may be the name of a service or a replica.
+pub(crate) fn is_name(text: &str) -> bool {
+    const LONGEST: usize = 64;
+    let good = |c: char| c.is_ascii_alphanumeric() || "._:-".contains(c);
+    (1..=LONGEST).contains(&text.len()) && text.chars().all(good)
 }

@@ -67,7 +67,10 @@ pub(super) const KEYS: &[(&str, &str)] = &[
     ("service.probe.jitter", "a percentage in quotes, \"0%\" to \"50%\""),
     ("replica", "at least one [[replica]] table, with double brackets"),
     ("replica.name", "1 to 64 of the characters A-Z a-z 0-9 . _ : - in quotes, each replica its own name"),
-    ("replica.address", "an IP address in quotes that no other replica and no VIP has, as in \"10.0.0.11\""),
+    (
+        "replica.address",
+        "an IP address in quotes that no other replica and no VIP has, as in \"10.0.0.11\", or a host name",
+    ),
     ("replica.weight", "a whole number, 0 to 256; 0 gives it no new flows"),
     ("replica.slow_start", "a duration in quotes, 0s to 1h, as in \"30s\""),
     ("agent", "a table: [agent]"),

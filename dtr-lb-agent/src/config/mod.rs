@@ -5,8 +5,7 @@
 //! run names everything that is wrong, each with its place, its key and what is allowed.
 //!
 //! Invariants: a `Config` exists only if every check passed; nothing on the host is changed here, and apart from
-//! [`HostFacts::read`], the config file and the named CA files nothing of it is read. A key whose feature this
-//! version lacks is refused by `not_yet`, never ignored.
+//! [`HostFacts::read`], the config file and the named CA files nothing of it is read.
 //!
 //! Called by every command of the command line but those that must work with a broken config: they read [`Places`].
 
@@ -16,13 +15,14 @@ mod admin;
 mod agent;
 mod choice;
 mod datapath;
+mod difference;
 mod error;
 mod field;
 mod host_facts;
 mod host_name;
 mod keys;
+mod listed;
 mod mode;
-mod not_yet;
 mod overrides;
 mod places;
 mod prefix;
@@ -44,8 +44,10 @@ pub use self::access::Access;
 pub use self::admin::Admin;
 pub use self::agent::{Agent, DEFAULT_BPFFS, DEFAULT_SOCKET};
 pub use self::datapath::{AllDown, Attach, Datapath, OnDown};
+pub use self::difference::differences;
 pub use self::error::{ConfigError, Place, Problem};
 pub use self::host_facts::HostFacts;
+pub use self::listed::{DEFAULT_WEIGHT, Host, HostError, Listed, MAX_WEIGHT};
 pub use self::mode::Mode;
 pub use self::places::Places;
 pub use self::probe::{BodyPattern, Probe, Scheme, Verify};
@@ -58,6 +60,9 @@ use self::field::Table;
 use self::problems::Problems;
 use self::raw::RawConfig;
 use self::source::Source;
+
+pub(crate) use self::field::is_name;
+pub(crate) use self::listed::{checked_weight, usable};
 
 /// Where the commands look for the config unless `--config` names another file.
 pub const DEFAULT_PATH: &str = "/etc/dtr-lb/dtr-lb.toml";

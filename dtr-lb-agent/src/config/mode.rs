@@ -1,11 +1,13 @@
 //! `service.mode`, and what goes together with it.
 
+use std::net::IpAddr;
+
 use super::address::Vip;
 use super::choice::choice;
 use super::field::Table;
+use super::listed::Listed;
 use super::problems::Problems;
 use super::raw::RawService;
-use super::replica::Replica;
 
 choice! {
     /// How packets reach the replicas.
@@ -19,32 +21,39 @@ choice! {
     }
 }
 
-/// Refuses a VIP and a replica that do not go together: without NAT a packet keeps its addresses, so that the replica has
-/// to speak the family of the VIP, or of the tunnel.
+impl Mode {
+    /// The rule that a VIP and a replica's address break together, if they do: without NAT a packet keeps its addresses, so
+    /// that the replica has to speak the family of the VIP, or of the tunnel.
+    #[must_use]
+    pub fn broken_rule(self, vip: IpAddr, replica: IpAddr) -> Option<&'static str> {
+        match self {
+            Self::Dsr if vip.is_ipv4() != replica.is_ipv4() => {
+                Some("in this mode VIPs and replicas are of one family")
+            }
+            Self::Ipip if vip.is_ipv6() && replica.is_ipv4() => {
+                Some("in this mode an IPv6 VIP needs replicas with IPv6 addresses")
+            }
+            Self::Nat | Self::Dsr | Self::Ipip => None,
+        }
+    }
+}
+
+/// Refuses a VIP and a replica that do not go together.
 pub(super) fn addresses_fit(
     table: &Table,
     raw: &RawService,
     mode: Mode,
     vips: &[Vip],
-    replicas: &[Replica],
+    listed: &[Listed],
     problems: &mut Problems<'_>,
 ) {
     let Some(field) = table.field("mode", &raw.mode) else { return };
-    let broken_rule = |vip: &Vip, replica: &Replica| match mode {
-        Mode::Dsr if vip.address.is_ipv4() != replica.address.is_ipv4() => {
-            Some("in this mode VIPs and replicas are of one family")
-        }
-        Mode::Ipip if vip.address.is_ipv6() && replica.address.is_ipv4() => {
-            Some("in this mode an IPv6 VIP needs replicas with IPv6 addresses")
-        }
-        Mode::Nat | Mode::Dsr | Mode::Ipip => None,
-    };
     for vip in vips {
-        for replica in replicas {
-            if let Some(rule) = broken_rule(vip, replica) {
+        for address in listed.iter().filter_map(|listed| listed.host.address()) {
+            if let Some(rule) = mode.broken_rule(vip.address, address) {
                 let what = format!(
-                    "VIP {} and replica {} do not go together: {rule}; split the service by family, or take \"nat\"",
-                    vip.address, replica.address
+                    "VIP {} and replica {address} do not go together: {rule}; split the service by family, or take \"nat\"",
+                    vip.address
                 );
                 // The first of many.
                 return problems.refuse(&field, what);

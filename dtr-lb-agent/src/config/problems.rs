@@ -3,7 +3,6 @@
 use super::error::Problem;
 use super::field::{Field, Shown, Table};
 use super::keys;
-use super::not_yet::NotYet;
 use super::source::Source;
 
 #[derive(Debug)]
@@ -35,13 +34,6 @@ impl<'a> Problems<'a> {
     /// The value of `field` is not allowed; what is, is said by [`keys`].
     pub(super) fn refuse<T: Shown>(&mut self, field: &Field<'_, T>, what: impl Into<String>) {
         self.add(field.at, &field.key, Some(field.value.shown()), what.into(), keys::allowed(&field.key));
-    }
-
-    /// The value of `field` is right, but its feature is not in this version.
-    pub(super) fn gate<T: Shown>(&mut self, field: &Field<'_, T>, feature: Option<NotYet>) {
-        if let Some(feature) = feature {
-            self.add(field.at, &field.key, Some(field.value.shown()), feature.to_string(), None);
-        }
     }
 
     /// `table` has to have this key.

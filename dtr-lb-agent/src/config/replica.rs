@@ -7,13 +7,15 @@ use std::time::Duration;
 use super::address;
 use super::admin::Admin;
 use super::field::{self, Table};
+use super::listed::{DEFAULT_WEIGHT, Host, Listed, MAX_WEIGHT};
 use super::problems::Problems;
 use super::raw::{RawConfig, RawReplica};
 
 /// A backend, as one service uses it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Replica {
-    /// Unique among the replicas; its address if the file names it no other.
+    /// Unique among the replicas; its address if the file names it no other. One that was found by a host name:
+    /// `NAME/ADDRESS`.
     pub name: String,
     /// Unique among the replicas, and no VIP.
     pub address: IpAddr,
@@ -25,6 +27,10 @@ pub struct Replica {
     pub slow_start: Duration,
     /// What an operator has ordered since. Not in the file: [`Admin::Ready`] in what is read from it.
     pub admin: Admin,
+    /// The host name that it was found by.
+    pub host_name: Option<String>,
+    /// Its weight by the file; `None`: it was added at run time.
+    pub file_weight: Option<u16>,
 }
 
 impl Replica {
@@ -42,7 +48,7 @@ impl Replica {
 #[derive(Debug)]
 pub(super) struct Declared {
     pub(super) name: Option<String>,
-    pub(super) address: Option<IpAddr>,
+    pub(super) host: Option<Host>,
     pub(super) weight: Option<u16>,
     pub(super) slow_start: Option<Duration>,
     pub(super) key: String,
@@ -50,14 +56,17 @@ pub(super) struct Declared {
 }
 
 impl Declared {
-    pub(super) fn on_port(&self, port: u16) -> Option<Replica> {
-        Some(Replica {
+    /// Its address, if it has one by itself.
+    pub(super) fn address(&self) -> Option<IpAddr> {
+        self.host.as_ref().and_then(Host::address)
+    }
+
+    pub(super) fn listed(&self) -> Option<Listed> {
+        Some(Listed {
             name: self.name.clone()?,
-            address: self.address?,
-            port,
+            host: self.host.clone()?,
             weight: self.weight?,
             slow_start: self.slow_start?,
-            admin: Admin::Ready,
         })
     }
 }
@@ -82,7 +91,7 @@ pub(super) fn declared(raw: &RawConfig, problems: &mut Problems<'_>) -> Vec<Decl
 /// Which replica had an address or a name first, in words for the message to the second.
 #[derive(Default)]
 struct FirstWith {
-    address: HashMap<IpAddr, String>,
+    host: HashMap<Host, String>,
     name: HashMap<String, String>,
 }
 
@@ -95,15 +104,15 @@ impl FirstWith {
         problems: &mut Problems<'_>,
     ) {
         let this = format!("{} ({})", table.key(), problems.source.brief(table.at));
-        if let (Some(address), Some(field)) = (replica.address, table.field("address", &raw.address)) {
-            if let Some(first) = self.address.get(&address) {
+        if let (Some(host), Some(field)) = (&replica.host, table.field("address", &raw.address)) {
+            if let Some(first) = self.host.get(host) {
                 problems.refuse(&field, format!("the address of {first} as well"));
                 if raw.name.is_none() {
                     // The same name too, for the same reason: said once is enough.
                     return;
                 }
             } else {
-                self.address.insert(address, this.clone());
+                self.host.insert(host.clone(), this.clone());
             }
         }
         let Some(name) = &replica.name else { return };
@@ -113,7 +122,7 @@ impl FirstWith {
         };
         match table.field("name", &raw.name) {
             Some(field) => problems.refuse(&field, format!("the name of {first} as well")),
-            None if replica.address.is_none() => {}
+            None if replica.host.is_none() => {}
             None => {
                 let what = format!("unwritten, so it is \"{name}\", which is the name of {first} as well");
                 problems.missing(table, "name", what);
@@ -124,7 +133,7 @@ impl FirstWith {
 
 fn read(table: &Table, raw: &RawReplica, problems: &mut Problems<'_>) -> Declared {
     let address_field = table.field("address", &raw.address);
-    let address = match &address_field {
+    let host = match &address_field {
         Some(field) => address::unicast_or_name(field, problems),
         None => {
             problems.missing(table, "address", "missing");
@@ -133,17 +142,19 @@ fn read(table: &Table, raw: &RawReplica, problems: &mut Problems<'_>) -> Declare
     };
     let name = match table.field("name", &raw.name) {
         Some(field) => field::name(&field, problems),
-        // An address that cannot be used is still what the services of this file call it by.
-        None => address
-            .map(|address| address.to_string())
-            .or_else(|| raw.address.as_ref().map(|a| a.get_ref().clone())),
+        // One that cannot be used is still what the services of this file call it by.
+        None => match &host {
+            Some(Host::Address(address)) => Some(address.to_string()),
+            Some(Host::Name(_)) | None => raw.address.as_ref().map(|written| written.get_ref().clone()),
+        },
     };
     let weight = table.field("weight", &raw.weight);
-    let weight = weight.map_or(Some(100), |field| field::whole_number(&field, 0..=256, problems));
+    let weight =
+        weight.map_or(Some(DEFAULT_WEIGHT), |field| field::whole_number(&field, 0..=MAX_WEIGHT, problems));
     let slow_start = table.field("slow_start", &raw.slow_start);
     let slow_start = slow_start.map_or(Some(Duration::ZERO), |field| {
         field::duration(&field, Duration::ZERO..=Duration::from_secs(60 * 60), problems)
     });
     let (key, at) = address_field.map_or((table.key_of("address"), table.at), |field| (field.key, field.at));
-    Declared { name, address, weight, slow_start, key, at }
+    Declared { name, host, weight, slow_start, key, at }
 }

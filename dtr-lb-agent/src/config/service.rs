@@ -8,9 +8,11 @@ use toml::Spanned;
 
 use super::access::{self, Access};
 use super::address::{self, Vip, Vips};
+use super::admin::Admin;
 use super::choice::choice;
 use super::field::{self, Table};
 use super::keys;
+use super::listed::Listed;
 use super::mode::{self, Mode};
 use super::probe::{self, Probe};
 use super::problems::Problems;
@@ -38,8 +40,13 @@ pub struct Service {
     pub access: Access,
     /// How the replicas' health is asked for.
     pub probe: Probe,
+    /// The port of the replicas.
+    pub replica_port: u16,
     /// At least one, in the order of the `[[replica]]` tables, whatever the order in `replicas`: equal sets make
     /// equal tables.
+    pub listed: Vec<Listed>,
+    /// In the same order, no two with one address. From the file alone: those of `listed` that have an address. With what
+    /// DNS and an operator say (`changes::effective`): all there are, which may be none.
     pub replicas: Vec<Replica>,
 }
 
@@ -109,8 +116,7 @@ fn defaults(shared: &Shared<'_>, problems: &mut Problems<'_>) -> Option<Vec<Serv
     [("http", 80), ("https", 443)]
         .into_iter()
         .map(|(name, port)| {
-            let replicas: Option<Vec<Replica>> =
-                shared.replicas.iter().map(|replica| replica.on_port(port)).collect();
+            let listed = shared.replicas.iter().map(Declared::listed).collect::<Option<Vec<_>>>()?;
             Some(Service {
                 name: name.to_owned(),
                 vips: vips.iter().map(|vip| vip.address).collect(),
@@ -121,7 +127,9 @@ fn defaults(shared: &Shared<'_>, problems: &mut Problems<'_>) -> Option<Vec<Serv
                 fail_timeout: FAIL_TIMEOUT,
                 access: Access::default(),
                 probe: Probe::default_for(name, port, shared.host?.clone()),
-                replicas: replicas?,
+                replica_port: port,
+                replicas: by_address(&listed, port),
+                listed,
             })
         })
         .collect()
@@ -172,9 +180,9 @@ fn one(
             }
         }
     }
-    let replicas = replicas(table, raw, replica_port, shared.replicas, problems);
-    if let (Some(mode), Some(vips), Some(replicas)) = (mode, vips, &replicas) {
-        mode::addresses_fit(table, raw, mode, vips, replicas, problems);
+    let listed = listed(table, raw, shared.replicas, problems);
+    if let (Some(mode), Some(vips), Some(listed)) = (mode, vips, &listed) {
+        mode::addresses_fit(table, raw, mode, vips, listed, problems);
     }
     if let (Some(mode), Some(port)) = (mode, port) {
         mode::port_fits(table, raw, mode, port, problems);
@@ -195,7 +203,9 @@ fn one(
         fail_timeout: fail_timeout?,
         access: access?,
         probe: probe?,
-        replicas: replicas?,
+        replica_port: replica_port?,
+        replicas: by_address(listed.as_ref()?, replica_port?),
+        listed: listed?,
     })
 }
 
@@ -228,15 +238,14 @@ fn unique_name(
 }
 
 /// The replicas of a service, in the order of the `[[replica]]` tables.
-fn replicas(
+fn listed(
     table: &Table,
     raw: &RawService,
-    port: Option<u16>,
     declared: &[Declared],
     problems: &mut Problems<'_>,
-) -> Option<Vec<Replica>> {
+) -> Option<Vec<Listed>> {
     let Some(field) = table.field("replicas", &raw.replicas) else {
-        return declared.iter().map(|replica| replica.on_port(port?)).collect();
+        return declared.iter().map(Declared::listed).collect();
     };
     if field.value.is_empty() {
         problems.refuse(&field, "no replica to forward to");
@@ -259,8 +268,25 @@ fn replicas(
     declared
         .iter()
         .filter(|replica| replica.name.as_deref().is_some_and(|name| wanted.contains_key(name)))
-        .map(|replica| replica.on_port(port?))
+        .map(Declared::listed)
         .collect()
+}
+
+/// Those that have an address without DNS.
+fn by_address(listed: &[Listed], port: u16) -> Vec<Replica> {
+    let replica = |listed: &Listed| {
+        Some(Replica {
+            name: listed.name.clone(),
+            address: listed.host.address()?,
+            port,
+            weight: listed.weight,
+            slow_start: listed.slow_start,
+            admin: Admin::Ready,
+            host_name: None,
+            file_weight: Some(listed.weight),
+        })
+    };
+    listed.iter().filter_map(replica).collect()
 }
 
 fn unknown_replica(name: &str, declared: &[Declared]) -> String {
@@ -276,7 +302,7 @@ fn unknown_replica(name: &str, declared: &[Declared]) -> String {
 
 fn no_vip_is_a_replica(vips: &[Vip], replicas: &[Declared], problems: &mut Problems<'_>) {
     for replica in replicas {
-        let vip = vips.iter().find(|vip| Some(vip.address) == replica.address);
+        let vip = vips.iter().find(|vip| Some(vip.address) == replica.address());
         if let Some(vip) = vip {
             let line = problems.source.brief(vip.at);
             let what = format!(

@@ -1,7 +1,6 @@
 //! The config from outside: text in, a [`Config`] or a list of [`Problem`]s out.
 
 mod forwarding;
-mod not_yet;
 mod overrides;
 mod properties;
 mod refused;

@@ -29,6 +29,8 @@ pub enum Change {
         service: String,
         replica: String,
         reset: bool,
+        /// It is in maintenance, and not found to be dead.
+        maint: bool,
     },
     /// This host could not ask a replica, or can again: no word about the replica, whose state stays as it is.
     Probing {

@@ -8,10 +8,13 @@ use std::{
 use dtr_lb_common::abi::Hop;
 
 use super::{Change, NextHops};
-use crate::{config::Config, next_hop::NextHop};
+use crate::{
+    config::Config,
+    next_hop::{NextHop, NextHopError},
+};
 
 /// What is known of the ways.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Paths {
     next_hops: NextHops,
     /// The largest MTU of the interfaces that packets come in by, in bytes, and which it is.
@@ -20,6 +23,8 @@ pub(super) struct Paths {
     told_narrow: BTreeSet<IpAddr>,
     /// Addresses that lack a NAT address, as told.
     told_no_nat: BTreeSet<IpAddr>,
+    /// Addresses, and the interfaces that lead there, which the datapath does not see, as told.
+    told_unseen: BTreeSet<(IpAddr, String)>,
 }
 
 impl Paths {
@@ -36,15 +41,24 @@ impl Paths {
                 continue;
             }
             changes.push(Change::NextHop { address: *address, result: result.clone() });
-            if let Ok(hop) = result
-                && !config.interfaces.contains(&hop.interface)
-            {
-                changes.push(Change::UnseenInterface { address: *address, interface: hop.interface.clone() });
-            }
         }
         self.next_hops = next_hops;
+        changes.extend(self.unseen(config));
         changes.extend(self.without_nat(config, with_nat));
         changes.extend(self.narrow());
+        changes
+    }
+
+    /// Takes in another config, of which `wanted` are the addresses of replicas.
+    pub(super) fn reconfigured(
+        &mut self,
+        config: &Config,
+        wanted: &BTreeSet<IpAddr>,
+        with_nat: &BTreeSet<IpAddr>,
+    ) -> Vec<Change> {
+        self.next_hops.retain(|address, _| wanted.contains(address));
+        let mut changes = self.unseen(config);
+        changes.extend(self.without_nat(config, with_nat));
         changes
     }
 
@@ -73,6 +87,20 @@ impl Paths {
             return configured;
         }
         self.known(replica).map(|hop| hop.source).filter(fits).into_iter().collect()
+    }
+
+    /// The replicas that have come to be reached by an interface that the datapath is not on, each once.
+    fn unseen(&mut self, config: &Config) -> Vec<Change> {
+        let of = |(address, hop): (&IpAddr, &Result<NextHop, NextHopError>)| {
+            let interface = &hop.as_ref().ok()?.interface;
+            (!config.interfaces.contains(interface)).then(|| (*address, interface.clone()))
+        };
+        let unseen: BTreeSet<_> = self.next_hops.iter().filter_map(of).collect();
+        let fresh = unseen.difference(&self.told_unseen).cloned();
+        let changes =
+            fresh.map(|(address, interface)| Change::UnseenInterface { address, interface }).collect();
+        self.told_unseen = unseen;
+        changes
     }
 
     /// The replicas that the host knows the way to, but has no address for, each once.

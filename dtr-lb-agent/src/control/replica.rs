@@ -1,6 +1,6 @@
 //! What is known of one replica of a service, and the state that follows from it.
 
-use std::{fmt, time::Instant};
+use std::{collections::VecDeque, fmt, time::Instant};
 
 use jiff::Timestamp;
 
@@ -10,7 +10,7 @@ use super::{
     ramp::Ramp,
 };
 use crate::{
-    config::Replica,
+    config::{Admin, Replica},
     probe::{Outcome, State},
 };
 
@@ -23,13 +23,15 @@ pub enum ReplicaState {
     Up,
     /// It gets none, as it is not fit to serve.
     Down,
-    /// It gets none, as it is not to: its weight is 0. Those that it has go on.
+    /// It gets none, as it is not to: its weight is 0, or an operator drains it. Those that it has go on.
     Draining,
+    /// It gets none and is not probed, as an operator says.
+    Maint,
 }
 
 impl ReplicaState {
     /// All of them.
-    pub const ALL: &[Self] = &[Self::Starting, Self::Up, Self::Down, Self::Draining];
+    pub const ALL: &[Self] = &[Self::Starting, Self::Up, Self::Down, Self::Draining, Self::Maint];
 
     /// The word for it in the status and in the log.
     #[must_use]
@@ -39,6 +41,7 @@ impl ReplicaState {
             Self::Up => "up",
             Self::Down => "down",
             Self::Draining => "draining",
+            Self::Maint => "maint",
         }
     }
 }
@@ -57,7 +60,22 @@ pub struct Condition {
     pub since: Timestamp,
     /// Why; `None` before the first word.
     pub reason: Option<String>,
+    /// `None` before the first, and in maintenance.
     pub last_probe: Option<Outcome>,
+    /// The last changes of its state, [`HISTORY`] at most, the oldest first.
+    pub history: VecDeque<StateChange>,
+}
+
+/// So many changes of state are remembered of a replica.
+pub const HISTORY: usize = 16;
+
+/// That a replica came into another state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateChange {
+    pub time: Timestamp,
+    pub from: ReplicaState,
+    pub to: ReplicaState,
+    pub reason: String,
 }
 
 /// All that is known of it.
@@ -75,7 +93,14 @@ pub(super) struct Known {
     pub(super) told_reset: bool,
     /// While its share rises.
     pub(super) ramp: Option<Ramp>,
+    /// It was not serving before it was asked first: it begins slowly.
+    away: bool,
 }
+
+/// Why a replica is in maintenance.
+const IN_MAINTENANCE: &str = "an operator put it into maintenance";
+/// Why a replica drains though its weight is not 0.
+pub(super) const DRAINED: &str = "an operator drains it";
 
 /// How a replica comes back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,10 +112,16 @@ pub(super) enum Return {
 }
 
 impl Known {
-    pub(super) fn new(now: Timestamp) -> Self {
-        let condition =
-            Condition { state: ReplicaState::Starting, since: now, reason: None, last_probe: None };
-        Self {
+    /// One that may have been serving all the time: the agent begins.
+    pub(super) fn new(config: &Replica, now: Timestamp) -> Self {
+        let condition = Condition {
+            state: ReplicaState::Starting,
+            since: now,
+            reason: None,
+            last_probe: None,
+            history: VecDeque::new(),
+        };
+        let mut known = Self {
             condition,
             probed: State::Starting,
             silent: 0,
@@ -98,12 +129,22 @@ impl Known {
             mark: None,
             told_reset: false,
             ramp: None,
-        }
+            away: false,
+        };
+        // Nothing else will say so: it is not probed.
+        known.condition.state = known.state(config);
+        known.condition.reason = (config.admin == Admin::Maint).then(|| IN_MAINTENANCE.to_owned());
+        known
     }
 
-    /// Whether probes and weight let it have new flows, whatever the passive check says.
+    /// One that is new to a running agent.
+    pub(super) fn added(config: &Replica, now: Timestamp) -> Self {
+        Self { away: true, ..Self::new(config, now) }
+    }
+
+    /// Whether probes, weight and operator let it have new flows, whatever the passive check says.
     pub(super) fn eligible(&self, config: &Replica) -> bool {
-        self.probed == State::Up && config.weight > 0
+        self.probed == State::Up && config.offered() > 0
     }
 
     /// Its probes fail because nobody answers them, as often in a row as it takes to be down: it does not work on what it
@@ -114,13 +155,50 @@ impl Known {
 
     /// Its part of new flows while it is up.
     pub(super) fn share(&self, config: &Replica, now: Instant) -> u16 {
-        self.ramp.map_or(config.weight, |ramp| ramp.share(config.weight, now))
+        self.ramp.map_or(config.offered(), |ramp| ramp.share(config.offered(), now))
     }
 
     /// Forgets what the passive check made of it. Returns whether that was anything.
     pub(super) fn end_mark(&mut self) -> bool {
         self.failures.clear();
         self.mark.take().is_some()
+    }
+
+    /// Takes in that its config was `from` and is `to`. Returns what changes by that: the states before and after, and why.
+    pub(super) fn reconfigured(
+        &mut self,
+        from: &Replica,
+        to: &Replica,
+        now: Moment,
+    ) -> Option<(ReplicaState, ReplicaState, String)> {
+        if to.admin == Admin::Maint {
+            self.end_mark();
+            self.condition.last_probe = None;
+        } else if from.admin == Admin::Maint {
+            // What it was before says nothing about it now.
+            self.probed = State::Starting;
+            self.silent = 0;
+            self.away = true;
+        }
+        let reason = match (from.admin, to.admin) {
+            (_, Admin::Maint) => IN_MAINTENANCE.to_owned(),
+            (Admin::Ready | Admin::Drain | Admin::Maint, Admin::Drain) => DRAINED.to_owned(),
+            (Admin::Drain | Admin::Maint, Admin::Ready) => "an operator made it ready".to_owned(),
+            (Admin::Ready, Admin::Ready) => format!("its weight is {}", to.weight),
+        };
+        let (from, to) = self.restate(to, &reason, Return::Slow, now)?;
+        Some((from, to, reason))
+    }
+
+    fn state(&self, config: &Replica) -> ReplicaState {
+        match (config.admin, self.probed) {
+            (Admin::Maint, _) => ReplicaState::Maint,
+            (Admin::Ready | Admin::Drain, State::Starting) => ReplicaState::Starting,
+            (Admin::Ready | Admin::Drain, State::Down) => ReplicaState::Down,
+            (Admin::Ready | Admin::Drain, State::Up) if self.mark.is_some() => ReplicaState::Down,
+            (Admin::Ready | Admin::Drain, State::Up) if config.offered() == 0 => ReplicaState::Draining,
+            (Admin::Ready | Admin::Drain, State::Up) => ReplicaState::Up,
+        }
     }
 
     /// Brings the state into line with what is known. Returns the states before and after if they differ.
@@ -131,26 +209,24 @@ impl Known {
         way: Return,
         now: Moment,
     ) -> Option<(ReplicaState, ReplicaState)> {
-        let to = match self.probed {
-            State::Starting => ReplicaState::Starting,
-            State::Down => ReplicaState::Down,
-            State::Up if self.mark.is_some() => ReplicaState::Down,
-            State::Up if config.weight == 0 => ReplicaState::Draining,
-            State::Up => ReplicaState::Up,
-        };
+        let to = self.state(config);
         let from = std::mem::replace(&mut self.condition.state, to);
         if from == to {
             return None;
         }
         self.condition.since = now.time;
         self.condition.reason = Some(reason.to_owned());
-        // Not from `Starting`: a restarted agent finds replicas that were serving all the time.
-        let slow = match (from, to, way) {
-            (ReplicaState::Down | ReplicaState::Draining, ReplicaState::Up, Return::Slow) => {
-                !config.slow_start.is_zero()
-            }
-            _ => false,
+        if self.condition.history.len() == HISTORY {
+            self.condition.history.pop_front();
+        }
+        self.condition.history.push_back(StateChange { time: now.time, from, to, reason: reason.to_owned() });
+        let back = match from {
+            ReplicaState::Down | ReplicaState::Draining | ReplicaState::Maint => true,
+            // A restarted agent finds replicas that were serving all the time.
+            ReplicaState::Starting | ReplicaState::Up => self.away,
         };
+        let slow = to == ReplicaState::Up && back && way == Return::Slow && !config.slow_start.is_zero();
+        self.away &= to == ReplicaState::Starting;
         self.ramp = slow.then(|| Ramp::new(now.clock, config.slow_start));
         Some((from, to))
     }

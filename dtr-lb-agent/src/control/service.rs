@@ -1,19 +1,19 @@
 //! What is known of one service's replicas, and who of them gets new flows.
 
-use std::time::Instant;
+use std::{collections::HashMap, time::Instant};
 
 use super::{
     Change, Moment, ReplicaState,
     passive::{Failures, Mark},
-    replica::{Known, Return},
+    replica::{DRAINED, Known, Return},
 };
 use crate::{
-    config::{AllDown, Datapath, OnDown, Replica, Service},
+    config::{Admin, AllDown, Datapath, OnDown, Replica, Service},
     probe::{Outcome, State},
 };
 
 /// What is known of a service. Its config comes with each call.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Standing {
     /// In the order of the config.
     pub(super) replicas: Vec<Known>,
@@ -34,7 +34,48 @@ pub(super) struct Shares {
 
 impl Standing {
     pub(super) fn new(service: &Service, now: jiff::Timestamp) -> Self {
-        Self { replicas: vec![Known::new(now); service.replicas.len()], told_up: None, set_aside: None }
+        let replicas = service.replicas.iter().map(|replica| Known::new(replica, now)).collect();
+        Self { replicas, told_up: None, set_aside: None }
+    }
+
+    /// One of a service that comes to a running agent.
+    pub(super) fn added(service: &Service, now: jiff::Timestamp) -> Self {
+        let replicas = service.replicas.iter().map(|replica| Known::added(replica, now)).collect();
+        Self { replicas, told_up: None, set_aside: None }
+    }
+
+    /// What is known of a service whose config was `from` and is `to`: of the replicas that stay, all that was.
+    pub(super) fn carried_over(self, from: &Service, to: &Service, now: jiff::Timestamp) -> Self {
+        let Self { replicas, told_up, set_aside } = self;
+        let end = |replica: &Replica| (replica.address, replica.port);
+        let mut before: HashMap<_, _> = from.replicas.iter().map(end).zip(replicas).collect();
+        let of = |config: &Replica| before.remove(&end(config)).unwrap_or_else(|| Known::added(config, now));
+        Self { replicas: to.replicas.iter().map(of).collect(), told_up, set_aside }
+    }
+
+    /// Brings states into line with a config that was `from` (`None`: there was none), after [`Self::carried_over`].
+    pub(super) fn reconfigured(
+        &mut self,
+        from: Option<&Service>,
+        service: &Service,
+        datapath: &Datapath,
+        now: Moment,
+    ) -> Vec<Change> {
+        let mut changes = Vec::new();
+        for (known, to) in self.replicas.iter_mut().zip(&service.replicas) {
+            let same = |before: &&Replica| (before.address, before.port) == (to.address, to.port);
+            let Some(before) = from.and_then(|from| from.replicas.iter().find(same)) else { continue };
+            if let Some((from, to_state, reason)) = known.reconfigured(before, to, now) {
+                changes.push(told(service, to, from, to_state, reason));
+            }
+        }
+        if service.max_fails == 0 {
+            changes.extend(self.lift_marks(service, "the passive check is turned off", now));
+        }
+        changes.extend(self.lift_marks_if_none_is_left(service, now));
+        changes.extend(self.tell_up(service, datapath.all_down));
+        changes.extend(self.tell_resets(service, datapath, now.clock));
+        changes
     }
 
     /// Takes in the outcome of a probe, and what the probes make of the replica after it.
@@ -71,8 +112,9 @@ impl Standing {
                 known.end_mark();
             }
         }
-        if state == State::Up && config.weight == 0 {
-            reason.push_str("; its weight is 0");
+        if state == State::Up && config.offered() == 0 {
+            reason.push_str("; ");
+            reason.push_str(if config.admin == Admin::Drain { DRAINED } else { "its weight is 0" });
         }
         known.condition.last_probe = Some(outcome);
         let before = std::mem::replace(&mut known.probed, state);
@@ -179,8 +221,8 @@ impl Standing {
             if known.condition.state == state { share } else { 0 }
         };
         let up = take(&|known, config| of_state(ReplicaState::Up, known, known.share(config, now)));
-        let unjudged = || take(&|known, config| of_state(ReplicaState::Starting, known, config.weight));
-        let all = || take(&|_, config| config.weight);
+        let unjudged = || take(&|known, config| of_state(ReplicaState::Starting, known, config.offered()));
+        let all = || take(&|_, config| config.offered());
         let none = || Shares { weights: vec![0; service.replicas.len()], to_down: false };
         match (up, all_down) {
             (Some(weights), _) => Shares { weights, to_down: false },
@@ -195,6 +237,10 @@ impl Standing {
     /// Whether the flows of a replica are reset.
     pub(super) fn reset(&self, service: &Service, place: usize, on_down: OnDown, shares: &Shares) -> bool {
         let known = &self.replicas[place];
+        // By an operator's word, which is not to be doubted below.
+        if service.replicas[place].admin == Admin::Maint {
+            return on_down != OnDown::Leave;
+        }
         let wanted = match on_down {
             OnDown::Auto => known.dead(service.probe.fall),
             OnDown::Reset => known.probed == State::Down,
@@ -252,7 +298,8 @@ impl Standing {
             let reset = self.reset(service, place, datapath.on_down, &shares);
             if std::mem::replace(&mut self.replicas[place].told_reset, reset) != reset {
                 let (service, replica) = (service.name.clone(), config.name.clone());
-                changes.push(Change::Resets { service, replica, reset });
+                let maint = config.admin == Admin::Maint;
+                changes.push(Change::Resets { service, replica, reset, maint });
             }
         }
         changes
@@ -267,11 +314,16 @@ impl Standing {
             return None;
         }
         self.told_up = Some(up);
-        let weighted = service.replicas.iter().any(|replica| replica.weight > 0);
+        let offered = service.replicas.iter().any(|replica| replica.offered() > 0);
         let consequence = match (up, all_down) {
             (true, _) => "new connections go to replicas that are up",
             (false, AllDown::Refuse) => "new connections are refused (all_down = \"refuse\")",
-            (false, AllDown::FailOpen) if !weighted => "new connections are dropped: all weights are 0",
+            (false, AllDown::FailOpen) if service.replicas.is_empty() => {
+                "new connections are dropped: there is no replica"
+            }
+            (false, AllDown::FailOpen) if !offered => {
+                "new connections are dropped: all weights are 0, or all replicas are drained or in maintenance"
+            }
             (false, AllDown::FailOpen) => "new connections go to all replicas (all_down = \"fail-open\")",
         };
         Some(Change::Service { service: service.name.clone(), up, consequence })

@@ -4,6 +4,7 @@ mod any_history;
 mod desired;
 mod on_down;
 mod passive;
+mod reconfigure;
 mod slow_start;
 
 use std::{net::Ipv4Addr, sync::LazyLock, time::Duration};
@@ -61,8 +62,14 @@ fn probed_at(
     transition: Option<Transition>,
 ) -> Vec<Change> {
     let outcome = Outcome { status: None, took: Duration::from_millis(1), error };
-    let id = ReplicaPlace { service: 0, replica };
+    let id = key(control, 0, replica);
     control.report(Report { id, outcome, state, transition }, now)
+}
+
+/// By their places in the config.
+fn key(control: &Control, service: usize, replica: usize) -> ReplicaKey {
+    let service = &control.config().services[service];
+    ReplicaKey::new(service, &service.replicas[replica])
 }
 
 /// A control whose first service has all three replicas up.
@@ -228,7 +235,7 @@ fn that_this_host_cannot_ask_is_told_once_and_changes_nothing() {
     probed(&mut control, 0, State::Starting, State::Up);
     let ask = |control: &mut Control, error| {
         let outcome = Outcome { status: None, took: Duration::ZERO, error };
-        let id = ReplicaPlace { service: 0, replica: 0 };
+        let id = key(control, 0, 0);
         let report = Report { id, outcome, state: State::Up, transition: None };
         control.report(report, at(0.0))
     };
@@ -310,7 +317,7 @@ fn it_is_informed_when_all_is_known() {
         for replica in 0..3 {
             assert!(!control.informed());
             let outcome = Outcome { status: Some(200), took: Duration::ZERO, error: None };
-            let id = ReplicaPlace { service, replica };
+            let id = key(&control, service, replica);
             let report = Report { id, outcome, state: State::Starting, transition: None };
             control.report(report, at(0.0));
         }

@@ -88,7 +88,16 @@ impl Access {
         if places.is_subset(&self.marked) {
             return Ok(());
         }
-        let all: BTreeSet<_> = self.marked.union(&places).copied().collect();
+        self.write_marks(self.marked.union(&places).copied().collect())
+    }
+
+    /// Marks all places: the range of NAT ports, which have one place together, is to be another, and flows with ports of the
+    /// old one may be left.
+    pub(super) fn mark_all(&mut self) -> Result<(), DatapathError> {
+        self.write_marks((0..FILTER_PLACES as u32).collect())
+    }
+
+    fn write_marks(&mut self, all: BTreeSet<u32>) -> Result<(), DatapathError> {
         let mut filter: Filter = [0; FILTER_PLACES];
         for place in &all {
             filter[*place as usize] = 1;

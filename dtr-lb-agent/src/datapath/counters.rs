@@ -41,26 +41,7 @@ impl Counters {
             .replicas
             .get(&u32::from(id), 0)
             .map_err(DatapathError::map(map::REPLICA_STATS, "reading"))?;
-        Ok(values.iter().fold(ReplicaCounters::default(), |sum, cpu| {
-            let ReplicaCounters {
-                to_replica,
-                to_client,
-                new_flows,
-                refused,
-                unanswered,
-                redispatched,
-                reset,
-            } = *cpu;
-            ReplicaCounters {
-                to_replica: add(sum.to_replica, to_replica),
-                to_client: add(sum.to_client, to_client),
-                new_flows: sum.new_flows + new_flows,
-                refused: sum.refused + refused,
-                unanswered: sum.unanswered + unanswered,
-                redispatched: sum.redispatched + redispatched,
-                reset: sum.reset + reset,
-            }
-        }))
+        Ok(values.iter().copied().fold(ReplicaCounters::default(), sum))
     }
 
     /// Begins to count anew for an id that another replica had. No packet counts for it meanwhile.
@@ -80,4 +61,19 @@ impl Counters {
 
 fn add(a: Traffic, b: Traffic) -> Traffic {
     Traffic { packets: a.packets + b.packets, bytes: a.bytes + b.bytes }
+}
+
+/// Each counter of one with that of the other.
+pub(super) fn sum(one: ReplicaCounters, other: ReplicaCounters) -> ReplicaCounters {
+    let ReplicaCounters { to_replica, to_client, new_flows, refused, unanswered, redispatched, reset } =
+        other;
+    ReplicaCounters {
+        to_replica: add(one.to_replica, to_replica),
+        to_client: add(one.to_client, to_client),
+        new_flows: one.new_flows + new_flows,
+        refused: one.refused + refused,
+        unanswered: one.unanswered + unanswered,
+        redispatched: one.redispatched + redispatched,
+        reset: one.reset + reset,
+    }
 }

@@ -11,12 +11,13 @@ use std::{
 };
 
 use dtr_lb_common::{
-    abi::{MAX_REPLICAS, ReplicaId, ServiceKey},
+    abi::{MAX_REPLICAS, Mode, ReplicaId, ServiceKey},
     address::{Address, Be16},
 };
 
-/// Service, address and port: what tells a replica's entry from all others.
-pub(super) type Identity = (ServiceKey, Address, Be16);
+/// Service, address, port and mode: what tells a replica's entry from all others. The mode is in the entry, and flows go by
+/// the one that they were opened in.
+pub(super) type Identity = (ServiceKey, Address, Be16, Mode);
 
 /// Ids that there are; 0 is no replica.
 pub(super) const LIMIT: usize = MAX_REPLICAS - 1;
@@ -63,8 +64,8 @@ impl Ids {
         self.owners.insert(id, identity);
     }
 
-    /// Gives an id to each of `wanted` that has none, or none to any. Returns the ids that another replica had before.
-    pub(super) fn assign(&mut self, wanted: &BTreeSet<Identity>) -> Result<Vec<ReplicaId>, Missing> {
+    /// Which ids those of `wanted` would get that have none.
+    pub(super) fn choose(&self, wanted: &BTreeSet<Identity>) -> Result<Vec<(Identity, ReplicaId)>, Missing> {
         let known: BTreeSet<_> = wanted.iter().filter_map(|identity| self.get(identity)).collect();
         let new: Vec<_> = wanted.iter().filter(|identity| self.get(identity).is_none()).copied().collect();
         let unused = (1..=LIMIT as ReplicaId).filter(|id| !self.owners.contains_key(id));
@@ -74,8 +75,13 @@ impl Ids {
             let leaving = self.owners.len() - known.len();
             return Err(Missing { replicas: new.len() - ids.len(), leaving });
         }
+        Ok(new.into_iter().zip(ids).collect())
+    }
+
+    /// Gives an id to each of `wanted` that has none, or none to any. Returns the ids that another replica had before.
+    pub(super) fn assign(&mut self, wanted: &BTreeSet<Identity>) -> Result<Vec<ReplicaId>, Missing> {
         let mut reused = Vec::new();
-        for (identity, id) in new.into_iter().zip(ids) {
+        for (identity, id) in self.choose(wanted)? {
             self.by_identity.insert(identity, id);
             self.unnamed.remove(&id);
             if let Some(before) = self.owners.insert(id, identity) {

@@ -205,6 +205,14 @@ impl Datapath {
         self.attached.as_ref()
     }
 
+    /// Looks whether the maps can hold what is desired, and changes nothing.
+    ///
+    /// # Errors
+    /// [`DatapathError::TooMany`] and [`DatapathError::NoFreeReplica`]
+    pub fn fits(&self, desired: &Desired) -> Result<(), DatapathError> {
+        self.writer.fits(desired)
+    }
+
     /// Makes the maps say what is desired. An adopted datapath is attached first: see [`Datapath::attach`].
     pub fn apply(&mut self, desired: &Desired) -> Result<Applied, DatapathError> {
         let settings = self.settings_of(&desired.settings);
@@ -229,10 +237,12 @@ impl Datapath {
         census: &Census,
     ) -> Result<(ReplicaCounters, u64), DatapathError> {
         let service = service_key(vip, service_port);
-        let Some(id) = self.writer.id(service, address.into(), Be16::new(port)) else {
-            return Ok(Default::default());
-        };
-        Ok((self.counters.replica(id)?, census.flows.get(&id).copied().unwrap_or_default()))
+        let (mut counters, mut flows) = (ReplicaCounters::default(), 0);
+        for id in self.writer.ids(service, address.into(), Be16::new(port)) {
+            counters = counters::sum(counters, self.counters.replica(id)?);
+            flows += census.flows.get(&id).copied().unwrap_or_default();
+        }
+        Ok((counters, flows))
     }
 
     /// Goes on with a walk through the flow table; the census is there when it has come round.

@@ -28,7 +28,7 @@ use super::{
     counters::Counters,
     desired::{Desired, DesiredReplica, DesiredService},
     error::DatapathError,
-    ids::{Identity, Ids, LIMIT},
+    ids::{Identity, Ids, LIMIT, Missing},
 };
 
 /// The maps that the agent writes.
@@ -87,7 +87,7 @@ impl Writer {
         for (id, replica) in (0..).zip(self.replicas_map.iter()) {
             let replica = replica.map_err(DatapathError::map(map::REPLICAS, "reading"))?;
             if id != 0 && replica.port != Be16::new(0) {
-                self.ids.adopt(id, (replica.service, replica.address, replica.port));
+                self.ids.adopt(id, (replica.service, replica.address, replica.port, replica.mode));
                 self.replicas.insert(id, replica);
             }
         }
@@ -97,7 +97,16 @@ impl Writer {
                 Written { pair: service.table / 2, table: service.table, service, candidates: None };
             self.services.insert(key, written);
         }
+        let settings = self.settings_map.get(&0, 0).map_err(DatapathError::map(map::SETTINGS, "reading"))?;
+        // All zeroes if the earlier agent came to nothing.
+        self.settings = (settings.port_count > 0).then_some(settings);
         self.access.adopt(self.services.iter().map(|(key, written)| (*key, written.service.sources)))
+    }
+
+    /// Looks whether there is room for what is desired.
+    pub(super) fn fits(&self, desired: &Desired) -> Result<(), DatapathError> {
+        let wanted = check(desired)?;
+        self.ids.choose(&wanted).map(drop).map_err(|missing| no_free_replica(missing, &wanted))
     }
 
     /// Makes the maps say what is desired from `at` on. Where it fails, it may be called again with the same wish or
@@ -110,12 +119,7 @@ impl Writer {
         at: Instant,
     ) -> Result<Applied, DatapathError> {
         let wanted = check(desired)?;
-        for id in self.ids.assign(&wanted).map_err(|missing| DatapathError::NoFreeReplica {
-            missing: missing.replicas,
-            configured: wanted.len(),
-            leaving: missing.leaving,
-            limit: LIMIT,
-        })? {
+        for id in self.ids.assign(&wanted).map_err(|missing| no_free_replica(missing, &wanted))? {
             // What is known of the replica that had the id says nothing about this one.
             self.replicas.remove(&id);
             counters.reset(id)?;
@@ -128,6 +132,9 @@ impl Writer {
             applied.services += self.remove_services(desired)?;
         }
         // Before the services that it lets through.
+        if self.settings.is_some_and(|before| ports(&before) != ports(&settings)) {
+            self.access.mark_all()?;
+        }
         self.access.mark(desired, &settings)?;
         self.access.answer_for(desired)?;
         for (key, service) in &desired.services {
@@ -152,9 +159,14 @@ impl Writer {
         Ok(applied)
     }
 
-    /// The id of a replica of a service, if it has one.
-    pub(super) fn id(&self, service: ServiceKey, address: Address, port: Be16) -> Option<ReplicaId> {
-        self.ids.get(&(service, address, port))
+    /// The ids of a replica of a service: one for each mode that it has been reached by and that flows may be left of.
+    pub(super) fn ids(
+        &self,
+        service: ServiceKey,
+        address: Address,
+        port: Be16,
+    ) -> impl Iterator<Item = ReplicaId> {
+        Mode::ALL.into_iter().filter_map(move |mode| self.ids.get(&(service, address, port, mode)))
     }
 
     /// The replicas whose flows are reset.
@@ -202,7 +214,7 @@ impl Writer {
             *slot = (*address).into();
         }
         let (address, port) = (wanted.address.into(), Be16::new(wanted.port));
-        let id = self.id(service, address, port).ok_or_else(|| DatapathError::Object {
+        let id = self.ids.get(&(service, address, port, mode)).ok_or_else(|| DatapathError::Object {
             reason: format!("replica {}:{} was given no id", wanted.address, wanted.port),
         })?;
         let known = self.replicas.get(&id);
@@ -216,12 +228,24 @@ impl Writer {
         let mtu = u16::try_from(wanted.mtu).unwrap_or(u16::MAX);
         let reset = u8::from(wanted.reset);
         let replica = Replica { address, nat, hop, service, port, mtu, nat_count, mode, reset, zero: 0 };
-        if known == Some(&replica) {
-            return Ok((id, false));
+        let changed = self.set_replica(id, replica)?;
+        // Flows that were opened in another mode go the same way to the same replica.
+        for other in self.ids(service, address, port).filter(|other| *other != id).collect::<Vec<_>>() {
+            if let Some(before) = self.replicas.get(&other) {
+                self.set_replica(other, Replica { hop, mtu, reset, ..*before })?;
+            }
+        }
+        Ok((id, changed))
+    }
+
+    /// Writes the entry, if it is not the one that was written.
+    fn set_replica(&mut self, id: ReplicaId, replica: Replica) -> Result<bool, DatapathError> {
+        if self.replicas.get(&id) == Some(&replica) {
+            return Ok(false);
         }
         self.replicas_map.set(id.into(), replica, 0).map_err(DatapathError::map(map::REPLICAS, "writing"))?;
         self.replicas.insert(id, replica);
-        Ok((id, true))
+        Ok(true)
     }
 
     fn write_table(
@@ -287,6 +311,20 @@ impl Writer {
     }
 }
 
+fn no_free_replica(missing: Missing, wanted: &BTreeSet<Identity>) -> DatapathError {
+    DatapathError::NoFreeReplica {
+        missing: missing.replicas,
+        configured: wanted.len(),
+        leaving: missing.leaving,
+        limit: LIMIT,
+    }
+}
+
+/// The range of NAT ports.
+fn ports(settings: &Settings) -> (u32, u32) {
+    (settings.first_port, settings.port_count)
+}
+
 fn flags(service: &DesiredService) -> ServiceFlags {
     ServiceFlags::default()
         .with(ServiceFlags::SOURCE_AFFINITY, service.source_affinity)
@@ -308,7 +346,7 @@ fn check(desired: &Desired) -> Result<BTreeSet<Identity>, DatapathError> {
     for (key, service) in &desired.services {
         for replica in &service.replicas {
             refuse_over(MAX_NAT_ADDRESSES, "NAT addresses", replica.nat.len())?;
-            wanted.insert((*key, replica.address.into(), Be16::new(replica.port)));
+            wanted.insert((*key, replica.address.into(), Be16::new(replica.port), service.mode));
         }
     }
     refuse_over(LIMIT, "replicas (counted once for each service and VIP)", wanted.len())?;

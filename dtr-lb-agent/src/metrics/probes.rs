@@ -1,9 +1,10 @@
 //! Counts probes, by replica of a service.
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     config::{Config, Scheme},
+    control::ReplicaKey,
     probe::{Failure, Outcome},
 };
 
@@ -12,13 +13,6 @@ pub(super) const BOUNDS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0
 
 /// The name of a good answer among the results; the others are [`Failure::kind`].
 pub(super) const OK: &str = "ok";
-
-/// A replica of a service, whatever its place in the config.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ReplicaKey {
-    pub service: String,
-    pub replica: SocketAddr,
-}
 
 /// What the probes of each replica found, since the agent's start.
 #[derive(Clone, Debug, Default)]
@@ -55,7 +49,7 @@ impl ProbeCounts {
             services.any(|service| {
                 let mut replicas = service.replicas.iter();
                 service.probe.scheme != Scheme::None
-                    && replicas.any(|replica| SocketAddr::new(replica.address, replica.port) == key.replica)
+                    && replicas.any(|replica| (replica.address, replica.port) == (key.address, key.port))
             })
         });
     }
@@ -107,9 +101,9 @@ mod tests {
     fn what_the_config_no_longer_has_is_forgotten() {
         let text = "vip = \"10.0.0.10\"\ninterfaces = [\"eth0\"]\n[[replica]]\naddress = \"10.0.0.11\"\n";
         let config = crate::metrics::tests::config(text);
-        let key = |service: &str, replica: &str| ReplicaKey {
-            service: service.into(),
-            replica: replica.parse().expect("an address"),
+        let key = |service: &str, replica: &str| {
+            let replica: std::net::SocketAddr = replica.parse().expect("an address");
+            ReplicaKey { service: service.into(), address: replica.ip(), port: replica.port() }
         };
         let kept = key("http", "10.0.0.11:80");
         let gone = [key("http", "10.0.0.12:80"), key("http", "10.0.0.11:81"), key("ftp", "10.0.0.11:80")];

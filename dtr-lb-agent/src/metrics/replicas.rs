@@ -2,8 +2,10 @@
 
 use std::net::SocketAddr;
 
-use super::probes::ReplicaKey;
-use crate::status::{ReplicaStatus, ServiceStatus, Status};
+use crate::{
+    control::ReplicaKey,
+    status::{ReplicaStatus, ServiceStatus, Status},
+};
 
 /// A service, with its replicas.
 pub(super) struct ServiceRow {
@@ -42,14 +44,13 @@ impl ServiceRow {
     }
 
     fn add(&mut self, replica: &ReplicaStatus) {
-        let address = SocketAddr::new(replica.address, replica.port);
-        match self.replicas.iter_mut().find(|row| row.key.replica == address) {
+        let ReplicaStatus { address, port, .. } = *replica;
+        let key = ReplicaKey { service: self.name.clone(), address, port };
+        match self.replicas.iter_mut().find(|row| row.key == key) {
             Some(row) => row.status.add(replica),
-            None => self.replicas.push(ReplicaRow {
-                key: ReplicaKey { service: self.name.clone(), replica: address },
-                label: replica.name.clone(),
-                status: replica.clone(),
-            }),
+            None => {
+                self.replicas.push(ReplicaRow { key, label: replica.name.clone(), status: replica.clone() })
+            }
         }
     }
 
@@ -59,30 +60,9 @@ impl ServiceRow {
         for row in &mut self.replicas {
             let first = names.partition_point(|name| *name < row.status.name);
             if names.get(first + 1) == Some(&row.status.name) {
-                row.label = format!("{} {}", row.status.name, row.key.replica);
+                let address = SocketAddr::new(row.key.address, row.key.port);
+                row.label = format!("{} {address}", row.status.name);
             }
-        }
-    }
-}
-
-impl ReplicaStatus {
-    /// Adds what was counted for the same replica at another VIP.
-    fn add(&mut self, other: &Self) {
-        for (own, other) in [
-            (&mut self.flows, other.flows),
-            (&mut self.packets, other.packets),
-            (&mut self.bytes, other.bytes),
-            (&mut self.packets_to_replica, other.packets_to_replica),
-            (&mut self.bytes_to_replica, other.bytes_to_replica),
-            (&mut self.packets_to_client, other.packets_to_client),
-            (&mut self.bytes_to_client, other.bytes_to_client),
-            (&mut self.new_flows, other.new_flows),
-            (&mut self.refused, other.refused),
-            (&mut self.unanswered, other.unanswered),
-            (&mut self.redispatched, other.redispatched),
-            (&mut self.reset, other.reset),
-        ] {
-            *own += other;
         }
     }
 }

@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, time::Duration};
 use super::*;
 use crate::{
     config::{Config, HostFacts},
+    control::ReplicaKey,
     probe::{Failure, Outcome},
     status::{ReplicaStatus, tests::plain},
 };
@@ -97,7 +98,7 @@ fn everything() -> Snapshot {
     });
     status.services.extend([second_vip, https]);
     let mut probes = ProbeCounts::default();
-    let key = ReplicaKey { service: "http".into(), replica: ([10, 0, 0, 11], 80).into() };
+    let key = ReplicaKey { service: "http".into(), address: [10, 0, 0, 11].into(), port: 80 };
     for (milliseconds, error) in [(2, None), (3, None), (2500, Some(Failure::Refused))] {
         let outcome = Outcome { status: None, took: Duration::from_millis(milliseconds), error };
         probes.count(key.clone(), &outcome);

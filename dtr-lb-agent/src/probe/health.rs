@@ -55,6 +55,12 @@ impl Health {
         Self { rise: rise.max(1), fall: fall.max(1), state: State::Starting, against: 0 }
     }
 
+    /// The same for a replica of which this is known already.
+    #[must_use]
+    pub fn known(rise: u32, fall: u32, state: State) -> Self {
+        Self { state, ..Self::new(rise, fall) }
+    }
+
     /// The state after the outcomes seen so far.
     #[must_use]
     pub fn state(&self) -> State {

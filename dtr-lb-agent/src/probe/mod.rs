@@ -46,7 +46,7 @@ use http::HttpProbe;
 use schedule::Schedule;
 
 /// What to probe: one replica, and how one service wants it asked.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Target {
     /// The replica's address. The port is the probe's.
     pub address: IpAddr,

@@ -52,14 +52,18 @@ impl Drop for ProbeTask {
 ///
 /// A failure of this host's own ([`super::Failure::is_local`]) is reported, but leaves the state as it is.
 ///
+/// `known`: what earlier probes have made of the replica, in another way of asking; [`State::Starting`] if nothing.
+///
 /// # Panics
 /// If called outside a Tokio runtime.
-pub fn spawn<K>(id: K, prober: Prober, sink: Sender<Report<K>>) -> ProbeTask
+pub fn spawn<K>(id: K, prober: Prober, known: State, sink: Sender<Report<K>>) -> ProbeTask
 where
     K: Clone + Send + 'static,
 {
-    let health = Health::new(prober.rise, prober.fall);
     let schedule = prober.asks().then_some(prober.schedule);
+    // One that is not asked is up at once, whatever it was.
+    let known = if schedule.is_some() { known } else { State::Starting };
+    let health = Health::known(prober.rise, prober.fall, known);
     let prober = Arc::new(prober);
     let probe = move || {
         let prober = Arc::clone(&prober);

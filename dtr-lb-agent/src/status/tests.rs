@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::{config::Admin, probe::Failure};
+use crate::probe::Failure;
 
 fn status(present: bool, outcome: &Outcome) -> Status {
     let condition = Condition {
@@ -9,6 +9,7 @@ fn status(present: bool, outcome: &Outcome) -> Status {
         since: Timestamp::UNIX_EPOCH,
         reason: Some("status 200".into()),
         last_probe: Some(outcome.clone()),
+        history: [].into(),
     };
     let replica = Replica {
         name: "r1".into(),
@@ -17,6 +18,8 @@ fn status(present: bool, outcome: &Outcome) -> Status {
         weight: 100,
         slow_start: Duration::ZERO,
         admin: Admin::Ready,
+        host_name: None,
+        file_weight: Some(100),
     };
     Status {
         version: "0".into(),

@@ -7,7 +7,7 @@ use crate::address::{Address, Be16};
 
 /// How packets reach a replica.
 #[repr(transparent)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
 pub struct Mode(pub u8);
 
 impl Mode {
@@ -17,6 +17,9 @@ impl Mode {
     pub const DSR: Self = Self(1);
     /// In another IP packet.
     pub const IPIP: Self = Self(2);
+
+    /// All that there are.
+    pub const ALL: [Self; 3] = [Self::NAT, Self::DSR, Self::IPIP];
 
     /// Whether the replica answers clients directly.
     #[inline(always)]

@@ -29,6 +29,9 @@ impl Lab {
         for host in self.plan.hosts() {
             prepare::host(self.namespace(&host.name), host)?;
         }
+        for end in self.plan.clients.iter().chain(&self.plan.replicas) {
+            prepare::one_processor_a_connection(self.namespace(&end.name))?;
+        }
         let switch = self.plan.switch_batch(|host| name_of(self.id(), host));
         command::ip_batch(Some(self.namespace(SWITCH).name()), &switch)?;
         for host in self.plan.hosts() {

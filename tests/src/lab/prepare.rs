@@ -1,5 +1,7 @@
 //! What a namespace's kernel is told before it has any interface: new interfaces take the defaults over.
 
+use std::{io, thread};
+
 use super::{error::Error, namespace::Namespace, plan::Host};
 
 /// IPv6 off, or on with what a lab needs: addresses that serve at once, and no talk with routers.
@@ -30,4 +32,21 @@ pub(super) fn host(namespace: &Namespace, host: &Host) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// One processor for all packets that a host receives of a connection, as the queues of a network card see to it. A veth has
+/// a packet received by the processor that sent it: a client's ACK by one and its request by another, at the same time.
+///
+/// That is more than Linux's TCP can take. `inet_ehash_insert` takes the half-open connection out of the table before it puts
+/// the whole one in, so that a request that comes in between finds nothing but the listener, and is answered by a reset: of a
+/// million connections, one. Linux 6.19 puts the one in the other's place ("inet: Avoid ehash lookup race in
+/// inet_ehash_insert()"). Hosts that only forward go without, so that the balancer meets all orders.
+pub(super) fn one_processor_a_connection(namespace: &Namespace) -> Result<(), Error> {
+    let count = thread::available_parallelism().map_or(1, usize::from).min(32);
+    let all = u32::MAX >> (32 - count);
+    match namespace.sysctl("net.core.rps_default_mask", &format!("{all:x}")) {
+        // Before Linux 6.3 a namespace has no such default: then it is as it is.
+        Err(Error::Namespace { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(()),
+        done => done,
+    }
 }

@@ -5,7 +5,7 @@ use std::{net::IpAddr, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use dtr_lb_tests::{
-    lab::{Capture, Client, Families, Flood, Lab, LabOptions, Topology, literal},
+    lab::{Capture, Client, Families, Flood, Lab, LabOptions, Namespace, Topology, literal},
     stub::pass_stub,
 };
 
@@ -21,6 +21,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("every_address_is_served", every_address),
     ("an_image_is_pushed_and_pulled", image),
     ("an_echo_is_answered_or_not", echo),
+    ("the_ends_of_connections_have_one_processor_for_each", one_processor),
     (FLOOD, flood),
     ("a_narrow_way_to_clients_tells_what_is_too_big", sizes::to_clients),
     ("a_narrow_way_to_replicas_tells_what_is_too_big", sizes::to_replicas),
@@ -113,6 +114,21 @@ fn echo(topology: Topology) -> Result<()> {
         lab.balancer().sysctl(quiet, "1")?;
         ensure!(ping()?.is_none(), "{vip} answers, although its host is told not to");
     }
+    Ok(())
+}
+
+/// Clients and replicas receive all packets of a connection on one processor, whichever sent them; the balancer does not. The
+/// mask says which processors share the connections, and none means that each takes its own packets.
+fn one_processor(topology: Topology) -> Result<()> {
+    let lab = Lab::create(LabOptions::new(topology, 1).without_registry())?;
+    let shares = |namespace: &Namespace| -> Result<bool> {
+        let mask = namespace.command("cat").arg("/sys/class/net/eth0/queues/rx-0/rps_cpus").output()?;
+        ensure!(mask.status.success(), "{}", String::from_utf8_lossy(&mask.stderr));
+        Ok(mask.stdout.iter().any(|digit| !b"0,\n".contains(digit)))
+    };
+    ensure!(shares(lab.client().namespace())?, "a client's");
+    ensure!(shares(lab.replicas()[0].namespace())?, "a replica's");
+    ensure!(!shares(lab.balancer())?, "the balancer's");
     Ok(())
 }
 

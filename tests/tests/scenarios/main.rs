@@ -21,6 +21,7 @@ mod agent;
 mod bed;
 mod direct;
 mod edges;
+mod endurance;
 mod failures;
 mod families;
 mod flood;
@@ -245,6 +246,12 @@ fn main() {
     for &(name, places, scenario) in flood::SCENARIOS {
         for &place in places {
             trials.push(trial(name, &place.name(), Beside::Nothing, move || scenario(place)));
+        }
+    }
+    for &(name, places, scenario) in endurance::SCENARIOS {
+        for &place in places {
+            let trial = trial(name, &place.name(), Beside::Others, move || scenario(place));
+            trials.push(trial.with_ignored_flag(true));
         }
     }
     for &(name, test) in bed::TESTS {

@@ -1,7 +1,7 @@
 use std::os::unix::net::UnixListener as StdUnixListener;
 
 use super::*;
-use crate::api::{ClientError, Detached, ask_detach};
+use crate::api::{ClientError, Detached, Refusal, ask_detach};
 
 fn directory() -> tempfile::TempDir {
     tempfile::tempdir().expect("a directory")
@@ -81,7 +81,7 @@ async fn why_it_could_not_be_done_is_told() {
         async move { ask_detach(&path).await }
     });
     let Some(Request::Detach(answer)) = requests.recv().await else { panic!("another request") };
-    answer.send(Err("it is nailed down".into())).expect("somebody waits");
+    answer.send(Err(Refusal::failed("it is nailed down"))).expect("somebody waits");
     let error = asked.await.expect("no panic").expect_err("it failed").to_string();
     assert!(error.contains("it is nailed down"), "{error}");
 }

@@ -115,6 +115,20 @@ fn replicas() {
             "replica[1].address",
             &["10.0.0.12 is a VIP as well (service[0].vip, line 10)"],
         ),
+        case(
+            short_and(
+                "[[replica]]\naddress = \"dtr.example.com\"\n[[replica]]\nname = \"x\"\naddress = \"DTR.example.com\"",
+            ),
+            11,
+            "replica[3].address",
+            &["the address of replica[2] (line 7) as well"],
+        ),
+        case(
+            short_and("[[replica]]\naddress = \"dtr example\""),
+            8,
+            "replica[2].address",
+            &["not an IP address", "or a host name"],
+        ),
         case(short_and("weight = 257"), 7, "replica[1].weight", &["= 257`", "0 to 256"]),
         case(short_and("weight = -1"), 7, "replica[1].weight", &["0 to 256"]),
         case(short_and("name = \"a b\""), 7, "replica[1].name", &["not usable as a name", "1 to 64"]),

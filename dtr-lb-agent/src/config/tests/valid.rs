@@ -9,8 +9,8 @@ use ipnet::IpNet;
 use super::{REPLICAS, TOP, parse_with, short_and, valid};
 use crate::config::keys::KEYS;
 use crate::config::{
-    Access, Admin, Affinity, AllDown, Attach, BodyPattern, Config, ConfigError, HostFacts, Mode, OnDown,
-    Probe, Replica, Scheme, StatusSet, TunnelSources, Verify,
+    Access, Admin, Affinity, AllDown, Attach, BodyPattern, Config, ConfigError, Host, HostFacts, Listed,
+    Mode, OnDown, Probe, Replica, Scheme, StatusSet, TunnelSources, Verify,
 };
 
 const MINIMAL: &str = include_str!("../../../../examples/minimal.toml");
@@ -32,6 +32,8 @@ fn replica(address: &str, port: u16) -> Replica {
         weight: 100,
         slow_start: Duration::ZERO,
         admin: Admin::Ready,
+        host_name: None,
+        file_weight: Some(100),
     }
 }
 
@@ -235,8 +237,8 @@ fn every_key_changes_what_it_names() {
         address: ip("10.0.0.11"),
         port: 5001,
         weight: 0,
-        slow_start: Duration::ZERO,
-        admin: Admin::Ready,
+        file_weight: Some(0),
+        ..replica("10.0.0.11", 5001)
     };
     let b = Replica {
         name: "b".into(),
@@ -244,7 +246,8 @@ fn every_key_changes_what_it_names() {
         port: 5001,
         weight: 256,
         slow_start: Duration::from_secs(60),
-        admin: Admin::Ready,
+        file_weight: Some(256),
+        ..replica("10.0.0.12", 5001)
     };
     assert_eq!(service.replicas, [a, b], "in the order of the tables, not of the list");
     assert_eq!(service.affinity, Affinity::SourceIp);
@@ -262,6 +265,27 @@ fn every_key_changes_what_it_names() {
     assert_eq!(probe.timeout, Duration::from_millis(750));
     assert_eq!((probe.rise, probe.fall), (1, 1000));
     assert!((probe.jitter - 0.125).abs() < 1e-9);
+}
+
+#[test]
+fn host_names_wait_for_dns() {
+    let text = format!(
+        "{TOP}[[replica]]\naddress = \"DTR.example.com\"\nweight = 7\n\
+         [[replica]]\nname = \"fixed\"\naddress = \"10.0.0.11\"\n\
+         [[service]]\nname = \"all\"\nport = 443\nreplica_port = 4443\n\
+         [[service]]\nname = \"named\"\nport = 80\nreplicas = [\"DTR.example.com\"]\n"
+    );
+    let services = valid(&text).services;
+    let named = Listed {
+        name: "DTR.example.com".into(),
+        host: Host::Name("dtr.example.com".into()),
+        weight: 7,
+        slow_start: Duration::ZERO,
+    };
+    assert_eq!(services[0].listed[0], named);
+    assert_eq!((services[0].listed.len(), services[0].replica_port), (2, 4443));
+    assert_eq!(services[0].replicas, [Replica { name: "fixed".into(), ..replica("10.0.0.11", 4443) }]);
+    assert_eq!((services[1].listed.as_slice(), services[1].replicas.as_slice()), (&[named][..], &[][..]));
 }
 
 #[test]

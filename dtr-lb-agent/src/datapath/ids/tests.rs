@@ -5,7 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dtr_lb_common::{abi::ReplicaId, address::Be16};
+use dtr_lb_common::{
+    abi::{Mode, ReplicaId},
+    address::Be16,
+};
 use proptest::prelude::*;
 
 use super::{Identity, Ids, LIMIT, Missing, REST};
@@ -14,7 +17,7 @@ use crate::datapath::service_key;
 fn identity(number: u32) -> Identity {
     let vip = IpAddr::from([10, 0, 0, 10]);
     let address = IpAddr::V4(Ipv4Addr::from_bits(0x0a01_0000 + number));
-    (service_key(vip, 443), address.into(), Be16::new(443))
+    (service_key(vip, 443), address.into(), Be16::new(443), Mode::NAT)
 }
 
 fn identities(numbers: Range<u32>) -> BTreeSet<Identity> {

@@ -43,7 +43,7 @@ fn full(first: u16) -> Desired {
 }
 
 fn id(datapath: &Datapath, address: IpAddr) -> Option<ReplicaId> {
-    datapath.writer.id(service_key(VIP, 443), address.into(), Be16::new(443))
+    datapath.writer.ids(service_key(VIP, 443), address.into(), Be16::new(443)).next()
 }
 
 fn interface_of(datapath: &Datapath, address: IpAddr) -> u32 {

@@ -200,7 +200,8 @@ async fn a_closed_sink_ends_the_task() {
 #[tokio::test(start_paused = true)]
 async fn a_probe_configured_away_reports_up_once() {
     let (sink, mut reports) = channel(16);
-    let task = spawn("registry", prober(probe(Scheme::None, 443)).expect("a valid probe"), sink);
+    let task =
+        spawn("registry", prober(probe(Scheme::None, 443)).expect("a valid probe"), State::Starting, sink);
     let report = reports.recv().await.expect("a report");
     assert!(report.outcome.ok());
     assert_eq!(report.transition, Some(Transition { from: State::Starting, to: State::Up }));
@@ -219,7 +220,7 @@ async fn a_real_replica_that_goes_away_and_comes_back() {
     let (sink, mut reports) = channel(1);
     let prober =
         Prober::new(&Target { address: replica.into(), probe, direct: None }).expect("a valid probe");
-    let _task = spawn("replica-1", prober, sink);
+    let _task = spawn("replica-1", prober, State::Starting, sink);
 
     let up = next_transition(&mut reports).await;
     assert_eq!((up.id, up.state, up.outcome.status), ("replica-1", State::Up, Some(200)));
@@ -236,7 +237,7 @@ async fn dropping_the_task_ends_the_probing() {
     let mut probe = probe(Scheme::Tcp, closed.port());
     (probe.interval, probe.fast_interval) = (ms(5), ms(5));
     let (sink, mut reports) = channel(1);
-    let task = spawn(1, prober(probe).expect("a valid probe"), sink);
+    let task = spawn(1, prober(probe).expect("a valid probe"), State::Starting, sink);
     assert!(reports.recv().await.is_some());
     drop(task);
     // The sink goes with the task. One report may have been on its way.

@@ -1,0 +1,107 @@
+//! What the effective config is made of, and the way of each of them into it: the file, what DNS says, and what was changed
+//! at run time.
+
+use std::{path::PathBuf, sync::Arc};
+
+use tracing::warn;
+
+use super::{Agent, AgentError, probes::Files};
+use crate::{
+    changes::{self, Changes, Effective, Names, Note, effective},
+    config::Config,
+    datapath::Datapath,
+};
+
+/// What the effective config is made of.
+#[derive(Debug)]
+pub(super) struct Sources {
+    /// What the file said when it was last good.
+    pub(super) file: Arc<Config>,
+    /// What DNS said last.
+    pub(super) names: Names,
+    /// What was changed at run time.
+    pub(super) changes: Changes,
+    /// What of these did not become part of it.
+    notes: Vec<Note>,
+    /// Where the changes are kept for the next agent.
+    kept: PathBuf,
+    /// Whether the file of the changes has them.
+    stored: bool,
+}
+
+/// What another effective config is to be made of.
+#[derive(Debug)]
+pub(super) struct Given {
+    pub(super) file: Arc<Config>,
+    pub(super) names: Names,
+    pub(super) changes: Changes,
+}
+
+/// What became of it, in words.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct TakenIn {
+    /// What is different.
+    pub(super) changes: Vec<String>,
+    /// What is to be known besides.
+    pub(super) notes: Vec<String>,
+}
+
+impl Sources {
+    /// At the agent's start: with what an earlier agent kept. Returns the effective config, too.
+    pub(super) fn at_start(file: Config) -> (Self, Arc<Config>) {
+        let kept = changes::path(&file.agent.socket);
+        let loaded = changes::load(&kept);
+        if let Some(problem) = loaded.problem {
+            warn!("{problem}");
+        }
+        let names = loaded.changes.names();
+        let Effective { config, changes, notes } = effective(&file, &names, &loaded.changes);
+        notes.iter().for_each(|note| warn!("{note}"));
+        let stored = changes == loaded.changes;
+        (Self { file: Arc::new(file), names, changes, notes, kept, stored }, Arc::new(config))
+    }
+
+    /// What there is now, to be changed in part.
+    pub(super) fn given(&self) -> Given {
+        Given { file: Arc::clone(&self.file), names: self.names.clone(), changes: self.changes.clone() }
+    }
+
+    /// Keeps the changes for the next agent, if that is not done yet. Returns why they are not kept, if that is news.
+    fn store(&mut self) -> Option<String> {
+        if self.stored {
+            return None;
+        }
+        match self.changes.store(&self.kept) {
+            Ok(()) => {
+                self.stored = true;
+                None
+            }
+            Err(error) => Some(format!("what was changed at run time would not outlast the agent: {error}")),
+        }
+    }
+}
+
+impl Agent {
+    /// Another file, other names or other changes: makes the effective config of them and applies it. The only way to it.
+    ///
+    /// # Errors
+    /// As `reconfigure`. Nothing has changed then.
+    pub(super) async fn take_in(
+        &mut self,
+        datapath: &mut Datapath,
+        given: Given,
+        files: Files,
+    ) -> Result<TakenIn, AgentError> {
+        let Given { file, names, changes } = given;
+        let found = effective(&file, &names, &changes);
+        let differences = self.reconfigure(datapath, Arc::new(found.config.clone()), files).await?;
+        let mut told: Vec<_> = found.news(&self.sources.notes).map(ToString::to_string).collect();
+        let Effective { config: _, changes, notes } = found;
+        let sources = &mut self.sources;
+        sources.stored &= sources.changes == changes;
+        (sources.file, sources.names, sources.changes, sources.notes) = (file, names, changes, notes);
+        told.extend(sources.store());
+        told.iter().for_each(|note| warn!("{note}"));
+        Ok(TakenIn { changes: differences, notes: told })
+    }
+}

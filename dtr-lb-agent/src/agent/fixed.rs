@@ -1,0 +1,58 @@
+//! What cannot change while the agent runs, and what to do instead. Pure.
+
+use std::path::PathBuf;
+
+use crate::config::{Agent, Config};
+
+/// Something that another config has otherwise, and that cannot become so.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fixed {
+    #[error(
+        "`agent.socket` cannot change while the agent runs: it is `{}`, and would be `{}`; restart the agent, the datapath \
+         keeps its flows meanwhile",
+        .before.display(), .after.display()
+    )]
+    Socket { before: PathBuf, after: PathBuf },
+    #[error(
+        "`agent.bpffs` cannot change while the agent runs: the datapath is at `{}`, and would be at `{}`; its flows cannot be \
+         taken along: end the agent by `dtr-lb detach`, and start it again",
+        .before.display(), .after.display()
+    )]
+    Bpffs { before: PathBuf, after: PathBuf },
+    #[error(
+        "`agent.{0}` cannot change while the agent runs: restart the agent, the datapath keeps its flows meanwhile"
+    )]
+    Http(&'static str),
+    #[error(
+        "`datapath.max_flows` cannot change while the datapath is there: its tables hold {before} flows, and would have to be \
+         made anew to hold {after}, without the flows; end the agent by `dtr-lb detach`, and start it again"
+    )]
+    MaxFlows { before: u32, after: u32 },
+}
+
+/// Whether the agent can go from one config to the other without a restart.
+///
+/// # Errors
+/// The first thing that cannot change.
+pub(super) fn check(before: &Config, after: &Config) -> Result<(), Fixed> {
+    let Agent { socket, bpffs, http, http_names, admin_token_file } = &after.agent;
+    if *bpffs != before.agent.bpffs {
+        return Err(Fixed::Bpffs { before: before.agent.bpffs.clone(), after: bpffs.clone() });
+    }
+    if *socket != before.agent.socket {
+        return Err(Fixed::Socket { before: before.agent.socket.clone(), after: socket.clone() });
+    }
+    let same_http = [
+        ("http", *http == before.agent.http),
+        ("http_names", *http_names == before.agent.http_names),
+        ("admin_token_file", *admin_token_file == before.agent.admin_token_file),
+    ];
+    if let Some((key, _)) = same_http.iter().find(|(_, same)| !same) {
+        return Err(Fixed::Http(key));
+    }
+    let (before, after) = (before.datapath.max_flows, after.datapath.max_flows);
+    if before != after {
+        return Err(Fixed::MaxFlows { before, after });
+    }
+    Ok(())
+}

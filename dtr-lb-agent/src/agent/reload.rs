@@ -1,0 +1,63 @@
+//! The config file is read again: by SIGHUP, `dtr-lb reload` and `POST /v1/reload`.
+
+use std::sync::Arc;
+
+use tracing::{error, info};
+
+use super::{
+    Agent, AgentError,
+    effective::{Given, TakenIn},
+    probes::Files,
+};
+use crate::{
+    api::{Refusal, RefusalKind, Reloaded},
+    config::ConfigError,
+    datapath::Datapath,
+};
+
+/// Why the agent goes on with the config that it has.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReloadError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Agent(#[from] AgentError),
+}
+
+impl Agent {
+    /// Reads the config file again, with the `--set` items of the start on top, and applies it if it is good.
+    ///
+    /// Whoever is to be told that a reload begins and ends is told here, as every reload passes here.
+    pub(super) async fn reload(&mut self, datapath: &mut Datapath) -> Result<Reloaded, ReloadError> {
+        let path = self.file.path.display().to_string();
+        let result = self.read_again(datapath).await;
+        match &result {
+            Ok(Reloaded { changes, .. }) if changes.is_empty() => {
+                info!(path, "reloaded the config: nothing has changed");
+            }
+            Ok(Reloaded { changes, .. }) => info!(path, changes = changes.len(), "reloaded the config"),
+            Err(error) => {
+                error!(path, %error, "the config was not reloaded; the agent goes on with the one that it has");
+            }
+        }
+        result
+    }
+
+    async fn read_again(&mut self, datapath: &mut Datapath) -> Result<Reloaded, ReloadError> {
+        let given = Given { file: Arc::new(self.file.read()?), ..self.sources.given() };
+        let TakenIn { changes, notes } = self.take_in(datapath, given, Files::ReadAgain).await?;
+        Ok(Reloaded { changes, notes })
+    }
+}
+
+impl From<ReloadError> for Refusal {
+    fn from(error: ReloadError) -> Self {
+        let kind = match &error {
+            ReloadError::Config(_) | ReloadError::Agent(AgentError::Fixed(_) | AgentError::NatAddress(_)) => {
+                RefusalKind::BadConfig
+            }
+            ReloadError::Agent(_) => RefusalKind::Failed,
+        };
+        Self::new(kind, error)
+    }
+}

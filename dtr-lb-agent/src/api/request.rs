@@ -1,0 +1,147 @@
+//! What the main loop is asked, and what it answers.
+
+use std::{fmt, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+
+use crate::{metrics::Snapshot, status::Status};
+
+/// Who asked waits at the other end, or has gone.
+pub type Answer<T> = oneshot::Sender<Result<T, Refusal>>;
+
+/// What the main loop is asked.
+#[derive(Debug)]
+pub enum Request {
+    Status(Answer<Status>),
+    Metrics(Answer<Snapshot>),
+    /// Remove the datapath, answer, and end.
+    Detach(Answer<Detached>),
+    /// Read the config file again, and apply what is different.
+    Reload(Answer<Reloaded>),
+    /// Change what becomes of a replica.
+    Replica(ReplicaOrder, Answer<Ordered>),
+}
+
+/// What became of the datapath.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Detached {
+    /// Where it was pinned.
+    pub bpffs: PathBuf,
+    /// Whether there was one.
+    pub removed: bool,
+}
+
+/// What another config has changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// In words, a line each; empty if the config says what it said before.
+    pub changes: Vec<String>,
+    /// What is to be known besides.
+    #[serde(default)]
+    pub notes: Vec<String>,
+}
+
+/// Why something was not done. Nothing has changed by it, unless the message says so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub kind: RefusalKind,
+    /// What failed, on what, why, and what to do.
+    pub message: String,
+}
+
+/// What kind of reason it is: what a client may want to tell apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefusalKind {
+    /// The request makes no sense, as it stands.
+    BadRequest,
+    /// What it names is not there.
+    NotFound,
+    /// It does not go together with what is there.
+    Conflict,
+    /// The config file is not valid.
+    BadConfig,
+    /// The agent or the host could not do it.
+    Failed,
+    /// The agent is ending.
+    Ending,
+}
+
+impl Refusal {
+    pub fn new(kind: RefusalKind, message: impl fmt::Display) -> Self {
+        Self { kind, message: message.to_string() }
+    }
+
+    /// The agent or the host could not do it.
+    pub fn failed(message: impl fmt::Display) -> Self {
+        Self::new(RefusalKind::Failed, message)
+    }
+}
+
+/// What an operator wants of a replica: the body of `POST /v1/replica`, tagged by `action`. A replica is named by its name or
+/// by its address; without a `service`, all services that have it are meant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "lowercase", deny_unknown_fields)]
+pub enum ReplicaOrder {
+    /// No new flows; those that it has go on.
+    Drain {
+        replica: String,
+        #[serde(default)]
+        service: Option<String>,
+    },
+    /// No new flows and no probes; those that it has are reset, unless `datapath.on_down` is "leave".
+    Maint {
+        replica: String,
+        #[serde(default)]
+        service: Option<String>,
+    },
+    /// The end of `drain` and `maint`.
+    Ready {
+        replica: String,
+        #[serde(default)]
+        service: Option<String>,
+    },
+    Weight {
+        replica: String,
+        #[serde(default)]
+        service: Option<String>,
+        /// 0 to 256.
+        weight: u16,
+        /// Into the config file, too.
+        #[serde(default)]
+        save: bool,
+    },
+    Add {
+        /// An IP address or a host name.
+        address: String,
+        #[serde(default)]
+        name: Option<String>,
+        #[serde(default)]
+        weight: Option<u16>,
+        /// All, if none is named.
+        #[serde(default)]
+        services: Vec<String>,
+        #[serde(default)]
+        save: bool,
+    },
+    Remove {
+        replica: String,
+        #[serde(default)]
+        service: Option<String>,
+        /// Also if it is the last one of a service.
+        #[serde(default)]
+        last: bool,
+        #[serde(default)]
+        save: bool,
+    },
+}
+
+/// What was done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ordered {
+    /// In words, a line for each replica of a service.
+    pub done: Vec<String>,
+    /// What is to be known besides.
+    #[serde(default)]
+    pub notes: Vec<String>,
+}

@@ -1,0 +1,136 @@
+//! `dtr-lb replica …`: what becomes of replicas while the agent runs.
+
+use std::net::SocketAddr;
+
+use comfy_table::{Table, presets};
+use serde::Serialize;
+
+use super::{Failure, complain, places, print, runtime};
+use crate::{
+    api::{self, Ordered, ReplicaOrder},
+    cli::{Global, Of, Output, ReplicaCommand, Save},
+    config::Admin,
+    status::{ReplicaStatus, Status},
+};
+
+/// Lists the replicas, or has the agent do something with one.
+pub fn replica(global: &Global, command: &ReplicaCommand) -> Result<(), Failure> {
+    let (order, json) = match command {
+        ReplicaCommand::List { service, json } => return list(global, service.as_deref(), *json),
+        ReplicaCommand::Add { address, name, weight, services, save: Save { save }, output } => {
+            let (address, name, services) = (address.clone(), name.clone(), services.clone());
+            (ReplicaOrder::Add { address, name, weight: *weight, services, save: *save }, output)
+        }
+        ReplicaCommand::Remove { of: Of { replica, service }, last, save: Save { save }, output } => {
+            let (replica, service) = (replica.clone(), service.clone());
+            (ReplicaOrder::Remove { replica, service, last: *last, save: *save }, output)
+        }
+        ReplicaCommand::Drain { of: Of { replica, service }, output } => {
+            (ReplicaOrder::Drain { replica: replica.clone(), service: service.clone() }, output)
+        }
+        ReplicaCommand::Ready { of: Of { replica, service }, output } => {
+            (ReplicaOrder::Ready { replica: replica.clone(), service: service.clone() }, output)
+        }
+        ReplicaCommand::Maint { of: Of { replica, service }, output } => {
+            (ReplicaOrder::Maint { replica: replica.clone(), service: service.clone() }, output)
+        }
+        ReplicaCommand::Weight { of: Of { replica, service }, weight, save: Save { save }, output } => {
+            let (replica, service) = (replica.clone(), service.clone());
+            (ReplicaOrder::Weight { replica, service, weight: *weight, save: *save }, output)
+        }
+    };
+    let Output { json } = json;
+    let ordered = runtime()?.block_on(api::ask_replica(&places(global).socket, &order))?;
+    if *json {
+        return print_json(&ordered);
+    }
+    let Ordered { done, notes } = ordered;
+    notes.iter().for_each(|note| complain(&format!("note: {note}")));
+    print(&done.iter().map(|line| format!("{line}\n")).collect::<String>())
+}
+
+fn list(global: &Global, service: Option<&str>, json: bool) -> Result<(), Failure> {
+    let status = runtime()?.block_on(api::ask_status(&places(global).socket))?;
+    let rows = rows(&status, service)?;
+    if json {
+        return print_json(&rows);
+    }
+    print(&table(&rows))
+}
+
+/// A replica of a service.
+#[derive(Debug, Serialize)]
+struct Row<'a> {
+    service: &'a str,
+    #[serde(flatten)]
+    replica: ReplicaStatus,
+}
+
+/// Of all services, or of one. A service with several VIPs is several in the status: what they count is added up, and the rest
+/// is the same.
+fn rows<'a>(status: &'a Status, wanted: Option<&str>) -> Result<Vec<Row<'a>>, Failure> {
+    let mut rows: Vec<Row<'a>> = Vec::new();
+    let mut known = Vec::new();
+    for service in &status.services {
+        if !known.contains(&service.name.as_str()) {
+            known.push(service.name.as_str());
+        }
+        if wanted.is_some_and(|wanted| wanted != service.name) {
+            continue;
+        }
+        for replica in &service.replicas {
+            let end = (replica.address, replica.port);
+            let listed = |row: &&mut Row<'_>| {
+                row.service == service.name && (row.replica.address, row.replica.port) == end
+            };
+            match rows.iter_mut().find(listed) {
+                Some(row) => row.replica.add(replica),
+                None => rows.push(Row { service: &service.name, replica: replica.clone() }),
+            }
+        }
+    }
+    match wanted {
+        Some(wanted) if !known.contains(&wanted) => {
+            let message = format!("there is no service `{wanted}`; there are: {}", known.join(", "));
+            Err(Failure { status: 2, message })
+        }
+        _ => Ok(rows),
+    }
+}
+
+fn table(rows: &[Row<'_>]) -> String {
+    if rows.is_empty() {
+        return "no replica: add one by `dtr-lb replica add ADDRESS`, or to the config file\n".to_owned();
+    }
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(["service", "replica", "address", "state", "ordered", "weight", "flows", "why"]);
+    for Row { service, replica } in rows {
+        let ordered = if replica.admin == Admin::Ready { "" } else { replica.admin.as_str() };
+        table.add_row([
+            (*service).to_owned(),
+            replica.name.clone(),
+            SocketAddr::new(replica.address, replica.port).to_string(),
+            replica.state.clone(),
+            ordered.to_owned(),
+            weight(replica),
+            replica.flows.to_string(),
+            replica.reason.clone().unwrap_or_default(),
+        ]);
+    }
+    table.trim_fmt().lines().map(|line| format!("{}\n", line.trim())).collect()
+}
+
+/// "50 (100 in the file)", where they differ.
+fn weight(replica: &ReplicaStatus) -> String {
+    match replica.file_weight {
+        Some(file) if file != replica.weight => format!("{} ({file} in the file)", replica.weight),
+        Some(_) => replica.weight.to_string(),
+        None => format!("{} (not in the file)", replica.weight),
+    }
+}
+
+fn print_json(value: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value).map_err(Failure::failed)?;
+    print(&format!("{text}\n"))
+}

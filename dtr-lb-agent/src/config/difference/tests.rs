@@ -1,0 +1,99 @@
+use crate::config::{Admin, Config, HostFacts};
+
+use super::*;
+
+const CONFIG: &str = r#"
+vip = "10.0.0.10"
+interfaces = ["eth0"]
+[[replica]]
+name = "replica-1"
+address = "10.0.0.11"
+[[replica]]
+address = "10.0.0.12"
+[[service]]
+name = "http"
+port = 80
+[[service]]
+name = "https"
+port = 443
+"#;
+
+fn config(overrides: &[&str]) -> Config {
+    let overrides: Vec<_> = overrides.iter().map(ToString::to_string).collect();
+    let host = HostFacts { ephemeral_ports: 40000..=60999 };
+    Config::parse(CONFIG, "test", &overrides, &host).unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[test]
+fn each_key_is_told_by_its_name_and_values() {
+    let cases: [(&[&str], &[&str]); 20] = [
+        (&[], &[]),
+        (&["interfaces=[\"eth0\", \"eth1\"]"], &["interfaces: eth0 → eth0, eth1"]),
+        (&["datapath.attach=tc"], &["datapath.attach: auto → tc"]),
+        (&["datapath.max_flows=2048"], &["datapath.max_flows: 1048576 → 2048"]),
+        (&["datapath.nat_ports=\"20000-30000\""], &["datapath.nat_ports: 10000-32767 → 20000-30000"]),
+        (&["datapath.idle_timeout=90m"], &["datapath.idle_timeout: 1h → 1h 30m"]),
+        (&["datapath.all_down=refuse"], &["datapath.all_down: fail-open → refuse"]),
+        (&["datapath.on_down=leave"], &["datapath.on_down: auto → leave"]),
+        (&["datapath.hash_seed=7"], &["datapath.hash_seed: 0 → 7"]),
+        (&["agent.socket=/run/other.sock"], &["agent.socket: /run/dtr-lb/dtr-lb.sock → /run/other.sock"]),
+        (&["service.1.port=8443", "service.1.replica_port=443"], &["service `https`: port: 443 → 8443"]),
+        (&["service.0.mode=dsr"], &["service `http`: mode: nat → dsr"]),
+        (&["service.0.vip=\"10.0.0.9\""], &["service `http`: vip: 10.0.0.10 → 10.0.0.9"]),
+        (
+            &["service.0.deny=[\"10.9.0.0/16\"]", "service.0.affinity=source-ip"],
+            &["service `http`: affinity: none → source-ip", "service `http`: deny: none → 10.9.0.0/16"],
+        ),
+        (
+            &["service.0.probe.interval=5s", "service.0.probe.verify=true", "service.0.probe.body=yes"],
+            &[
+                "service `http`: probe.verify: false → true",
+                "service `http`: probe.body: none → yes",
+                "service `http`: probe.interval: 2s → 5s",
+            ],
+        ),
+        (
+            &["host=dtr.example.com", "service.0.probe.host=\"a\"", "service.1.probe.host=\"a\""],
+            &["service `http`: probe.host: none → a", "service `https`: probe.host: none → a"],
+        ),
+        (
+            &["service.0.name=web"],
+            &[
+                "service `http` (10.0.0.10:80) removed",
+                "service `web` (10.0.0.10:80) added, to 2 replicas by nat",
+            ],
+        ),
+        (
+            &["replica.0.weight=0", "service.1.replicas=[\"replica-1\"]"],
+            &[
+                "service `http`: replica `replica-1` (10.0.0.11): weight: 100 → 0",
+                "service `https`: replica `10.0.0.12` removed",
+                "service `https`: replica `replica-1` (10.0.0.11): weight: 100 → 0",
+            ],
+        ),
+        (
+            &["replica.1.address=10.0.0.13", "service.1.replicas=[\"replica-1\"]"],
+            &[
+                "service `http`: replica `10.0.0.12` removed",
+                "service `http`: replica `10.0.0.13` added",
+                "service `https`: replica `10.0.0.12` removed",
+            ],
+        ),
+        (&["service.0.replicas=[\"10.0.0.12\", \"replica-1\"]"], &[]),
+    ];
+    for (overrides, expected) in cases {
+        assert_eq!(differences(&config(&[]), &config(overrides)), expected, "{overrides:?}");
+        assert_eq!(differences(&config(overrides), &config(overrides)), [""; 0], "{overrides:?}");
+    }
+}
+
+#[test]
+fn what_an_operator_ordered_is_told_too() {
+    let before = config(&[]);
+    let mut after = before.clone();
+    after.services[0].replicas[1].admin = Admin::Drain;
+    assert_eq!(
+        differences(&before, &after),
+        ["service `http`: replica `10.0.0.12`: state ordered: ready → drain"]
+    );
+}
