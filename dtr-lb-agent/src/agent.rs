@@ -45,6 +45,7 @@ use crate::{
     datapath::{self, Census, Datapath, DatapathError, Options, PacketLog, Steering},
     interface::{InterfaceError, Look, Watch},
     metrics::ProbeCounts,
+    status::Reloads,
     next_hop::{NextHopError, Watcher},
     probe::{ProberError, Report},
 };
@@ -109,6 +110,7 @@ struct Agent {
     held_until: Option<tokio::time::Instant>,
     census: Census,
     probe_counts: ProbeCounts,
+    reloads: Reloads,
     /// Tables of services that were written.
     table_rewrites: u64,
     /// When each drop verdict was last logged.

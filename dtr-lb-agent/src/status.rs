@@ -25,6 +25,17 @@ pub struct Status {
     pub services: Vec<ServiceStatus>,
     /// Packets by verdict, since the datapath was loaded.
     pub verdicts: BTreeMap<String, u64>,
+    /// How often the config was read again, since the agent's start.
+    #[serde(default)]
+    pub reloads: Reloads,
+}
+
+/// How reloads of the config ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloads {
+    pub ok: u64,
+    /// With the config of before still in force.
+    pub failed: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -151,6 +162,7 @@ pub struct Observed<'a> {
     pub up_to_date: bool,
     /// [`DatapathStatus::table_rewrites`]
     pub table_rewrites: u64,
+    pub reloads: Reloads,
 }
 
 impl Status {
@@ -178,6 +190,7 @@ impl Status {
                 .into_iter()
                 .map(|(verdict, traffic)| (verdict.name().to_owned(), traffic.packets))
                 .collect(),
+            reloads: observed.reloads,
         })
     }
 }
@@ -188,7 +201,7 @@ fn datapath_status(
     observed: Observed<'_>,
     present: impl Fn(&str) -> bool,
 ) -> DatapathStatus {
-    let Observed { census, up_to_date, table_rewrites } = observed;
+    let Observed { census, up_to_date, table_rewrites, reloads: _ } = observed;
     let attached = datapath.attached();
     let attach = attached.map_or_else(Vec::new, |attached| {
         let of = |interface: &String| AttachStatus {

@@ -32,6 +32,10 @@ impl Agent {
         let path = self.file.path.display().to_string();
         let result = self.read_again(datapath).await;
         match &result {
+            Ok(_) => self.reloads.ok += 1,
+            Err(_) => self.reloads.failed += 1,
+        }
+        match &result {
             Ok(Reloaded { changes, .. }) if changes.is_empty() => {
                 info!(path, "reloaded the config: nothing has changed");
             }

@@ -218,6 +218,7 @@ impl Agent {
             census: &self.census,
             up_to_date: self.catch_up.up_to_date(),
             table_rewrites: self.table_rewrites,
+            reloads: self.reloads,
         };
         Status::collect(&self.control, datapath, observed, present).map_err(Refusal::failed)
     }

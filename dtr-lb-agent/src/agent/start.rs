@@ -32,6 +32,7 @@ use crate::{
     metrics::ProbeCounts,
     next_hop::Watcher,
     probe::{Report, schedule::first_spread},
+    status::Reloads,
 };
 
 /// How long the first decision waits for probes and next hops beyond the longest probe's own time-out ...
@@ -147,6 +148,7 @@ pub(super) async fn start(
         held_until: None,
         census: Census::default(),
         probe_counts: ProbeCounts::default(),
+        reloads: Reloads::default(),
         table_rewrites: 0,
         drops: BTreeMap::new(),
         unasked: Unasked::default(),

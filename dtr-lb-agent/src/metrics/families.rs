@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     control::ReplicaState,
-    status::{DatapathStatus, ReplicaStatus},
+    status::{DatapathStatus, Reloads, ReplicaStatus},
 };
 
 /// A metric of each replica of each service.
@@ -75,6 +75,7 @@ pub(super) fn add(snapshot: &Snapshot, page: &mut Page) {
     build.set(&[("version", &status.version)], 1.0);
     page.add(build);
     datapath(&status.datapath, page);
+    reloads(status.reloads, page);
     let mut packets = Family::counter("dtr_lb_packets_total", "Packets by what became of them.");
     for (verdict, count) in &status.verdicts {
         packets.set(&[("verdict", verdict)], *count as f64);
@@ -134,6 +135,15 @@ fn datapath(datapath: &DatapathStatus, page: &mut Page) {
         "Entries that the flow table holds; when it is full, the least recently used go.",
         2.0 * *max_flows as f64,
     );
+}
+
+fn reloads(reloads: Reloads, page: &mut Page) {
+    let Reloads { ok, failed } = reloads;
+    let help = "How often the config was read again and applied, or not as it failed, since the agent's start.";
+    let mut family = Family::counter("dtr_lb_reloads_total", help);
+    family.set(&[("result", "ok")], ok as f64);
+    family.set(&[("result", "failed")], failed as f64);
+    page.add(family);
 }
 
 /// The hook as the config calls it.

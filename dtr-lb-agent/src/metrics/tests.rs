@@ -118,6 +118,8 @@ fn a_page_says_what_the_agent_knows() {
         ("dtr_lb_flow_capacity", 1024.0),
         ("dtr_lb_flow_entry_capacity", 2048.0),
         ("dtr_lb_table_rewrites_total", 7.0),
+        ("dtr_lb_reloads_total{result=\"ok\"}", 1.0),
+        ("dtr_lb_reloads_total{result=\"failed\"}", 2.0),
         ("dtr_lb_datapath_attached{interface=\"eth0\",hook=\"xdp\"}", 1.0),
         ("dtr_lb_datapath_up_to_date", 1.0),
         ("dtr_lb_service_up{service=\"http\"}", 1.0),

@@ -47,6 +47,7 @@ fn status(present: bool, outcome: &Outcome) -> Status {
             replicas: vec![replica_status(&replica, &condition, 100, Default::default())],
         }],
         verdicts: BTreeMap::new(),
+        reloads: Reloads { ok: 1, failed: 2 },
     }
 }
 

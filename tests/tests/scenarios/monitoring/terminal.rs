@@ -27,6 +27,8 @@ use crate::{Place, Stage};
 const LIMIT: Duration = Duration::from_secs(10);
 const ENTER: &str = "\x1b[?1049h";
 const LEAVE: &str = "\x1b[?1049l";
+const HIDE: &str = "\x1b[?25l";
+const SHOW: &str = "\x1b[?25h";
 
 /// A program in a terminal of 80 by 24.
 struct Terminal {
@@ -90,14 +92,16 @@ impl Terminal {
         Ok(ended)
     }
 
-    /// The settings are what they were, and the program's screen is left.
+    /// The settings are what they were, the program's screen is left, and the cursor is seen.
     fn is_as_before(&self) -> Result<()> {
+        let given_back = |shown: &str| {
+            shown.rfind(ENTER) < shown.rfind(LEAVE) && shown.rfind(HIDE) < shown.rfind(SHOW)
+        };
+        // What it has written last may still be on its way here.
+        until(LIMIT, || given_back(&self.shown()));
+        ensure!(given_back(&self.shown()), "the screen of before is not back: {:?}", self.shown());
         let after = tcgetattr(self.own.as_fd())?;
         ensure!(after == self.before, "the terminal is not as it was: {after:?}, not {:?}", self.before);
-        let shown = self.shown();
-        let (entered, left) = (shown.rfind(ENTER), shown.rfind(LEAVE));
-        ensure!(entered < left, "the screen of before is not back: {shown:?}");
-        ensure!(shown.rfind("\x1b[?25h") > shown.rfind("\x1b[?25l"), "the cursor is hidden: {shown:?}");
         Ok(())
     }
 }
