@@ -2,8 +2,9 @@
 //!
 //! `start` brings it up, `serve` is the main loop, which alone touches the datapath; `reconfigure` is the one way to another
 //! config, and `fixed` says what cannot change. `effective` is what that is made of: `reload` reads the file again,
-//! `steer_replicas` carries out the `orders` of an operator. `probes` are those that run; `presence` and `catch_up` are the
-//! pure parts of what can go wrong meanwhile, and `log` has the words for all of it.
+//! `steer_replicas` carries out the `orders` of an operator. `probes` are those that run; `trace` is what the loop has to do
+//! with one; `presence` and `catch_up` are the pure parts of what can go wrong meanwhile, and `log` has the words for all of
+//! it.
 
 mod catch_up;
 mod config_file;
@@ -11,6 +12,7 @@ pub(crate) mod descriptors;
 mod effective;
 mod fixed;
 mod log;
+mod notify;
 mod orders;
 mod passive;
 mod presence;
@@ -20,6 +22,7 @@ mod reload;
 mod serve;
 mod start;
 mod steer_replicas;
+mod trace;
 mod unasked;
 
 use std::{
@@ -45,18 +48,21 @@ use crate::{
     datapath::{self, Census, Datapath, DatapathError, Options, PacketLog, Steering},
     interface::{InterfaceError, Look, Watch},
     metrics::ProbeCounts,
-    status::Reloads,
     next_hop::{NextHopError, Watcher},
     probe::{ProberError, Report},
+    status::Reloads,
 };
 
 use catch_up::CatchUp;
 pub use config_file::ConfigFile;
 use effective::Sources;
 pub use fixed::Fixed;
+use notify::Manager;
 use presence::Presence;
 use probes::{Files, ProbeId, Probes};
 pub(crate) use start::BEHIND_GENERIC_XDP;
+pub use trace::TraceRequest;
+use trace::Tracer;
 use unasked::Unasked;
 
 /// Why the agent could not start, or had to end.
@@ -113,12 +119,14 @@ struct Agent {
     reloads: Reloads,
     /// Tables of services that were written.
     table_rewrites: u64,
+    tracer: Tracer,
     /// When each drop verdict was last logged.
     drops: BTreeMap<Verdict, Instant>,
     /// The replicas that this host cannot ask.
     unasked: Unasked,
     /// Whether the first look round is over.
     settled: bool,
+    manager: Manager,
 }
 
 /// Why the main loop ended.
@@ -164,8 +172,11 @@ pub async fn run(
             return unfinished.map(drop);
         }
     };
+    agent.manager.ready(&agent.control);
     match agent.serve(&mut datapath, hang_up, shutdown).await {
         End::Signal(reason) => {
+            agent.manager.stopping("the agent ends; the datapath goes on forwarding");
+            agent.tracer.end(&mut datapath);
             info!(reason, "the agent ends; the datapath goes on forwarding by its last table");
             if log_packets {
                 warn!(
@@ -195,7 +206,8 @@ fn take_descriptors(config: &Config) {
 impl Agent {
     /// Removes the datapath, tells who asked, and ends.
     async fn detach(self, datapath: Datapath, answer: Answer<Detached>) -> Result<(), AgentError> {
-        let Self { control, probes, watcher, interfaces, api, packet_log, requests, .. } = self;
+        let Self { control, probes, watcher, interfaces, api, packet_log, requests, mut manager, .. } = self;
+        manager.stopping("the agent ends, and the datapath with it");
         let bpffs = control.config().agent.bpffs.clone();
         let kept = changes::path(&control.config().agent.socket);
         // What is asked from here on is answered by "the agent is ending".

@@ -6,12 +6,18 @@
 
 mod client;
 mod healthz;
+mod look;
 mod metrics;
 mod request;
 mod routes;
 mod socket;
+mod trace;
 
-pub use client::{ClientError, ask_detach, ask_healthz, ask_reload, ask_replica, ask_status};
+pub use client::{
+    ClientError, TraceLines, ask_detach, ask_explain, ask_flows, ask_reload, ask_replica, ask_status,
+    ask_status_within, ask_trace,
+};
+pub use look::Look;
 pub use request::{Answer, Detached, Ordered, Refusal, RefusalKind, Reloaded, ReplicaOrder, Request};
 pub use routes::router;
 pub use socket::{Api, ApiError};

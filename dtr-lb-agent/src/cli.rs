@@ -1,11 +1,16 @@
 //! The command line: what may be typed.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser};
 use clap_complete::Shell;
+use dtr_lb_common::abi::SNAP_MAX;
+use ipnet::IpNet;
 
-use crate::config;
+use crate::{
+    config::{self, parse_prefix},
+    flows, trace,
+};
 
 /// With what the eBPF object was built, as two builds of one version may differ by it.
 const LONG_VERSION: &str =
@@ -35,6 +40,66 @@ pub struct Global {
     pub overrides: Vec<String>,
 }
 
+/// What `flows` takes.
+#[derive(Debug, Args)]
+pub struct FlowsArgs {
+    /// Only of clients in this network, e.g. 10.1.0.0/16
+    #[arg(long, value_name = "PREFIX", value_parser = parse_prefix)]
+    pub client: Option<IpNet>,
+    /// Only to this replica
+    #[arg(long, value_name = "NAME|ADDRESS")]
+    pub replica: Option<String>,
+    /// Only to this service
+    #[arg(long, value_name = "NAME")]
+    pub service: Option<String>,
+    /// Only in this state
+    #[arg(long, value_parser = PossibleValuesParser::new(flows::states()))]
+    pub state: Option<String>,
+    /// Show so many at most; the others are counted
+    #[arg(long, value_name = "N", default_value_t = flows::LIMIT)]
+    pub limit: usize,
+    /// Also handshakes that are not over
+    #[arg(long)]
+    pub half_open: bool,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What `trace` takes.
+#[derive(Debug, Args)]
+pub struct TraceArgs {
+    /// Only of clients in this network, e.g. 10.1.0.0/16
+    #[arg(long, value_name = "PREFIX", value_parser = parse_prefix)]
+    pub client: Option<IpNet>,
+    /// Only of connections to this service
+    #[arg(long, value_name = "NAME")]
+    pub service: Option<String>,
+    /// Only of connections to this port
+    #[arg(long)]
+    pub port: Option<u16>,
+    /// Only with this verdict; `passed`, `answered` and `dropped` are all of theirs; may be given several times
+    #[arg(long, value_name = "VERDICT", value_parser = PossibleValuesParser::new(trace::verdicts()), hide_possible_values = true)]
+    pub verdict: Vec<String>,
+    /// End after so many packets
+    #[arg(long, value_name = "N", default_value_t = trace::COUNT, value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: u64,
+    /// End after this time, e.g. 30s or 5m; an hour at most
+    #[arg(long = "for", value_name = "TIME", default_value = "60s", value_parser = trace::parse_limit)]
+    pub limit: Duration,
+    /// As JSON, a line a packet
+    #[arg(long, conflicts_with = "pcap")]
+    pub json: bool,
+    /// Write the packets to a pcapng file, as they came and as they left, with the verdict as a comment; `-` is standard
+    /// output
+    #[arg(long, value_name = "FILE")]
+    pub pcap: Option<PathBuf>,
+    /// Of each frame, write so many bytes to the file
+    #[arg(long, value_name = "BYTES", default_value_t = trace::SNAP, requires = "pcap",
+          value_parser = clap::value_parser!(u32).range(1..=SNAP_MAX as i64))]
+    pub snap: u32,
+}
+
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the agent: load or adopt the datapath, probe the replicas, steer
@@ -55,7 +120,15 @@ pub enum Command {
     ///
     /// Prints what it finds. To standard error: a line `error: …` for what would keep the agent from starting, and the
     /// exit status is 1; a line `warning: …` for what would keep packets from arriving.
-    Check,
+    Check {
+        /// All that was found as JSON, to standard output
+        #[arg(long)]
+        json: bool,
+        /// Also ask each replica once, as its probe would (those that answer clients directly by TCP only, at their own
+        /// address)
+        #[arg(long)]
+        probe: bool,
+    },
     /// Show services, replicas, their health and why
     Status {
         /// As JSON
@@ -75,6 +148,29 @@ pub enum Command {
     ///
     /// Keys: q quits, ? helps, s sorts. Needs a terminal; for scripts there is `status`.
     Top,
+    /// List the connections that the datapath knows
+    Flows(FlowsArgs),
+    /// Say which replica a connection would get, and why
+    ///
+    /// The answer is what the datapath would do now, by its own tables: nothing is sent, and nothing changes. Without a
+    /// source port, says for how many of all source ports each replica gets the connection.
+    Explain {
+        /// Who would connect: 10.0.0.5, 10.0.0.5:40000, [2001:db8::5]:40000
+        #[arg(value_name = "SRC[:PORT]")]
+        source: String,
+        /// To which service: 10.0.0.10:443, [2001:db8::10]:443
+        #[arg(value_name = "DST:PORT")]
+        destination: String,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what happens to each packet, and why, by what the datapath sees
+    ///
+    /// It sees packets that tcpdump does not: those that XDP takes before the host does. While it lasts, each packet costs
+    /// some more time, and none before and after. Without --verdict, packets that pass and concern no service (ssh, ARP, ...) are
+    /// left out.
+    Trace(TraceArgs),
     /// Make the agent read its config file again
     ///
     /// Prints what has changed. Connections stay. A config that is not valid changes nothing: its errors are printed, and

@@ -3,16 +3,19 @@
 
 mod check;
 mod completions;
+mod explain;
+mod flows;
+mod logging;
 mod man;
 mod reload;
 mod replica;
 mod status;
 mod top;
+mod trace;
 
 use std::io::Write as _;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::{EnvFilter, fmt};
 
 use crate::{
     agent::{self, AgentError, ConfigFile},
@@ -25,11 +28,15 @@ use crate::{
 
 pub use check::check;
 pub use completions::completions;
+pub use explain::explain;
+pub use flows::flows;
+pub use logging::priority_of_an_error;
 pub use man::man;
 pub use reload::reload;
 pub use replica::replica;
 pub use status::{healthy, status};
 pub use top::top;
+pub use trace::trace;
 
 /// An exit status that is not 0, and why.
 #[derive(Debug)]
@@ -84,7 +91,7 @@ pub fn run(global: &Global, json: bool, log_packets: bool) -> Result<(), Failure
         socket: global.socket.clone(),
     };
     let config = file.read()?;
-    start_logging(json, log_packets);
+    logging::start(json, log_packets);
     runtime()?.block_on(async {
         let shutdown = shutdown().map_err(Failure::failed)?;
         let hang_up = signal(SignalKind::hangup()).map_err(Failure::failed)?;
@@ -159,16 +166,10 @@ fn shutdown() -> std::io::Result<impl Future<Output = &'static str>> {
     })
 }
 
-/// `RUST_LOG` says how much; without it, what an operator wants to read.
-fn start_logging(json: bool, log_packets: bool) {
-    let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new(if log_packets { "info,dtr_lb_ebpf=debug" } else { "info" }));
-    let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
-    if json {
-        builder.json().flatten_event(true).init();
-    } else {
-        builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init();
-    }
+/// As JSON to standard output.
+fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value).map_err(Failure::failed)?;
+    print(&format!("{text}\n"))
 }
 
 /// To standard output; that its reader has gone (`dtr-lb status | head`) is no failure.

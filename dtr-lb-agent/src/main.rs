@@ -12,11 +12,16 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match &cli.command {
         Command::Run { json, log_packets } => command::run(&cli.global, *json, *log_packets),
-        Command::Check => command::check(&cli.global),
+        Command::Check { json, probe } => command::check(&cli.global, *json, *probe),
         Command::Status { json, healthy: false, services } => command::status(&cli.global, services, *json),
         Command::Status { json, healthy: true, services } => command::healthy(&cli.global, services, *json),
         Command::Top => command::top(&cli.global),
         Command::Replica { command } => command::replica(&cli.global, command),
+        Command::Flows(flows) => command::flows(&cli.global, flows),
+        Command::Explain { source, destination, json } => {
+            command::explain(&cli.global, source, destination, *json)
+        }
+        Command::Trace(trace) => command::trace(&cli.global, trace),
         Command::Reload => command::reload(&cli.global),
         Command::Detach => command::detach(&cli.global),
         Command::Completions { shell } => command::completions(*shell),
@@ -26,8 +31,8 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure { status, message }) => {
             #[expect(clippy::print_stderr, reason = "where a command's errors belong")]
-            {
-                eprintln!("dtr-lb: {message}");
+            for line in format!("dtr-lb: {message}").lines() {
+                eprintln!("{}{line}", command::priority_of_an_error());
             }
             ExitCode::from(status)
         }

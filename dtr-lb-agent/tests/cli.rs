@@ -50,18 +50,6 @@ fn a_bad_config_is_2_and_names_file_line_and_key() {
 }
 
 #[test]
-fn a_feature_that_is_not_there_is_refused_and_not_ignored() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let minimal = "vip = \"10.0.0.10\"\ninterfaces = [\"eth0\"]\n[[replica]]\naddress = \"10.0.0.11\"\n";
-    let path = config(directory.path(), minimal);
-    expect(
-        &dtr_lb(&["check", "--config", &path, "--set", "agent.http=127.0.0.1:8181"]),
-        2,
-        &["agent.http", "not in this version"],
-    );
-}
-
-#[test]
 fn without_an_agent_status_is_3_and_says_what_to_do() {
     let directory = tempfile::tempdir().expect("a directory");
     let socket = directory.path().join("none.sock");

@@ -157,7 +157,8 @@ pub struct Source {
 }
 
 impl Source {
-    fn holds(&self, number: u32, address: &Address) -> bool {
+    /// Whether it is one of those under `number`, and holds the address.
+    pub fn holds(&self, number: u32, address: &Address) -> bool {
         let bits = |address: &Address| u128::from_be_bytes(bytemuck::cast(address.wide()));
         let differing = (bits(&self.address) ^ bits(address)).leading_zeros();
         self.number == number && differing >= self.length

@@ -3,6 +3,8 @@
 //! References into map values live only inside the closures that they are handed to. Two CPUs may write one entry at
 //! the same time; each field is a machine word that either CPU may win, which is all that the pipeline asks.
 
+use core::hint::black_box;
+
 use aya_ebpf::{
     bindings::{BPF_ANY, BPF_NOEXIST},
     btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf, lpm_trie::Key},
@@ -175,6 +177,9 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn slot(&self, table: u32, slot: u32) -> ReplicaId {
+        // The bound is to be seen where the table is read: the compiler knows it from the hash and would leave it out, and
+        // not every kernel's verifier follows it that far (6.1 does not; 6.18 does).
+        let slot = black_box(slot);
         if slot >= MAGLEV_SLOTS as u32 {
             return 0;
         }

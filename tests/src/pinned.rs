@@ -117,6 +117,12 @@ impl Picture {
         })
     }
 
+    /// How many replicas are dead, so that their flows are reset.
+    pub fn dead(&self) -> usize {
+        let reset = |bytes: &&Vec<u8>| bytemuck::pod_read_unaligned::<Replica>(bytes).reset != 0;
+        self.replicas.iter().filter(reset).count()
+    }
+
     /// Fails with what differs.
     pub fn must_equal(&self, other: &Self) -> Result<()> {
         let Self { settings, services, vips, marks, replicas, links } = self;

@@ -62,9 +62,9 @@ fn alerts() -> Result<()> {
     // A rule that no test makes fire might never fire.
     let (rules, tests) = (fs::read_to_string(rules)?, fs::read_to_string(directory.join("alerts_test.yml"))?);
     for alert in rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
-        let fires = tests.split("- eval_time:").any(|test| {
-            test.contains(&format!("alertname: {alert}\n")) && test.contains("exp_alerts:")
-        });
+        let fires = tests
+            .split("- eval_time:")
+            .any(|test| test.contains(&format!("alertname: {alert}\n")) && test.contains("exp_alerts:"));
         ensure!(fires, "no test makes {alert} fire");
     }
     Ok(())
@@ -135,8 +135,11 @@ fn bash() -> Result<()> {
                COMP_WORDS=(dtr-lb \"${@:2}\") COMP_CWORD=$(($# - 1)); \
                $(complete -p dtr-lb | sed 's/.*-F \\([^ ]*\\).*/\\1/') dtr-lb \"${@: -1}\" \"${@: -2:1}\"; \
                echo \"${COMPREPLY[@]}\"";
-    for (words, want) in [(["det"].as_slice(), "detach"), (&["status", "--he"], "--help --healthy"), (&["completions", "z"], "zsh")]
-    {
+    for (words, want) in [
+        (["det"].as_slice(), "detach"),
+        (&["status", "--he"], "--help --healthy"),
+        (&["completions", "z"], "zsh"),
+    ] {
         let output = run(Command::new("bash").args(["-c", ask, "bash"]).arg(&script).args(words))?;
         let said = String::from_utf8_lossy(&output.stdout);
         let said: BTreeSet<_> = said.split_whitespace().collect();

@@ -6,20 +6,23 @@ use anyhow::{Context as _, Result};
 
 use crate::{
     command::{cargo, shown},
-    fuzz,
+    deny, fuzz,
     setup::{self, Scope},
+    system,
     test::{self, Selection},
 };
 
 type Step = (&'static str, fn() -> Result<()>);
 
-const STEPS: [Step; 6] = [
+const STEPS: [Step; 7] = [
     ("setup", || setup::ensure(Scope::All)),
     ("format", || shown(cargo().args(["fmt", "--all", "--check"]))),
     ("clippy", || shown(cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))),
     ("doc", || shown(cargo().args(["doc", "--no-deps", "--workspace"]).env("RUSTDOCFLAGS", "-Dwarnings"))),
+    ("deny", deny::run),
     ("fuzz", fuzz::ci),
     ("test", || test::run(&Selection::default())),
+    ("system", system::run),
 ];
 
 /// Runs all steps, and stops at the first that fails.

@@ -5,12 +5,16 @@
 mod bench;
 mod ci;
 mod command;
+mod deny;
+mod dist;
 mod fuzz;
+mod fuzz_input;
 mod packages;
 mod plan;
 mod route;
 mod run;
 mod setup;
+mod system;
 mod test;
 mod toolchain;
 mod trial;
@@ -50,6 +54,13 @@ enum Command {
     /// Fuzz the packet pipeline on the host: the corpus, then fresh sequences
     #[command(disable_help_flag = true)]
     Fuzz(fuzz::Options),
+    /// Fuzz the agent's config and API: the corpus, then fresh inputs
+    #[command(disable_help_flag = true)]
+    FuzzInput(fuzz_input::Options),
+    /// Judge our dependencies: licences, versions, sources, advisories (`deny.toml`)
+    Deny,
+    /// Make a Debian package and a tarball, in target/dist
+    Dist(dist::Options),
     /// Run what CI runs
     Ci,
 }
@@ -73,6 +84,9 @@ fn run(command: Command) -> Result<()> {
         Command::Test(selection) => test::run(&selection),
         Command::Bench(bench) => bench::run(&bench),
         Command::Fuzz(options) => fuzz::run(&options),
+        Command::FuzzInput(options) => fuzz_input::run(&options),
+        Command::Deny => deny::run(),
+        Command::Dist(options) => dist::run(&options),
         Command::Ci => ci::run(),
     }
 }

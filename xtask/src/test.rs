@@ -5,6 +5,7 @@ use anyhow::{Result, bail};
 use crate::{
     command::{cargo, find_program, shown},
     setup::{self, Scope},
+    system,
 };
 
 /// Makes a test that needs a privilege fail without it, where it would otherwise report itself as skipped.
@@ -16,6 +17,9 @@ pub(crate) struct Selection {
     /// Leave out the tests that need root.
     #[arg(long)]
     pub(crate) host_only: bool,
+    /// Try the Debian package in an emulated machine instead, with its own kernel and systemd; needs root.
+    #[arg(long, conflicts_with_all = ["host_only", "filters"])]
+    pub(crate) system: bool,
     /// Run only the tests whose names contain one of these.
     #[arg(value_name = "FILTER")]
     pub(crate) filters: Vec<String>,
@@ -23,6 +27,9 @@ pub(crate) struct Selection {
 
 /// Runs the selected tests.
 pub(crate) fn run(selection: &Selection) -> Result<()> {
+    if selection.system {
+        return system::run();
+    }
     if selection.host_only {
         setup::ensure(Scope::Build)?;
         return host(&selection.filters);

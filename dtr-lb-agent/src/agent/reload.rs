@@ -26,11 +26,11 @@ pub(super) enum ReloadError {
 
 impl Agent {
     /// Reads the config file again, with the `--set` items of the start on top, and applies it if it is good.
-    ///
-    /// Whoever is to be told that a reload begins and ends is told here, as every reload passes here.
     pub(super) async fn reload(&mut self, datapath: &mut Datapath) -> Result<Reloaded, ReloadError> {
         let path = self.file.path.display().to_string();
+        self.manager.reloading();
         let result = self.read_again(datapath).await;
+        self.manager.ready(&self.control);
         match &result {
             Ok(_) => self.reloads.ok += 1,
             Err(_) => self.reloads.failed += 1,

@@ -18,10 +18,11 @@ use super::{
     unasked::News,
 };
 use crate::{
-    api::{Refusal, Request},
+    api::{self, Refusal, Request},
     config::Scheme,
     control::{Change, Moment, ReplicaKey},
     datapath::{Asked, Datapath, Dropped, Events},
+    directory::Directory,
     interface::Look,
     metrics::Snapshot,
     probe::Report,
@@ -90,19 +91,24 @@ impl Agent {
                         decided = done.is_ok();
                         drop(answer.send(done));
                     }
+                    Request::Look(answer) => drop(answer.send(self.look(datapath))),
+                    Request::Trace(request) => self.tracer.request(request, datapath),
                     Request::Reload(answer) => {
                         let reloaded = self.reload(datapath).await;
                         decided = reloaded.is_ok();
                         drop(answer.send(reloaded.map_err(Refusal::from)));
                     }
                 },
+                news = self.tracer.news() => self.tracer.take(news, datapath),
                 Some(dropped) = next_events(&mut events) => self.log_drops(&dropped),
                 () = self.catch_up.due() => decided = true,
                 () = sleep_until_some(self.held_until) => decided = true,
                 () = sleep_until(next_sweep) => next_sweep = self.sweep(datapath),
+                () = self.manager.beat_due() => self.manager.beat(),
             }
             if decided && !self.holds() {
                 self.write(datapath);
+                self.manager.replicas(&self.control);
             }
         }
     }
@@ -226,6 +232,13 @@ impl Agent {
     fn snapshot(&mut self, datapath: &Datapath) -> Result<Snapshot, Refusal> {
         self.probe_counts.keep(self.control.config());
         Ok(Snapshot { status: self.status(datapath)?, probes: self.probe_counts.clone() })
+    }
+
+    /// What another thread needs to look at the datapath's tables.
+    fn look(&self, datapath: &mut Datapath) -> Result<api::Look, Refusal> {
+        let now = datapath.now().map_err(Refusal::failed)?;
+        let directory = Directory::new(&self.control, Instant::now());
+        Ok(api::Look { reader: datapath.reader(), directory, now })
     }
 
     /// One piece of the walk through the flow table; returns when the next is due.

@@ -19,8 +19,10 @@ use super::{
     Agent, AgentError, ConfigFile, Sources,
     catch_up::CatchUp,
     log::log,
+    notify::Manager,
     presence::Presence,
     probes::{Plan, ProbeId, Probes},
+    trace::Tracer,
     unasked::Unasked,
 };
 use crate::{
@@ -150,9 +152,11 @@ pub(super) async fn start(
         probe_counts: ProbeCounts::default(),
         reloads: Reloads::default(),
         table_rewrites: 0,
+        tracer: Tracer::default(),
         drops: BTreeMap::new(),
         unasked: Unasked::default(),
         settled: false,
+        manager: Manager::of_this_process(),
     };
     agent.settle().await;
     let applied = bring_up(datapath, &agent.control, &found)?;

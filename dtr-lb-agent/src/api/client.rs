@@ -7,19 +7,24 @@ use std::{
 };
 
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
     net::UnixStream,
     time::{Instant, sleep},
 };
 
 use super::{Detached, Ordered, Reloaded, ReplicaOrder, routes::ErrorBody};
-use crate::{healthz::Healthz, status::Status};
+use crate::{
+    explain::{self, Explanation},
+    flows::{self, Listing},
+    status::Status,
+    trace::{self, Line},
+};
 
 /// How long the command line waits for an answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
-/// The same for a check that is made every few seconds.
-const HEALTHZ_LIMIT: Duration = Duration::from_secs(2);
+/// A walk through a large table takes a second or more, and there may be others before it.
+const LOOK_LIMIT: Duration = Duration::from_secs(60);
 /// Maps are large, and the kernel takes its time to free them.
 const DETACH_LIMIT: Duration = Duration::from_secs(60);
 /// A CA file, the interfaces and the addresses of the host are looked at.
@@ -49,21 +54,12 @@ pub enum ClientError {
 
 /// Asks a running agent for its status.
 pub async fn ask_status(socket: &Path) -> Result<Status, ClientError> {
-    ask(socket, Method::GET, "v1/status", ANSWER_LIMIT).await
+    ask_status_within(socket, ANSWER_LIMIT).await
 }
 
-/// Asks a running agent whether it is able to serve: see [`Healthz::of`].
-pub async fn ask_healthz(socket: &Path, services: &[String]) -> Result<Healthz, ClientError> {
-    let mut url = url("healthz");
-    for service in services {
-        url.query_pairs_mut().append_pair("service", service);
-    }
-    let response = send(socket, Method::GET, url, HEALTHZ_LIMIT, |request| request).await?;
-    match response.status() {
-        // That it is not is an answer, too.
-        StatusCode::OK | StatusCode::SERVICE_UNAVAILABLE => response.json().await.map_err(broken(socket)),
-        _ => Err(refusal(socket, response).await),
-    }
+/// The same, for whoever does not want to wait as long.
+pub async fn ask_status_within(socket: &Path, limit: Duration) -> Result<Status, ClientError> {
+    ask(socket, Method::GET, "v1/status", limit).await
 }
 
 /// Makes a running agent remove its datapath and end. Returns when both are done.
@@ -89,6 +85,66 @@ pub async fn ask_replica(socket: &Path, order: &ReplicaOrder) -> Result<Ordered,
     ask_with(socket, Method::POST, "v1/replica", RELOAD_LIMIT, |request| request.json(order)).await
 }
 
+/// Asks a running agent for its flows.
+pub async fn ask_flows(socket: &Path, query: &flows::Query) -> Result<Listing, ClientError> {
+    ask(socket, Method::GET, &with_query("v1/flows", query), LOOK_LIMIT).await
+}
+
+/// Asks a running agent what would become of a connection.
+pub async fn ask_explain(socket: &Path, query: &explain::Query) -> Result<Explanation, ClientError> {
+    ask(socket, Method::GET, &with_query("v1/explain", query), LOOK_LIMIT).await
+}
+
+/// Makes a running agent trace. Returns when it has begun, or could not.
+pub async fn ask_trace(socket: &Path, query: &trace::Query) -> Result<TraceLines, ClientError> {
+    let response = send(socket, Method::GET, &with_query("v1/trace", query), None, |request| request).await?;
+    Ok(TraceLines { socket: socket.into(), response, read: Vec::new() })
+}
+
+/// The lines of a trace, as they come. Dropped, they end it.
+#[derive(Debug)]
+pub struct TraceLines {
+    socket: PathBuf,
+    response: Response,
+    /// Read and not yet handed out.
+    read: Vec<u8>,
+}
+
+impl TraceLines {
+    /// Waits for the next line; none after the last. May be dropped and called again.
+    pub async fn next(&mut self) -> Result<Option<Line>, ClientError> {
+        loop {
+            if let Some(end) = self.read.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.read.drain(..=end).collect();
+                let broken = |error: serde_json::Error| refused(&self.socket, error.to_string());
+                return serde_json::from_slice(&line).map(Some).map_err(broken);
+            }
+            match self.response.chunk().await {
+                Ok(Some(bytes)) => self.read.extend_from_slice(&bytes),
+                Ok(None) => return Ok(None),
+                Err(error) => return Err(refused(&self.socket, error.to_string())),
+            }
+        }
+    }
+}
+
+/// The path with what is given of a query.
+fn with_query(path: &str, query: &impl Serialize) -> String {
+    let fields = serde_json::to_value(query).unwrap_or_default();
+    let pairs = fields.as_object().into_iter().flatten().filter_map(|(key, value)| match value {
+        serde_json::Value::Null => None,
+        serde_json::Value::String(text) => Some((key.as_str(), text.clone())),
+        other => Some((key.as_str(), other.to_string())),
+    });
+    let mut url = Url::parse("http://agent/").unwrap_or_else(|_| unreachable!("it is a URL"));
+    url.query_pairs_mut().extend_pairs(pairs);
+    format!("{path}?{}", url.query().unwrap_or_default())
+}
+
+fn refused(socket: &Path, answer: String) -> ClientError {
+    ClientError::Refused { path: socket.into(), answer }
+}
+
 async fn ask<T: DeserializeOwned>(
     socket: &Path,
     method: Method,
@@ -106,55 +162,44 @@ async fn ask_with<T: DeserializeOwned>(
     limit: Duration,
     with: impl FnOnce(RequestBuilder) -> RequestBuilder,
 ) -> Result<T, ClientError> {
-    let response = send(socket, method, url(what), limit, with).await?;
-    if !response.status().is_success() {
-        return Err(refusal(socket, response).await);
-    }
-    response.json().await.map_err(broken(socket))
+    let response = send(socket, method, what, Some(limit), with).await?;
+    response.json().await.map_err(|error| refused(socket, error.to_string()))
 }
 
-/// Of what the agent serves. Its host is for the HTTP client's peace: the socket is where it goes.
-fn url(what: &str) -> Url {
-    let mut url = Url::parse("http://agent/").unwrap_or_else(|_| unreachable!("it is a URL"));
-    url.set_path(what);
-    url
-}
-
+/// Sends a request; without a limit, its answer may take as long as it likes.
 async fn send(
     socket: &Path,
     method: Method,
-    url: Url,
-    limit: Duration,
+    what: &str,
+    limit: Option<Duration>,
     with: impl FnOnce(RequestBuilder) -> RequestBuilder,
 ) -> Result<Response, ClientError> {
     // Connecting by hand first tells apart what the HTTP client calls by one name.
     connect(socket).await?;
+    let broken = |error: reqwest::Error| refused(socket, error.to_string());
     // The HTTP client wants to know its cryptography even where there is none. An error says that it is known already.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let client = reqwest::Client::builder().unix_socket(socket).timeout(limit).build();
-    let answer = async { with(client?.request(method, url)).send().await };
-    answer.await.map_err(broken(socket))
-}
-
-/// Why the agent did not do as it was asked.
-async fn refusal(socket: &Path, response: Response) -> ClientError {
+    let client = reqwest::Client::builder().unix_socket(socket);
+    let client = limit.into_iter().fold(client, reqwest::ClientBuilder::timeout).build().map_err(broken)?;
+    let request = with(client.request(method, format!("http://agent/{what}")));
+    let response = request.send().await.map_err(broken)?;
     let status = response.status();
-    let text = response.text().await.unwrap_or_default();
-    let error = match serde_json::from_str(&text) {
-        Ok(ErrorBody { error }) => error,
-        Err(_) if text.is_empty() => format!("status {status}"),
-        Err(_) => text,
-    };
-    match status {
-        StatusCode::UNPROCESSABLE_ENTITY => ClientError::BadConfig(error),
-        StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND | StatusCode::CONFLICT => ClientError::Usage(error),
-        _ => ClientError::Refused { path: socket.into(), answer: error },
+    if !status.is_success() {
+        let text = response.text().await.unwrap_or_default();
+        let error = match serde_json::from_str(&text) {
+            Ok(ErrorBody { error }) => error,
+            Err(_) if text.is_empty() => format!("status {status}"),
+            Err(_) => text,
+        };
+        return Err(match status {
+            StatusCode::UNPROCESSABLE_ENTITY => ClientError::BadConfig(error),
+            StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND | StatusCode::CONFLICT => {
+                ClientError::Usage(error)
+            }
+            _ => refused(socket, error),
+        });
     }
-}
-
-fn broken(socket: &Path) -> impl FnOnce(reqwest::Error) -> ClientError {
-    let path = socket.to_owned();
-    |error| ClientError::Refused { path, answer: error.to_string() }
+    Ok(response)
 }
 
 async fn connect(socket: &Path) -> Result<UnixStream, ClientError> {

@@ -5,7 +5,8 @@ use std::{fmt, path::PathBuf};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use crate::{metrics::Snapshot, status::Status};
+use super::Look;
+use crate::{agent::TraceRequest, metrics::Snapshot, status::Status};
 
 /// Who asked waits at the other end, or has gone.
 pub type Answer<T> = oneshot::Sender<Result<T, Refusal>>;
@@ -21,6 +22,9 @@ pub enum Request {
     Reload(Answer<Reloaded>),
     /// Change what becomes of a replica.
     Replica(ReplicaOrder, Answer<Ordered>),
+    /// What it takes to look at the datapath's tables.
+    Look(Answer<Look>),
+    Trace(TraceRequest),
 }
 
 /// What became of the datapath.

@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    healthz, metrics,
+    healthz, look, metrics,
     request::{Answer, Detached, Ordered, Refusal, RefusalKind, Reloaded, ReplicaOrder, Request},
+    trace,
 };
 use crate::status::Status;
 
@@ -27,6 +28,8 @@ pub fn router(requests: mpsc::Sender<Request>) -> Router {
         .route("/v1/replica", post(replica))
         .route("/metrics", get(metrics::metrics))
         .route("/healthz", get(healthz::healthz))
+        .merge(look::routes())
+        .merge(trace::routes())
         .with_state(requests)
 }
 

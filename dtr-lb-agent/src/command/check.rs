@@ -1,10 +1,20 @@
 //! `dtr-lb check`: what `run` would find and do, as far as it can be told without touching anything.
 //!
 //! Facts go to standard output; what is wrong goes to standard error, a line each: `error: …` is what would keep the agent
-//! from starting, `warning: …` what would let it start and not work as it should.
+//! from starting, `warning: …` what would let it start and not work as it should. With `--json` all go to standard output.
+//!
+//! What is looked at is a struct of facts, and a pure function judges it, so that hosts that nobody here has can be tried
+//! in tests: `process` (kernel, capabilities, memory, BPF file system), `device` (interfaces and their drivers), `doors`
+//! (socket, HTTP), `direct` and `ipv6`, `timeouts`; `ask` asks each replica once; `finding` tells it all.
 
+mod ask;
+mod device;
 mod direct;
+mod doors;
+mod finding;
 mod ipv6;
+mod process;
+mod timeouts;
 
 use std::{
     collections::BTreeSet,
@@ -20,90 +30,70 @@ use jiff::Timestamp;
 use rtnetlink::Handle;
 use tokio::time::{Instant, sleep};
 
-use super::{Failure, complain, print, runtime};
+use super::{Failure, runtime};
 use crate::{
     cli::Global,
     config::{Attach, Config},
     control::{Change, Control, NARROW_PATH, NO_NAT_ADDRESS, NextHops, UNSEEN_INTERFACE},
-    datapath::{memory, requirements},
     interface::{self, Links, Seen},
     next_hop::{NextHop, NextHopError, resolve},
 };
+
+use finding::Report;
 
 /// How long a replica may take to tell its MAC address. On a segment it takes a millisecond.
 const RESOLVE_LIMIT: Duration = Duration::from_secs(1);
 const RESOLVE_PAUSE: Duration = Duration::from_millis(50);
 
-/// What was found.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Report {
-    facts: Vec<String>,
-    warnings: Vec<String>,
-    errors: Vec<String>,
-}
-
 /// `dtr-lb check`
-pub fn check(global: &Global) -> Result<(), Failure> {
+pub fn check(global: &Global, json: bool, ask: bool) -> Result<(), Failure> {
     let config = Arc::new(Config::load(&global.config, &global.overrides)?);
     let mut report = Report::default();
-    report.facts.push(format!("config {}: valid", global.config.display()));
+    report.fact("config", format!("config {}: valid", global.config.display()));
     report.config(&config);
-    match requirements::check() {
-        Ok(()) => {
-            report.facts.push(format!("kernel {}: has what the datapath needs", requirements::running()));
+    report.process(&config, &process::Facts::read(&config));
+    runtime()?.block_on(async {
+        report.host(&config).await;
+        report.doors(&config, global.socket.as_deref()).await;
+        if ask {
+            report.ask(&config).await;
         }
-        Err(error) => report.errors.push(error.to_string()),
-    }
-    runtime()?.block_on(report.host(&config));
-    report.print()
+    });
+    report.print(json)
 }
 
 impl Report {
-    fn print(&self) -> Result<(), Failure> {
-        print(&self.facts.iter().map(|fact| format!("{fact}\n")).collect::<String>())?;
-        self.warnings.iter().for_each(|warning| complain(&format!("warning: {warning}")));
-        self.errors.iter().for_each(|error| complain(&format!("error: {error}")));
-        match self.errors.len() {
-            0 => Ok(()),
-            1 => Err(Failure::failed("the agent would not start on this host: see the error")),
-            count => Err(Failure::failed(format!(
-                "the agent would not start on this host: see the {count} errors"
-            ))),
-        }
-    }
-
     fn config(&mut self, config: &Config) {
         for service in &config.services {
             let ends = service.vips.iter().map(|vip| SocketAddr::new(*vip, service.port).to_string());
             let vips: Vec<_> = ends.collect();
-            self.facts.push(format!(
-                "service {}: {} to {} replicas by {}, probed by {}",
-                service.name,
-                vips.join(", "),
-                service.replicas.len(),
-                service.mode,
-                service.probe.scheme
-            ));
+            self.fact(
+                format!("service {}", service.name),
+                format!(
+                    "service {}: {} to {} replicas by {}, probed by {}",
+                    service.name,
+                    vips.join(", "),
+                    service.replicas.len(),
+                    service.mode,
+                    service.probe.scheme
+                ),
+            );
         }
-        self.facts.push(format!(
-            "flow tables: {} MiB of kernel memory for {} flows",
-            memory::estimate(config.datapath.max_flows).div_ceil(1 << 20),
-            config.datapath.max_flows
-        ));
+        self.timeouts(config);
     }
 
     async fn host(&mut self, config: &Arc<Config>) {
         match interface::host_addresses() {
             Ok(own) => self.addresses(config, &own),
-            Err(error) => self.errors.push(error.to_string()),
+            Err(error) => self.error("addresses", error),
         }
         let links = match Links::open() {
             Ok(links) => links,
-            Err(error) => return self.errors.push(error.to_string()),
+            Err(error) => return self.error("interfaces", error),
         };
         let seen = match links.look(&config.interfaces).await {
             Ok(seen) => seen,
-            Err(error) => return self.errors.push(error.to_string()),
+            Err(error) => return self.error("interfaces", error),
         };
         for seen in &seen {
             let program = seen
@@ -113,7 +103,14 @@ impl Report {
                 .map(|id| Program { name: interface::xdp_program_name(id), id });
             self.interface(seen, program.as_ref(), config.datapath.attach, &config.agent.bpffs);
         }
-        self.facts.push(format!("attach = \"{}\": {}", config.datapath.attach, plan(config.datapath.attach)));
+        let devices = device::gather(links.handle(), &seen).await;
+        for device in &devices {
+            self.device(device, config.datapath.attach);
+        }
+        self.fact(
+            "datapath.attach",
+            format!("attach = \"{}\": {}", config.datapath.attach, plan(config.datapath.attach)),
+        );
         let mut control = Control::new(Arc::clone(config), Timestamp::now());
         let next_hops = next_hops(links.handle(), control.addresses()).await;
         let mtus = seen.iter().filter_map(|seen| Some((seen.name.clone(), seen.link.as_ref()?.mtu)));
@@ -121,19 +118,20 @@ impl Report {
         changes.extend(control.next_hops(next_hops.clone()));
         changes.into_iter().for_each(|change| self.path(change));
         self.direct(config, links.handle(), &next_hops, &seen).await;
+        self.vips_of_others(config, links.handle(), &next_hops, &seen).await;
         self.ipv6(config);
     }
 
     fn addresses(&mut self, config: &Config, own: &BTreeSet<IpAddr>) {
         for address in config.foreign_nat_addresses(own) {
-            self.errors.push(format!(
+            self.error("datapath.nat_addresses", format!(
                 "datapath.nat_addresses has {address}, which is not an address of this host; add it to an interface, or \
                  remove it"
             ));
         }
         for vip in config.foreign_vips(own) {
-            self.warnings.push(format!(
-                "the VIP {vip} is not an address of this host, so nobody answers ARP or neighbour discovery for it: add \
+            self.warn(format!("VIP {vip}"), format!(
+                "the VIP {vip} is not an address of this host, so nobody answers ARP or neighbour discovery for it; add \
                  it (`ip address add {} dev {}`), or route it here",
                 IpNet::from(vip),
                 config.interfaces[0]
@@ -143,12 +141,15 @@ impl Report {
 
     fn interface(&mut self, seen: &Seen, program: Option<&Program>, attach: Attach, bpffs: &Path) {
         let name = &seen.name;
+        let about = || format!("interface {name}");
         let Some(link) = &seen.link else {
-            return self.errors.push(interface::not_found(name).to_string());
+            return self.error(about(), interface::not_found(name));
         };
         if !link.up {
-            self.warnings
-                .push(format!("interface {name} is down or has no carrier (`ip link set {name} up`)"));
+            self.warn(
+                about(),
+                format!("interface {name} is down or has no carrier; see to its cable, and `ip link set {name} up`"),
+            );
         }
         let holder = match program {
             None => "no XDP program".to_owned(),
@@ -163,15 +164,16 @@ impl Report {
             (Some(_), true) => " (another dtr-lb's)",
             (Some(_), false) => " (not dtr-lb's)",
         };
-        self.facts.push(format!("interface {name}: MTU {}, {holder}{whose}", link.mtu));
+        self.fact(about(), format!("interface {name}: MTU {}, {holder}{whose}", link.mtu));
         let in_the_way = program.is_some() && !(own && pinned);
         match attach {
-            Attach::Auto | Attach::Xdp | Attach::XdpGeneric if in_the_way => self.errors.push(format!(
-                "interface {name} has {holder}{whose}, and takes one only: remove it (`ip link set dev {name} xdp off` if \
+            Attach::Auto | Attach::Xdp | Attach::XdpGeneric if in_the_way => self.error(about(), format!(
+                "interface {name} has {holder}{whose}, and takes one only; remove it (`ip link set dev {name} xdp off` if \
                  nothing manages it), or set datapath.attach = \"tc\""
             )),
-            Attach::Tc if in_the_way => self.warnings.push(format!(
-                "interface {name} has {holder}{whose}: it sees packets before the datapath does"
+            Attach::Tc if in_the_way => self.warn(about(), format!(
+                "interface {name} has {holder}{whose}: it sees packets before the datapath does; make sure that it passes \
+                 those of the services"
             )),
             Attach::Auto | Attach::Xdp | Attach::XdpGeneric | Attach::Tc => {}
         }
@@ -179,22 +181,27 @@ impl Report {
 
     /// What the agent would log of the ways to the replicas.
     fn path(&mut self, change: Change) {
+        let about = |address: IpAddr| format!("replica {address}");
         match change {
             Change::NextHop { address, result: Ok(NextHop { interface, source, mtu, .. }) } => {
-                self.facts
-                    .push(format!("replica {address}: by interface {interface}, from {source}, MTU {mtu}"));
+                let how = format!("replica {address}: by interface {interface}, from {source}, MTU {mtu}");
+                self.fact(about(address), how);
             }
             Change::NextHop { address, result: Err(reason) } => {
-                self.warnings.push(format!("no way to replica {address}: {reason}"));
+                self.warn(about(address), format!("no way to replica {address}: {reason}"));
             }
-            Change::UnseenInterface { address, interface } => {
-                self.warnings.push(format!("replica {address}, interface {interface}: {UNSEEN_INTERFACE}"));
-            }
-            Change::NarrowPath { address, mtu, ingress, ingress_mtu } => self.warnings.push(format!(
-                "replica {address}, MTU {mtu}; interface {ingress}, MTU {ingress_mtu}: {NARROW_PATH}"
-            )),
+            Change::UnseenInterface { address, interface } => self.warn(
+                about(address),
+                format!("replica {address}, interface {interface}: {UNSEEN_INTERFACE}"),
+            ),
+            Change::NarrowPath { address, mtu, ingress, ingress_mtu } => self.warn(
+                about(address),
+                format!(
+                    "replica {address}, MTU {mtu}; interface {ingress}, MTU {ingress_mtu}: {NARROW_PATH}"
+                ),
+            ),
             Change::NoNatAddress { address } => {
-                self.warnings.push(format!("replica {address}: {NO_NAT_ADDRESS}"));
+                self.warn(about(address), format!("replica {address}: {NO_NAT_ADDRESS}"));
             }
             // Nothing is probed, and no connection fails.
             Change::Replica { .. }

@@ -1,7 +1,12 @@
 //! `dtr-lb status`, and `dtr-lb status --healthy`, which answers by its exit status.
 
-use super::{Failure, places, print, runtime};
+use std::time::Duration;
+
+use super::{Failure, places, print, print_json, runtime};
 use crate::{api, cli::Global, healthz::Healthz, status::Status};
+
+/// How long the agent may take to answer whether it is able to serve: whoever asks does so every few seconds.
+const HEALTHY_LIMIT: Duration = Duration::from_secs(2);
 
 /// `dtr-lb status`: of all services, or of those that are named.
 pub fn status(global: &Global, services: &[String], json: bool) -> Result<(), Failure> {
@@ -15,7 +20,8 @@ pub fn status(global: &Global, services: &[String], json: bool) -> Result<(), Fa
 
 /// `dtr-lb status --healthy`
 pub fn healthy(global: &Global, services: &[String], json: bool) -> Result<(), Failure> {
-    let healthz = runtime()?.block_on(api::ask_healthz(&places(global).socket, services))?;
+    let status = runtime()?.block_on(api::ask_status_within(&places(global).socket, HEALTHY_LIMIT))?;
+    let healthz = Healthz::of(&status, services);
     if json {
         print_json(&healthz)?;
     }
@@ -36,11 +42,6 @@ fn narrow(status: &mut Status, named: &[String]) -> Result<(), Failure> {
     }
     status.services.retain(|service| named.is_empty() || named.contains(&service.name));
     Ok(())
-}
-
-fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
-    let text = serde_json::to_string_pretty(value).map_err(Failure::failed)?;
-    print(&format!("{text}\n"))
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Access, Agent, Config, Datapath, Probe, Replica, Service, Verify};
+use super::{Access, Agent, Config, Datapath, Listed, Probe, Replica, Service, Verify};
 
 /// Each difference in a line; none if both say the same.
 #[must_use]
@@ -106,9 +106,9 @@ impl Lines {
             fail_timeout,
             access,
             probe,
-            // Told by its replicas.
+            // Each replica has it.
             replica_port: _,
-            listed: _,
+            listed,
             replicas,
         } = after;
         let mut own = Self::default();
@@ -120,6 +120,7 @@ impl Lines {
         own.shown("fail_timeout", &before.fail_timeout, fail_timeout, time);
         own.access(&before.access, access);
         own.probe(&before.probe, probe);
+        own.host_names(&before.listed, listed);
         own.replicas(&before.replicas, replicas);
         self.0.extend(own.0.into_iter().map(|line| format!("service `{name}`: {line}")));
     }
@@ -165,6 +166,19 @@ impl Lines {
         self.shown("probe.jitter", &before.jitter, jitter, |jitter| format!("{}%", jitter * 100.0));
     }
 
+    /// Those that stand for replicas: which ones, DNS may not have said yet.
+    fn host_names(&mut self, before: &[Listed], after: &[Listed]) {
+        let names = |listed: &[Listed]| {
+            listed.iter().filter_map(|listed| listed.host.name().map(str::to_owned)).collect::<BTreeSet<_>>()
+        };
+        let (before, after) = (names(before), names(after));
+        let lines = |names: Vec<&String>, what: &str| {
+            names.into_iter().map(|name| format!("host name `{name}` {what}")).collect::<Vec<_>>()
+        };
+        self.0.extend(lines(before.difference(&after).collect(), "removed"));
+        self.0.extend(lines(after.difference(&before).collect(), "added"));
+    }
+
     /// Replicas are the same if address and port are: what is known of them goes by these.
     fn replicas(&mut self, before: &[Replica], after: &[Replica]) {
         let find = |replicas: &[Replica], replica: &Replica| {
@@ -182,9 +196,18 @@ impl Lines {
     }
 
     fn replica(&mut self, before: &Replica, after: &Replica) {
-        // Equal, or it would be another one.
-        let Replica { name, address: _, port: _, weight, slow_start, admin, host_name, file_weight: _ } =
-            after;
+        let Replica {
+            name,
+            // Equal, or it would be another one.
+            address: _,
+            port: _,
+            weight,
+            slow_start,
+            admin,
+            host_name,
+            // What it would be without a change.
+            file_weight: _,
+        } = after;
         let mut own = Self::default();
         own.key("name", &before.name, name);
         own.key("weight", &before.weight, weight);

@@ -107,9 +107,21 @@ fn one_a_line(problems: &[Problem]) -> String {
     problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
-/// Keys and values come from the file: a line break in one must not look like the next problem.
+/// The most characters of a text from the file that are shown: a whole file may stand in one pair of quotes.
+const LONGEST_SHOWN: usize = 300;
+
+/// Keys and values come from the file: a line break in one must not look like the next problem, and its end is left out
+/// where it is long.
 fn one_line(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+    let mut shown: String = text
+        .chars()
+        .take(LONGEST_SHOWN)
+        .flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] })
+        .collect();
+    if text.chars().nth(LONGEST_SHOWN).is_some() {
+        shown.push('…');
+    }
+    shown
 }
 
 fn what_to_do(error: &io::Error) -> &'static str {
@@ -120,5 +132,18 @@ fn what_to_do(error: &io::Error) -> &'static str {
             "name another with --config FILE, or start from examples/minimal.toml, \
              which comes with dtr-lb"
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_from_the_file_is_shown_on_one_line_and_not_without_end() {
+        assert_eq!(one_line("a\nb"), "a\\nb");
+        let most = "ä".repeat(LONGEST_SHOWN);
+        assert_eq!(one_line(&most), most);
+        assert_eq!(one_line(&format!("{most}ä")), format!("{most}…"));
     }
 }

@@ -50,6 +50,7 @@ pub use self::host_facts::HostFacts;
 pub use self::listed::{DEFAULT_WEIGHT, Host, HostError, Listed, MAX_WEIGHT};
 pub use self::mode::Mode;
 pub use self::places::Places;
+pub use self::prefix::{parse_prefix, prefix_or_none};
 pub use self::probe::{BodyPattern, Probe, Scheme, Verify};
 pub use self::replica::Replica;
 pub use self::service::{Affinity, Service};

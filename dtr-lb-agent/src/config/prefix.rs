@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use serde::{Deserialize as _, Deserializer, de::Error as _};
 
 use super::field::Field;
 use super::problems::Problems;
@@ -17,6 +18,17 @@ pub(super) fn prefix(field: &Field<'_, String>, problems: &mut Problems<'_>) -> 
             None
         }
     }
+}
+
+/// The same of a text that is not of the config: for commands and the API.
+pub fn parse_prefix(text: &str) -> Result<IpNet, String> {
+    read(text).map_err(|what| format!("`{text}`: {what}"))
+}
+
+/// The same of a field that may be missing.
+pub fn prefix_or_none<'de, D: Deserializer<'de>>(input: D) -> Result<Option<IpNet>, D::Error> {
+    let text = Option::<String>::deserialize(input)?;
+    text.map(|text| parse_prefix(&text).map_err(D::Error::custom)).transpose()
 }
 
 fn read(text: &str) -> Result<IpNet, String> {

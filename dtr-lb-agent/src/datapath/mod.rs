@@ -19,6 +19,7 @@ mod packet_log;
 mod pins;
 mod probing;
 mod prod;
+mod reader;
 pub mod requirements;
 mod run;
 mod sweep;
@@ -29,6 +30,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -45,8 +47,10 @@ pub use error::DatapathError;
 use error::causes;
 pub use events::{Dropped, Events};
 pub use packet_log::PacketLog;
+pub use pins::check_place;
 pub use probing::{Steered, Steering};
 pub use prod::Asked;
+pub use reader::{Reader, Walk};
 pub use run::{FlowEntry, HalfOpenEntry, Ran};
 pub use sweep::Census;
 pub use trace::{TraceError, TraceLoader, TraceReader, TraceTotals, TraceVariant, TracedPacket};
@@ -84,6 +88,7 @@ pub struct Datapath {
     attached: Option<Attached>,
     probing: Option<probing::Probing>,
     flow_entries: u32,
+    reader: Arc<Reader>,
     /// The programs that stand in the links while somebody traces.
     tracing: Option<Ebpf>,
     sweep: sweep::Sweep,
@@ -126,6 +131,7 @@ impl Datapath {
         // programs are loaded first.
         object::xdp_program(&mut ebpf)?;
         object::tc_program(&mut ebpf, dtr_lb_common::abi::program::TC)?;
+        let reader = Arc::new(Reader::new(&ebpf)?);
         let mut writer = writer::Writer::new(&mut ebpf)?;
         if adopted {
             writer.adopt()?;
@@ -143,6 +149,7 @@ impl Datapath {
             attached: None,
             probing: None,
             flow_entries,
+            reader,
             tracing: None,
             sweep: sweep::Sweep::default(),
             prods: prod::Prods::default(),
@@ -287,6 +294,11 @@ impl Datapath {
     /// Starts to log packets, if the datapath was opened so, as records of the `log` crate. Needs a tokio runtime.
     pub fn start_packet_log(&mut self) -> Result<PacketLog, DatapathError> {
         PacketLog::start(&mut self.ebpf)
+    }
+
+    /// The maps, for another thread to look at.
+    pub fn reader(&self) -> Arc<Reader> {
+        Arc::clone(&self.reader)
     }
 
     /// The kernel's clock.

@@ -203,6 +203,20 @@ fn shapes(flow_entries: u32) -> Vec<Shape> {
 
 /// Makes a directory in a BPF file system; its parent must be there. Elsewhere none is made.
 fn make_directory(path: &Path) -> Result<(), DatapathError> {
+    check_place(path)?;
+    match fs::create_dir(path) {
+        Err(source) if source.kind() != io::ErrorKind::AlreadyExists => {
+            Err(pin_error(path, "making", source))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether a directory of pins is or may be made here.
+///
+/// # Errors
+/// [`DatapathError::NoBpffs`] if it would not be in a BPF file system, [`DatapathError::Pin`] if that cannot be found out.
+pub fn check_place(path: &Path) -> Result<(), DatapathError> {
     let parent = match path.parent() {
         Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
         Some(parent) => parent,
@@ -212,12 +226,7 @@ fn make_directory(path: &Path) -> Result<(), DatapathError> {
     if !in_bpffs(if path.exists() { path } else { parent })? {
         return Err(DatapathError::NoBpffs { path: path.into() });
     }
-    match fs::create_dir(path) {
-        Err(source) if source.kind() != io::ErrorKind::AlreadyExists => {
-            Err(pin_error(path, "making", source))
-        }
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 fn in_bpffs(path: &Path) -> Result<bool, DatapathError> {

@@ -12,7 +12,7 @@ use aya::{
 };
 use bytemuck::Zeroable as _;
 use dtr_lb_common::{
-    abi::{TraceCounts, TraceFilter, TracePacket, map, program},
+    abi::{TRACE_BYTES, TraceCounts, TraceFilter, TracePacket, map, program},
     verdict::Verdict,
 };
 use tokio::io::{Interest, unix::AsyncFd};
@@ -163,7 +163,7 @@ impl TraceReader {
     pub async fn next(&mut self) -> io::Result<Vec<TracedPacket>> {
         loop {
             let mut ready = self.ring.readable_mut().await?;
-            let (found, empty) = drain(ready.get_inner_mut());
+            let (found, empty) = drain(ready.get_inner_mut(), AT_ONCE);
             // With packets left the ring stays ready: the kernel tells of new ones only where all were read.
             if empty {
                 ready.clear_ready();
@@ -174,9 +174,9 @@ impl TraceReader {
         }
     }
 
-    /// What is there now.
+    /// What is there now; not without end, if more comes all the time.
     pub fn rest(&mut self) -> Vec<TracedPacket> {
-        drain(self.ring.get_mut()).0
+        drain(self.ring.get_mut(), RECORDS).0
     }
 
     /// How many packets there were so far.
@@ -191,11 +191,13 @@ impl TraceReader {
 
 /// Packets that are taken out of the ring at once.
 const AT_ONCE: usize = 256;
+/// Records that the ring holds at most.
+const RECORDS: usize = TRACE_BYTES / size_of::<TracePacket>();
 
-/// Takes packets out of the ring; says whether it is empty now.
-fn drain(ring: &mut RingBuf<MapData>) -> (Vec<TracedPacket>, bool) {
+/// Takes so many packets out of the ring at most; says whether it is empty now.
+fn drain(ring: &mut RingBuf<MapData>, most: usize) -> (Vec<TracedPacket>, bool) {
     let mut found = Vec::new();
-    while found.len() < AT_ONCE {
+    while found.len() < most {
         let Some(item) = ring.next() else { return (found, true) };
         found.extend(read(&item));
     }

@@ -139,7 +139,8 @@ fn datapath(datapath: &DatapathStatus, page: &mut Page) {
 
 fn reloads(reloads: Reloads, page: &mut Page) {
     let Reloads { ok, failed } = reloads;
-    let help = "How often the config was read again and applied, or not as it failed, since the agent's start.";
+    let help =
+        "How often the config was read again and applied, or not as it failed, since the agent's start.";
     let mut family = Family::counter("dtr_lb_reloads_total", help);
     family.set(&[("result", "ok")], ok as f64);
     family.set(&[("result", "failed")], failed as f64);

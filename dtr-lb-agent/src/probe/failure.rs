@@ -64,6 +64,12 @@ pub enum Failure {
         /// The most that a probe reads, in bytes.
         limit: usize,
     },
+    /// The body comes in more pieces (chunks, packets) than a probe reads.
+    #[error("body in more than {limit} pieces, not read on")]
+    TooManyPieces {
+        /// The most that a probe reads.
+        limit: usize,
+    },
     /// The answer, with all that came before it on the connection, is longer than a probe reads.
     #[error("answer longer than {} KiB, not read on", limit / 1024)]
     AnswerTooLong {
@@ -115,7 +121,7 @@ impl Failure {
             Self::Tls { .. } => "tls",
             Self::NotHttp { .. } => "not_http",
             Self::Status { .. } => "status",
-            Self::AnswerTooLong { .. } => "answer_too_long",
+            Self::AnswerTooLong { .. } | Self::TooManyPieces { .. } => "answer_too_long",
             Self::BodyTooLong { .. } | Self::BodyMismatch { .. } => "body",
             Self::Local { .. } => "local",
             Self::Other { .. } => "other",
@@ -142,6 +148,7 @@ impl Failure {
             | Self::NotHttp { .. }
             | Self::Status { .. }
             | Self::BodyTooLong { .. }
+            | Self::TooManyPieces { .. }
             | Self::AnswerTooLong { .. }
             | Self::BodyMismatch { .. }
             | Self::Local { .. }

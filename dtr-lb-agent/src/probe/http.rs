@@ -35,9 +35,12 @@ pub(super) const BODY_LIMIT: usize = 64 * 1024;
 /// The most of an answer's head that a probe reads, in bytes: servers refuse heads of requests that are a quarter of it.
 const HEAD_LIMIT: usize = 64 * 1024;
 
-/// The most that a probe takes from a connection, in bytes, TLS and all: a body of [`BODY_LIMIT`] in chunks of a few bytes
-/// each, and the longest chain of certificates, fit in.
-pub(super) const ANSWER_LIMIT: usize = 1024 * 1024;
+/// The most that a probe takes from a connection, in bytes, TLS and all: the longest head and body, and the longest chain of
+/// certificates, fit in.
+const ANSWER_LIMIT: usize = 256 * 1024;
+
+/// The most pieces of a body, as each takes the processor some time: 64 KiB in packets of 16 bytes of data.
+const PIECES_LIMIT: usize = 4096;
 
 /// One replica's URL, and what counts as a good answer from it.
 pub(super) struct HttpProbe {
@@ -146,7 +149,12 @@ impl HttpProbe {
             return Err(too_long);
         }
         let mut body = Vec::new();
+        let mut pieces = 0;
         while let Some(frame) = incoming.frame().await {
+            pieces += 1;
+            if pieces > PIECES_LIMIT {
+                return Err(Failure::TooManyPieces { limit: PIECES_LIMIT });
+            }
             let frame = frame.map_err(|error| Failure::from_http(&error, self.timeout))?;
             // What is no data is a trailer.
             let Ok(chunk) = frame.into_data() else { continue };

@@ -11,9 +11,11 @@ use crate::config::{BodyPattern, Config, HostFacts, Probe, Scheme, StatusSet};
 
 use super::{Outcome, Prober, ProberError, Target};
 
+mod descriptors;
 mod direct;
 mod failure;
 mod health;
+mod hostile;
 mod http;
 mod odd_answers;
 mod schedule;

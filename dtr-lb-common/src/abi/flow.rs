@@ -123,6 +123,20 @@ impl State {
     /// A reset came from the replica's side, and nothing after it.
     pub const REPLICA_RESET: Self = Self(10);
 
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::SYN_SENT,
+        Self::SYN_RECEIVED,
+        Self::ESTABLISHED,
+        Self::CLIENT_CLOSED,
+        Self::REPLICA_CLOSED,
+        Self::TIME_WAIT,
+        Self::CLOSED,
+        Self::RESTING,
+        Self::CLIENT_RESET,
+        Self::REPLICA_RESET,
+    ];
+
     /// Both directions were closed in order.
     #[inline(always)]
     pub const fn ended(self) -> bool {

@@ -2,7 +2,7 @@
 
 use super::{FlowTable, Packet, Scratch, Tables, connection, connection::Touch, rewrite, way_back};
 use crate::{
-    abi::{Settings, Side, State, Ticks},
+    abi::{Flow, Settings, Side, State, Ticks},
     verdict::Verdict,
     wire::TcpFlags,
 };
@@ -68,12 +68,7 @@ pub(super) fn consider(
     }
     let from_client = flow.side != Side::TO_CLIENT;
     let direct = flow.side == Side::DIRECT;
-    let over = flow.state.ended()
-        || flow.state == State::CLIENT_RESET
-        || flow.state == State::REPLICA_RESET
-        // The replica's end of it is not seen.
-        || (direct && flow.state == State::CLIENT_CLOSED);
-    if from_client && headers.flags.opens() && over {
+    if from_client && headers.flags.opens() && over(flow) {
         // The client uses the tuple again. The replica may still be in TIME_WAIT on the old NAT port.
         table.remove(&headers.tuple);
         let rest = Touch { state: Some(State::RESTING), hop: None };
@@ -100,6 +95,16 @@ pub(super) fn consider(
     });
     leaves.set(flow);
     Some(Ok(()))
+}
+
+/// Whether a connection is over for its client, whose SYN with the same tuple opens another one.
+#[inline(always)]
+pub fn over(flow: &Flow) -> bool {
+    flow.state.ended()
+        || flow.state == State::CLIENT_RESET
+        || flow.state == State::REPLICA_RESET
+        // The replica's end of it is not seen.
+        || (flow.side == Side::DIRECT && flow.state == State::CLIENT_CLOSED)
 }
 
 /// The last look. A flow of a dead replica ends here: its client, told by a reset, opens another connection now and not

@@ -37,6 +37,8 @@ mod parse;
 pub mod probe;
 #[cfg(any(feature = "user", test))]
 pub mod prod;
+#[cfg(any(feature = "user", test))]
+pub mod question;
 mod replay;
 mod rewrite;
 mod scratch;
@@ -46,8 +48,10 @@ mod translate;
 mod tunnel;
 
 use established::Look;
+pub use established::over;
 use half_open::Handshake;
 use open::Cause;
+pub use open::steering;
 pub use parse::EXTENSION_BYTES;
 use parse::Headers;
 use rewrite::Rewrite;

@@ -157,7 +157,7 @@ fn first(
 
 /// The hash by which a connection is steered.
 #[inline(always)]
-fn steering(service: &Service, seed: u64, client: &Tuple) -> u64 {
+pub fn steering(service: &Service, seed: u64, client: &Tuple) -> u64 {
     if service.flags.has(ServiceFlags::SOURCE_AFFINITY) {
         hash::source(seed, client)
     } else {

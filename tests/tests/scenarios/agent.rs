@@ -11,11 +11,12 @@ use dtr_lb_tests::{
 };
 use nix::sys::signal::Signal;
 
-use crate::{EVERYWHERE, Place, Scenario, Stage};
+use crate::{BOTH_HOOKS, EVERYWHERE, Place, Scenario, Stage};
 
 mod check;
 mod detach;
 mod interfaces;
+mod killed;
 mod start;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
@@ -28,6 +29,10 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     ("silent_replicas_keep_neither_the_start_nor_the_end_waiting", EVERYWHERE, start::silent_replicas),
     ("a_second_agent_says_so_and_leaves", EVERYWHERE, second_agent),
     ("what_cannot_start_leaves_nothing", EVERYWHERE, refused),
+    ("killed_while_it_starts_the_next_agent_makes_it_whole", BOTH_HOOKS, killed::while_it_starts),
+    ("killed_while_it_takes_over_nothing_is_noticed", &[Place::TC_ONE_ARM], killed::while_it_takes_over),
+    ("killed_while_it_writes_the_next_agent_goes_on", &[Place::TC_ONE_ARM], killed::while_it_writes),
+    ("killed_while_it_ends_the_next_agent_makes_it_whole", &[Place::XDP_ONE_ARM], killed::while_it_ends),
 ];
 
 /// SIGTERM is clean: requests and a download go on without the agent, and the next one takes over what it finds.

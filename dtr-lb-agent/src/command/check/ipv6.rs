@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, fs, net::IpAddr};
 
-use super::Report;
+use super::finding::Report;
 use crate::config::Config;
 
 /// Flags of an address (include/uapi/linux/if_addr.h).
@@ -34,21 +34,21 @@ impl Report {
         match value("disable_ipv6") {
             Some(0) => {}
             Some(_) => {
-                return self.warnings.push(format!(
-                    "interface {interface} has IPv6 turned off: `sysctl -w net.ipv6.conf.{interface}.disable_ipv6=0`"
+                return self.warn(format!("interface {interface}"), format!(
+                    "interface {interface} has IPv6 turned off; turn it on (`sysctl -w net.ipv6.conf.{interface}.disable_ipv6=0`)"
                 ));
             }
             None => {
-                return self.warnings.push(format!(
+                return self.warn(format!("interface {interface}"), format!(
                     "interface {interface} has no IPv6 (net.ipv6.conf.{interface} is not there): its MTU is below 1280, or \
-                     the kernel was started without IPv6"
+                     the kernel was started without IPv6; raise the one, or see to the other (ipv6.disable in /proc/cmdline)"
                 ));
             }
         }
         if value("forwarding") == Some(1) && value("accept_ra") == Some(1) {
-            self.warnings.push(format!(
+            self.warn(format!("interface {interface}"), format!(
                 "interface {interface} forwards IPv6 and so takes no notice of router advertisements (accept_ra = 1): a \
-                 default route that a router told runs out, and with it the way to clients; the datapath needs no forwarding: \
+                 default route that a router told runs out, and with it the way to clients. The datapath needs no forwarding; \
                  turn it off (net.ipv6.conf.{interface}.forwarding = 0), or set net.ipv6.conf.{interface}.accept_ra = 2"
             ));
         }
@@ -68,13 +68,13 @@ impl Report {
                 continue;
             }
             if flags & DAD_FAILED != 0 {
-                self.warnings.push(format!(
+                self.warn(format!("VIP {address}"), format!(
                     "the VIP {address} on {interface} is not in use: when it was added, another host answered for it \
                      (duplicate address detection); find that host (a replica must have the VIP on lo only), then \
                      `ip address del {address}/128 dev {interface}` and add it again"
                 ));
             } else if flags & TENTATIVE != 0 {
-                self.warnings.push(format!(
+                self.warn(format!("VIP {address}"), format!(
                     "the VIP {address} on {interface} does not answer yet: duplicate address detection is under way; look \
                      again in two seconds, or add VIPs with `nodad`"
                 ));

@@ -13,7 +13,13 @@ fn socket_errors() {
         (libc::ETIMEDOUT, "no answer within 2s (connecting)", false, false),
         (libc::ECONNRESET, "connection closed without a complete answer", true, false),
         (libc::EPIPE, "connection closed without a complete answer", true, false),
-        (libc::EMFILE, "this host could not ask: Too many open files", true, true),
+        (
+            libc::EMFILE,
+            "this host could not ask: Too many open files; raise the agent's limit of open files (LimitNOFILE= in its \
+             systemd unit, or `ulimit -n`)",
+            true,
+            true,
+        ),
         (libc::ENFILE, "this host could not ask: Too many open files in system", true, true),
         (libc::ENOBUFS, "this host could not ask: No buffer space available", true, true),
         (libc::EADDRNOTAVAIL, "this host could not ask: Cannot assign requested address", true, true),
@@ -42,6 +48,8 @@ fn a_replica_is_dead_only_if_it_is_silent_or_refuses() {
         (Failure::Closed, "connection closed without a complete answer", true),
         (Failure::Status { got: 503, expected: "200-399".to_owned() }, "status 503, expected 200-399", true),
         (Failure::BodyMismatch { pattern: "ok".to_owned() }, "body does not match /ok/", true),
+        (Failure::AnswerTooLong { limit: 1 << 18 }, "answer longer than 256 KiB, not read on", true),
+        (Failure::TooManyPieces { limit: 4096 }, "body in more than 4096 pieces, not read on", true),
         (Failure::BodyTooLong { limit: 65536 }, "body longer than 64 KiB, not searched", true),
     ] {
         assert_eq!(failure.to_string(), text);

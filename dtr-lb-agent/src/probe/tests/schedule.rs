@@ -55,6 +55,22 @@ fn the_first_probe_is_spread_over_a_tenth_of_a_second_at_most() {
 }
 
 #[test]
+fn first_probes_of_many_are_spread_over_more_but_not_over_long() {
+    for (targets, interval, expected) in [
+        (1, ms(1000), ms(100)),
+        (100, ms(1000), ms(100)),
+        (1000, ms(1000), ms(1000)),
+        (1000, ms(500), ms(500)),
+        (100_000, ms(60_000), ms(2000)),
+        (usize::MAX, ms(60_000), ms(2000)),
+    ] {
+        let schedule = Schedule::new(interval, interval, 0.1).among(targets);
+        assert_eq!(schedule.first(0.5), expected / 2, "{targets} targets, interval {interval:?}");
+        assert!(schedule.first(ALMOST_ONE) <= expected);
+    }
+}
+
+#[test]
 fn what_is_no_fraction_does_no_harm() {
     for jitter in [f64::NAN, f64::NEG_INFINITY, f64::INFINITY, -0.5, 7.0] {
         let schedule = Schedule::new(ms(100), ms(10), jitter);

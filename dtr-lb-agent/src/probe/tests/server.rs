@@ -5,6 +5,7 @@ use std::{
     io::{Read, Write},
     net::SocketAddr,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use rustls::{HandshakeKind, ServerConfig, ServerConnection, StreamOwned};
@@ -12,6 +13,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     task::JoinHandle,
+    time::sleep,
 };
 
 use super::{AMPLE, LOOPBACK};
@@ -29,6 +31,16 @@ pub(super) enum Script {
     Close,
     /// Reads the request and closes.
     ReadAndClose,
+    /// Resets the connection at once, or after the request.
+    Reset { after_request: bool },
+    /// Reads the request, sends this a byte at a time, with a pause before each, and closes.
+    Drip(Vec<u8>, Duration),
+    /// Reads the request, sends the first, and then the second over and over until nobody listens.
+    Endless(Vec<u8>, Vec<u8>),
+    /// The same without a request, as one who does not speak the protocol would.
+    Babble(Vec<u8>),
+    /// Reads the request, sends this, ends its own side, and keeps the other one open.
+    HalfClose(Vec<u8>),
 }
 
 impl Script {
@@ -115,7 +127,12 @@ impl Server {
         let accepting = tokio::spawn({
             let seen = Arc::clone(&seen);
             async move {
-                while let Ok((stream, _from)) = listener.accept().await {
+                loop {
+                    let Ok((stream, _from)) = listener.accept().await else {
+                        // A test has taken all descriptors.
+                        sleep(Duration::from_millis(5)).await;
+                        continue;
+                    };
                     seen.lock().expect("not poisoned").connections += 1;
                     tokio::spawn(serve(stream, Arc::clone(&seen)));
                 }
@@ -131,7 +148,15 @@ async fn converse(mut stream: TcpStream, script: Script, seen: Arc<Mutex<Seen>>)
         Script::Greet(bytes) => {
             let _ = stream.write_all(bytes).await;
         }
-        Script::Answer(_) | Script::AnswerAndHang(_) | Script::ReadAndClose => {}
+        Script::Reset { after_request: false } => return reset(&stream),
+        Script::Babble(bytes) => return babble(stream, bytes).await,
+        Script::Answer(_)
+        | Script::AnswerAndHang(_)
+        | Script::ReadAndClose
+        | Script::Reset { after_request: true }
+        | Script::Drip(..)
+        | Script::Endless(..)
+        | Script::HalfClose(_) => {}
     }
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -142,7 +167,26 @@ async fn converse(mut stream: TcpStream, script: Script, seen: Arc<Mutex<Seen>>)
     }
     seen.lock().expect("not poisoned").requests.push(String::from_utf8_lossy(&head).into_owned());
     match script {
-        Script::Greet(_) | Script::Close | Script::ReadAndClose => {}
+        Script::Greet(_) | Script::Close | Script::ReadAndClose | Script::Babble(_) => {}
+        Script::Reset { .. } => reset(&stream),
+        Script::Drip(bytes, pause) => {
+            for byte in bytes {
+                sleep(pause).await;
+                if stream.write_all(&[byte]).await.is_err() {
+                    return;
+                }
+            }
+        }
+        Script::Endless(head, rest) => {
+            if stream.write_all(&head).await.is_ok() {
+                babble(stream, &rest).await;
+            }
+        }
+        Script::HalfClose(bytes) => {
+            let _ = stream.write_all(&bytes).await;
+            let _ = stream.shutdown().await;
+            let _ = stream.read_u8().await;
+        }
         // Writing fails when the probe has heard enough and left; that is for the test to judge.
         Script::Answer(bytes) => {
             let _ = stream.write_all(&bytes).await;
@@ -152,6 +196,17 @@ async fn converse(mut stream: TcpStream, script: Script, seen: Arc<Mutex<Seen>>)
             let _ = stream.read_u8().await;
         }
     }
+}
+
+/// Until nobody listens.
+async fn babble(mut stream: TcpStream, bytes: &[u8]) {
+    let many = bytes.repeat(4096_usize.div_ceil(bytes.len()));
+    while stream.write_all(&many).await.is_ok() {}
+}
+
+/// Has the connection end by a RST when it is dropped.
+fn reset(stream: &TcpStream) {
+    stream.set_zero_linger().expect("a socket that can be reset");
 }
 
 fn converse_tls(stream: std::net::TcpStream, config: Arc<ServerConfig>, seen: &Mutex<Seen>) {

@@ -94,9 +94,8 @@ impl Terminal {
 
     /// The settings are what they were, the program's screen is left, and the cursor is seen.
     fn is_as_before(&self) -> Result<()> {
-        let given_back = |shown: &str| {
-            shown.rfind(ENTER) < shown.rfind(LEAVE) && shown.rfind(HIDE) < shown.rfind(SHOW)
-        };
+        let given_back =
+            |shown: &str| shown.rfind(ENTER) < shown.rfind(LEAVE) && shown.rfind(HIDE) < shown.rfind(SHOW);
         // What it has written last may still be on its way here.
         until(LIMIT, || given_back(&self.shown()));
         ensure!(given_back(&self.shown()), "the screen of before is not back: {:?}", self.shown());

@@ -101,13 +101,14 @@ fn who_answers_for_a_vip_is_named_if_it_is_a_replica() {
         (ip("10.0.0.11"), hop(1500, 11)),
         (ip("10.0.0.12"), Err(NextHopError::NoSource { address: ip("10.0.0.12"), interface: "eth0".into() })),
     ]);
-    for (vip, mac, words) in [
-        ("10.0.0.10", 11, ["by ARP on interface eth0 by replica 10.0.0.11", "arp_ignore = 1"]),
-        ("fd00::10", 11, ["by neighbour discovery", "off its other interfaces"]),
-        ("10.0.0.10", 77, ["by another host (MAC 02:00:00:00:00:4d)", "take the VIP off"]),
+    for (vip, is_direct, mac, words) in [
+        ("10.0.0.10", true, 11, ["by ARP on interface eth0 by replica 10.0.0.11", "arp_ignore = 1"]),
+        ("10.0.0.10", false, 11, ["by ARP on interface eth0 by replica 10.0.0.11", "take the VIP off"]),
+        ("fd00::10", true, 11, ["by neighbour discovery", "off its other interfaces"]),
+        ("10.0.0.10", true, 77, ["by another host (MAC 02:00:00:00:00:4d)", "take the VIP off"]),
     ] {
         let mut report = Report::default();
-        report.answered(ip(vip), "eth0", [2, 0, 0, 0, 0, mac], &next_hops);
+        report.answered(ip(vip), is_direct, "eth0", [2, 0, 0, 0, 0, mac], &next_hops);
         assert!(words.iter().all(|word| report.warnings[0].contains(word)), "{report:?}");
     }
 }

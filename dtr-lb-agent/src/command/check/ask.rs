@@ -1,0 +1,114 @@
+//! `dtr-lb check --probe`: asks each replica once, as its probe would.
+
+use std::time::Duration;
+
+use futures::{StreamExt as _, stream};
+
+use super::finding::Report;
+use crate::{
+    config::{Config, Mode, Probe, Replica, Scheme, Service},
+    probe::{Outcome, Prober, ProberError, Target, TlsConfigs},
+};
+
+/// Replicas that are asked at the same time.
+const AT_ONCE: usize = 64;
+
+impl Report {
+    pub(super) async fn ask(&mut self, config: &Config) {
+        let mut tls = TlsConfigs::default();
+        let mut probers = Vec::new();
+        for service in config.services.iter().filter(|service| service.probe.scheme != Scheme::None) {
+            for replica in &service.replicas {
+                let target = Target { address: replica.address, probe: question(service), direct: None };
+                match Prober::sharing(&target, &mut tls) {
+                    Ok(prober) => probers.push((service, replica, prober)),
+                    // It is the same for all replicas.
+                    Err(error) => {
+                        self.unaskable(service, &error);
+                        break;
+                    }
+                }
+            }
+        }
+        let asked = stream::iter(probers)
+            .map(|(service, replica, prober)| async move { (service, replica, prober.probe().await) });
+        let answers: Vec<_> = asked.buffered(AT_ONCE).collect().await;
+        for (service, replica, outcome) in &answers {
+            self.answer(service, replica, outcome);
+        }
+    }
+
+    fn unaskable(&mut self, service: &Service, error: &ProberError) {
+        let name = &service.name;
+        self.error(
+            format!("service {name}"),
+            format!("the probe of service `{name}` cannot be made: {error}"),
+        );
+    }
+
+    fn answer(&mut self, service: &Service, replica: &Replica, outcome: &Outcome) {
+        let who = format!("service {}, replica {}", service.name, replica.name);
+        let direct = match service.mode {
+            Mode::Nat => "",
+            Mode::Dsr | Mode::Ipip => " at its own address, and not at the VIP, as nothing is attached yet",
+        };
+        let took = Duration::from_millis(u64::try_from(outcome.took.as_millis()).unwrap_or(u64::MAX));
+        match (&outcome.error, outcome.status) {
+            (None, Some(status)) => self.fact(&who, format!("{who}: status {status} after {took:?}{direct}")),
+            (None, None) => self.fact(&who, format!("{who}: takes connections, after {took:?}{direct}")),
+            (Some(failure), _) if failure.is_local() => {
+                self.warn(&who, format!("{who}: not asked: {failure}"));
+            }
+            (Some(failure), _) => self.warn(
+                &who,
+                format!(
+                    "{who}: its probe fails{direct}: {failure}; until it passes, the replica gets no connections (port {}, \
+                     see service.probe)",
+                    service.probe.port
+                ),
+            ),
+        }
+    }
+}
+
+/// What can be asked without a datapath: probes of replicas that answer directly are steered to the VIP by it, so that here
+/// they show only that something listens.
+fn question(service: &Service) -> Probe {
+    match service.mode {
+        Mode::Nat => service.probe.clone(),
+        Mode::Dsr | Mode::Ipip => Probe { scheme: Scheme::Tcp, ..service.probe.clone() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::config::HostFacts;
+
+    #[tokio::test]
+    async fn each_replica_is_asked_once_and_what_fails_is_told() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
+        let port = listener.local_addr().expect("its address").port();
+        let text = format!(
+            "vip = \"10.0.0.10\"\ninterfaces = [\"eth0\"]\n[[replica]]\naddress = \"10.0.0.11\"\n[[replica]]\naddress = \
+             \"10.0.0.12\"\n[[service]]\nname = \"tcp\"\nport = {port}\n[service.probe]\nscheme = \"tcp\"\n[[service]]\n\
+             name = \"none\"\nport = 80\n[service.probe]\nscheme = \"none\"\n"
+        );
+        let host = HostFacts { ephemeral_ports: 65000..=65001 };
+        let mut config = Config::parse(&text, "test", &[], &host).expect("the config is valid");
+        // Addresses that a config does not take, but a test can have.
+        for (replica, last) in config.services[0].replicas.iter_mut().zip(1..) {
+            replica.address = [127, 0, 0, last].into();
+        }
+        let mut report = Report::default();
+        report.ask(&config).await;
+        assert!(
+            matches!(&report.facts[..], [fact] if fact.contains("replica 10.0.0.11: takes connections")),
+            "{report:?}"
+        );
+        let refused = "replica 10.0.0.12: its probe fails: connection refused";
+        assert!(matches!(&report.warnings[..], [warning] if warning.contains(refused)), "{report:?}");
+    }
+}

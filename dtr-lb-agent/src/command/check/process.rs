@@ -1,0 +1,227 @@
+//! What an agent that is started as this process was could do: capabilities, kernel, memory, open files, BPF file system.
+
+use std::{fs, path::PathBuf};
+
+use dtr_lb_common::abi;
+use nix::unistd::{AccessFlags, access};
+
+use super::finding::Report;
+use crate::{
+    agent::descriptors,
+    config::Config,
+    datapath::{check_place, memory, requirements},
+};
+
+/// Of include/uapi/linux/capability.h. CAP_SYS_ADMIN includes CAP_BPF and CAP_PERFMON.
+const NET_ADMIN: u32 = 12;
+const SYS_ADMIN: u32 = 21;
+const PERFMON: u32 = 38;
+const BPF: u32 = 39;
+
+/// A part of the memory that is free, above which the flow tables are told to be large.
+const LARGE_SHARE: u64 = 2;
+
+/// What was found.
+#[derive(Debug, Clone)]
+pub(super) struct Facts {
+    /// The release of the running kernel.
+    kernel: String,
+    /// Whether it has what the datapath needs.
+    features: Result<(), String>,
+    /// The effective capabilities, a bit each; `None` if /proc does not tell.
+    capabilities: Option<u64>,
+    /// Bytes of memory that are available.
+    available: Option<u64>,
+    /// Open files that there may be.
+    open_files: Option<u64>,
+    bpffs: PathBuf,
+    /// Whether pins can be kept there.
+    pins: Result<(), String>,
+    /// There are pins already: the memory is taken.
+    pinned: bool,
+}
+
+impl Facts {
+    pub(super) fn read(config: &Config) -> Self {
+        let bpffs = config.agent.bpffs.clone();
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        Self {
+            kernel: requirements::running(),
+            features: requirements::check().map_err(|error| error.to_string()),
+            capabilities: field(&status, "CapEff:").and_then(|bits| u64::from_str_radix(bits, 16).ok()),
+            available: field(&memory, "MemAvailable:").and_then(|kib| Some(kib.parse::<u64>().ok()? << 10)),
+            open_files: descriptors::obtainable().ok(),
+            pins: pins(&bpffs),
+            pinned: bpffs.join(format!("v{}", abi::LAYOUT_VERSION)).exists(),
+            bpffs,
+        }
+    }
+}
+
+/// The first word after `name` in a text of lines.
+fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    text.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().next()
+}
+
+fn pins(bpffs: &std::path::Path) -> Result<(), String> {
+    check_place(bpffs).map_err(|error| error.to_string())?;
+    let place = if bpffs.exists() { bpffs } else { bpffs.parent().unwrap_or(bpffs) };
+    access(place, AccessFlags::W_OK | AccessFlags::X_OK).map_err(|error| {
+        format!(
+            "{} may not be written to ({error}); run as root, or give the agent's user the directory",
+            place.display()
+        )
+    })
+}
+
+/// Those that an agent needs and has not.
+fn missing(capabilities: u64) -> Vec<&'static str> {
+    let has = |bit: u32| capabilities & (1 << bit) != 0;
+    let all = [
+        ("CAP_NET_ADMIN", has(NET_ADMIN)),
+        ("CAP_BPF", has(BPF) || has(SYS_ADMIN)),
+        ("CAP_PERFMON", has(PERFMON) || has(SYS_ADMIN)),
+    ];
+    all.into_iter().filter_map(|(name, has)| (!has).then_some(name)).collect()
+}
+
+impl Report {
+    pub(super) fn process(&mut self, config: &Config, facts: &Facts) {
+        let Facts { kernel, features, capabilities, available, open_files, bpffs, pins, pinned } = facts;
+        let missing = capabilities.map(missing).unwrap_or_default();
+        if missing.is_empty() {
+            match features {
+                Ok(()) => self.fact("kernel", format!("kernel {kernel}: has what the datapath needs")),
+                Err(error) => self.error("kernel", error),
+            }
+        } else {
+            // The kernel's features are not told to those who lack them.
+            self.error(
+                "capabilities",
+                format!(
+                    "this process lacks {}, so the kernel {kernel} was not asked for its features, and an agent could not load \
+                     the datapath; run as root, or give it these (AmbientCapabilities= in its systemd unit)",
+                    missing.join(", ")
+                ),
+            );
+        }
+        match pins {
+            Ok(()) => {
+                self.fact("agent.bpffs", format!("BPF file system {}: can be written to", bpffs.display()))
+            }
+            Err(error) => self.error("agent.bpffs", error),
+        }
+        let (wanted, flows) = (memory::estimate(config.datapath.max_flows), config.datapath.max_flows);
+        let mib = wanted.div_ceil(1 << 20);
+        self.fact("datapath.max_flows", format!("flow tables: {mib} MiB of kernel memory for {flows} flows"));
+        if let Some(available) = available
+            && !pinned
+            && wanted > available / LARGE_SHARE
+        {
+            self.warn(
+                "datapath.max_flows",
+                format!(
+                    "the flow tables take {mib} MiB at the start, of {} MiB of memory that are available; set \
+                     datapath.max_flows lower, or add memory",
+                    available >> 20
+                ),
+            );
+        }
+        if let Some(shortage) = open_files.and_then(|limit| descriptors::shortage(config, limit)) {
+            self.warn("open files", shortage);
+        }
+        let (nat, own) = (&config.datapath.nat_ports, config.datapath.nat_ports.clone().count());
+        self.fact(
+            "datapath.nat_ports",
+            format!(
+                "NAT ports {} to {}: up to {own} connections from an address of this host to each replica",
+                nat.start(),
+                nat.end()
+            ),
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::HostFacts;
+
+    fn good() -> Facts {
+        Facts {
+            kernel: "6.18.0".into(),
+            features: Ok(()),
+            capabilities: Some(1 << NET_ADMIN | 1 << PERFMON | 1 << BPF),
+            available: Some(8 << 30),
+            open_files: Some(4096),
+            bpffs: "/sys/fs/bpf/dtr-lb".into(),
+            pins: Ok(()),
+            pinned: false,
+        }
+    }
+
+    fn judged(facts: &Facts) -> Report {
+        let text = "vip = \"10.0.0.10\"\ninterfaces = [\"eth0\"]\n[[replica]]\naddress = \"10.0.0.11\"\n";
+        let host = HostFacts { ephemeral_ports: 32768..=60999 };
+        let config = Config::parse(text, "test", &[], &host).expect("the config is valid");
+        let mut report = Report::default();
+        report.process(&config, facts);
+        report
+    }
+
+    #[test]
+    fn a_good_host_is_told_in_facts_only() {
+        let report = judged(&good());
+        assert!(report.warnings.is_empty() && report.errors.is_empty(), "{report:?}");
+        assert!(report.facts.iter().any(|fact| fact.contains("kernel 6.18.0: has what")), "{report:?}");
+    }
+
+    #[test]
+    fn capabilities_that_are_missing_are_named() {
+        for (capabilities, named) in [
+            (0, &["CAP_NET_ADMIN", "CAP_BPF", "CAP_PERFMON"][..]),
+            (1 << NET_ADMIN, &["CAP_BPF", "CAP_PERFMON"]),
+            (1 << SYS_ADMIN, &["CAP_NET_ADMIN"]),
+            (1 << NET_ADMIN | 1 << BPF, &["CAP_PERFMON"]),
+            (1 << NET_ADMIN | 1 << SYS_ADMIN, &[]),
+            (u64::MAX, &[]),
+        ] {
+            assert_eq!(missing(capabilities), named);
+            let report = judged(&Facts {
+                capabilities: Some(capabilities),
+                features: if named.is_empty() { Ok(()) } else { Err("not permitted".into()) },
+                ..good()
+            });
+            assert_eq!(report.errors.len(), usize::from(!named.is_empty()), "told once: {report:?}");
+            assert!(named.iter().all(|name| report.errors[0].contains(name)), "{report:?}");
+        }
+    }
+
+    #[test]
+    fn what_an_agent_would_miss_is_told() {
+        let old = Facts { features: Err("this kernel lacks ring buffers; run a newer one".into()), ..good() };
+        assert!(judged(&old).errors[0].contains("ring buffers"));
+        let unmounted = Facts { pins: Err("not in a BPF file system; mount one".into()), ..good() };
+        assert!(judged(&unmounted).errors[0].contains("mount one"));
+        let few = Facts { open_files: Some(64), ..good() };
+        assert!(judged(&few).warnings[0].contains("LimitNOFILE="));
+    }
+
+    #[test]
+    fn tables_too_large_for_the_memory_are_told_unless_they_are_there_already() {
+        let small = Facts { available: Some(256 << 20), ..good() };
+        assert!(judged(&small).warnings[0].contains("of 256 MiB"));
+        assert_eq!(judged(&Facts { pinned: true, ..small }).warnings, []);
+    }
+
+    #[test]
+    fn this_host_is_understood() {
+        let status = fs::read_to_string("/proc/self/status").expect("/proc");
+        let bits = field(&status, "CapEff:").expect("capabilities");
+        assert!(u64::from_str_radix(bits, 16).is_ok(), "{bits}");
+        let memory = fs::read_to_string("/proc/meminfo").expect("/proc");
+        let available = field(&memory, "MemAvailable:").and_then(|kib| kib.parse::<u64>().ok());
+        assert!(available.is_some_and(|kib| kib > 0));
+    }
+}

@@ -1,0 +1,332 @@
+//! `dtr-lb flows`: the connections that the datapath knows.
+//!
+//! The walk reads the tables in batches and keeps no more than it shows, so that a million entries cost neither the main
+//! loop's time nor memory. `text` is the same for people.
+
+mod text;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, SocketAddr},
+};
+
+use dtr_lb_common::abi::{Flow, Mode, Replica, ReplicaId, ServiceKey, Settings, Side, State, Ticks, Tuple};
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    config::prefix_or_none,
+    datapath::{DatapathError, Reader, Walk},
+    directory::{Directory, end},
+};
+
+/// Shown if nobody says how many.
+pub const LIMIT: usize = 1000;
+/// Shown at most: what is kept of each has some hundred bytes.
+pub const MOST: usize = 100_000;
+
+/// Which connections are shown: those for which all that is given holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Query {
+    /// The client's address is in it.
+    #[serde(default, deserialize_with = "prefix_or_none")]
+    pub client: Option<IpNet>,
+    /// The replica's name or address.
+    pub replica: Option<String>,
+    pub service: Option<String>,
+    /// One of [`State::name`].
+    pub state: Option<String>,
+    /// How many are shown; [`LIMIT`] if it is not given.
+    pub limit: Option<usize>,
+    /// Handshakes, too.
+    #[serde(default)]
+    pub half_open: bool,
+}
+
+/// What was found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Listing {
+    pub flows: Vec<FlowLine>,
+    /// How many match.
+    pub matched: u64,
+    /// How many of them are not in `flows`, which has a limit.
+    pub left_out: u64,
+    /// How many there are, whether they match or not.
+    pub in_all: u64,
+    /// Of these, those that may still carry data: what `status` counts as flows.
+    pub carrying: u64,
+}
+
+/// A connection.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FlowLine {
+    pub client: SocketAddr,
+    /// The service's address and port.
+    pub vip: SocketAddr,
+    /// None if nothing is configured at that address any more.
+    pub service: Option<String>,
+    /// Where the replica sees the connection come from; none if it sees the client itself.
+    pub nat: Option<SocketAddr>,
+    /// Its name, or its address if it is configured no more.
+    pub replica: String,
+    pub replica_address: Option<SocketAddr>,
+    pub mode: String,
+    pub state: String,
+    /// A handshake that is not over.
+    pub half_open: bool,
+    /// Since the last packet, of either direction.
+    pub idle_seconds: f64,
+}
+
+/// Why nothing can be listed.
+#[derive(Debug, thiserror::Error)]
+pub enum FlowsError {
+    #[error("no {what} is called `{name}`; there are: {known}")]
+    Unknown { what: &'static str, name: String, known: String },
+    #[error("`{name}` is no state of a connection; there are: {}", states().join(", "))]
+    State { name: String },
+    #[error(
+        "at most {MOST} flows are listed at once, not {0}; narrow it down by client, replica, service or state"
+    )]
+    Limit(usize),
+    #[error(transparent)]
+    Datapath(#[from] DatapathError),
+}
+
+/// The names of all states.
+pub fn states() -> Vec<&'static str> {
+    State::ALL.iter().map(|state| state.name()).collect()
+}
+
+/// Looks through the tables at `now`, by the kernel's clock. May take seconds.
+pub fn list(
+    query: &Query,
+    reader: &Reader,
+    directory: &Directory,
+    now: Ticks,
+) -> Result<Listing, FlowsError> {
+    let replicas = reader.replicas()?;
+    let filter = Filter::new(query, directory, &replicas)?;
+    let mut listing = Listing { flows: Vec::new(), matched: 0, left_out: 0, in_all: 0, carrying: 0 };
+    let Some(settings) = reader.settings()? else { return Ok(listing) };
+    let mut found = Vec::new();
+    let mut walk = Walk::default();
+    while !walk.is_done() {
+        for (key, flow) in reader.flows(&mut walk)? {
+            let Some(end) = Ends::of(&key, &flow) else { continue };
+            if settings.expired(flow.state, flow.last_seen, now) {
+                continue;
+            }
+            listing.in_all += 1;
+            listing.carrying += u64::from(!flow.state.ended());
+            take(&filter, end, flow, false, &mut listing, &mut found);
+        }
+    }
+    let mut walk = Walk::default();
+    while filter.half_open && !walk.is_done() {
+        for (key, entry) in reader.half_open(&mut walk)? {
+            let Some(end) = Ends::of(&key, &entry.flow) else { continue };
+            if settings.expired(entry.flow.state, entry.flow.last_seen, now) {
+                continue;
+            }
+            listing.in_all += 1;
+            take(&filter, end, entry.flow, true, &mut listing, &mut found);
+        }
+    }
+    listing.left_out = listing.matched - found.len() as u64;
+    for (ends, flow, half_open) in found {
+        let last_seen = last_seen(reader, &ends, &flow, half_open)?;
+        let age = now.wrapping_sub(last_seen) as i32;
+        let idle = f64::from(age.max(0)) / f64::from(settings_second(&settings));
+        listing.flows.push(line(&ends, &flow, half_open, idle, replicas.get(&flow.replica), directory));
+    }
+    listing.flows.sort_by_key(|flow| (flow.client, flow.vip));
+    Ok(listing)
+}
+
+fn settings_second(settings: &Settings) -> Ticks {
+    settings.second.max(1)
+}
+
+fn take(
+    filter: &Filter,
+    ends: Ends,
+    flow: Flow,
+    half_open: bool,
+    listing: &mut Listing,
+    found: &mut Vec<(Ends, Flow, bool)>,
+) {
+    if filter.takes(&ends, &flow) {
+        listing.matched += 1;
+        if found.len() < filter.limit {
+            found.push((ends, flow, half_open));
+        }
+    }
+}
+
+/// When a packet of either direction was last seen.
+fn last_seen(reader: &Reader, ends: &Ends, flow: &Flow, half_open: bool) -> Result<Ticks, DatapathError> {
+    let Some(partner) = &ends.partner else { return Ok(flow.last_seen) };
+    let other = if half_open {
+        reader.half_open_entry(partner)?.map(|entry| entry.flow.last_seen)
+    } else {
+        reader.flow(partner)?.map(|flow| flow.last_seen)
+    };
+    let later = other.filter(|other| other.wrapping_sub(flow.last_seen) as i32 > 0);
+    Ok(later.unwrap_or(flow.last_seen))
+}
+
+/// The ends of a connection, by the entry that stands for it.
+struct Ends {
+    /// The tuple of the client's packets.
+    client: Tuple,
+    /// Where the replica sees it come from, if that is not the client.
+    nat: Option<SocketAddr>,
+    /// The key of the other entry.
+    partner: Option<Tuple>,
+}
+
+impl Ends {
+    /// Nothing for the entry of the replica's packets, as that of the client's stands for both; but where the client has
+    /// opened another connection with the same address and port, the replica's is all that is left.
+    fn of(key: &Tuple, flow: &Flow) -> Option<Self> {
+        let nat = |address, port: dtr_lb_common::address::Be16| {
+            Some(SocketAddr::new(IpAddr::from(address), port.get()))
+        };
+        match flow.side {
+            Side::TO_REPLICA => Some(Self {
+                client: *key,
+                nat: nat(flow.to.source, flow.to.source_port),
+                partner: Some(flow.to.reversed()),
+            }),
+            Side::DIRECT => Some(Self { client: *key, nat: None, partner: None }),
+            _ if flow.state == State::RESTING => Some(Self {
+                client: flow.to.reversed(),
+                nat: nat(key.destination, key.destination_port),
+                partner: None,
+            }),
+            _ => None,
+        }
+    }
+
+    fn vip(&self) -> SocketAddr {
+        SocketAddr::new(self.client.destination.into(), self.client.destination_port.get())
+    }
+
+    fn service(&self) -> ServiceKey {
+        ServiceKey::new(self.client.destination, self.client.destination_port)
+    }
+}
+
+/// A query, with its names made into what stands in the tables.
+struct Filter {
+    client: Option<IpNet>,
+    replicas: Option<BTreeSet<ReplicaId>>,
+    services: Option<BTreeSet<ServiceKey>>,
+    state: Option<State>,
+    limit: usize,
+    half_open: bool,
+}
+
+impl Filter {
+    fn new(
+        query: &Query,
+        directory: &Directory,
+        replicas: &BTreeMap<ReplicaId, Replica>,
+    ) -> Result<Self, FlowsError> {
+        let Query { client, replica, service, state, limit, half_open } = query;
+        let limit = limit.unwrap_or(LIMIT);
+        if limit > MOST {
+            return Err(FlowsError::Limit(limit));
+        }
+        let state = state.as_deref().map(state_named).transpose()?;
+        let services = match service {
+            Some(name) => {
+                Some(directory.ends(name)).filter(|ends| !ends.is_empty()).map(Some).ok_or_else(|| {
+                    FlowsError::Unknown {
+                        what: "service",
+                        name: name.clone(),
+                        known: listed(directory.services()),
+                    }
+                })?
+            }
+            None => None,
+        };
+        let replicas = match replica {
+            Some(name) => {
+                let named = |replica: &Replica| {
+                    let end = end(replica);
+                    directory.name(replica) == *name
+                        || end.ip().to_string() == *name
+                        || end.to_string() == *name
+                };
+                let ids: BTreeSet<_> =
+                    replicas.iter().filter(|(_, replica)| named(replica)).map(|(id, _)| *id).collect();
+                if ids.is_empty() && !directory.replicas().contains(name.as_str()) {
+                    return Err(FlowsError::Unknown {
+                        what: "replica",
+                        name: name.clone(),
+                        known: listed(directory.replicas()),
+                    });
+                }
+                Some(ids)
+            }
+            None => None,
+        };
+        // Who asks for a state of handshakes wants to see them.
+        let half_open = *half_open || matches!(state, Some(State::SYN_SENT | State::SYN_RECEIVED));
+        Ok(Self { client: *client, replicas, services, state, limit, half_open })
+    }
+
+    fn takes(&self, ends: &Ends, flow: &Flow) -> bool {
+        self.client.is_none_or(|prefix| prefix.contains(&IpAddr::from(ends.client.source)))
+            && self.replicas.as_ref().is_none_or(|replicas| replicas.contains(&flow.replica))
+            && self.services.as_ref().is_none_or(|services| services.contains(&ends.service()))
+            && self.state.is_none_or(|state| state == flow.state)
+    }
+}
+
+fn listed(names: BTreeSet<&str>) -> String {
+    if names.is_empty() { "none".into() } else { names.into_iter().collect::<Vec<_>>().join(", ") }
+}
+
+fn state_named(name: &str) -> Result<State, FlowsError> {
+    let found = State::ALL.into_iter().find(|state| state.name() == name);
+    found.ok_or_else(|| FlowsError::State { name: name.to_owned() })
+}
+
+fn line(
+    ends: &Ends,
+    flow: &Flow,
+    half_open: bool,
+    idle_seconds: f64,
+    replica: Option<&Replica>,
+    directory: &Directory,
+) -> FlowLine {
+    FlowLine {
+        client: SocketAddr::new(ends.client.source.into(), ends.client.source_port.get()),
+        vip: ends.vip(),
+        service: directory.service(&ends.service()).map(str::to_owned),
+        nat: ends.nat,
+        replica: replica.map_or_else(|| format!("id {}", flow.replica), |replica| directory.name(replica)),
+        replica_address: replica.map(end),
+        mode: replica.map_or("unknown", |replica| mode(replica.mode)).into(),
+        state: flow.state.name().into(),
+        half_open,
+        idle_seconds,
+    }
+}
+
+/// The config's word for a mode.
+pub(crate) fn mode(mode: Mode) -> &'static str {
+    match mode {
+        Mode::NAT => "nat",
+        Mode::DSR => "dsr",
+        Mode::IPIP => "ipip",
+        Mode(_) => "unknown",
+    }
+}
+
+#[cfg(test)]
+mod tests;
