@@ -50,8 +50,10 @@ use crate::{
     datapath::{self, Census, Datapath, DatapathError, Options, PacketLog, Steering},
     history::History,
     interface::{InterfaceError, Look, Watch},
+    metrics::ProbeCounts,
     next_hop::{NextHopError, Watcher},
     probe::{ProberError, Report},
+    status::Reloads,
     web::WebError,
 };
 
@@ -124,6 +126,10 @@ struct Agent {
     /// Until when the datapath waits for the first word about replicas that are new to it.
     held_until: Option<tokio::time::Instant>,
     census: Census,
+    probe_counts: ProbeCounts,
+    reloads: Reloads,
+    /// Tables of services that were written.
+    table_rewrites: u64,
     tracer: Tracer,
     /// When each drop verdict was last logged.
     drops: BTreeMap<Verdict, Instant>,

@@ -6,8 +6,10 @@
 //! [`open_routes`], too.
 
 mod client;
+mod healthz;
 mod history;
 mod look;
+mod metrics;
 mod request;
 mod routes;
 mod socket;
@@ -16,7 +18,7 @@ mod verdicts;
 
 pub use client::{
     ClientError, TraceLines, ask_detach, ask_explain, ask_flows, ask_reload, ask_replica, ask_status,
-    ask_trace,
+    ask_status_within, ask_trace,
 };
 pub use look::Look;
 pub use request::{Answer, Detached, Ordered, Refusal, RefusalKind, Reloaded, ReplicaOrder, Request};

@@ -32,6 +32,10 @@ impl Agent {
         let result = self.read_again(datapath).await;
         self.manager.ready(&self.control);
         match &result {
+            Ok(_) => self.reloads.ok += 1,
+            Err(_) => self.reloads.failed += 1,
+        }
+        match &result {
             Ok(Reloaded { changes, .. }) if changes.is_empty() => {
                 info!(path, "reloaded the config: nothing has changed");
             }

@@ -21,13 +21,15 @@ use super::{
 };
 use crate::{
     api::{self, Refusal, Request},
-    control::{Change, Moment},
+    config::Scheme,
+    control::{Change, Moment, ReplicaKey},
     datapath::{Asked, Datapath, Dropped, Events, Interface},
     directory::Directory,
     history,
     interface::Look,
+    metrics::Snapshot,
     probe::Report,
-    status::Status,
+    status::{Observed, Status},
 };
 
 /// The pause between two walks through the flow table.
@@ -87,6 +89,7 @@ impl Agent {
                 Some(request) = self.requests.recv() => match request {
                     // Who asked may have gone.
                     Request::Status(answer) => drop(answer.send(self.status(datapath))),
+                    Request::Metrics(answer) => drop(answer.send(self.snapshot(datapath))),
                     Request::Detach(answer) => return End::Detach(answer),
                     Request::Replica(order, answer) => {
                         let done = self.order(datapath, &order).await;
@@ -122,7 +125,9 @@ impl Agent {
 
     /// Brings the datapath up to date; where that fails, it is tried again before long.
     fn write(&mut self, datapath: &mut Datapath) {
-        let result = datapath.apply(&self.control.desired(Instant::now())).map(drop);
+        let result = datapath.apply(&self.control.desired(Instant::now())).map(|applied| {
+            self.table_rewrites += applied.tables as u64;
+        });
         match self.catch_up.tried(result, tokio::time::Instant::now()) {
             Some(catch_up::News::Behind(error)) => {
                 warn!(error, "the datapath was not brought up to date; it is tried again each second");
@@ -146,6 +151,7 @@ impl Agent {
     /// Returns whether it has changed anything.
     pub(super) fn take_report(&mut self, report: Report<ProbeId>) -> bool {
         let Some(report) = self.probes.current(report) else { return false };
+        self.count_probe(&report);
         let changes = self.control.report(report, Moment::now());
         let changed = !changes.is_empty();
         for change in changes {
@@ -159,6 +165,15 @@ impl Agent {
         }
         // What was held may be what this report is about.
         changed || self.held_until.is_some()
+    }
+
+    fn count_probe(&mut self, report: &Report<ReplicaKey>) {
+        let mut services = self.control.config().services.iter();
+        let service = services.find(|service| service.name == report.id.service);
+        // What is configured away is no probe.
+        if service.is_some_and(|service| service.probe.scheme != Scheme::None) {
+            self.probe_counts.count(report.id.clone(), &report.outcome);
+        }
     }
 
     pub(super) fn take_next_hops(&mut self) {
@@ -225,7 +240,18 @@ impl Agent {
 
     fn status(&self, datapath: &Datapath) -> Result<Status, Refusal> {
         let present = |interface: &str| self.presence.serves(interface);
-        Status::collect(&self.control, datapath, &self.census, present).map_err(Refusal::failed)
+        let observed = Observed {
+            census: &self.census,
+            up_to_date: self.catch_up.up_to_date(),
+            table_rewrites: self.table_rewrites,
+            reloads: self.reloads,
+        };
+        Status::collect(&self.control, datapath, observed, present).map_err(Refusal::failed)
+    }
+
+    fn snapshot(&mut self, datapath: &Datapath) -> Result<Snapshot, Refusal> {
+        self.probe_counts.keep(self.control.config());
+        Ok(Snapshot { status: self.status(datapath)?, probes: self.probe_counts.clone() })
     }
 
     /// What another thread needs to look at the datapath's tables.

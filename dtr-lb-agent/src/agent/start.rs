@@ -31,11 +31,13 @@ use crate::{
     api::{self, Api},
     config::{Attach, Config, Mode, Scheme},
     control::Control,
-    datapath::{Census, Datapath, Hook, Interface, Wanted},
+    datapath::{Applied, Census, Datapath, Hook, Interface, Wanted},
     history::History,
     interface::{self, Links, Seen, Watch},
+    metrics::ProbeCounts,
     next_hop::Watcher,
     probe::{Report, schedule::first_spread},
+    status::Reloads,
 };
 
 /// How long the first decision waits for probes and next hops beyond the longest probe's own time-out ...
@@ -155,6 +157,9 @@ pub(super) async fn start(
         compare: Compare::default(),
         held_until: None,
         census: Census::default(),
+        probe_counts: ProbeCounts::default(),
+        reloads: Reloads::default(),
+        table_rewrites: 0,
         tracer: Tracer::default(),
         drops: BTreeMap::new(),
         unasked: Unasked::default(),
@@ -162,7 +167,8 @@ pub(super) async fn start(
         manager: Manager::of_this_process(),
     };
     agent.settle().await;
-    bring_up(datapath, &agent.control, &found)?;
+    let applied = bring_up(datapath, &agent.control, &found)?;
+    agent.table_rewrites += applied.tables as u64;
     agent.attached_at = Instant::now();
     if log_packets {
         warn!(
@@ -177,7 +183,7 @@ pub(super) async fn start(
 ///
 /// A fresh one is empty, so it is written before packets come. One that was taken over forwards by its own tables
 /// already: it is attached first, so that where that fails nothing was changed.
-fn bring_up(datapath: &mut Datapath, control: &Control, found: &[Interface]) -> Result<(), AgentError> {
+fn bring_up(datapath: &mut Datapath, control: &Control, found: &[Interface]) -> Result<Applied, AgentError> {
     let config = control.config();
     let (desired, wanted, adopted) =
         (control.desired(Instant::now()), wanted(config.datapath.attach), datapath.adopted());
@@ -199,7 +205,7 @@ fn bring_up(datapath: &mut Datapath, control: &Control, found: &[Interface]) -> 
             "datapath attached"
         );
     }
-    Ok(())
+    Ok(applied)
 }
 
 /// The MTUs, in bytes, of the interfaces that are there.

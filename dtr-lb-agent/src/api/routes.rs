@@ -11,13 +11,13 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    look,
+    healthz, look, metrics,
     request::{Answer, Detached, Ordered, Refusal, RefusalKind, Reloaded, ReplicaOrder, Request},
     trace,
 };
 use crate::{history::History, status::Status};
 
-type Requests = State<mpsc::Sender<Request>>;
+pub(super) type Requests = State<mpsc::Sender<Request>>;
 
 /// All of it, for the socket: who may open that may also end the balancing. What changes something is a POST.
 pub fn router(requests: mpsc::Sender<Request>, history: History) -> Router {
@@ -31,6 +31,8 @@ pub fn open_routes(requests: mpsc::Sender<Request>, history: History) -> Router 
         .route("/v1/status", get(status))
         .route("/v1/reload", post(reload))
         .route("/v1/replica", post(replica))
+        .route("/metrics", get(metrics::metrics))
+        .route("/healthz", get(healthz::healthz))
         .merge(look::routes())
         .merge(trace::routes())
         .with_state(requests)
