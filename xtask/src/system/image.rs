@@ -70,11 +70,7 @@ impl Image {
     /// The one that is there; made if there is none of this recipe.
     pub(super) fn get(directory: &Path) -> Result<Self> {
         let place = directory.join("image");
-        let image = Self {
-            root: place.join("root.img"),
-            kernel: place.join("vmlinuz"),
-            initrd: place.join("initrd"),
-        };
+        let image = Self { root: place.join("root.img"), kernel: place.join("vmlinuz") };
         let recipe = format!("{SUITE} {PACKAGES:?} {DPKG:?} {NO_INITRD} {FILES:?} {MASKED:?} {SIZE}");
         let mark = place.join("recipe");
         if fs::read_to_string(&mark).is_ok_and(|made| made == recipe) {
