@@ -26,6 +26,8 @@ mod failures;
 mod families;
 mod flood;
 mod health;
+mod monitoring;
+mod seeing;
 mod services;
 mod sizes;
 mod traffic;
@@ -238,6 +240,8 @@ fn main() {
         failures::SCENARIOS,
         edges::SCENARIOS,
         agent::SCENARIOS,
+        seeing::SCENARIOS,
+        monitoring::SCENARIOS,
     ]
     .concat();
     let mut trials = Vec::new();
