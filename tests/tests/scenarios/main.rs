@@ -26,6 +26,7 @@ mod failures;
 mod families;
 mod flood;
 mod health;
+mod monitoring;
 mod seeing;
 mod services;
 mod sizes;
@@ -240,6 +241,7 @@ fn main() {
         edges::SCENARIOS,
         agent::SCENARIOS,
         seeing::SCENARIOS,
+        monitoring::SCENARIOS,
     ]
     .concat();
     let mut trials = Vec::new();

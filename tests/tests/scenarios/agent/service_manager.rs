@@ -71,7 +71,10 @@ pub(super) fn told(place: Place) -> Result<()> {
     let all = format!("{0} of {0}", lab.replicas().len());
     ensure!(first.contains("READY=1\n") && first.contains(&all), "the first word is {first:?}");
     let link = lab.balancer().ip(&["-details", "link", "show", "eth0"])?;
-    ensure!(place.hook == Hook::Tc || link.contains("xdp"), "ready, but the datapath is not attached: {link}");
+    ensure!(
+        place.hook == Hook::Tc || link.contains("xdp"),
+        "ready, but the datapath is not attached: {link}"
+    );
 
     // Signs of life come within half of what is waited for, as the protocol asks.
     for _ in 0..3 {
