@@ -1,4 +1,6 @@
 //! `GET /v1/trace`: a stream of lines, each a JSON object, for as long as the trace lasts. Hanging up ends it.
+//!
+//! For the socket only: it shows what clients send, and it makes each packet cost more while it lasts.
 
 use std::convert::Infallible;
 
@@ -18,7 +20,6 @@ use super::{
 };
 use crate::{
     agent::TraceRequest,
-    datapath::TraceError,
     trace::{self, Line, Names, Order},
 };
 
@@ -36,10 +37,7 @@ async fn begin(
     let (answer, answered) = oneshot::channel();
     let request = TraceRequest { filter: order.filter, limit: order.limit, answer };
     requests.send(Request::Trace(request)).await.map_err(|_| ending())?;
-    let tracing = answered.await.map_err(|_| ending())?.map_err(|error| match error {
-        TraceError::Busy => Refusal::new(RefusalKind::Conflict, error),
-        TraceError::NotAttached | TraceError::NotPinned | TraceError::Datapath(_) => Refusal::failed(error),
-    })?;
+    let tracing = answered.await.map_err(|_| ending())?.map_err(Refusal::failed)?;
     let lines = trace::stream(tracing, order, Names::new(directory, reader));
     let headers = [(header::CONTENT_TYPE, "application/x-ndjson"), (header::CACHE_CONTROL, "no-store")];
     Ok((headers, body(lines)).into_response())
