@@ -57,3 +57,39 @@ fn body(lines: mpsc::Receiver<Line>) -> Body {
     });
     Body::from_stream(texts)
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use reqwest::StatusCode;
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::{
+        api::{open_routes, router},
+        history::History,
+    };
+
+    async fn status(router: Router) -> StatusCode {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("it has an address");
+        let server = tokio::spawn(async move { axum::serve(listener, router).await });
+        // An error says that it is known already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+        let answer =
+            client.get(format!("http://{address}/v1/trace?count=0")).send().await.expect("an answer");
+        server.abort();
+        answer.status()
+    }
+
+    #[tokio::test]
+    async fn it_is_on_the_socket_and_not_on_http() {
+        let requests = || mpsc::channel(1).0;
+        // Nobody answers requests: the route is there if it says so.
+        let there = status(router(requests(), History::default())).await;
+        assert_eq!(there, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(status(open_routes(requests(), History::default())).await, StatusCode::NOT_FOUND);
+        assert_eq!(status(Router::new().route("/", get(|| async {}))).await, StatusCode::NOT_FOUND);
+    }
+}
