@@ -146,10 +146,27 @@ impl Balancer {
         &self.process
     }
 
+    /// What the config file says.
+    pub fn config_text(&self) -> Result<String> {
+        fs::read_to_string(&self.config).with_context(|| format!("reading `{}`", self.config.display()))
+    }
+
+    /// Makes the config file say something else. The agent reads it when it is told to.
+    pub fn write_config_text(&self, text: &str) -> Result<()> {
+        fs::write(&self.config, text).with_context(|| format!("writing `{}`", self.config.display()))
+    }
+
     /// A `dtr-lb` command in the balancer's namespace with this agent's config.
     pub fn command(&self, lab: &Lab, arguments: &[&str]) -> Result<Output> {
         let mut command = self.prepared(lab)?;
         command.args(arguments).output().context("running dtr-lb")
+    }
+
+    /// The same, and lets it run. What it says goes to its log, both streams.
+    pub fn spawn_command(&self, lab: &Lab, name: &str, arguments: &[&str]) -> Result<Process> {
+        let mut command = self.prepared(lab)?;
+        command.args(arguments);
+        Ok(lab.spawn(name, command)?)
     }
 
     fn prepared(&self, lab: &Lab) -> Result<Command> {

@@ -24,7 +24,7 @@ pub(crate) struct Program {
 }
 
 /// Every program that the tests run.
-pub(crate) const TEST_PROGRAMS: [Program; 16] = [
+pub(crate) const TEST_PROGRAMS: [Program; 17] = [
     Program { name: "nginx", package: "nginx", why: "a replica's front end in the lab, and the comparison" },
     Program { name: "docker-registry", package: "docker-registry", why: "the registry behind each replica" },
     Program { name: "skopeo", package: "skopeo", why: "the client that pushes and pulls images" },
@@ -35,6 +35,7 @@ pub(crate) const TEST_PROGRAMS: [Program; 16] = [
     Program { name: "prometheus", package: "prometheus", why: "reads the metrics in a scenario" },
     Program { name: "promtool", package: "prometheus", why: "checks metrics and alert rules" },
     Program { name: "mandoc", package: "mandoc", why: "checks the manual pages" },
+    Program { name: "tshark", package: "tshark", why: "reads the capture files that a trace writes" },
     Program { name: "strace", package: "strace", why: "kills the agent at a system call of a test's choice" },
     Program { name: "qemu-system-x86_64", package: "qemu-system-x86", why: "the machine of the system test" },
     Program { name: "mmdebstrap", package: "mmdebstrap", why: "the system in that machine" },

@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use nix::unistd::{Gid, Group, chown};
 use tokio::{
     net::UnixListener,
     sync::{mpsc, oneshot},
@@ -22,6 +23,9 @@ use super::{Request, router};
 
 /// Read and write for the owner and the group: whoever may talk to the agent may steer it.
 const MODE: u32 = 0o660;
+
+/// Whose members may steer the agent, where the host has such a group; the package makes it.
+const GROUP: &str = "dtr-lb";
 
 /// How long the last answers may take to be read when the agent ends.
 const FINISH_LIMIT: Duration = Duration::from_secs(2);
@@ -62,6 +66,16 @@ impl Api {
         }
         remove_left_behind(path)?;
         let listener = UnixListener::bind(path).map_err(failed("listening on"))?;
+        // First, so that the socket is open to no group but this one.
+        if let Ok(Some(group)) = Group::from_name(GROUP)
+            && let Err(error) = give_to(path, group.gid)
+        {
+            tracing::warn!(
+                %error,
+                socket = %path.display(),
+                "the socket was not given to the group {GROUP}, whose members cannot use dtr-lb then; root can"
+            );
+        }
         fs::set_permissions(path, fs::Permissions::from_mode(MODE))
             .map_err(failed("setting the permissions of"))?;
         let file = identity(path).map_err(failed("looking at"))?;
@@ -97,6 +111,11 @@ impl Drop for Api {
         self.server.abort();
         self.remove_file();
     }
+}
+
+/// The owner stays.
+fn give_to(path: &Path, group: Gid) -> io::Result<()> {
+    Ok(chown(path, None, Some(group))?)
 }
 
 fn identity(path: &Path) -> io::Result<(u64, u64)> {

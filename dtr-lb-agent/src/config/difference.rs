@@ -204,7 +204,7 @@ impl Lines {
             weight,
             slow_start,
             admin,
-            host_name,
+            host_name: _,
             // What it would be without a change.
             file_weight: _,
         } = after;
@@ -212,7 +212,6 @@ impl Lines {
         own.key("name", &before.name, name);
         own.key("weight", &before.weight, weight);
         own.shown("slow_start", &before.slow_start, slow_start, time);
-        own.shown("host name", &before.host_name, host_name, |name| option(name.as_ref()));
         own.key("state ordered", &before.admin, admin);
         self.0.extend(own.0.into_iter().map(|line| format!("{}: {line}", called(after))));
     }

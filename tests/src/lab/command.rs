@@ -10,7 +10,7 @@ use std::{
 use super::error::Error;
 
 /// What the lab runs. `openssl` and `curl` are clients, the rest builds the lab.
-const PROGRAMS: [&str; 10] = [
+const PROGRAMS: [&str; 11] = [
     "ip",
     "ethtool",
     "nginx",
@@ -19,6 +19,7 @@ const PROGRAMS: [&str; 10] = [
     "openssl",
     "skopeo",
     "strace",
+    "tshark",
     "prometheus",
     "promtool",
 ];

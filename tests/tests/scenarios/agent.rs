@@ -11,12 +11,16 @@ use dtr_lb_tests::{
 };
 use nix::sys::signal::Signal;
 
-use crate::{BOTH_HOOKS, EVERYWHERE, Place, Scenario, Stage};
+use crate::{BOTH_HOOKS, CROSSWISE, EVERYWHERE, Place, Scenario, Stage};
 
 mod check;
+mod descriptors;
 mod detach;
 mod interfaces;
 mod killed;
+mod reload;
+mod replicas;
+mod service_manager;
 mod start;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
@@ -24,10 +28,21 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     ("detach_ends_the_agent_and_leaves_nothing", EVERYWHERE, detach::under_an_agent),
     ("detach_needs_neither_an_agent_nor_a_good_config", EVERYWHERE, detach::alone),
     ("check_says_what_it_finds", EVERYWHERE, check::check),
+    ("check_as_json_asks_each_replica_and_names_what_is_missing", &[Place::XDP_ONE_ARM], check::json),
+    ("without_file_descriptors_no_replica_is_to_blame", &[Place::XDP_ONE_ARM], descriptors::exhausted),
     ("an_interface_that_goes_is_told_and_served_when_it_is_back", EVERYWHERE, interfaces::back_again),
     ("a_start_that_fails_changes_nothing_that_it_took_over", EVERYWHERE, start::fails_over_adopted),
     ("silent_replicas_keep_neither_the_start_nor_the_end_waiting", EVERYWHERE, start::silent_replicas),
+    ("a_reload_under_load_is_not_noticed", CROSSWISE, reload::under_load),
+    ("a_reload_to_other_replicas_waits_for_their_probes", BOTH_HOOKS, reload::all_replicas_at_once),
+    ("a_bad_reload_changes_nothing", BOTH_HOOKS, reload::bad),
+    ("a_reload_moves_the_datapath", CROSSWISE, reload::hook_and_interfaces),
+    ("other_nat_ports_leave_connections_alone", BOTH_HOOKS, reload::nat_ports),
+    ("drained_replicas_finish_and_those_in_maintenance_are_left", CROSSWISE, replicas::drain_and_maint),
+    ("what_an_operator_orders_outlives_the_agent", CROSSWISE, replicas::kept),
+    ("a_killed_agent_is_not_noticed", CROSSWISE, replicas::killed),
     ("a_second_agent_says_so_and_leaves", EVERYWHERE, second_agent),
+    ("the_service_manager_is_told", CROSSWISE, service_manager::told),
     ("what_cannot_start_leaves_nothing", EVERYWHERE, refused),
     ("killed_while_it_starts_the_next_agent_makes_it_whole", BOTH_HOOKS, killed::while_it_starts),
     ("killed_while_it_takes_over_nothing_is_noticed", &[Place::TC_ONE_ARM], killed::while_it_takes_over),

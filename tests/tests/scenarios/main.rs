@@ -27,6 +27,7 @@ mod families;
 mod flood;
 mod health;
 mod monitoring;
+mod seeing;
 mod services;
 mod sizes;
 mod traffic;
@@ -82,6 +83,11 @@ struct Stage {
 impl Stage {
     fn http(&self) -> std::net::SocketAddr {
         (self.lab.vip(), 80).into()
+    }
+
+    /// The agent's.
+    fn socket(&self) -> String {
+        self.lab.directory().join("dtr-lb.sock").display().to_string()
     }
 
     fn url(&self, scheme: &str, path: &str) -> String {
@@ -235,6 +241,7 @@ fn main() {
         edges::SCENARIOS,
         agent::SCENARIOS,
         monitoring::SCENARIOS,
+        seeing::SCENARIOS,
     ]
     .concat();
     let mut trials = Vec::new();

@@ -35,7 +35,7 @@ async fn played_in_a_process_of_its_own() {
     let mut probe = probe(Scheme::Http, server.port());
     (probe.interval, probe.fast_interval, probe.timeout) = (SHORT / 10, SHORT / 10, SHORT);
     let (sink, mut reports) = channel(1);
-    let _task = spawn(0, prober(probe).expect("a valid probe"), sink);
+    let _task = spawn(0, prober(probe).expect("a valid probe"), State::Starting, sink);
     let mut next = async || reports.recv().await.expect("the task runs");
     while next().await.state != State::Up {}
 

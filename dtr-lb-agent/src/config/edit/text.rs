@@ -1,0 +1,252 @@
+//! The text of a config, as far as `--save` changes it. It is a valid config when it comes here.
+
+use toml_edit::visit_mut::{VisitMut, visit_table_mut};
+use toml_edit::{
+    Array, ArrayOfTables, DocumentMut, InlineTable, Item, RawString, Table, TableLike, Value, value,
+};
+
+use super::{EditError, unwritten_name};
+use crate::config::error::{ConfigError, Place, Problem};
+use crate::config::listed::{DEFAULT_WEIGHT, Listed};
+
+#[derive(Debug)]
+pub(super) struct Document {
+    document: DocumentMut,
+    /// The file ends its lines as DOS does; the library as Unix does.
+    dos: bool,
+}
+
+impl Document {
+    pub(super) fn parse(text: &str) -> Result<Self, EditError> {
+        let unix = text.replace("\r\n", "\n");
+        // It is valid: only what the two libraries disagree on comes here.
+        let document = unix.parse::<DocumentMut>().map_err(|error| {
+            let place = Place::File { name: "the config".into(), line: 1, column: 1 };
+            let what = format!("not TOML: {}", error.message());
+            ConfigError::Invalid(vec![Problem {
+                place,
+                key: String::new(),
+                value: None,
+                what,
+                allowed: None,
+            }])
+        })?;
+        Ok(Self { document, dos: text.contains("\r\n") })
+    }
+
+    pub(super) fn into_text(self) -> String {
+        let text = self.document.to_string();
+        if self.dos { text.replace('\n', "\r\n") } else { text }
+    }
+
+    /// What each `[[replica]]` is called, in order.
+    pub(super) fn names(&self) -> Vec<String> {
+        let text =
+            |table: &dyn TableLike, key: &str| table.get(key).and_then(Item::as_str).map(str::to_owned);
+        let name = |table: &dyn TableLike| {
+            text(table, "name").or_else(|| text(table, "address").map(|address| unwritten_name(&address)))
+        };
+        tables(self.document.get("replica"))
+            .into_iter()
+            .map(|table| name(table).unwrap_or_default())
+            .collect()
+    }
+
+    /// Whether a service has a list `replicas`.
+    pub(super) fn lists(&self, service: &str) -> bool {
+        let mut services = tables(self.document.get("service")).into_iter();
+        services.any(|table| is_named(table, service) && table.contains_key("replicas"))
+    }
+
+    /// Adds a replica to the list of a service, if it has one.
+    pub(super) fn list(&mut self, service: &str, replica: &str) {
+        let Some(list) = self.list_of(service) else { return };
+        let last = list.len().checked_sub(1).and_then(|last| list.get(last));
+        // A list with a line an element goes on so.
+        let prefix = last.and_then(|last| last.decor().prefix()).and_then(RawString::as_str);
+        let prefix = prefix.filter(|prefix| prefix.contains('\n')).map(last_line);
+        match prefix {
+            Some(prefix) => list.push_formatted(Value::from(replica).decorated(prefix, "")),
+            None => list.push(replica),
+        }
+    }
+
+    /// Takes a replica out of the list of a service, if it is in one.
+    pub(super) fn unlist(&mut self, service: &str, replica: &str) {
+        let Some(list) = self.list_of(service) else { return };
+        let first = list
+            .get(0)
+            .and_then(|first| first.decor().prefix())
+            .and_then(RawString::as_str)
+            .map(str::to_owned);
+        list.retain(|element| element.as_str() != Some(replica));
+        // The first one stands behind the bracket as the first one did.
+        if let (Some(prefix), Some(new)) = (first, list.get_mut(0)) {
+            new.decor_mut().set_prefix(prefix);
+        }
+    }
+
+    /// Writes a weight into the `[[replica]]` at `place`.
+    pub(super) fn set_weight(&mut self, place: usize, weight: u16) {
+        let mut replicas = tables_mut(self.document.get_mut("replica"));
+        let Some(table) = replicas.get_mut(place) else { return };
+        match table.get_mut("weight").and_then(Item::as_value_mut) {
+            Some(old) => {
+                let decor = old.decor().clone();
+                *old = Value::from(i64::from(weight));
+                *old.decor_mut() = decor;
+            }
+            None => drop(table.insert("weight", value(i64::from(weight)))),
+        }
+    }
+
+    /// Adds a `[[replica]]` behind the others.
+    pub(super) fn add(&mut self, replica: &Listed) {
+        match self.document.get_mut("replica") {
+            Some(Item::ArrayOfTables(tables)) => {
+                let mut table = Table::new();
+                fill(&mut table, replica);
+                // A blank line before it, if there is one before the others.
+                let last = tables.len().checked_sub(1).and_then(|last| tables.get(last));
+                let prefix = last.and_then(|last| last.decor().prefix()).and_then(RawString::as_str);
+                let blank = prefix.is_none_or(|prefix| prefix.starts_with('\n'));
+                table.decor_mut().set_prefix(if blank { "\n" } else { "" });
+                tables.push(table);
+            }
+            Some(Item::Value(Value::Array(list))) => {
+                let mut table = InlineTable::new();
+                fill(&mut table, replica);
+                list.push(table);
+            }
+            // A valid config has one of the two.
+            Some(Item::None | Item::Value(_) | Item::Table(_)) | None => {}
+        }
+    }
+
+    /// Takes away the `[[replica]]` at `place`, with the comment right above it. What is above a blank line stays.
+    pub(super) fn remove(&mut self, place: usize) {
+        match self.document.get_mut("replica") {
+            Some(Item::ArrayOfTables(tables)) if place < tables.len() => {
+                let removed = tables.remove(place);
+                let above =
+                    removed.decor().prefix().and_then(RawString::as_str).map(stays).unwrap_or_default();
+                if !above.trim().is_empty() {
+                    self.put_behind(removed.position().unwrap_or_default(), above);
+                }
+            }
+            Some(Item::Value(Value::Array(list))) if place < list.len() => {
+                list.remove(place);
+            }
+            Some(_) | None => {}
+        }
+    }
+
+    /// Puts a comment where a table was that is gone: before the next one, or at the end.
+    fn put_behind(&mut self, position: isize, comment: &str) {
+        let mut next = Next { after: position, found: None };
+        next.visit_document_mut(&mut self.document);
+        let Some(found) = next.found else {
+            let trailing = self.document.trailing().as_str().unwrap_or_default().to_owned();
+            self.document.set_trailing(format!("{comment}{trailing}"));
+            return;
+        };
+        Prepend { at: found, comment }.visit_document_mut(&mut self.document);
+    }
+
+    fn list_of(&mut self, service: &str) -> Option<&mut Array> {
+        let services = tables_mut(self.document.get_mut("service")).into_iter();
+        let mut of_name = services.filter(|table| is_named(&**table, service));
+        of_name.next()?.get_mut("replicas")?.as_array_mut()
+    }
+}
+
+fn is_named(table: &dyn TableLike, name: &str) -> bool {
+    table.get("name").and_then(Item::as_str) == Some(name)
+}
+
+/// `[[name]]` or `name = [{}]`.
+fn tables(item: Option<&Item>) -> Vec<&dyn TableLike> {
+    match item {
+        Some(Item::ArrayOfTables(tables)) => {
+            ArrayOfTables::iter(tables).map(|table| table as &dyn TableLike).collect()
+        }
+        Some(Item::Value(Value::Array(list))) => {
+            list.iter().filter_map(|element| Some(element.as_inline_table()? as &dyn TableLike)).collect()
+        }
+        Some(Item::None | Item::Value(_) | Item::Table(_)) | None => Vec::new(),
+    }
+}
+
+fn tables_mut(item: Option<&mut Item>) -> Vec<&mut dyn TableLike> {
+    match item {
+        Some(Item::ArrayOfTables(tables)) => {
+            tables.iter_mut().map(|table| table as &mut dyn TableLike).collect()
+        }
+        Some(Item::Value(Value::Array(list))) => list
+            .iter_mut()
+            .filter_map(|element| Some(element.as_inline_table_mut()? as &mut dyn TableLike))
+            .collect(),
+        Some(Item::None | Item::Value(_) | Item::Table(_)) | None => Vec::new(),
+    }
+}
+
+/// What is not as it would be unwritten.
+fn fill(table: &mut dyn TableLike, replica: &Listed) {
+    let Listed { name, host, weight, slow_start } = replica;
+    let address = host.to_string();
+    if *name != address {
+        table.insert("name", value(name));
+    }
+    table.insert("address", value(address));
+    if *weight != DEFAULT_WEIGHT {
+        table.insert("weight", value(i64::from(*weight)));
+    }
+    if !slow_start.is_zero() {
+        table.insert("slow_start", value(humantime::format_duration(*slow_start).to_string()));
+    }
+}
+
+/// The part of a table's prefix that is not about the table: up to its last blank line.
+fn stays(prefix: &str) -> &str {
+    prefix.rfind("\n\n").map_or("", |end| &prefix[..end + 1])
+}
+
+/// The line break and the indent before an element, without a comment on the line of the one before.
+fn last_line(prefix: &str) -> String {
+    format!("\n{}", prefix.rsplit('\n').next().unwrap_or_default())
+}
+
+/// Finds the first table behind a place.
+struct Next {
+    after: isize,
+    found: Option<isize>,
+}
+
+impl VisitMut for Next {
+    fn visit_table_mut(&mut self, table: &mut Table) {
+        if let Some(position) = table.position()
+            && position > self.after
+            && !table.is_implicit()
+            && self.found.is_none_or(|found| position < found)
+        {
+            self.found = Some(position);
+        }
+        visit_table_mut(self, table);
+    }
+}
+
+/// Puts a comment before a table.
+struct Prepend<'a> {
+    at: isize,
+    comment: &'a str,
+}
+
+impl VisitMut for Prepend<'_> {
+    fn visit_table_mut(&mut self, table: &mut Table) {
+        if table.position() == Some(self.at) && !table.is_implicit() {
+            let prefix = table.decor().prefix().and_then(RawString::as_str).unwrap_or_default().to_owned();
+            table.decor_mut().set_prefix(format!("{}{prefix}", self.comment));
+        }
+        visit_table_mut(self, table);
+    }
+}

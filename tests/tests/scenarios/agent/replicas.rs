@@ -1,0 +1,175 @@
+//! `dtr-lb replica`: what an operator orders while the agent runs.
+
+use std::{thread, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+use dtr_lb_agent::{config::Admin, status::ReplicaStatus};
+use dtr_lb_tests::{balancer::UP_WITHIN, lab::until};
+use nix::sys::signal::Signal;
+
+use super::{
+    expect,
+    reload::{Traffic, expect_out, reload},
+};
+use crate::{Place, Stage};
+
+/// See `health::CONNECTIONS`.
+const CONNECTIONS: usize = 300;
+/// The walk through the flow table, by which flows are counted, takes a second's pause.
+const COUNTED_WITHIN: Duration = Duration::from_secs(5);
+
+fn order(stage: &Stage, arguments: &[&str], words: &[&str]) -> Result<()> {
+    let arguments: Vec<_> = ["replica"].iter().chain(arguments).copied().collect();
+    expect_out(&stage.balancer.command(&stage.lab, &arguments)?, words)
+        .with_context(|| format!("dtr-lb {}", arguments.join(" ")))
+}
+
+/// The replica with the connection of a download over HTTPS that has begun.
+fn serving(stage: &Stage) -> Result<ReplicaStatus> {
+    let mut found = None;
+    until(COUNTED_WITHIN, || {
+        let Ok(status) = stage.balancer.status(&stage.lab) else { return false };
+        let https = status.services.into_iter().filter(|service| service.name == "https");
+        found = https.flat_map(|service| service.replicas).find(|replica| replica.flows > 0);
+        found.is_some()
+    });
+    found.context("the download is in no replica's count of flows")
+}
+
+/// Old connections of a drained replica finish, new ones go elsewhere; in maintenance the old ones are reset, and it is not
+/// probed.
+pub(super) fn drain_and_maint(place: Place) -> Result<()> {
+    let stage = place.stage()?;
+    let traffic = Traffic::start(&stage)?;
+    let name = serving(&stage)?.name;
+    let at = stage.lab.replicas().iter().position(|replica| replica.name() == name).context("a replica")?;
+    let replica = &stage.lab.replicas()[at];
+    order(
+        &stage,
+        &["drain", &name],
+        &["service `https`", "gets no new connections; it has 1 connection left"],
+    )?;
+    stage.wait_for_state(&name, "draining", UP_WITHIN)?;
+    let shares = stage.shares(CONNECTIONS)?;
+    ensure!(shares[at] == 0, "a drained replica got new connections: {shares:?}");
+    order(&stage, &["drain", &replica.address().to_string()], &["already"])?;
+    // It goes on to be probed.
+    replica.sicken()?;
+    stage.wait_for_state(&name, "down", Duration::from_secs(3))?;
+    replica.heal()?;
+    stage.wait_for_state(&name, "draining", UP_WITHIN)?;
+    ensure!(traffic.was_not_disturbed(&stage)? > 100, "there was hardly any load");
+
+    order(&stage, &["ready", &name], &["is ready"])?;
+    stage.wait_for_state(&name, "up", UP_WITHIN)?;
+    let shares = stage.shares(CONNECTIONS)?;
+    ensure!(shares[at] > 0, "a replica that is ready gets nothing: {shares:?}");
+
+    let client = stage.lab.client().clone();
+    let url = stage.url("https", "slow/big?rate=1m");
+    let download = thread::spawn(move || client.curl(&url, &["--max-time", "60"]));
+    let name = serving(&stage)?.name;
+    let replica = stage.lab.replica(&name).context("a replica of the lab")?;
+    order(&stage, &["maint", &name], &["is in maintenance", "its 1 connection is reset"])?;
+    let outcome = download.join().map_err(|_| anyhow::anyhow!("the download's thread panicked"))??;
+    ensure!(outcome.exit == 56, "its download was not reset: {} {}", outcome.exit, outcome.stderr);
+    stage.wait_for_state(&name, "maint", UP_WITHIN)?;
+    let probed = || Ok::<_, anyhow::Error>(replica.requests()?.probe_total());
+    let quiet = probed()?;
+    stage.shares(CONNECTIONS)?;
+    thread::sleep(Duration::from_millis(600));
+    ensure!(probed()? <= quiet + 1, "it is probed in maintenance");
+    order(&stage, &["ready", &name], &["gets connections once a probe finds it up"])?;
+    stage.wait_for_state(&name, "up", UP_WITHIN)?;
+    let history = stage.balancer.replica(&stage.lab, "https", &name)?.history;
+    let states: Vec<_> = history.iter().map(|change| change.to.as_str()).collect();
+    ensure!(states.ends_with(&["maint", "starting", "up"]), "its history: {states:?}");
+    Ok(())
+}
+
+/// Weights, replicas that come and go, mistakes; and a kill -9 and a reload, which keep what was ordered.
+pub(super) fn kept(place: Place) -> Result<()> {
+    let mut stage = place.stage()?;
+    let traffic = Traffic::start(&stage)?;
+    order(&stage, &["weight", "r1", "0"], &["has weight 0 (100 in the file)"])?;
+    let address = stage.lab.replicas()[2].address().to_string();
+    order(&stage, &["remove", "r3"], &["is removed"])?;
+    order(&stage, &["drain", "r2", "--service", "https"], &["service `https`: replica r2"])?;
+    let shares = stage.shares(CONNECTIONS)?;
+    ensure!(shares[0] == 0 && shares[1] == CONNECTIONS && shares[2] == 0, "{shares:?}");
+
+    let mistakes: [(&[&str], &[&str]); 6] = [
+        (&["drain", "r9"], &["replica `r9`", "r1 (", "r2 ("]),
+        (&["drain", "r1", "--service", "ftp"], &["no service `ftp`", "http, https"]),
+        (&["weight", "r1", "257"], &["257", "256"]),
+        (&["add", &stage.lab.vip().to_string()], &["VIP"]),
+        (&["add", "127.0.0.1"], &["loopback"]),
+        (&["add", &stage.lab.replicas()[0].address().to_string()], &["already", "r1"]),
+    ];
+    for (arguments, words) in mistakes {
+        let arguments: Vec<_> = ["replica"].iter().chain(arguments).copied().collect();
+        expect(&stage.balancer.command(&stage.lab, &arguments)?, 2, words)?;
+    }
+
+    // A kill -9 under load, and the next agent.
+    stage.balancer.process().kill()?;
+    stage.shares(100)?;
+    let Stage { lab, balancer } = &mut stage;
+    balancer.start_again(lab)?;
+    let list = |stage: &Stage| -> Result<Vec<(String, Admin, u16)>> {
+        let replicas = stage.replica_statuses()?.into_iter();
+        Ok(replicas.map(|replica| (replica.name, replica.admin, replica.weight)).collect())
+    };
+    let expected = [
+        ("r1".to_owned(), Admin::Ready, 0),
+        ("r2".to_owned(), Admin::Ready, 100),
+        ("r1".to_owned(), Admin::Ready, 0),
+        ("r2".to_owned(), Admin::Drain, 100),
+    ];
+    ensure!(list(&stage)? == expected, "after a kill: {:?}", list(&stage)?);
+    ensure!(stage.balancer.status(&stage.lab)?.datapath.adopted);
+    let text = stage.balancer.config_text()?;
+    reload(&stage, &text.replacen("weight = 100", "weight = 90", 1), &[])?;
+    ensure!(list(&stage)? == expected, "after a reload: {:?}", list(&stage)?);
+    order(&stage, &["weight", "r1", "100"], &["has weight 100 (90 in the file)"])?;
+    order(&stage, &["ready", "r2"], &["service `http`: replica r2", "is ready already", "is ready\n"])?;
+    order(&stage, &["add", &address, "--name", "again"], &["replica", "added"])?;
+    stage.wait_for_state("again", "up", UP_WITHIN)?;
+    let shares = stage.shares(CONNECTIONS)?;
+    ensure!(shares.iter().all(|share| *share > 0), "{shares:?}");
+
+    for replica in ["again", "r1"] {
+        order(&stage, &["remove", replica], &["is removed"])?;
+    }
+    let last = stage.balancer.command(&stage.lab, &["replica", "remove", "r2"])?;
+    expect(&last, 2, &["is the last one", "--last"])?;
+    ensure!(traffic.was_not_disturbed(&stage)? > 100, "there was hardly any load");
+    order(&stage, &["remove", "r2", "--last"], &["is removed"])?;
+    let empty = stage.balancer.command(&stage.lab, &["replica", "list"])?;
+    expect_out(&empty, &["no replica: add one by"])?;
+
+    // The changes end with the datapath.
+    let kept = stage.lab.directory().join("dtr-lb.changes.json");
+    ensure!(kept.exists(), "`{}` is missing", kept.display());
+    stage.balancer.detach(&stage.lab)?;
+    ensure!(!kept.exists(), "`{}` is left", kept.display());
+    Ok(())
+}
+
+/// A kill -9 under load: no request fails, no connection is lost, and the next agent takes over.
+pub(super) fn killed(place: Place) -> Result<()> {
+    let mut stage = place.stage()?;
+    let traffic = Traffic::start(&stage)?;
+    serving(&stage)?;
+    for signal in [Signal::SIGKILL, Signal::SIGTERM, Signal::SIGKILL] {
+        stage.balancer.process().signal(signal)?;
+        stage.balancer.process().wait(Duration::from_secs(5))?.context("the agent has not ended")?;
+        stage.shares(50)?;
+        let Stage { lab, balancer } = &mut stage;
+        balancer.start_again(lab)?;
+        ensure!(balancer.status(lab)?.datapath.adopted, "the datapath was not taken over");
+        stage.shares(50)?;
+    }
+    ensure!(traffic.was_not_disturbed(&stage)? > 100, "there was hardly any load");
+    Ok(())
+}
