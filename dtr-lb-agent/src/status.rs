@@ -369,6 +369,15 @@ impl Status {
             if hooks.is_empty() { "not attached".into() } else { hooks.join(", ") },
             self.datapath.attach_reason
         ));
+        if !self.datapath.up_to_date {
+            text.push_str(
+                "tables NOT UP TO DATE: new connections follow the last ones; the agent's log says why\n",
+            );
+        }
+        // A connection has two entries at most.
+        let DatapathStatus { flows, flow_entries, max_flows, .. } = self.datapath;
+        let full = 100 * flow_entries / (2 * max_flows).max(1);
+        text.push_str(&format!("flows {flows}; the table for {max_flows} is {full} % full\n"));
         let seen: Vec<_> = self
             .verdicts
             .iter()
