@@ -1,6 +1,8 @@
 //! What `dtr-lb status` shows: the shape of its JSON, a contract with scripts (fields are added, never renamed), and the
 //! same as text.
 
+mod names;
+
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
@@ -18,6 +20,9 @@ use crate::{
     probe::Outcome,
 };
 
+pub use names::NameStatus;
+pub(crate) use names::names;
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     pub version: String,
@@ -25,6 +30,9 @@ pub struct Status {
     pub services: Vec<ServiceStatus>,
     /// Packets by verdict, since the datapath was loaded.
     pub verdicts: BTreeMap<String, u64>,
+    /// The host names among the replicas, and what DNS says of them.
+    #[serde(default)]
+    pub names: Vec<NameStatus>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -66,6 +74,9 @@ pub struct ServiceStatus {
 pub struct ReplicaStatus {
     pub name: String,
     pub address: IpAddr,
+    /// The host name that it was found by, if it was.
+    #[serde(default)]
+    pub host_name: Option<String>,
     pub port: u16,
     /// `starting`, `up`, `down`, `draining` or `maint`.
     pub state: String,
@@ -153,6 +164,8 @@ impl Status {
                 .into_iter()
                 .map(|(verdict, traffic)| (verdict.name().to_owned(), traffic.packets))
                 .collect(),
+            // The caller knows them.
+            names: Vec::new(),
         })
     }
 }
@@ -236,6 +249,7 @@ fn replica_status(
     ReplicaStatus {
         name: replica.name.clone(),
         address: replica.address,
+        host_name: replica.host_name.clone(),
         port: replica.port,
         state: condition.state.to_string(),
         reason: condition.reason.clone(),
@@ -307,6 +321,7 @@ impl Status {
             ));
             text.push_str(&indented(&replica_table(&service.replicas)));
         }
+        text.push_str(&names::text(&self.names));
         let hooks: Vec<_> = self
             .datapath
             .attach

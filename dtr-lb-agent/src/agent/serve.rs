@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::Timestamp;
 use tokio::{signal::unix::Signal, time::sleep_until};
 use tracing::{info, warn};
 
@@ -24,7 +25,7 @@ use crate::{
     directory::Directory,
     interface::Look,
     probe::Report,
-    status::Status,
+    status::{self, Status},
 };
 
 /// The pause between two walks through the flow table.
@@ -78,6 +79,7 @@ impl Agent {
                     self.take_next_hops();
                     decided = true;
                 }
+                () = self.following.looked() => decided = self.take_names(datapath).await,
                 Some(look) = self.looks.recv() => decided = self.take_look(&look, datapath),
                 Some(request) = self.requests.recv() => match request {
                     // Who asked may have gone.
@@ -205,7 +207,9 @@ impl Agent {
 
     fn status(&self, datapath: &Datapath) -> Result<Status, Refusal> {
         let present = |interface: &str| self.presence.serves(interface);
-        Status::collect(&self.control, datapath, &self.census, present).map_err(Refusal::failed)
+        let status =
+            Status::collect(&self.control, datapath, &self.census, present).map_err(Refusal::failed)?;
+        Ok(Status { names: status::names(&self.following.answers(), Timestamp::now()), ..status })
     }
 
     /// What another thread needs to look at the datapath's tables.

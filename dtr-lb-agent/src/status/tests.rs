@@ -44,6 +44,7 @@ fn status(present: bool, outcome: &Outcome) -> Status {
             replicas: vec![replica_status(&replica, &condition, 100, Default::default())],
         }],
         verdicts: BTreeMap::new(),
+        names: Vec::new(),
     }
 }
 

@@ -10,8 +10,8 @@ use std::{
 use super::error::Error;
 
 /// What the lab runs. `openssl` and `curl` are clients, the rest builds the lab.
-const PROGRAMS: [&str; 8] =
-    ["ip", "ethtool", "nginx", "docker-registry", "curl", "openssl", "skopeo", "strace"];
+const PROGRAMS: [&str; 9] =
+    ["ip", "ethtool", "dnsmasq", "nginx", "docker-registry", "curl", "openssl", "skopeo", "strace"];
 
 /// What is missing on this machine to make a lab: empty if one can be made.
 ///

@@ -145,7 +145,7 @@ fn what_is_asked_for_changes_and_nothing_else() {
                     (
                         "# The first one.\n[[replica]]\nname = \"r1\"         # as in the inventory\n\
                          address = \"10.0.0.11\"\nweight = 10 # slow\n\n",
-                        "\n",
+                        "",
                     ),
                     ("    \"r1\", # first\n", ""),
                 ],
