@@ -26,6 +26,7 @@ mod failures;
 mod families;
 mod flood;
 mod health;
+mod names;
 mod services;
 mod sizes;
 mod traffic;
@@ -238,6 +239,7 @@ fn main() {
         failures::SCENARIOS,
         edges::SCENARIOS,
         agent::SCENARIOS,
+        names::SCENARIOS,
     ]
     .concat();
     let mut trials = Vec::new();
