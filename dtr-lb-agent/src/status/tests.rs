@@ -49,6 +49,7 @@ fn status(present: bool, outcome: &Outcome) -> Status {
         }],
         verdicts: BTreeMap::new(),
         reloads: Reloads { ok: 1, failed: 2 },
+        names: Vec::new(),
     }
 }
 
