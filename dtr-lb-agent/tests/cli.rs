@@ -123,3 +123,16 @@ fn the_version_is_the_packages() {
     let long = String::from_utf8_lossy(&long.stdout);
     assert!(long.starts_with(&version) && long.contains("eBPF object built by"), "{long}");
 }
+
+#[test]
+fn top_without_a_terminal_is_2_and_names_what_needs_none() {
+    expect(&dtr_lb(&["top"]), 2, &["needs a terminal", "dtr-lb status"]);
+}
+
+#[test]
+fn whether_it_is_able_to_serve_is_3_without_an_agent() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let socket = directory.path().join("none.sock");
+    let socket = socket.to_str().expect("it is text");
+    expect(&dtr_lb(&["status", "--healthy", "--socket", socket]), 3, &[socket]);
+}

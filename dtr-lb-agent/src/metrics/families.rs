@@ -95,7 +95,6 @@ fn datapath(datapath: &DatapathStatus, page: &mut Page) {
         attach,
         attach_reason: _,
         adopted: _,
-        repairs: _,
         flows,
         flow_entries,
         max_flows,
