@@ -7,10 +7,12 @@
 //! it.
 
 mod catch_up;
+mod compare;
 mod config_file;
 pub(crate) mod descriptors;
 mod effective;
 mod fixed;
+mod http;
 mod log;
 mod names;
 mod notify;
@@ -25,6 +27,7 @@ mod start;
 mod steer_replicas;
 mod trace;
 mod unasked;
+mod waiting;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -47,15 +50,21 @@ use crate::{
     config::Config,
     control::{Control, NextHops},
     datapath::{self, Census, Datapath, DatapathError, Options, PacketLog, Steering},
+    history::History,
     interface::{InterfaceError, Look, Watch},
+    metrics::ProbeCounts,
     next_hop::{NextHopError, Watcher},
     probe::{ProberError, Report},
+    status::Reloads,
+    web::WebError,
 };
 
 use catch_up::CatchUp;
+use compare::Compare;
 pub use config_file::ConfigFile;
 use effective::Sources;
 pub use fixed::Fixed;
+use http::HttpSide;
 use names::Following;
 use notify::Manager;
 use presence::Presence;
@@ -64,6 +73,7 @@ pub(crate) use start::BEHIND_GENERIC_XDP;
 pub use trace::TraceRequest;
 use trace::Tracer;
 use unasked::Unasked;
+use waiting::Waiting;
 
 /// Why the agent could not start, or had to end.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +84,8 @@ pub enum AgentError {
     Interface(#[from] InterfaceError),
     #[error(transparent)]
     Api(#[from] ApiError),
+    #[error(transparent)]
+    Web(#[from] WebError),
     #[error("the probe of service `{service}` cannot be made: {source}")]
     Probe { service: String, source: ProberError },
     #[error(transparent)]
@@ -110,12 +122,21 @@ struct Agent {
     /// When the datapath was last attached: a look from before says nothing about it.
     attached_at: Instant,
     api: Api,
+    http: HttpSide,
+    history: History,
     requests: mpsc::Receiver<Request>,
     packet_log: Option<PacketLog>,
     catch_up: CatchUp,
+    compare: Compare,
     /// Until when the datapath waits for the first word about replicas that are new to it.
     held_until: Option<tokio::time::Instant>,
+    /// Who is to be told when it has been written.
+    waiting: Vec<Waiting>,
     census: Census,
+    probe_counts: ProbeCounts,
+    reloads: Reloads,
+    /// Tables of services that were written.
+    table_rewrites: u64,
     tracer: Tracer,
     /// When each drop verdict was last logged.
     drops: BTreeMap<Verdict, Instant>,

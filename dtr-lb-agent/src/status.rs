@@ -33,6 +33,17 @@ pub struct Status {
     /// The host names among the replicas, and what DNS says of them.
     #[serde(default)]
     pub names: Vec<NameStatus>,
+    /// How often the config was read again, since the agent's start.
+    #[serde(default)]
+    pub reloads: Reloads,
+}
+
+/// How reloads of the config ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloads {
+    pub ok: u64,
+    /// With the config of before still in force.
+    pub failed: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -42,10 +53,23 @@ pub struct DatapathStatus {
     pub attach_reason: String,
     /// Whether the agent took over a datapath that an earlier one had left.
     pub adopted: bool,
+    /// Connections that may still carry data.
+    #[serde(default)]
+    pub flows: u64,
     /// Entries of the flow table; a connection has two.
     pub flow_entries: u64,
     /// Connections that the flow table holds at most.
     pub max_flows: u64,
+    /// Entries of each map that were not as the agent had made them, and were repaired, since its start; `links` are
+    /// programs that were no longer on their interface.
+    #[serde(default)]
+    pub repairs: BTreeMap<String, u64>,
+    /// Whether the tables say what was decided last; if not, it is tried again each second.
+    #[serde(default = "unless_told")]
+    pub up_to_date: bool,
+    /// Tables of services that were written since the agent's start.
+    #[serde(default)]
+    pub table_rewrites: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -140,14 +164,31 @@ pub struct ProbeStatus {
     pub error: Option<String>,
 }
 
+/// An older agent did not say.
+fn unless_told() -> bool {
+    true
+}
+
+/// What the main loop has seen of the datapath.
+#[derive(Clone, Copy, Debug)]
+pub struct Observed<'a> {
+    pub census: &'a Census,
+    /// [`DatapathStatus::up_to_date`]
+    pub up_to_date: bool,
+    /// [`DatapathStatus::table_rewrites`]
+    pub table_rewrites: u64,
+    pub reloads: Reloads,
+}
+
 impl Status {
     /// Puts together what the agent knows. `present`: whether an interface is there with the datapath on it.
     pub fn collect(
         control: &Control,
         datapath: &Datapath,
-        census: &Census,
+        observed: Observed<'_>,
         present: impl Fn(&str) -> bool,
     ) -> Result<Self, DatapathError> {
+        let Observed { census, .. } = observed;
         let config = control.config();
         let mut services = Vec::new();
         for (place, service) in config.services.iter().enumerate() {
@@ -158,7 +199,7 @@ impl Status {
         let verdicts = datapath.verdicts()?;
         Ok(Self {
             version: env!("CARGO_PKG_VERSION").into(),
-            datapath: datapath_status(config, datapath, census, present),
+            datapath: datapath_status(config, datapath, observed, present),
             services,
             verdicts: verdicts
                 .into_iter()
@@ -166,6 +207,7 @@ impl Status {
                 .collect(),
             // The caller knows them.
             names: Vec::new(),
+            reloads: observed.reloads,
         })
     }
 }
@@ -173,9 +215,10 @@ impl Status {
 fn datapath_status(
     config: &Config,
     datapath: &Datapath,
-    census: &Census,
+    observed: Observed<'_>,
     present: impl Fn(&str) -> bool,
 ) -> DatapathStatus {
+    let Observed { census, up_to_date, table_rewrites, reloads: _ } = observed;
     let attached = datapath.attached();
     let attach = attached.map_or_else(Vec::new, |attached| {
         let of = |interface: &String| AttachStatus {
@@ -190,8 +233,12 @@ fn datapath_status(
         attach,
         attach_reason: attached.map(|attached| attached.why.clone()).unwrap_or_default(),
         adopted: datapath.adopted(),
+        flows: census.flows.values().sum(),
         flow_entries: census.entries,
         max_flows: config.datapath.max_flows.into(),
+        repairs: datapath.repairs().iter().map(|(map, count)| ((*map).to_owned(), *count)).collect(),
+        up_to_date,
+        table_rewrites,
     }
 }
 
@@ -419,4 +466,4 @@ fn indented(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -164,6 +164,13 @@ impl Balancer {
         command.args(arguments).output().context("running dtr-lb")
     }
 
+    /// The same, and lets it run. What it says goes to its log, both streams.
+    pub fn spawn_command(&self, lab: &Lab, name: &str, arguments: &[&str]) -> Result<Process> {
+        let mut command = self.prepared(lab)?;
+        command.args(arguments);
+        Ok(lab.spawn(name, command)?)
+    }
+
     fn prepared(&self, lab: &Lab) -> Result<Command> {
         let mut command =
             lab.balancer().command(binary()?.to_str().context("the binary's path is not text")?);

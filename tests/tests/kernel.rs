@@ -13,6 +13,8 @@ use dtr_lb_tests::{
 };
 use libtest_mimic::{Arguments, Failed, Trial};
 
+#[path = "kernel/explain.rs"]
+mod explain;
 #[path = "kernel/million.rs"]
 mod million;
 
@@ -28,6 +30,10 @@ fn main() {
     for hook in HOOKS {
         let name = format!("verifier::accepts_within_budget::{}", hook.name());
         trials.push(Trial::test(name, move || accepts_within_budget(hook)));
+        let name = format!("verifier::accepts_a_trace_within_budget::{}", hook.name());
+        trials.push(Trial::test(name, move || accepts_a_trace_within_budget(hook)));
+        let name = format!("explain::says_what_the_datapath_does::{}", hook.name());
+        trials.push(Trial::test(name, move || explain::says_what_the_datapath_does(hook)));
         for Group { name: group, plans, cases } in GROUPS {
             for (case, plan) in cases.iter().flat_map(|case| plans.iter().map(move |plan| (case, *plan))) {
                 let name = format!("{group}::{}::{}::{}", case.name, plan.name(), hook.name());
@@ -45,11 +51,18 @@ fn main() {
 }
 
 fn accepts_within_budget(hook: Hook) -> Result<(), Failed> {
-    let tracing = Datapath::verified_instructions_tracing(hook, 1024)?;
-    println!("{} with the trace on: the verifier walked through {tracing} instructions", hook.name());
     let mut datapath = Datapath::open(&Options { max_flows: 1024, pins: None, log_packets: false })?;
     let instructions = datapath.verified_instructions(hook)?;
-    println!("{}: the verifier walked through {instructions} instructions", hook.name());
+    within_budget(hook.name(), instructions)
+}
+
+/// The programs with the trace on: they take the place of the others while somebody traces.
+fn accepts_a_trace_within_budget(hook: Hook) -> Result<(), Failed> {
+    within_budget(hook.name(), Datapath::verified_instructions_tracing(hook, 1024)?)
+}
+
+fn within_budget(what: &str, instructions: u32) -> Result<(), Failed> {
+    println!("{what}: the verifier walked through {instructions} instructions");
     if !(1..=INSTRUCTION_BUDGET).contains(&instructions) {
         return Err(format!("{instructions} instructions, of {INSTRUCTION_BUDGET} that are allowed").into());
     }

@@ -14,7 +14,7 @@ use crate::{
 
 type Step = (&'static str, fn() -> Result<()>);
 
-const STEPS: [Step; 7] = [
+const STEPS: [Step; 8] = [
     ("setup", || setup::ensure(Scope::All)),
     ("format", || shown(cargo().args(["fmt", "--all", "--check"]))),
     ("clippy", || shown(cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))),

@@ -11,17 +11,15 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    net::UnixListener,
-    sync::{mpsc, oneshot},
-    task::JoinHandle,
-    time::timeout,
-};
-
-use super::{Request, router};
+use axum::Router;
+use nix::unistd::{Gid, Group, chown};
+use tokio::{net::UnixListener, sync::oneshot, task::JoinHandle, time::timeout};
 
 /// Read and write for the owner and the group: whoever may talk to the agent may steer it.
 const MODE: u32 = 0o660;
+
+/// Whose members may steer the agent, where the host has such a group; the package makes it.
+const GROUP: &str = "dtr-lb";
 
 /// How long the last answers may take to be read when the agent ends.
 const FINISH_LIMIT: Duration = Duration::from_secs(2);
@@ -52,9 +50,9 @@ pub enum ApiError {
 }
 
 impl Api {
-    /// Opens the socket, within a tokio runtime. A socket that an agent left behind is replaced; one that somebody
-    /// listens on is not, and neither is a file of another kind.
-    pub fn open(path: &Path, requests: mpsc::Sender<Request>) -> Result<Self, ApiError> {
+    /// Opens the socket, within a tokio runtime, and serves `router` there. A socket that an agent left behind is replaced;
+    /// one that somebody listens on is not, and neither is a file of another kind.
+    pub fn open(path: &Path, router: Router) -> Result<Self, ApiError> {
         let failed =
             |operation: &'static str| move |source| ApiError::Socket { operation, path: path.into(), source };
         if let Some(directory) = path.parent() {
@@ -62,10 +60,19 @@ impl Api {
         }
         remove_left_behind(path)?;
         let listener = UnixListener::bind(path).map_err(failed("listening on"))?;
+        // First, so that the socket is open to no group but this one.
+        if let Ok(Some(group)) = Group::from_name(GROUP)
+            && let Err(error) = give_to(path, group.gid)
+        {
+            tracing::warn!(
+                %error,
+                socket = %path.display(),
+                "the socket was not given to the group {GROUP}, whose members cannot use dtr-lb then; root can"
+            );
+        }
         fs::set_permissions(path, fs::Permissions::from_mode(MODE))
             .map_err(failed("setting the permissions of"))?;
         let file = identity(path).map_err(failed("looking at"))?;
-        let router = router(requests);
         let (stop, stopped) = oneshot::channel::<()>();
         let server = tokio::spawn(async move {
             let stopped = async { drop(stopped.await) };
@@ -97,6 +104,11 @@ impl Drop for Api {
         self.server.abort();
         self.remove_file();
     }
+}
+
+/// The owner stays.
+fn give_to(path: &Path, group: Gid) -> io::Result<()> {
+    Ok(chown(path, None, Some(group))?)
 }
 
 fn identity(path: &Path) -> io::Result<(u64, u64)> {

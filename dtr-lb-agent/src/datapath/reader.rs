@@ -130,6 +130,12 @@ impl Reader {
         self.tables.get(&index, 0).map(Box::new).map_err(DatapathError::map(map::TABLES, "reading"))
     }
 
+    /// The replica of an id, if it has one.
+    pub fn replica(&self, id: ReplicaId) -> Result<Option<Replica>, DatapathError> {
+        let replica = known(self.replicas.get(&id.into(), 0), map::REPLICAS)?;
+        Ok(replica.filter(|replica| id != 0 && replica.port != Be16::new(0)))
+    }
+
     /// All replicas that have an id.
     pub fn replicas(&self) -> Result<BTreeMap<ReplicaId, Replica>, DatapathError> {
         let mut found = BTreeMap::new();

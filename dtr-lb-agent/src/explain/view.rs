@@ -1,14 +1,14 @@
 //! The kernel's tables, for the pipeline to run on without changing them: what it writes it finds again, and nobody else does.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     collections::{BTreeMap, HashMap},
 };
 
 use dtr_lb_common::{
     abi::{
-        Filter, Flow, HalfOpen, MaglevTable, Replica, ReplicaCounters, ReplicaId, Service, ServiceKey,
-        Settings, Ticks, Tuple,
+        Filter, Flow, HalfOpen, MAX_REPLICAS, MaglevTable, Replica, ReplicaCounters, ReplicaId, Service,
+        ServiceKey, Settings, Ticks, Tuple,
     },
     address::Address,
     pipeline::{FlowEntry, FlowTable, InsertError, Packet, Tables},
@@ -23,7 +23,8 @@ pub(super) struct View<'a> {
     pub(super) now: Cell<Ticks>,
     settings: Option<Settings>,
     filter: Box<Filter>,
-    replicas: BTreeMap<ReplicaId, Replica>,
+    /// Read when it is asked for.
+    replicas: Vec<OnceCell<Option<Replica>>>,
     tables: RefCell<BTreeMap<u32, Box<MaglevTable>>>,
     services: RefCell<BTreeMap<ServiceKey, Option<Service>>>,
     vips: RefCell<BTreeMap<Address, bool>>,
@@ -63,7 +64,7 @@ impl<'a> View<'a> {
             now: Cell::new(now),
             settings: reader.settings()?,
             filter: reader.filter()?,
-            replicas: reader.replicas()?,
+            replicas: vec![OnceCell::new(); MAX_REPLICAS],
             tables: RefCell::default(),
             services: RefCell::default(),
             vips: RefCell::default(),
@@ -190,7 +191,8 @@ impl Tables for View<'_> {
     }
 
     fn replica(&self, id: ReplicaId) -> Option<&Replica> {
-        self.replicas.get(&id)
+        let place = self.replicas.get(usize::from(id))?;
+        place.get_or_init(|| self.read(self.reader.replica(id)).flatten()).as_ref()
     }
 
     fn count(&self, _: ReplicaId, _: impl FnOnce(&mut ReplicaCounters)) {}

@@ -32,8 +32,12 @@ fn status(present: bool, outcome: &Outcome) -> Status {
             }],
             attach_reason: "as configured".into(),
             adopted: false,
+            flows: 0,
             flow_entries: 0,
             max_flows: 1024,
+            repairs: BTreeMap::new(),
+            up_to_date: true,
+            table_rewrites: 1,
         },
         services: vec![ServiceStatus {
             name: "http".into(),
@@ -45,7 +49,13 @@ fn status(present: bool, outcome: &Outcome) -> Status {
         }],
         verdicts: BTreeMap::new(),
         names: Vec::new(),
+        reloads: Reloads { ok: 1, failed: 2 },
     }
+}
+
+/// One service with one replica, and all is well.
+pub(crate) fn plain() -> Status {
+    status(true, &Outcome { status: Some(200), took: Duration::from_millis(2), error: None })
 }
 
 #[test]

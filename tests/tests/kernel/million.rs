@@ -6,7 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dtr_lb_agent::datapath::{Datapath, Hook, Options};
+use dtr_lb_agent::{
+    datapath::{Datapath, Hook, Options},
+    directory::Directory,
+    flows::{FlowLine, Query, list},
+};
 use dtr_lb_common::{
     abi::{Flow, State, Tuple},
     address::Be16,
@@ -36,6 +40,7 @@ pub(crate) fn is_swept_while_packets_go_on() -> Result<(), Failed> {
     let hooks = [Hook::NativeXdp, Hook::Tc];
     open(&mut datapath, hooks[0])?;
     fill(&mut datapath)?;
+    is_listed(&mut datapath)?;
     let data = segment(Kind::Data);
     let (mut pieces, mut longest, mut ran) = (0_u32, Duration::ZERO, 0_u64);
     let begun = Instant::now();
@@ -66,6 +71,31 @@ pub(crate) fn is_swept_while_packets_go_on() -> Result<(), Failed> {
     check("entries that stay", census.held.values().sum(), 2 * open)?;
     if longest > LONGEST_PIECE {
         return Err(format!("a piece of the walk took {longest:?}").into());
+    }
+    Ok(())
+}
+
+/// `flows` counts them all, and keeps and shows only as many as it was asked for.
+fn is_listed(datapath: &mut Datapath) -> Result<(), Failed> {
+    let now = datapath.now()?;
+    let begun = Instant::now();
+    let query = Query { limit: Some(100), ..Query::default() };
+    let listing = list(&query, &datapath.reader(), &Directory::default(), now)?;
+    println!("{} flows listed in {:.2?}", listing.in_all, begun.elapsed());
+    let open = u64::from(CONNECTIONS - ENDED) + 1;
+    check("flows in all", listing.in_all, open)?;
+    check("flows that may carry data", listing.carrying, open)?;
+    check("flows that match", listing.matched, open)?;
+    check("flows shown", listing.flows.len() as u64, 100)?;
+    check("flows left out", listing.left_out, open - 100)?;
+    // One of the addresses that `fill` gives to clients; each has 4096 connections.
+    let last = Ipv4Addr::from(100 << 24 | (CONNECTIONS - 1) >> 12);
+    let client = IpAddr::V4(last).into();
+    let one = list(&Query { client: Some(client), ..query }, &datapath.reader(), &Directory::default(), now)?;
+    check("flows of one client", one.matched, u64::from(CONNECTIONS % 4096))?;
+    let other = |flow: &FlowLine| flow.client.ip() != IpAddr::V4(last) || flow.state != "established";
+    if let Some(flow) = one.flows.iter().find(|flow| other(flow)) {
+        return Err(format!("it does not match: {flow:?}").into());
     }
     Ok(())
 }

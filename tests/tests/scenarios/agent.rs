@@ -14,11 +14,14 @@ use nix::sys::signal::Signal;
 use crate::{BOTH_HOOKS, CROSSWISE, EVERYWHERE, Place, Scenario, Stage};
 
 mod check;
+mod descriptors;
 mod detach;
 mod interfaces;
 mod killed;
 mod reload;
+mod repair;
 mod replicas;
+mod service_manager;
 mod start;
 
 pub(crate) use reload::Traffic;
@@ -28,8 +31,12 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     ("detach_ends_the_agent_and_leaves_nothing", EVERYWHERE, detach::under_an_agent),
     ("detach_needs_neither_an_agent_nor_a_good_config", EVERYWHERE, detach::alone),
     ("check_says_what_it_finds", EVERYWHERE, check::check),
+    ("check_as_json_asks_each_replica_and_names_what_is_missing", &[Place::XDP_ONE_ARM], check::json),
+    ("without_file_descriptors_no_replica_is_to_blame", &[Place::XDP_ONE_ARM], descriptors::exhausted),
     ("an_interface_that_goes_is_told_and_served_when_it_is_back", EVERYWHERE, interfaces::back_again),
     ("a_start_that_fails_changes_nothing_that_it_took_over", EVERYWHERE, start::fails_over_adopted),
+    ("a_program_that_does_not_load_changes_nothing", &[Place::TC_ONE_ARM], start::refused_program),
+    ("what_others_change_is_repaired", BOTH_HOOKS, repair::repaired),
     ("silent_replicas_keep_neither_the_start_nor_the_end_waiting", EVERYWHERE, start::silent_replicas),
     ("a_reload_under_load_is_not_noticed", CROSSWISE, reload::under_load),
     ("a_reload_to_other_replicas_waits_for_their_probes", BOTH_HOOKS, reload::all_replicas_at_once),
@@ -38,12 +45,15 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     ("other_nat_ports_leave_connections_alone", BOTH_HOOKS, reload::nat_ports),
     ("drained_replicas_finish_and_those_in_maintenance_are_left", CROSSWISE, replicas::drain_and_maint),
     ("what_an_operator_orders_outlives_the_agent", CROSSWISE, replicas::kept),
+    ("what_is_saved_is_in_the_file", BOTH_HOOKS, replicas::saved),
     ("a_killed_agent_is_not_noticed", CROSSWISE, replicas::killed),
     ("a_second_agent_says_so_and_leaves", EVERYWHERE, second_agent),
+    ("the_service_manager_is_told", CROSSWISE, service_manager::told),
     ("what_cannot_start_leaves_nothing", EVERYWHERE, refused),
     ("killed_while_it_starts_the_next_agent_makes_it_whole", BOTH_HOOKS, killed::while_it_starts),
     ("killed_while_it_takes_over_nothing_is_noticed", &[Place::TC_ONE_ARM], killed::while_it_takes_over),
     ("killed_while_it_writes_the_next_agent_goes_on", &[Place::TC_ONE_ARM], killed::while_it_writes),
+    ("killed_while_it_reloads_the_next_agent_goes_on", &[Place::XDP_ONE_ARM], killed::while_it_reloads),
     ("killed_while_it_ends_the_next_agent_makes_it_whole", &[Place::XDP_ONE_ARM], killed::while_it_ends),
 ];
 

@@ -26,7 +26,9 @@ mod failures;
 mod families;
 mod flood;
 mod health;
+mod monitoring;
 mod names;
+mod seeing;
 mod services;
 mod sizes;
 mod traffic;
@@ -240,6 +242,8 @@ fn main() {
         edges::SCENARIOS,
         agent::SCENARIOS,
         names::SCENARIOS,
+        seeing::SCENARIOS,
+        monitoring::SCENARIOS,
     ]
     .concat();
     let mut trials = Vec::new();

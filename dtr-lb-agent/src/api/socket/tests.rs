@@ -1,7 +1,12 @@
 use std::os::unix::net::UnixListener as StdUnixListener;
 
+use tokio::sync::mpsc;
+
 use super::*;
-use crate::api::{ClientError, Detached, Refusal, ask_detach};
+use crate::{
+    api::{ClientError, Detached, Refusal, Request, ask_detach, router},
+    history::History,
+};
 
 fn directory() -> tempfile::TempDir {
     tempfile::tempdir().expect("a directory")
@@ -9,7 +14,7 @@ fn directory() -> tempfile::TempDir {
 
 fn open(path: &Path) -> Result<(Api, mpsc::Receiver<Request>), ApiError> {
     let (sender, requests) = mpsc::channel(1);
-    Api::open(path, sender).map(|api| (api, requests))
+    Api::open(path, router(sender, History::default())).map(|api| (api, requests))
 }
 
 #[tokio::test]
@@ -84,4 +89,21 @@ async fn why_it_could_not_be_done_is_told() {
     answer.send(Err(Refusal::failed("it is nailed down"))).expect("somebody waits");
     let error = asked.await.expect("no panic").expect_err("it failed").to_string();
     assert!(error.contains("it is nailed down"), "{error}");
+}
+
+#[tokio::test]
+async fn the_socket_is_for_its_owner_and_its_group_only() {
+    let directory = directory();
+    let path = directory.path().join("socket");
+    let (_api, _requests) = open(&path).expect("it opens");
+    let file = fs::symlink_metadata(&path).expect("it is there");
+    assert_eq!(file.mode() & 0o777, 0o660);
+    let euid = nix::unistd::geteuid();
+    assert_eq!(file.uid(), euid.as_raw());
+    // Whether this host has the group dtr-lb or not, another one can be tried by root.
+    if euid.is_root() {
+        give_to(&path, Gid::from_raw(4711)).expect("root may");
+        let file = fs::symlink_metadata(&path).expect("it is there");
+        assert_eq!((file.uid(), file.gid(), file.mode() & 0o777), (0, 4711, 0o660));
+    }
 }

@@ -268,7 +268,12 @@ impl Report {
         self.member(device);
         match attach {
             Attach::Auto | Attach::Xdp => {
-                for Obstacle { why, remedy, only_slow } in device.obstacles() {
+                let obstacles = device.obstacles();
+                let refuses = obstacles.iter().any(|obstacle| !obstacle.only_slow);
+                // What is refused is not slow.
+                for Obstacle { why, remedy, only_slow } in
+                    obstacles.into_iter().filter(|obstacle| !(refuses && obstacle.only_slow))
+                {
                     match (only_slow, attach) {
                         (true, _) => self.warn(about(), format!("interface {name}: native XDP is slow: {why}; {remedy}")),
                         (false, Attach::Xdp) => {

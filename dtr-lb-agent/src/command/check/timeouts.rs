@@ -8,6 +8,9 @@ use crate::config::{Config, Scheme, Service};
 /// What a client keeps an idle connection open for without a sign of life, as registries' clients do between layers.
 const USUAL_IDLE: Duration = Duration::from_secs(5 * 60);
 
+/// Intervals that a probe may take before it is told to be late.
+const LATE: u32 = 3;
+
 /// From the moment when a replica falls silent to the end of the last probe that it takes: the interval until the next one
 /// begins, with its jitter, and then each waits for its time-out, or for the next to be due.
 fn silent_for(service: &Service) -> Duration {
@@ -53,12 +56,12 @@ impl Report {
                     ),
                 );
             }
-            if probe.timeout > probe.interval {
+            if probe.timeout > probe.interval * LATE {
                 self.warn(
                     about(),
                     format!(
-                        "service {name}: a probe may take longer ({:?}) than the interval ({:?}), and silent replicas are \
-                         asked less often; set service.probe.timeout to the interval at most",
+                        "service {name}: a probe may take {:?}, much longer than the interval ({:?}), so that silent replicas are \
+                         found out late; set service.probe.timeout to about the interval",
                         probe.timeout, probe.interval
                     ),
                 );
@@ -96,7 +99,7 @@ mod tests {
         for (sets, words) in [
             (&["datapath.idle_timeout=10s"][..], "datapath.idle_timeout to 5m"),
             (&["service.0.probe.fall=1"], "fall = 1"),
-            (&["service.0.probe.timeout=5s"], "longer (5s) than the interval (2s)"),
+            (&["service.0.probe.timeout=10s"], "a probe may take 10s, much longer than the interval (2s)"),
         ] {
             let report = told(sets);
             assert!(

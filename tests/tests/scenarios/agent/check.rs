@@ -71,6 +71,41 @@ pub(super) fn check(place: Place) -> Result<()> {
     Ok(())
 }
 
+/// What scripts read; and an agent that could not load anything.
+pub(super) fn json(place: Place) -> Result<()> {
+    let lab = Lab::create(place.lab_options().without_registry())?;
+    let config = write_config(&lab, &place.options())?;
+    let binary = binary()?;
+    let as_json = |program: &str, before: &[&str]| -> Result<(Option<i32>, serde_json::Value)> {
+        let mut command = lab.balancer().command(program);
+        command.args(before).arg("--config").arg(&config).args(["check", "--json", "--probe"]);
+        let output = command.output().context("running dtr-lb")?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let value = serde_json::from_str(&text).with_context(|| format!("{output:?}"))?;
+        Ok((output.status.code(), value))
+    };
+    let finds = |value: &serde_json::Value, level: &str, words: &str| {
+        let all = value["findings"].as_array().cloned().unwrap_or_default();
+        all.iter()
+            .filter(|found| found["level"] == level && found["what"].to_string().contains(words))
+            .count()
+    };
+    let path = binary.to_str().context("not text")?;
+    let (code, good) = as_json(path, &[])?;
+    ensure!(code == Some(0) && good["would_start"] == true, "{good:#}");
+    ensure!(
+        finds(&good, "fact", "replica r1: status 200 after") == 2,
+        "each of two services is asked: {good:#}"
+    );
+    ensure!(finds(&good, "warning", "") == 0, "a good host: {good:#}");
+
+    let without = ["--bounding-set=-cap_21,-cap_38,-cap_39", path];
+    let (code, bad) = as_json("setpriv", &without)?;
+    ensure!(code == Some(1) && bad["would_start"] == false, "{bad:#}");
+    ensure!(finds(&bad, "error", "lacks CAP_BPF, CAP_PERFMON") == 1, "{bad:#}");
+    Ok(())
+}
+
 fn says(output: &Output, words: &[&str]) -> Result<()> {
     let text = String::from_utf8_lossy(&output.stdout);
     for word in words {
