@@ -224,7 +224,7 @@ fn take_descriptors(config: &Config) {
             }
         }
         Err(error) => {
-            warn!(%error, "the limit of open files was not raised; the agent goes on with what it has")
+            warn!(%error, "the limit of open files was not raised; the agent goes on with what it has");
         }
     }
 }

@@ -30,12 +30,12 @@ pub struct Status {
     pub services: Vec<ServiceStatus>,
     /// Packets by verdict, since the datapath was loaded.
     pub verdicts: BTreeMap<String, u64>,
-    /// The host names among the replicas, and what DNS says of them.
-    #[serde(default)]
-    pub names: Vec<NameStatus>,
     /// How often the config was read again, since the agent's start.
     #[serde(default)]
     pub reloads: Reloads,
+    /// The host names among the replicas, and what DNS says of them.
+    #[serde(default)]
+    pub names: Vec<NameStatus>,
 }
 
 /// How reloads of the config ended.
@@ -205,9 +205,9 @@ impl Status {
                 .into_iter()
                 .map(|(verdict, traffic)| (verdict.name().to_owned(), traffic.packets))
                 .collect(),
+            reloads: observed.reloads,
             // The caller knows them.
             names: Vec::new(),
-            reloads: observed.reloads,
         })
     }
 }
@@ -384,6 +384,15 @@ impl Status {
             if hooks.is_empty() { "not attached".into() } else { hooks.join(", ") },
             self.datapath.attach_reason
         ));
+        if !self.datapath.up_to_date {
+            text.push_str(
+                "tables NOT UP TO DATE: new connections follow the last ones; the agent's log says why\n",
+            );
+        }
+        // A connection has two entries at most.
+        let DatapathStatus { flows, flow_entries, max_flows, .. } = self.datapath;
+        let full = 100 * flow_entries / (2 * max_flows).max(1);
+        text.push_str(&format!("flows {flows}; the table for {max_flows} is {full} % full\n"));
         let seen: Vec<_> = self
             .verdicts
             .iter()

@@ -241,9 +241,9 @@ fn main() {
         failures::SCENARIOS,
         edges::SCENARIOS,
         agent::SCENARIOS,
-        names::SCENARIOS,
         seeing::SCENARIOS,
         monitoring::SCENARIOS,
+        names::SCENARIOS,
     ]
     .concat();
     let mut trials = Vec::new();
