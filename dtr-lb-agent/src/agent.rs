@@ -26,6 +26,7 @@ mod start;
 mod steer_replicas;
 mod trace;
 mod unasked;
+mod waiting;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -70,6 +71,7 @@ pub(crate) use start::BEHIND_GENERIC_XDP;
 pub use trace::TraceRequest;
 use trace::Tracer;
 use unasked::Unasked;
+use waiting::Waiting;
 
 /// Why the agent could not start, or had to end.
 #[derive(Debug, thiserror::Error)]
@@ -125,6 +127,8 @@ struct Agent {
     compare: Compare,
     /// Until when the datapath waits for the first word about replicas that are new to it.
     held_until: Option<tokio::time::Instant>,
+    /// Who is to be told when it has been written.
+    waiting: Vec<Waiting>,
     census: Census,
     probe_counts: ProbeCounts,
     reloads: Reloads,
@@ -209,7 +213,7 @@ fn take_descriptors(config: &Config) {
             }
         }
         Err(error) => {
-            warn!(%error, "the limit of open files was not raised; the agent goes on with what it has")
+            warn!(%error, "the limit of open files was not raised; the agent goes on with what it has");
         }
     }
 }

@@ -18,6 +18,7 @@ use super::{
     probes::ProbeId,
     start::{mtus, wanted},
     unasked::News,
+    waiting::Waiting,
 };
 use crate::{
     api::{self, Refusal, Request},
@@ -70,7 +71,10 @@ impl Agent {
             tokio::select! {
                 reason = &mut shutdown => return End::Signal(reason),
                 // How it went is in the log.
-                Some(()) = hang_up.recv() => decided = self.reload(datapath).await.is_ok(),
+                Some(()) = hang_up.recv() => {
+                    drop(self.reload(datapath).await);
+                    decided = true;
+                }
                 Some(report) = self.reports.recv() => decided = self.take_reports(report),
                 () = sleep_until_some(due) => {
                     self.control.tick(Moment::now()).into_iter().for_each(log);
@@ -92,16 +96,20 @@ impl Agent {
                     Request::Metrics(answer) => drop(answer.send(self.snapshot(datapath))),
                     Request::Detach(answer) => return End::Detach(answer),
                     Request::Replica(order, answer) => {
-                        let done = self.order(datapath, &order).await;
-                        decided = done.is_ok();
-                        drop(answer.send(done));
+                        match self.order(datapath, &order).await {
+                            Ok(done) => self.waiting.push(Waiting::Order(answer, done)),
+                            Err(refusal) => drop(answer.send(Err(refusal))),
+                        }
+                        decided = true;
                     }
                     Request::Look(answer) => drop(answer.send(self.look(datapath))),
                     Request::Trace(request) => self.tracer.request(request, datapath),
                     Request::Reload(answer) => {
-                        let reloaded = self.reload(datapath).await;
-                        decided = reloaded.is_ok();
-                        drop(answer.send(reloaded.map_err(Refusal::from)));
+                        match self.reload(datapath).await {
+                            Ok(done) => self.waiting.push(Waiting::Reload(answer, done)),
+                            Err(error) => drop(answer.send(Err(error.into()))),
+                        }
+                        decided = true;
                     }
                 },
                 news = self.tracer.news() => self.tracer.take(news, datapath),
@@ -128,6 +136,8 @@ impl Agent {
         let result = datapath.apply(&self.control.desired(Instant::now())).map(|applied| {
             self.table_rewrites += applied.tables as u64;
         });
+        let behind = result.as_ref().err().map(ToString::to_string);
+        self.answer_waiting(behind.as_deref());
         match self.catch_up.tried(result, tokio::time::Instant::now()) {
             Some(catch_up::News::Behind(error)) => {
                 warn!(error, "the datapath was not brought up to date; it is tried again each second");

@@ -156,6 +156,7 @@ pub(super) async fn start(
         catch_up: CatchUp::default(),
         compare: Compare::default(),
         held_until: None,
+        waiting: Vec::new(),
         census: Census::default(),
         probe_counts: ProbeCounts::default(),
         reloads: Reloads::default(),

@@ -43,6 +43,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     ("other_nat_ports_leave_connections_alone", BOTH_HOOKS, reload::nat_ports),
     ("drained_replicas_finish_and_those_in_maintenance_are_left", CROSSWISE, replicas::drain_and_maint),
     ("what_an_operator_orders_outlives_the_agent", CROSSWISE, replicas::kept),
+    ("what_is_saved_is_in_the_file", BOTH_HOOKS, replicas::saved),
     ("a_killed_agent_is_not_noticed", CROSSWISE, replicas::killed),
     ("a_second_agent_says_so_and_leaves", EVERYWHERE, second_agent),
     ("the_service_manager_is_told", CROSSWISE, service_manager::told),

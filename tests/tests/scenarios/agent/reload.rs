@@ -133,7 +133,11 @@ pub(super) fn bad(place: Place) -> Result<()> {
     let pid = stage.balancer.process().pid();
     let other = |from: &str, to: &str| original.replacen(from, to, 1);
     let cases = [
-        (other("weight = 100", "weight = 300\nwieght = 1"), &["weight = 300", "did you mean", "wieght"][..]),
+        (
+            original.replace("weight = 100", "weight = 300"),
+            &["replica[0].weight = 300", "replica[2].weight = 300"][..],
+        ),
+        (other("weight = 100", "wieght = 100"), &["did you mean", "wieght"]),
         ("this is no TOML".into(), &["dtr-lb.toml:1:"]),
         (other("max_flows = 65536", "max_flows = 4096"), &["datapath.max_flows", "65536", "detach"]),
         (other("interfaces = [", "interfaces = [\"none9\", "), &["none9"]),
