@@ -26,7 +26,8 @@ pub fn router(requests: mpsc::Sender<Request>, history: History) -> Router {
     open_routes(requests, history).merge(own)
 }
 
-/// What is also served over HTTP: all but `detach`, and but a trace, which shows what clients send and costs each packet some time. The history is read without the main loop.
+/// What is also served over HTTP: all but `detach`, and but a trace, which shows what clients send and costs each packet some
+/// time. The history is read without the main loop.
 pub fn open_routes(requests: mpsc::Sender<Request>, history: History) -> Router {
     Router::new()
         .route("/v1/status", get(status))
