@@ -7,10 +7,12 @@
 //! it.
 
 mod catch_up;
+mod compare;
 mod config_file;
 pub(crate) mod descriptors;
 mod effective;
 mod fixed;
+mod http;
 mod log;
 mod notify;
 mod orders;
@@ -46,17 +48,21 @@ use crate::{
     config::Config,
     control::{Control, NextHops},
     datapath::{self, Census, Datapath, DatapathError, Options, PacketLog, Steering},
+    history::History,
     interface::{InterfaceError, Look, Watch},
     metrics::ProbeCounts,
     next_hop::{NextHopError, Watcher},
     probe::{ProberError, Report},
     status::Reloads,
+    web::WebError,
 };
 
 use catch_up::CatchUp;
+use compare::Compare;
 pub use config_file::ConfigFile;
 use effective::Sources;
 pub use fixed::Fixed;
+use http::HttpSide;
 use notify::Manager;
 use presence::Presence;
 use probes::{Files, ProbeId, Probes};
@@ -74,6 +80,8 @@ pub enum AgentError {
     Interface(#[from] InterfaceError),
     #[error(transparent)]
     Api(#[from] ApiError),
+    #[error(transparent)]
+    Web(#[from] WebError),
     #[error("the probe of service `{service}` cannot be made: {source}")]
     Probe { service: String, source: ProberError },
     #[error(transparent)]
@@ -109,9 +117,12 @@ struct Agent {
     /// When the datapath was last attached: a look from before says nothing about it.
     attached_at: Instant,
     api: Api,
+    http: HttpSide,
+    history: History,
     requests: mpsc::Receiver<Request>,
     packet_log: Option<PacketLog>,
     catch_up: CatchUp,
+    compare: Compare,
     /// Until when the datapath waits for the first word about replicas that are new to it.
     held_until: Option<tokio::time::Instant>,
     census: Census,

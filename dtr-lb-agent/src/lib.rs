@@ -1,7 +1,7 @@
 //! The dtr-lb agent: probes replicas, decides which of them get traffic, and writes that into the datapath.
 //!
 //! `config` → `probe` and `next_hop` → `control`, the only one that decides → `datapath`, the only one that touches BPF.
-//! `agent` runs them; `api` answers the command line.
+//! `agent` runs them; `api` answers the command line, and `web` browsers and Prometheus.
 
 pub mod agent;
 pub mod api;
@@ -15,6 +15,7 @@ pub mod directory;
 pub mod explain;
 pub mod flows;
 pub mod healthz;
+pub mod history;
 pub mod interface;
 pub mod metrics;
 pub mod next_hop;
@@ -23,3 +24,4 @@ pub mod resolve;
 pub mod status;
 pub mod top;
 pub mod trace;
+pub mod web;

@@ -52,6 +52,10 @@ pub struct DatapathStatus {
     pub flow_entries: u64,
     /// Connections that the flow table holds at most.
     pub max_flows: u64,
+    /// Entries of each map that were not as the agent had made them, and were repaired, since its start; `links` are
+    /// programs that were no longer on their interface.
+    #[serde(default)]
+    pub repairs: BTreeMap<String, u64>,
     /// Whether the tables say what was decided last; if not, it is tried again each second.
     #[serde(default = "unless_told")]
     pub up_to_date: bool,
@@ -219,6 +223,7 @@ fn datapath_status(
         flows: census.flows.values().sum(),
         flow_entries: census.entries,
         max_flows: config.datapath.max_flows.into(),
+        repairs: datapath.repairs().iter().map(|(map, count)| ((*map).to_owned(), *count)).collect(),
         up_to_date,
         table_rewrites,
     }

@@ -24,7 +24,7 @@ pub(crate) struct Program {
 }
 
 /// Every program that the tests run.
-pub(crate) const TEST_PROGRAMS: [Program; 17] = [
+pub(crate) const TEST_PROGRAMS: [Program; 19] = [
     Program { name: "nginx", package: "nginx", why: "a replica's front end in the lab, and the comparison" },
     Program { name: "docker-registry", package: "docker-registry", why: "the registry behind each replica" },
     Program { name: "skopeo", package: "skopeo", why: "the client that pushes and pulls images" },
@@ -32,10 +32,12 @@ pub(crate) const TEST_PROGRAMS: [Program; 17] = [
     Program { name: "openssl", package: "openssl", why: "the replicas' certificates, and a TLS client" },
     Program { name: "ip", package: "iproute2", why: "the lab's namespaces and links" },
     Program { name: "ethtool", package: "ethtool", why: "the links' offloads, turned off in the lab" },
+    Program { name: "chromium", package: "chromium", why: "the browser that tries the dashboard" },
+    Program { name: "chromedriver", package: "chromium-driver", why: "drives that browser" },
+    Program { name: "tshark", package: "tshark", why: "reads the capture files that a trace writes" },
     Program { name: "prometheus", package: "prometheus", why: "reads the metrics in a scenario" },
     Program { name: "promtool", package: "prometheus", why: "checks metrics and alert rules" },
     Program { name: "mandoc", package: "mandoc", why: "checks the manual pages" },
-    Program { name: "tshark", package: "tshark", why: "reads the capture files that a trace writes" },
     Program { name: "strace", package: "strace", why: "kills the agent at a system call of a test's choice" },
     Program { name: "qemu-system-x86_64", package: "qemu-system-x86", why: "the machine of the system test" },
     Program { name: "mmdebstrap", package: "mmdebstrap", why: "the system in that machine" },

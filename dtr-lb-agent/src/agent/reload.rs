@@ -57,7 +57,8 @@ impl Agent {
 impl From<ReloadError> for Refusal {
     fn from(error: ReloadError) -> Self {
         let kind = match &error {
-            ReloadError::Config(_) | ReloadError::Agent(AgentError::Fixed(_) | AgentError::NatAddress(_)) => {
+            ReloadError::Config(_)
+            | ReloadError::Agent(AgentError::Fixed(_) | AgentError::NatAddress(_) | AgentError::Web(_)) => {
                 RefusalKind::BadConfig
             }
             ReloadError::Agent(_) => RefusalKind::Failed,

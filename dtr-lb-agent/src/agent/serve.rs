@@ -6,13 +6,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::Timestamp;
 use tokio::{signal::unix::Signal, time::sleep_until};
 use tracing::{info, warn};
 
 use super::{
-    Agent, End, catch_up,
+    Agent, End, catch_up, compare,
     log::{log, log_standing},
     passive,
+    presence::Standing,
     probes::ProbeId,
     start::{mtus, wanted},
     unasked::News,
@@ -21,8 +23,9 @@ use crate::{
     api::{self, Refusal, Request},
     config::Scheme,
     control::{Change, Moment, ReplicaKey},
-    datapath::{Asked, Datapath, Dropped, Events},
+    datapath::{Asked, Datapath, Dropped, Events, Interface},
     directory::Directory,
+    history,
     interface::Look,
     metrics::Snapshot,
     probe::Report,
@@ -53,6 +56,8 @@ impl Agent {
             }
         };
         let mut next_sweep = tokio::time::Instant::now();
+        let mut next_compare = next_sweep + compare::PAUSE;
+        let mut next_sample = tokio::time::Instant::now();
         let mut next_reading = None;
         loop {
             let mut decided = false;
@@ -102,8 +107,13 @@ impl Agent {
                 news = self.tracer.news() => self.tracer.take(news, datapath),
                 Some(dropped) = next_events(&mut events) => self.log_drops(&dropped),
                 () = self.catch_up.due() => decided = true,
+                () = sleep_until(next_sample) => {
+                    self.sample(datapath);
+                    next_sample = tokio::time::Instant::now() + history::STEP;
+                }
                 () = sleep_until_some(self.held_until) => decided = true,
                 () = sleep_until(next_sweep) => next_sweep = self.sweep(datapath),
+                () = sleep_until(next_compare) => next_compare = self.compare.step(datapath),
                 () = self.manager.beat_due() => self.manager.beat(),
             }
             if decided && !self.holds() {
@@ -196,6 +206,12 @@ impl Agent {
             log_standing(name, *standing);
         }
         let Some(interfaces) = found.to_attach else { return false };
+        // One that was there all the time has lost its program to somebody.
+        let bare =
+            |name: &str| found.changes.iter().any(|(bare, now)| bare == name && *now == Standing::Bare);
+        let before = datapath.attached().map(|attached| attached.interfaces.as_slice()).unwrap_or_default();
+        let same = |interface: &&Interface| before.iter().any(|other| other.index == interface.index);
+        let lost = interfaces.iter().filter(|interface| bare(&interface.name)).filter(same).count();
         let attached = datapath.attach(wanted(self.control.config().datapath.attach), &interfaces);
         self.attached_at = Instant::now();
         let news = self.presence.attached(attached.is_ok());
@@ -215,7 +231,11 @@ impl Agent {
             ),
             Err(_) => {}
         }
-        attached.is_ok()
+        let attached = attached.is_ok();
+        if attached {
+            (0..lost).for_each(|_| datapath.count_lost_link());
+        }
+        attached
     }
 
     fn status(&self, datapath: &Datapath) -> Result<Status, Refusal> {
@@ -239,6 +259,14 @@ impl Agent {
         let now = datapath.now().map_err(Refusal::failed)?;
         let directory = Directory::new(&self.control, Instant::now());
         Ok(api::Look { reader: datapath.reader(), directory, now })
+    }
+
+    /// Takes down what the dashboard's plots show.
+    fn sample(&self, datapath: &Datapath) {
+        // A status that cannot be had is a gap in the plots, and told to whoever asks for it.
+        if let Ok(status) = self.status(datapath) {
+            self.history.add(&status, Timestamp::now());
+        }
     }
 
     /// One piece of the walk through the flow table; returns when the next is due.

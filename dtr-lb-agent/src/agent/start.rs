@@ -18,6 +18,8 @@ use tracing::{info, warn};
 use super::{
     Agent, AgentError, ConfigFile, Sources,
     catch_up::CatchUp,
+    compare::Compare,
+    http::HttpSide,
     log::log,
     notify::Manager,
     presence::Presence,
@@ -26,10 +28,11 @@ use super::{
     unasked::Unasked,
 };
 use crate::{
-    api::Api,
+    api::{self, Api},
     config::{Attach, Config, Mode, Scheme},
     control::Control,
     datapath::{Applied, Census, Datapath, Hook, Interface, Wanted},
+    history::History,
     interface::{self, Links, Seen, Watch},
     metrics::ProbeCounts,
     next_hop::Watcher,
@@ -114,7 +117,9 @@ pub(super) async fn start(
 ) -> Result<Agent, AgentError> {
     let Host { links, seen, interfaces: found } = host;
     let (request_sender, requests) = mpsc::channel(16);
-    let api = Api::open(&config.agent.socket, request_sender)?;
+    let history = History::default();
+    let api = Api::open(&config.agent.socket, api::router(request_sender.clone(), history.clone()))?;
+    let http = HttpSide::open(&config.agent, api::open_routes(request_sender, history.clone()))?;
     let packet_log = log_packets.then(|| datapath.start_packet_log()).transpose()?;
     let mut control = Control::new(Arc::clone(config), Timestamp::now());
     control.ingress(mtus(&seen)).into_iter().for_each(log);
@@ -144,9 +149,12 @@ pub(super) async fn start(
         presence: Presence::default(),
         attached_at: Instant::now(),
         api,
+        http,
+        history,
         requests,
         packet_log,
         catch_up: CatchUp::default(),
+        compare: Compare::default(),
         held_until: None,
         census: Census::default(),
         probe_counts: ProbeCounts::default(),

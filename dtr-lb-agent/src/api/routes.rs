@@ -15,15 +15,20 @@ use super::{
     request::{Answer, Detached, Ordered, Refusal, RefusalKind, Reloaded, ReplicaOrder, Request},
     trace,
 };
-use crate::status::Status;
+use crate::{history::History, status::Status};
 
 pub(super) type Requests = State<mpsc::Sender<Request>>;
 
-/// All of it. What changes something is a POST.
-pub fn router(requests: mpsc::Sender<Request>) -> Router {
+/// All of it, for the socket: who may open that may also end the balancing. What changes something is a POST.
+pub fn router(requests: mpsc::Sender<Request>, history: History) -> Router {
+    let own = Router::new().route("/v1/detach", post(detach)).with_state(requests.clone());
+    open_routes(requests, history).merge(own)
+}
+
+/// What is also served over HTTP: all but `detach`. The history is read without the main loop.
+pub fn open_routes(requests: mpsc::Sender<Request>, history: History) -> Router {
     Router::new()
         .route("/v1/status", get(status))
-        .route("/v1/detach", post(detach))
         .route("/v1/reload", post(reload))
         .route("/v1/replica", post(replica))
         .route("/metrics", get(metrics::metrics))
@@ -31,6 +36,8 @@ pub fn router(requests: mpsc::Sender<Request>) -> Router {
         .merge(look::routes())
         .merge(trace::routes())
         .with_state(requests)
+        .merge(super::history::routes(history))
+        .merge(super::verdicts::routes())
 }
 
 /// What a refusal looks like.

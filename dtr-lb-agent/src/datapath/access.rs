@@ -1,7 +1,12 @@
 //! Whom the datapath looks at, whom it lets in, and for whom it answers: the maps of the filter, of sources and of the
 //! addresses of services.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod compare;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+};
 
 use aya::{
     Ebpf,
@@ -191,4 +196,9 @@ fn vips(desired: &Desired) -> impl Iterator<Item = Address> {
 fn key(number: u32, rule: &SourceRule) -> Key<SourceKey> {
     let length = rule.prefix.prefix_len() + if rule.prefix.addr().is_ipv4() { MAPPED } else { 0 };
     Key::new(NUMBER + u32::from(length), SourceKey { number, address: rule.prefix.network().into() })
+}
+
+/// A service's end, as it is written in messages.
+pub(super) fn end(service: &ServiceKey) -> SocketAddr {
+    SocketAddr::new(service.address.into(), service.port.get())
 }

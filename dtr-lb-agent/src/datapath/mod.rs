@@ -20,6 +20,7 @@ mod pins;
 mod probing;
 mod prod;
 mod reader;
+mod repair;
 pub mod requirements;
 mod run;
 mod sweep;
@@ -51,6 +52,7 @@ pub use pins::check_place;
 pub use probing::{Steered, Steering};
 pub use prod::Asked;
 pub use reader::{Reader, Walk};
+pub use repair::{Repaired, Round};
 pub use run::{FlowEntry, HalfOpenEntry, Ran};
 pub use sweep::Census;
 pub use trace::{TraceError, TraceLoader, TraceReader, TraceTotals, TraceVariant, TracedPacket};
@@ -92,6 +94,7 @@ pub struct Datapath {
     /// The programs that stand in the links while somebody traces.
     tracing: Option<Ebpf>,
     sweep: sweep::Sweep,
+    repairs: repair::Repairs,
     prods: prod::Prods,
     /// Those whose clients are asked in the walk under way.
     asked: BTreeSet<ReplicaId>,
@@ -152,6 +155,7 @@ impl Datapath {
             reader,
             tracing: None,
             sweep: sweep::Sweep::default(),
+            repairs: repair::Repairs::default(),
             prods: prod::Prods::default(),
             asked: BTreeSet::new(),
             sweep_begun: None,

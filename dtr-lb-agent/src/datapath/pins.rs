@@ -86,8 +86,11 @@ impl Pins {
         for shape in shapes(flow_entries) {
             let path = self.maps().join(shape.name);
             if path.exists() {
-                let data = MapData::from_pin(&path).map_err(DatapathError::map(shape.name, "opening"))?;
-                differences.extend(shape.differences(&data)?);
+                match MapData::from_pin(&path).map_err(DatapathError::map(shape.name, "opening")) {
+                    Ok(data) => differences.extend(shape.differences(&data)?),
+                    Err(error @ DatapathError::Permission { .. }) => return Err(error),
+                    Err(error) => differences.push(format!("  `{}`: {error}", path.display())),
+                }
             }
         }
         if !differences.is_empty() {

@@ -27,6 +27,7 @@ mod attach;
 mod maps;
 mod pins;
 mod probing;
+mod repair;
 
 const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 10));
 

@@ -5,8 +5,11 @@
 //! is written is remembered, so that the same wish twice costs nothing; [`Writer::adopt`] reads it back from maps that
 //! an earlier agent left. A wish that cannot be met is refused before anything is written.
 
+mod compare;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
+    hash::{DefaultHasher, Hasher as _},
     time::Instant,
 };
 
@@ -55,6 +58,8 @@ struct Written {
     service: Service,
     /// What that table was built from; not known after an adoption.
     candidates: Option<Vec<Candidate>>,
+    /// A digest of that table, to know it again by; not known after an adoption.
+    digest: Option<u64>,
 }
 
 /// What an application changed.
@@ -93,8 +98,13 @@ impl Writer {
         }
         for entry in &self.services_map {
             let (key, service) = entry.map_err(DatapathError::map(map::SERVICES, "reading"))?;
-            let written =
-                Written { pair: service.table / 2, table: service.table, service, candidates: None };
+            let written = Written {
+                pair: service.table / 2,
+                table: service.table,
+                service,
+                candidates: None,
+                digest: None,
+            };
             self.services.insert(key, written);
         }
         let settings = self.settings_map.get(&0, 0).map_err(DatapathError::map(map::SETTINGS, "reading"))?;
@@ -274,7 +284,8 @@ impl Writer {
         self.tables_map.set(idle, *table, 0).map_err(DatapathError::map(map::TABLES, "writing"))?;
         let service = Service { table: idle, sources, flags };
         self.services_map.insert(key, service, 0).map_err(DatapathError::map(map::SERVICES, "writing"))?;
-        self.services.insert(key, Written { pair, table: idle, service, candidates: Some(candidates) });
+        let (candidates, digest) = (Some(candidates), Some(digest(&table)));
+        self.services.insert(key, Written { pair, table: idle, service, candidates, digest });
         Ok(true)
     }
 
@@ -323,6 +334,13 @@ fn no_free_replica(missing: Missing, wanted: &BTreeSet<Identity>) -> DatapathErr
 /// The range of NAT ports.
 fn ports(settings: &Settings) -> (u32, u32) {
     (settings.first_port, settings.port_count)
+}
+
+/// What a table is known by, without keeping it.
+fn digest(table: &MaglevTable) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(bytemuck::cast_slice(table));
+    hasher.finish()
 }
 
 fn flags(service: &DesiredService) -> ServiceFlags {

@@ -98,6 +98,7 @@ fn datapath(datapath: &DatapathStatus, page: &mut Page) {
         flows,
         flow_entries,
         max_flows,
+        repairs,
         up_to_date,
         table_rewrites,
     } = datapath;
@@ -119,6 +120,13 @@ fn datapath(datapath: &DatapathStatus, page: &mut Page) {
         "Tables of services that were written, since the agent's start.",
         *table_rewrites as f64,
     );
+    let help =
+        "Entries of maps, and programs (links), that were not as the agent had made them and were repaired.";
+    let mut repaired = Family::counter("dtr_lb_repairs_total", help);
+    for (map, count) in repairs {
+        repaired.set(&[("map", &map.to_lowercase())], *count as f64);
+    }
+    page.add(repaired);
     page.gauge("dtr_lb_flows", "Connections that may still carry data.", *flows as f64);
     page.gauge(
         "dtr_lb_flow_capacity",

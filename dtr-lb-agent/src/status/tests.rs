@@ -35,6 +35,7 @@ fn status(present: bool, outcome: &Outcome) -> Status {
             flows: 0,
             flow_entries: 0,
             max_flows: 1024,
+            repairs: BTreeMap::new(),
             up_to_date: true,
             table_rewrites: 1,
         },

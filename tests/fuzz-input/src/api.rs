@@ -9,7 +9,7 @@ use axum::{
     body::{Body, to_bytes},
     http::{Method, Request, StatusCode},
 };
-use dtr_lb_agent::api;
+use dtr_lb_agent::{api, history::History};
 use tokio::{runtime::Builder, sync::mpsc, time::timeout};
 use tower::ServiceExt as _;
 
@@ -47,7 +47,7 @@ pub fn play(input: &[u8]) -> Result<Reached, String> {
     let runtime = Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
     runtime.block_on(async {
         let (sender, mut requests) = mpsc::channel(16);
-        let router = api::router(sender);
+        let router = api::router(sender, History::default());
         let mut asked = Vec::new();
         let answered = {
             let answer = async {

@@ -19,6 +19,7 @@ mod detach;
 mod interfaces;
 mod killed;
 mod reload;
+mod repair;
 mod replicas;
 mod service_manager;
 mod start;
@@ -32,6 +33,8 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     ("without_file_descriptors_no_replica_is_to_blame", &[Place::XDP_ONE_ARM], descriptors::exhausted),
     ("an_interface_that_goes_is_told_and_served_when_it_is_back", EVERYWHERE, interfaces::back_again),
     ("a_start_that_fails_changes_nothing_that_it_took_over", EVERYWHERE, start::fails_over_adopted),
+    ("a_program_that_does_not_load_changes_nothing", &[Place::TC_ONE_ARM], start::refused_program),
+    ("what_others_change_is_repaired", BOTH_HOOKS, repair::repaired),
     ("silent_replicas_keep_neither_the_start_nor_the_end_waiting", EVERYWHERE, start::silent_replicas),
     ("a_reload_under_load_is_not_noticed", CROSSWISE, reload::under_load),
     ("a_reload_to_other_replicas_waits_for_their_probes", BOTH_HOOKS, reload::all_replicas_at_once),
@@ -47,6 +50,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     ("killed_while_it_starts_the_next_agent_makes_it_whole", BOTH_HOOKS, killed::while_it_starts),
     ("killed_while_it_takes_over_nothing_is_noticed", &[Place::TC_ONE_ARM], killed::while_it_takes_over),
     ("killed_while_it_writes_the_next_agent_goes_on", &[Place::TC_ONE_ARM], killed::while_it_writes),
+    ("killed_while_it_reloads_the_next_agent_goes_on", &[Place::XDP_ONE_ARM], killed::while_it_reloads),
     ("killed_while_it_ends_the_next_agent_makes_it_whole", &[Place::XDP_ONE_ARM], killed::while_it_ends),
 ];
 

@@ -95,6 +95,44 @@ fn as_root_only_other_layouts_stand_in_the_way() {
     });
 }
 
+#[test]
+fn as_root_all_differences_are_listed() {
+    as_root(|bpffs| {
+        let root = bpffs.join("dtr-lb");
+        drop(open(&root));
+        let maps = root.join(own()).join("maps");
+        let replace = |name: &str, from: &str| {
+            fs::remove_file(maps.join(name)).expect("it can go");
+            pin_foreign(&maps.join(from), &maps.join(name));
+        };
+        // A hash in place of an array, with another key, value and number of entries.
+        replace(map::SETTINGS, map::VIPS);
+        replace(map::VERDICT_STATS, map::REPLICA_STATS);
+        fs::remove_file(maps.join(map::EVENTS)).expect("it can go");
+        fs::create_dir(maps.join(map::EVENTS)).expect("a directory");
+        fs::create_dir(root.join("v99")).expect("a directory");
+        let before = tree(&root);
+        let error = refused(Datapath::open(&Options { max_flows: 4096, ..options(&root) }));
+        let DatapathError::Layout { differences, .. } = &error else { panic!("{error}") };
+        let wanted = [
+            "v99` is of another layout",
+            "map FLOWS: 2048 entries",
+            "map SETTINGS: it is a Hash map",
+            "map SETTINGS: 16 key bytes",
+            "map SETTINGS: 4 value bytes",
+            "map SETTINGS: 128 entries",
+            "map VERDICT_STATS: ",
+            "map VERDICT_STATS: ",
+            "EVENTS`: opening map EVENTS failed",
+        ];
+        assert_eq!(differences.len(), wanted.len(), "{error}");
+        for (difference, words) in differences.iter().zip(wanted) {
+            assert!(difference.contains(words), "{words}: {difference}");
+        }
+        assert_eq!(tree(&root), before);
+    });
+}
+
 /// More entries than the kernel makes a table for.
 fn impossible(root: &Path) -> Options {
     Options { max_flows: u32::MAX / 2, ..options(root) }

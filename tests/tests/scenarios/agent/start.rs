@@ -7,6 +7,7 @@ use dtr_lb_agent::datapath::Hook;
 use dtr_lb_tests::{
     balancer::{binary, write_config},
     lab::{Lab, until},
+    pinned::Picture,
 };
 use nix::sys::signal::Signal;
 
@@ -25,6 +26,30 @@ pub(super) fn fails_over_adopted(place: Place) -> Result<()> {
     }
     let shares = stage.shares(300)?;
     ensure!(shares.iter().all(|share| *share > 0), "after a start that failed: {shares:?}");
+    let Stage { lab, balancer } = &mut stage;
+    balancer.start_again(lab)?;
+    ensure!(balancer.status(lab)?.datapath.adopted, "it was not adopted");
+    Ok(())
+}
+
+/// The kernel refuses the program of a new agent: without CAP_PERFMON its verifier allows less. The one that is there goes on,
+/// with its flows, and what the verifier said is told whole.
+pub(super) fn refused_program(place: Place) -> Result<()> {
+    let mut stage = place.stage()?;
+    stage.balancer.process().stop()?;
+    let before = Picture::take(&stage.lab.bpffs().join("dtr-lb"))?;
+    let load =
+        stage.lab.client().background_load(stage.http(), Duration::from_millis(5), Duration::from_secs(3))?;
+    let mut command = stage.lab.balancer().command("setpriv");
+    let without = "-perfmon,-sys_admin";
+    command.args(["--bounding-set", without, "--inh-caps", without]).arg(binary()?);
+    command.arg("--config").arg(stage.lab.directory().join("dtr-lb.toml")).arg("run");
+    let failed = command.output().context("running setpriv")?;
+    expect(&failed, 1, &["dtr_lb_xdp", "the verifier's log:", "processed "])?;
+    Picture::take(&stage.lab.bpffs().join("dtr-lb"))?.must_equal(&before)?;
+    stage.shares(100)?;
+    let broken: Vec<_> = load.stop().into_iter().filter(|request| request.outcome.is_err()).collect();
+    ensure!(broken.is_empty(), "{} requests failed, the first: {:?}", broken.len(), broken[0]);
     let Stage { lab, balancer } = &mut stage;
     balancer.start_again(lab)?;
     ensure!(balancer.status(lab)?.datapath.adopted, "it was not adopted");
