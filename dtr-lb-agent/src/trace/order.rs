@@ -183,6 +183,8 @@ fn masked(prefix: &IpNet) -> (Address, Address) {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use dtr_lb_common::address::Be16;
 
     use super::*;
