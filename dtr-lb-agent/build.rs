@@ -1,14 +1,17 @@
 //! Builds the eBPF programs of dtr-lb-ebpf for the BPF target and leaves each in `OUT_DIR` under its name
-//! (`dtr-lb-ebpf`, `lab-stub`), where the agent includes it. The toolchain is chosen by the rule that
+//! (`dtr-lb-ebpf`, `lab-stub`), where the agent includes it, and looks whether what the dashboard takes from npm is there. The toolchain is chosen by the rule that
 //! `cargo xtask setup` follows. On success this says nothing.
 
 use std::{
     env, io,
+    path::Path,
     process::{Command, ExitCode},
 };
 
 use aya_build::{Package, Toolchain};
 
+#[path = "../xtask/src/dashboard.rs"]
+mod dashboard;
 #[path = "../xtask/src/route.rs"]
 mod route;
 
@@ -17,7 +20,7 @@ const DIRECTORY: &str = "../dtr-lb-ebpf";
 
 /// What the object is made from. Once a build script names anything, cargo watches nothing else by itself, and
 /// aya-build names only the programs' own directory.
-const SOURCES: [&str; 7] = [
+const SOURCES: [&str; 8] = [
     "build.rs",
     "../dtr-lb-ebpf/src",
     "../dtr-lb-ebpf/Cargo.toml",
@@ -25,6 +28,7 @@ const SOURCES: [&str; 7] = [
     "../dtr-lb-common/Cargo.toml",
     "../Cargo.lock",
     "../xtask/src/route.rs",
+    "../xtask/src/dashboard.rs",
 ];
 
 /// Makes the inner cargo report nothing but warnings and errors.
@@ -45,7 +49,10 @@ fn main() -> ExitCode {
     for variable in [route::OVERRIDE, "RUSTC_BOOTSTRAP"] {
         println!("cargo::rerun-if-env-changed={variable}");
     }
-    match build() {
+    for lock in dashboard::LOCKS {
+        println!("cargo::rerun-if-changed={}/{lock}", dashboard::DIRECTORY);
+    }
+    match dashboard_is_complete().and_then(|()| build()) {
         Ok(used) => {
             println!("cargo::rustc-env=DTR_LB_BPF_TOOLCHAIN_USED={used}");
             ExitCode::SUCCESS
@@ -88,6 +95,13 @@ fn build() -> Result<String, String> {
         )
     })?;
     Ok(describe(&toolchain))
+}
+
+/// The binary embeds it, so that without it there is nothing to compile.
+fn dashboard_is_complete() -> Result<(), String> {
+    dashboard::is_complete(Path::new(dashboard::DIRECTORY)).map_err(|what| {
+        format!("{what}\nRun `cargo xtask setup`, or `npm ci` in dtr-lb-agent/{}", dashboard::DIRECTORY)
+    })
 }
 
 fn missing(toolchain: &str, what: &str) -> String {

@@ -12,7 +12,9 @@ mod config_file;
 pub(crate) mod descriptors;
 mod effective;
 mod fixed;
+mod http;
 mod log;
+mod names;
 mod notify;
 mod orders;
 mod passive;
@@ -25,6 +27,7 @@ mod start;
 mod steer_replicas;
 mod trace;
 mod unasked;
+mod waiting;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -47,9 +50,13 @@ use crate::{
     config::Config,
     control::{Control, NextHops},
     datapath::{self, Census, Datapath, DatapathError, Options, PacketLog, Steering},
+    history::History,
     interface::{InterfaceError, Look, Watch},
+    metrics::ProbeCounts,
     next_hop::{NextHopError, Watcher},
     probe::{ProberError, Report},
+    status::Reloads,
+    web::WebError,
 };
 
 use catch_up::CatchUp;
@@ -57,6 +64,8 @@ use compare::Compare;
 pub use config_file::ConfigFile;
 use effective::Sources;
 pub use fixed::Fixed;
+use http::HttpSide;
+use names::Following;
 use notify::Manager;
 use presence::Presence;
 use probes::{Files, ProbeId, Probes};
@@ -64,6 +73,7 @@ pub(crate) use start::BEHIND_GENERIC_XDP;
 pub use trace::TraceRequest;
 use trace::Tracer;
 use unasked::Unasked;
+use waiting::Waiting;
 
 /// Why the agent could not start, or had to end.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +84,8 @@ pub enum AgentError {
     Interface(#[from] InterfaceError),
     #[error(transparent)]
     Api(#[from] ApiError),
+    #[error(transparent)]
+    Web(#[from] WebError),
     #[error("the probe of service `{service}` cannot be made: {source}")]
     Probe { service: String, source: ProberError },
     #[error(transparent)]
@@ -93,6 +105,7 @@ struct Agent {
     file: ConfigFile,
     /// What the effective config is made of.
     sources: Sources,
+    following: Following,
     control: Control,
     probes: Probes,
     reports: mpsc::Receiver<Report<ProbeId>>,
@@ -109,13 +122,21 @@ struct Agent {
     /// When the datapath was last attached: a look from before says nothing about it.
     attached_at: Instant,
     api: Api,
+    http: HttpSide,
+    history: History,
     requests: mpsc::Receiver<Request>,
     packet_log: Option<PacketLog>,
     catch_up: CatchUp,
     compare: Compare,
     /// Until when the datapath waits for the first word about replicas that are new to it.
     held_until: Option<tokio::time::Instant>,
+    /// Who is to be told when it has been written.
+    waiting: Vec<Waiting>,
     census: Census,
+    probe_counts: ProbeCounts,
+    reloads: Reloads,
+    /// Tables of services that were written.
+    table_rewrites: u64,
     tracer: Tracer,
     /// When each drop verdict was last logged.
     drops: BTreeMap<Verdict, Instant>,
@@ -145,7 +166,15 @@ pub async fn run(
     shutdown: impl Future<Output = &'static str>,
 ) -> Result<(), AgentError> {
     let mut shutdown = pin!(shutdown);
-    let (sources, config) = Sources::at_start(config);
+    let mut sources = Sources::at_start(config);
+    let mut following = Following::start(&sources);
+    let config = tokio::select! {
+        names = following.first_answers() => sources.begin(names),
+        reason = &mut shutdown => {
+            info!(reason, "the agent ends before it has started");
+            return Ok(());
+        }
+    };
     take_descriptors(&config);
     let host = start::look_around(&config).await?;
     let (probes, reports) = Probes::new();
@@ -154,7 +183,7 @@ pub async fn run(
         Options { max_flows: config.datapath.max_flows, pins: Some(config.agent.bpffs.clone()), log_packets };
     let mut datapath = Datapath::open(&options)?;
     let started = tokio::select! {
-        started = start::start((file, sources, &config), &mut datapath, host, (probes, reports, plan), log_packets) => {
+        started = start::start((file, sources, following, &config), &mut datapath, host, (probes, reports, plan), log_packets) => {
             started.map(Some)
         }
         reason = &mut shutdown => {
@@ -195,7 +224,7 @@ fn take_descriptors(config: &Config) {
             }
         }
         Err(error) => {
-            warn!(%error, "the limit of open files was not raised; the agent goes on with what it has")
+            warn!(%error, "the limit of open files was not raised; the agent goes on with what it has");
         }
     }
 }

@@ -2,20 +2,25 @@
 //! (`curl --unix-socket /run/dtr-lb/dtr-lb.sock http://agent/v1/status`).
 //!
 //! It decides nothing: a request (`request`) is put to the agent's main loop, which answers from its own state. `routes` are
-//! the paths and methods, `socket` is where they are served, `client` the other end.
+//! the paths and methods, `socket` is where they are served, `client` the other end. The HTTP side ([`crate::web`]) serves
+//! [`open_routes`], too.
 
 mod client;
+mod healthz;
+mod history;
 mod look;
+mod metrics;
 mod request;
 mod routes;
 mod socket;
 mod trace;
+mod verdicts;
 
 pub use client::{
     ClientError, TraceLines, ask_detach, ask_explain, ask_flows, ask_reload, ask_replica, ask_status,
-    ask_trace,
+    ask_status_within, ask_trace,
 };
 pub use look::Look;
 pub use request::{Answer, Detached, Ordered, Refusal, RefusalKind, Reloaded, ReplicaOrder, Request};
-pub use routes::router;
+pub use routes::{open_routes, router};
 pub use socket::{Api, ApiError};

@@ -134,7 +134,20 @@ pub enum Command {
         /// As JSON
         #[arg(long)]
         json: bool,
+        /// Only say whether this balancer is able to serve, for keepalived and the like: exit status 0 or 1, 3 without an agent
+        ///
+        /// It is, if the datapath is on every interface, its tables are up to date, and one service at least has a replica
+        /// that is up; or, where services are named, each of them has.
+        #[arg(long)]
+        healthy: bool,
+        /// Only these services
+        #[arg(value_name = "SERVICE")]
+        services: Vec<String>,
     },
+    /// Show the status live: services, replicas, connections and rates, verdicts
+    ///
+    /// Keys: q quits, ? helps, s sorts. Needs a terminal; for scripts there is `status`.
+    Top,
     /// List the connections that the datapath knows
     Flows(FlowsArgs),
     /// Say which replica a connection would get, and why

@@ -9,6 +9,8 @@ mod logging;
 mod man;
 mod reload;
 mod replica;
+mod status;
+mod top;
 mod trace;
 
 use std::io::Write as _;
@@ -32,6 +34,8 @@ pub use logging::priority_of_an_error;
 pub use man::man;
 pub use reload::reload;
 pub use replica::replica;
+pub use status::{healthy, status};
+pub use top::top;
 pub use trace::trace;
 
 /// An exit status that is not 0, and why.
@@ -93,12 +97,6 @@ pub fn run(global: &Global, json: bool, log_packets: bool) -> Result<(), Failure
         let hang_up = signal(SignalKind::hangup()).map_err(Failure::failed)?;
         agent::run((file, config), log_packets, hang_up, shutdown).await.map_err(Failure::from)
     })
-}
-
-/// `dtr-lb status`
-pub fn status(global: &Global, json: bool) -> Result<(), Failure> {
-    let status = runtime()?.block_on(api::ask_status(&places(global).socket))?;
-    if json { print_json(&status) } else { print(&status.text()) }
 }
 
 /// `dtr-lb detach`: by the agent if one runs, or else by ourselves.

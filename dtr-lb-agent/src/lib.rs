@@ -1,7 +1,7 @@
 //! The dtr-lb agent: probes replicas, decides which of them get traffic, and writes that into the datapath.
 //!
 //! `config` → `probe` and `next_hop` → `control`, the only one that decides → `datapath`, the only one that touches BPF.
-//! `agent` runs them; `api` answers the command line.
+//! `agent` runs them; `api` answers the command line, and `web` browsers and Prometheus.
 
 pub mod agent;
 pub mod api;
@@ -14,9 +14,14 @@ pub mod datapath;
 pub mod directory;
 pub mod explain;
 pub mod flows;
+pub mod healthz;
+pub mod history;
 pub mod interface;
+pub mod metrics;
 pub mod next_hop;
 pub mod probe;
 pub mod resolve;
 pub mod status;
+pub mod top;
 pub mod trace;
+pub mod web;

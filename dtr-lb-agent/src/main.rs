@@ -13,7 +13,9 @@ fn main() -> ExitCode {
     let result = match &cli.command {
         Command::Run { json, log_packets } => command::run(&cli.global, *json, *log_packets),
         Command::Check { json, probe } => command::check(&cli.global, *json, *probe),
-        Command::Status { json } => command::status(&cli.global, *json),
+        Command::Status { json, healthy: false, services } => command::status(&cli.global, services, *json),
+        Command::Status { json, healthy: true, services } => command::healthy(&cli.global, services, *json),
+        Command::Top => command::top(&cli.global),
         Command::Replica { command } => command::replica(&cli.global, command),
         Command::Flows(flows) => command::flows(&cli.global, flows),
         Command::Explain { source, destination, json } => {

@@ -1,6 +1,8 @@
 //! What `dtr-lb status` shows: the shape of its JSON, a contract with scripts (fields are added, never renamed), and the
 //! same as text.
 
+mod names;
+
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
@@ -18,6 +20,9 @@ use crate::{
     probe::Outcome,
 };
 
+pub use names::NameStatus;
+pub(crate) use names::names;
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     pub version: String,
@@ -25,6 +30,20 @@ pub struct Status {
     pub services: Vec<ServiceStatus>,
     /// Packets by verdict, since the datapath was loaded.
     pub verdicts: BTreeMap<String, u64>,
+    /// How often the config was read again, since the agent's start.
+    #[serde(default)]
+    pub reloads: Reloads,
+    /// The host names among the replicas, and what DNS says of them.
+    #[serde(default)]
+    pub names: Vec<NameStatus>,
+}
+
+/// How reloads of the config ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloads {
+    pub ok: u64,
+    /// With the config of before still in force.
+    pub failed: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,6 +53,9 @@ pub struct DatapathStatus {
     pub attach_reason: String,
     /// Whether the agent took over a datapath that an earlier one had left.
     pub adopted: bool,
+    /// Connections that may still carry data.
+    #[serde(default)]
+    pub flows: u64,
     /// Entries of the flow table; a connection has two.
     pub flow_entries: u64,
     /// Connections that the flow table holds at most.
@@ -42,6 +64,12 @@ pub struct DatapathStatus {
     /// programs that were no longer on their interface.
     #[serde(default)]
     pub repairs: BTreeMap<String, u64>,
+    /// Whether the tables say what was decided last; if not, it is tried again each second.
+    #[serde(default = "unless_told")]
+    pub up_to_date: bool,
+    /// Tables of services that were written since the agent's start.
+    #[serde(default)]
+    pub table_rewrites: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,6 +98,9 @@ pub struct ServiceStatus {
 pub struct ReplicaStatus {
     pub name: String,
     pub address: IpAddr,
+    /// The host name that it was found by, if it was.
+    #[serde(default)]
+    pub host_name: Option<String>,
     pub port: u16,
     /// `starting`, `up`, `down`, `draining` or `maint`.
     pub state: String,
@@ -133,14 +164,31 @@ pub struct ProbeStatus {
     pub error: Option<String>,
 }
 
+/// An older agent did not say.
+fn unless_told() -> bool {
+    true
+}
+
+/// What the main loop has seen of the datapath.
+#[derive(Clone, Copy, Debug)]
+pub struct Observed<'a> {
+    pub census: &'a Census,
+    /// [`DatapathStatus::up_to_date`]
+    pub up_to_date: bool,
+    /// [`DatapathStatus::table_rewrites`]
+    pub table_rewrites: u64,
+    pub reloads: Reloads,
+}
+
 impl Status {
     /// Puts together what the agent knows. `present`: whether an interface is there with the datapath on it.
     pub fn collect(
         control: &Control,
         datapath: &Datapath,
-        census: &Census,
+        observed: Observed<'_>,
         present: impl Fn(&str) -> bool,
     ) -> Result<Self, DatapathError> {
+        let Observed { census, .. } = observed;
         let config = control.config();
         let mut services = Vec::new();
         for (place, service) in config.services.iter().enumerate() {
@@ -151,12 +199,15 @@ impl Status {
         let verdicts = datapath.verdicts()?;
         Ok(Self {
             version: env!("CARGO_PKG_VERSION").into(),
-            datapath: datapath_status(config, datapath, census, present),
+            datapath: datapath_status(config, datapath, observed, present),
             services,
             verdicts: verdicts
                 .into_iter()
                 .map(|(verdict, traffic)| (verdict.name().to_owned(), traffic.packets))
                 .collect(),
+            reloads: observed.reloads,
+            // The caller knows them.
+            names: Vec::new(),
         })
     }
 }
@@ -164,9 +215,10 @@ impl Status {
 fn datapath_status(
     config: &Config,
     datapath: &Datapath,
-    census: &Census,
+    observed: Observed<'_>,
     present: impl Fn(&str) -> bool,
 ) -> DatapathStatus {
+    let Observed { census, up_to_date, table_rewrites, reloads: _ } = observed;
     let attached = datapath.attached();
     let attach = attached.map_or_else(Vec::new, |attached| {
         let of = |interface: &String| AttachStatus {
@@ -181,9 +233,12 @@ fn datapath_status(
         attach,
         attach_reason: attached.map(|attached| attached.why.clone()).unwrap_or_default(),
         adopted: datapath.adopted(),
+        flows: census.flows.values().sum(),
         flow_entries: census.entries,
         max_flows: config.datapath.max_flows.into(),
         repairs: datapath.repairs().iter().map(|(map, count)| ((*map).to_owned(), *count)).collect(),
+        up_to_date,
+        table_rewrites,
     }
 }
 
@@ -241,6 +296,7 @@ fn replica_status(
     ReplicaStatus {
         name: replica.name.clone(),
         address: replica.address,
+        host_name: replica.host_name.clone(),
         port: replica.port,
         state: condition.state.to_string(),
         reason: condition.reason.clone(),
@@ -312,6 +368,7 @@ impl Status {
             ));
             text.push_str(&indented(&replica_table(&service.replicas)));
         }
+        text.push_str(&names::text(&self.names));
         let hooks: Vec<_> = self
             .datapath
             .attach
@@ -327,6 +384,15 @@ impl Status {
             if hooks.is_empty() { "not attached".into() } else { hooks.join(", ") },
             self.datapath.attach_reason
         ));
+        if !self.datapath.up_to_date {
+            text.push_str(
+                "tables NOT UP TO DATE: new connections follow the last ones; the agent's log says why\n",
+            );
+        }
+        // A connection has two entries at most.
+        let DatapathStatus { flows, flow_entries, max_flows, .. } = self.datapath;
+        let full = 100 * flow_entries / (2 * max_flows).max(1);
+        text.push_str(&format!("flows {flows}; the table for {max_flows} is {full} % full\n"));
         let seen: Vec<_> = self
             .verdicts
             .iter()
@@ -409,4 +475,4 @@ fn indented(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -3,6 +3,7 @@
 pub mod balancer;
 pub mod fixture;
 pub mod lab;
+pub mod many_probes;
 pub mod pinned;
 pub mod privilege;
 pub mod show;

@@ -5,6 +5,7 @@
 mod bench;
 mod ci;
 mod command;
+mod dashboard;
 mod deny;
 mod dist;
 mod fuzz;
@@ -54,6 +55,8 @@ enum Command {
     /// Fuzz the packet pipeline on the host: the corpus, then fresh sequences
     #[command(disable_help_flag = true)]
     Fuzz(fuzz::Options),
+    /// Make the pictures of the dashboard in docs/images anew, from a lab with traffic; needs root
+    Screenshots,
     /// Fuzz the agent's config and API: the corpus, then fresh inputs
     #[command(disable_help_flag = true)]
     FuzzInput(fuzz_input::Options),
@@ -84,6 +87,7 @@ fn run(command: Command) -> Result<()> {
         Command::Test(selection) => test::run(&selection),
         Command::Bench(bench) => bench::run(&bench),
         Command::Fuzz(options) => fuzz::run(&options),
+        Command::Screenshots => test::screenshots(),
         Command::FuzzInput(options) => fuzz_input::run(&options),
         Command::Deny => deny::run(),
         Command::Dist(options) => dist::run(&options),

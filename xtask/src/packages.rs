@@ -24,15 +24,21 @@ pub(crate) struct Program {
 }
 
 /// Every program that the tests run.
-pub(crate) const TEST_PROGRAMS: [Program; 14] = [
+pub(crate) const TEST_PROGRAMS: [Program; 20] = [
     Program { name: "nginx", package: "nginx", why: "a replica's front end in the lab, and the comparison" },
     Program { name: "docker-registry", package: "docker-registry", why: "the registry behind each replica" },
     Program { name: "skopeo", package: "skopeo", why: "the client that pushes and pulls images" },
     Program { name: "curl", package: "curl", why: "the client of the HTTP scenarios" },
     Program { name: "openssl", package: "openssl", why: "the replicas' certificates, and a TLS client" },
+    Program { name: "dnsmasq", package: "dnsmasq-base", why: "the name server of replicas' host names" },
     Program { name: "ip", package: "iproute2", why: "the lab's namespaces and links" },
     Program { name: "ethtool", package: "ethtool", why: "the links' offloads, turned off in the lab" },
+    Program { name: "chromium", package: "chromium", why: "the browser that tries the dashboard" },
+    Program { name: "chromedriver", package: "chromium-driver", why: "drives that browser" },
     Program { name: "tshark", package: "tshark", why: "reads the capture files that a trace writes" },
+    Program { name: "prometheus", package: "prometheus", why: "reads the metrics in a scenario" },
+    Program { name: "promtool", package: "prometheus", why: "checks metrics and alert rules" },
+    Program { name: "mandoc", package: "mandoc", why: "checks the manual pages" },
     Program { name: "strace", package: "strace", why: "kills the agent at a system call of a test's choice" },
     Program { name: "qemu-system-x86_64", package: "qemu-system-x86", why: "the machine of the system test" },
     Program { name: "mmdebstrap", package: "mmdebstrap", why: "the system in that machine" },
@@ -42,7 +48,7 @@ pub(crate) const TEST_PROGRAMS: [Program; 14] = [
 ];
 
 /// The packages that start a service once installed.
-pub(crate) const SERVICES: [&str; 2] = ["nginx", "docker-registry"];
+pub(crate) const SERVICES: [&str; 3] = ["nginx", "docker-registry", "prometheus"];
 
 /// The test programs that are not there.
 pub(crate) fn missing_programs() -> Vec<Program> {

@@ -28,6 +28,10 @@ pub(crate) struct Facts {
     pub(crate) distro: Option<Distro>,
     /// The test programs that are not there.
     pub(crate) programs: Vec<Program>,
+    /// Whether what the dashboard takes from npm is missing.
+    pub(crate) dashboard_missing: bool,
+    /// Whether npm is there.
+    pub(crate) npm: bool,
     /// Whether packages are installed with apt here.
     pub(crate) apt: bool,
     /// Whether this process is root.
@@ -60,6 +64,8 @@ pub(crate) enum Step {
     Unlink,
     /// Build and install bpf-linker.
     Linker { llvm: u32 },
+    /// Install what the dashboard takes from npm.
+    Dashboard,
 }
 
 /// What to do, in order, and what only the developer can do.
@@ -98,6 +104,15 @@ impl Plan {
                 }
             }
             (Some(_), None) => plan.by_hand.extend(UPSTREAM.lines().map(str::to_owned)),
+        }
+        if facts.dashboard_missing {
+            let why = "it fetches what draws the dashboard's plots";
+            match (facts.npm, facts.apt) {
+                (true, _) => {}
+                (false, true) => packages.push(("npm".to_owned(), why.to_owned())),
+                (false, false) => plan.by_hand.push(format!("# npm, with your package manager: {why}")),
+            }
+            after.push(Step::Dashboard);
         }
         if facts.apt {
             let named = |program: &Program| (program.package.to_owned(), format!("tests: {}", program.why));
@@ -157,6 +172,9 @@ impl Step {
             Self::Unlink => {
                 vec![format!("unlink toolchain {} (it is broken, and nightly works)", route::LINKED)]
             }
+            Self::Dashboard => {
+                vec!["npm ci in dtr-lb-agent/web: one package, which draws the dashboard's plots".to_owned()]
+            }
             Self::Linker { llvm } => {
                 vec![format!(
                     "build bpf-linker {LINKER_VERSION} with LLVM {llvm}, about a minute (it links them)"
@@ -193,6 +211,7 @@ impl Step {
                 ]
             }
             Self::Unlink => vec![format!("rustup toolchain uninstall {}", route::LINKED)],
+            Self::Dashboard => vec!["(cd dtr-lb-agent/web && npm ci)".to_owned()],
             Self::Linker { llvm } => vec![format!(
                 "LLVM_PREFIX={} cargo {}",
                 llvm_prefix(*llvm),

@@ -14,8 +14,8 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use crate::{
-    command::{captured, cargo, find_program, line, logged, succeeds, target_dir},
-    packages,
+    command::{captured, cargo, find_program, line, logged, succeeds, target_dir, workspace_root},
+    dashboard, packages,
     plan::{Distro, Facts, Plan, Step, linker_arguments, llvm_prefix},
     route,
     toolchain::{self, DISTRO_RUSTC, DISTRO_RUSTLIB, Fault},
@@ -84,6 +84,9 @@ fn announce(facts: &Facts, plan: &Plan, will: &str) {
     if let Some(fault) = &facts.fault {
         println!("setup: {fault}");
     }
+    if let Some(what) = missing_in_dashboard() {
+        println!("setup: {what}");
+    }
     for program in &facts.programs {
         println!("setup: the tests' program {} is not on PATH", program.name);
     }
@@ -128,11 +131,22 @@ fn look(scope: Scope) -> Result<(Facts, String)> {
         root: effective_user_is_root(),
         chosen,
         fault,
+        dashboard_missing: missing_in_dashboard().is_some(),
+        npm: find_program("npm").is_some(),
         programs,
         apt,
     };
     let tests = if scope == Scope::All { "; the tests' programs are there" } else { "" };
     Ok((facts, format!("{description}{tests}")))
+}
+
+fn dashboard_directory() -> PathBuf {
+    workspace_root().join("dtr-lb-agent").join(dashboard::DIRECTORY)
+}
+
+/// What the dashboard's files from npm lack.
+fn missing_in_dashboard() -> Option<String> {
+    dashboard::is_complete(&dashboard_directory()).err()
 }
 
 /// The fault that is reported is the first one; the linker's may hide behind it.
@@ -192,6 +206,7 @@ fn act(step: &Step, log: &Path) -> Result<()> {
             packages::install(&names, log)
         }
         Step::Link { directory, cargo } => link(directory, cargo, log),
+        Step::Dashboard => logged(Command::new("npm").arg("ci").current_dir(dashboard_directory()), log),
         Step::Unlink => logged(Command::new("rustup").args(["toolchain", "uninstall", route::LINKED]), log),
         Step::Linker { llvm } => {
             let mut command = cargo();

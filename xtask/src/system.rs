@@ -38,9 +38,9 @@ pub(crate) fn run() -> Result<()> {
     if !setup::effective_user_is_root() {
         bail!("the system test makes a Debian system with files of root's: run it as root, e.g. by sudo");
     }
-    let package = dist::package(&dist::Options { debug: true })?;
     let directory = target_dir().join("system");
     let image = Image::get(&directory)?;
+    let package = dist::package(&dist::Options { debug: true })?;
     let payload = payload(&directory, &package)?;
     let begun = Instant::now();
     let guest = Guest::start(&directory, &image, &payload)?;
@@ -81,11 +81,13 @@ impl Guest {
         let mut command = Command::new(emulator);
         command.args(["-accel", "tcg", "-cpu", "max", "-smp", "2", "-m", "1024"]);
         command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
-        command.arg("-kernel").arg(&image.kernel).arg("-initrd").arg(&image.initrd);
-        command.args(["-append", "root=/dev/vda rw console=ttyS0 panic=-1"]);
+        command.arg("-kernel").arg(&image.kernel);
+        command.args(["-append", "root=/dev/nvme0n1 rw console=ttyS0 panic=-1"]);
         // What the guest writes is gone with it.
-        command.arg("-drive").arg(drive(&image.root, "snapshot=on"));
-        command.arg("-drive").arg(drive(payload, "readonly=on"));
+        for (name, disk) in [("system", image.root.as_path()), ("payload", payload)] {
+            command.arg("-drive").arg(drive(disk, name));
+            command.arg("-device").arg(format!("nvme,drive={name},serial={name}"));
+        }
         for log in [&console, &report] {
             command.arg("-serial").arg(format!("file:{}", log.display()));
         }
@@ -145,9 +147,10 @@ impl Drop for Guest {
     }
 }
 
-/// A disk. A comma in a path is written twice.
-fn drive(path: &Path, options: &str) -> String {
-    format!("file={},format=raw,if=virtio,{options}", path.display().to_string().replace(',', ",,"))
+/// What is on a disk. A comma in a path is written twice.
+fn drive(path: &Path, name: &str) -> String {
+    let path = path.display().to_string().replace(',', ",,");
+    format!("file={path},format=raw,if=none,id={name},snapshot=on")
 }
 
 /// What a serial line said: with carriage returns, and not always text.

@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 
 use crate::{
-    command::{cargo, find_program, shown},
+    command::{cargo, find_program, shown, workspace_root},
     setup::{self, Scope},
     system,
 };
@@ -59,6 +59,24 @@ fn lab(filters: &[String]) -> Result<()> {
         shown(&mut command)?;
     }
     Ok(())
+}
+
+/// Where the dashboard's test leaves its pictures.
+const SCREENSHOTS: &str = "DTR_LB_SCREENSHOTS";
+
+/// `cargo xtask screenshots`: the dashboard's test makes them of a lab with traffic.
+pub(crate) fn screenshots() -> Result<()> {
+    setup::ensure(Scope::All)?;
+    let runner = runner()?;
+    shown(cargo().args(["build", "--quiet", "-p", "dtr-lb-agent", "--bins"]))?;
+    let mut command = cargo();
+    command.env(REQUIRE_PRIVILEGED, "1").env(SCREENSHOTS, workspace_root().join("docs/images"));
+    shown(
+        command
+            .args(["test", "-p", "dtr-lb-tests", "--test", "dashboard"])
+            .args(&runner)
+            .args(["--", "screenshots"]),
+    )
 }
 
 /// Without root, the tests are built as the user and only run as root: no file of root's in the target

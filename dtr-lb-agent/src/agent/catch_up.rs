@@ -26,6 +26,11 @@ pub(super) enum News {
 }
 
 impl CatchUp {
+    /// Whether the datapath says what was decided last.
+    pub(super) fn up_to_date(&self) -> bool {
+        self.retry.is_none()
+    }
+
     /// Waits until it is time to try again; for ever while there is no need. May be dropped and called again.
     pub(super) async fn due(&self) {
         match self.retry {
@@ -67,6 +72,7 @@ mod tests {
 
         let news = catch_up.tried(failed(), Instant::now());
         assert!(matches!(&news, Some(News::Behind(why)) if why.contains("stands still")), "{news:?}");
+        assert!(!catch_up.up_to_date());
         for _ in 0..3 {
             let begun = Instant::now();
             catch_up.due().await;
@@ -75,6 +81,7 @@ mod tests {
         }
         catch_up.due().await;
         assert_eq!(catch_up.tried(Ok(()), Instant::now()), Some(News::UpToDate));
+        assert!(catch_up.up_to_date());
         assert!(timeout(LONG, catch_up.due()).await.is_err(), "it is over");
         assert!(matches!(catch_up.tried(failed(), Instant::now()), Some(News::Behind(_))), "and told again");
     }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Edit, EditError};
 
 /// Where the config comes from: the same at the start and at each reload.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,11 +20,21 @@ impl ConfigFile {
     /// # Errors
     /// As [`Config::load`].
     pub fn read(&self) -> Result<Config, ConfigError> {
-        let Self { path, overrides, socket } = self;
-        let mut config = Config::load(path, overrides)?;
-        if let Some(socket) = socket {
+        Config::load(&self.path, &self.overrides).map(|config| self.complete(config))
+    }
+
+    /// Makes a change in it. Returns what it says now.
+    ///
+    /// # Errors
+    /// As [`Edit::save`]. The file is as it was then.
+    pub fn edit(&self, edit: &Edit) -> Result<Config, EditError> {
+        edit.save(&self.path, &self.overrides).map(|config| self.complete(config))
+    }
+
+    fn complete(&self, mut config: Config) -> Config {
+        if let Some(socket) = &self.socket {
             config.agent.socket.clone_from(socket);
         }
-        Ok(config)
+        config
     }
 }

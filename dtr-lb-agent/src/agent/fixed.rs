@@ -20,10 +20,6 @@ pub enum Fixed {
     )]
     Bpffs { before: PathBuf, after: PathBuf },
     #[error(
-        "`agent.{0}` cannot change while the agent runs: restart the agent, the datapath keeps its flows meanwhile"
-    )]
-    Http(&'static str),
-    #[error(
         "`datapath.max_flows` cannot change while the datapath is there: its tables hold {before} flows, and would have to be \
          made anew to hold {after}, without the flows; end the agent by `dtr-lb detach`, and start it again"
     )]
@@ -35,20 +31,13 @@ pub enum Fixed {
 /// # Errors
 /// The first thing that cannot change.
 pub(super) fn check(before: &Config, after: &Config) -> Result<(), Fixed> {
-    let Agent { socket, bpffs, http, http_names, admin_token_file } = &after.agent;
+    // The HTTP side is opened anew where that has changed.
+    let Agent { socket, bpffs, http: _, http_names: _, admin_token_file: _ } = &after.agent;
     if *bpffs != before.agent.bpffs {
         return Err(Fixed::Bpffs { before: before.agent.bpffs.clone(), after: bpffs.clone() });
     }
     if *socket != before.agent.socket {
         return Err(Fixed::Socket { before: before.agent.socket.clone(), after: socket.clone() });
-    }
-    let same_http = [
-        ("http", *http == before.agent.http),
-        ("http_names", *http_names == before.agent.http_names),
-        ("admin_token_file", *admin_token_file == before.agent.admin_token_file),
-    ];
-    if let Some((key, _)) = same_http.iter().find(|(_, same)| !same) {
-        return Err(Fixed::Http(key));
     }
     let (before, after) = (before.datapath.max_flows, after.datapath.max_flows);
     if before != after {

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use crate::{
     api::{Refusal, RefusalKind, ReplicaOrder},
     changes::Changes,
-    config::{Admin, Config, DEFAULT_WEIGHT, Host, Listed, MAX_WEIGHT, Replica, Service, is_name},
+    config::{Admin, Config, DEFAULT_WEIGHT, Edit, Host, Listed, MAX_WEIGHT, Replica, Service, is_name},
 };
 
 /// A replica of a service that an order is about.
@@ -54,6 +54,49 @@ pub(super) fn apply(
         ReplicaOrder::Remove { replica, service, last, save: _ } => {
             remove(config, replica, service.as_deref(), *last, changes)
         }
+    }
+}
+
+/// What the order changes in the file; `None` if it is to change nothing there. `targets` are those of [`apply`].
+///
+/// # Errors
+/// The file cannot say it.
+pub(super) fn edit(
+    order: &ReplicaOrder,
+    config: &Config,
+    targets: &[Target],
+) -> Result<Option<Edit>, Refusal> {
+    let Some(name) = targets.first().map(|target| target.replica.name.clone()) else {
+        let ReplicaOrder::Add { address, name, weight, services, save: true } = order else {
+            return Ok(None);
+        };
+        let replica = listed(address, name.as_deref(), *weight)?;
+        let services = add_to(config, services, &replica)?;
+        return Ok(Some(Edit::Add { replica, services }));
+    };
+    match order {
+        ReplicaOrder::Weight { weight, save: true, .. } => {
+            let all = find(config, &name, None)?;
+            if all.len() > targets.len() {
+                return Err(Refusal::new(
+                    RefusalKind::Conflict,
+                    format!(
+                        "the config file has one weight of replica `{name}` for all services: leave out --service, or --save"
+                    ),
+                ));
+            }
+            Ok(Some(Edit::Weight { replica: name, weight: *weight }))
+        }
+        ReplicaOrder::Remove { save: true, .. } => {
+            let services = targets.iter().map(|target| target.service.clone()).collect();
+            Ok(Some(Edit::Remove { replica: name, services }))
+        }
+        ReplicaOrder::Weight { save: false, .. }
+        | ReplicaOrder::Remove { save: false, .. }
+        | ReplicaOrder::Add { .. }
+        | ReplicaOrder::Drain { .. }
+        | ReplicaOrder::Maint { .. }
+        | ReplicaOrder::Ready { .. } => Ok(None),
     }
 }
 

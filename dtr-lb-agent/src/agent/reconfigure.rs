@@ -45,11 +45,13 @@ impl Agent {
         let mut control = self.control.clone();
         let changes = control.reconfigure(Arc::clone(&config), now);
         datapath.fits(&control.desired(now.clock))?;
+        let http = self.http.prepare(&config.agent, files)?;
         self.steer(datapath, &config, &mut plan)?;
         let moved = self.move_datapath(datapath, &before, &config).await?;
 
         self.control = control;
         self.probes.carry_out(plan, &self.control);
+        self.http.carry_out(http);
         if let Some((links, seen)) = moved {
             (self.interfaces, self.looks) = Watch::spawn(config.interfaces.clone(), links);
             self.presence.keep(&config.interfaces);

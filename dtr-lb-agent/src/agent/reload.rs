@@ -32,6 +32,10 @@ impl Agent {
         let result = self.read_again(datapath).await;
         self.manager.ready(&self.control);
         match &result {
+            Ok(_) => self.reloads.ok += 1,
+            Err(_) => self.reloads.failed += 1,
+        }
+        match &result {
             Ok(Reloaded { changes, .. }) if changes.is_empty() => {
                 info!(path, "reloaded the config: nothing has changed");
             }
@@ -53,7 +57,8 @@ impl Agent {
 impl From<ReloadError> for Refusal {
     fn from(error: ReloadError) -> Self {
         let kind = match &error {
-            ReloadError::Config(_) | ReloadError::Agent(AgentError::Fixed(_) | AgentError::NatAddress(_)) => {
+            ReloadError::Config(_)
+            | ReloadError::Agent(AgentError::Fixed(_) | AgentError::NatAddress(_) | AgentError::Web(_)) => {
                 RefusalKind::BadConfig
             }
             ReloadError::Agent(_) => RefusalKind::Failed,

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::Timestamp;
 use tokio::{signal::unix::Signal, time::sleep_until};
 use tracing::{info, warn};
 
@@ -17,15 +18,19 @@ use super::{
     probes::ProbeId,
     start::{mtus, wanted},
     unasked::News,
+    waiting::Waiting,
 };
 use crate::{
     api::{self, Refusal, Request},
-    control::{Change, Moment},
+    config::Scheme,
+    control::{Change, Moment, ReplicaKey},
     datapath::{Asked, Datapath, Dropped, Events, Interface},
     directory::Directory,
+    history,
     interface::Look,
+    metrics::Snapshot,
     probe::Report,
-    status::Status,
+    status::{self, Observed, Status},
 };
 
 /// The pause between two walks through the flow table.
@@ -53,6 +58,7 @@ impl Agent {
         };
         let mut next_sweep = tokio::time::Instant::now();
         let mut next_compare = next_sweep + compare::PAUSE;
+        let mut next_sample = tokio::time::Instant::now();
         let mut next_reading = None;
         loop {
             let mut decided = false;
@@ -65,7 +71,10 @@ impl Agent {
             tokio::select! {
                 reason = &mut shutdown => return End::Signal(reason),
                 // How it went is in the log.
-                Some(()) = hang_up.recv() => decided = self.reload(datapath).await.is_ok(),
+                Some(()) = hang_up.recv() => {
+                    drop(self.reload(datapath).await);
+                    decided = true;
+                }
                 Some(report) = self.reports.recv() => decided = self.take_reports(report),
                 () = sleep_until_some(due) => {
                     self.control.tick(Moment::now()).into_iter().for_each(log);
@@ -80,27 +89,37 @@ impl Agent {
                     self.take_next_hops();
                     decided = true;
                 }
+                () = self.following.looked() => decided = self.take_names(datapath).await,
                 Some(look) = self.looks.recv() => decided = self.take_look(&look, datapath),
                 Some(request) = self.requests.recv() => match request {
                     // Who asked may have gone.
                     Request::Status(answer) => drop(answer.send(self.status(datapath))),
+                    Request::Metrics(answer) => drop(answer.send(self.snapshot(datapath))),
                     Request::Detach(answer) => return End::Detach(answer),
                     Request::Replica(order, answer) => {
-                        let done = self.order(datapath, &order).await;
-                        decided = done.is_ok();
-                        drop(answer.send(done));
+                        match self.order(datapath, &order).await {
+                            Ok(done) => self.waiting.push(Waiting::Order(answer, done)),
+                            Err(refusal) => drop(answer.send(Err(refusal))),
+                        }
+                        decided = true;
                     }
                     Request::Look(answer) => drop(answer.send(self.look(datapath))),
                     Request::Trace(request) => self.tracer.request(request, datapath),
                     Request::Reload(answer) => {
-                        let reloaded = self.reload(datapath).await;
-                        decided = reloaded.is_ok();
-                        drop(answer.send(reloaded.map_err(Refusal::from)));
+                        match self.reload(datapath).await {
+                            Ok(done) => self.waiting.push(Waiting::Reload(answer, done)),
+                            Err(error) => drop(answer.send(Err(error.into()))),
+                        }
+                        decided = true;
                     }
                 },
                 news = self.tracer.news() => self.tracer.take(news, datapath),
                 Some(dropped) = next_events(&mut events) => self.log_drops(&dropped),
                 () = self.catch_up.due() => decided = true,
+                () = sleep_until(next_sample) => {
+                    self.sample(datapath);
+                    next_sample = tokio::time::Instant::now() + history::STEP;
+                }
                 () = sleep_until_some(self.held_until) => decided = true,
                 () = sleep_until(next_sweep) => next_sweep = self.sweep(datapath),
                 () = sleep_until(next_compare) => next_compare = self.compare.step(datapath),
@@ -115,7 +134,11 @@ impl Agent {
 
     /// Brings the datapath up to date; where that fails, it is tried again before long.
     fn write(&mut self, datapath: &mut Datapath) {
-        let result = datapath.apply(&self.control.desired(Instant::now())).map(drop);
+        let result = datapath.apply(&self.control.desired(Instant::now())).map(|applied| {
+            self.table_rewrites += applied.tables as u64;
+        });
+        let behind = result.as_ref().err().map(ToString::to_string);
+        self.answer_waiting(behind.as_deref());
         match self.catch_up.tried(result, tokio::time::Instant::now()) {
             Some(catch_up::News::Behind(error)) => {
                 warn!(error, "the datapath was not brought up to date; it is tried again each second");
@@ -139,6 +162,7 @@ impl Agent {
     /// Returns whether it has changed anything.
     pub(super) fn take_report(&mut self, report: Report<ProbeId>) -> bool {
         let Some(report) = self.probes.current(report) else { return false };
+        self.count_probe(&report);
         let changes = self.control.report(report, Moment::now());
         let changed = !changes.is_empty();
         for change in changes {
@@ -152,6 +176,15 @@ impl Agent {
         }
         // What was held may be what this report is about.
         changed || self.held_until.is_some()
+    }
+
+    fn count_probe(&mut self, report: &Report<ReplicaKey>) {
+        let mut services = self.control.config().services.iter();
+        let service = services.find(|service| service.name == report.id.service);
+        // What is configured away is no probe.
+        if service.is_some_and(|service| service.probe.scheme != Scheme::None) {
+            self.probe_counts.count(report.id.clone(), &report.outcome);
+        }
     }
 
     pub(super) fn take_next_hops(&mut self) {
@@ -218,7 +251,19 @@ impl Agent {
 
     fn status(&self, datapath: &Datapath) -> Result<Status, Refusal> {
         let present = |interface: &str| self.presence.serves(interface);
-        Status::collect(&self.control, datapath, &self.census, present).map_err(Refusal::failed)
+        let observed = Observed {
+            census: &self.census,
+            up_to_date: self.catch_up.up_to_date(),
+            table_rewrites: self.table_rewrites,
+            reloads: self.reloads,
+        };
+        let status = Status::collect(&self.control, datapath, observed, present).map_err(Refusal::failed)?;
+        Ok(Status { names: status::names(&self.following.answers(), Timestamp::now()), ..status })
+    }
+
+    fn snapshot(&mut self, datapath: &Datapath) -> Result<Snapshot, Refusal> {
+        self.probe_counts.keep(self.control.config());
+        Ok(Snapshot { status: self.status(datapath)?, probes: self.probe_counts.clone() })
     }
 
     /// What another thread needs to look at the datapath's tables.
@@ -226,6 +271,14 @@ impl Agent {
         let now = datapath.now().map_err(Refusal::failed)?;
         let directory = Directory::new(&self.control, Instant::now());
         Ok(api::Look { reader: datapath.reader(), directory, now })
+    }
+
+    /// Takes down what the dashboard's plots show.
+    fn sample(&self, datapath: &Datapath) {
+        // A status that cannot be had is a gap in the plots, and told to whoever asks for it.
+        if let Ok(status) = self.status(datapath) {
+            self.history.add(&status, Timestamp::now());
+        }
     }
 
     /// One piece of the walk through the flow table; returns when the next is due.

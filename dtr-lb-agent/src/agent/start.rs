@@ -16,9 +16,10 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{
-    Agent, AgentError, ConfigFile, Sources,
+    Agent, AgentError, ConfigFile, Following, Sources,
     catch_up::CatchUp,
     compare::Compare,
+    http::HttpSide,
     log::log,
     notify::Manager,
     presence::Presence,
@@ -27,13 +28,16 @@ use super::{
     unasked::Unasked,
 };
 use crate::{
-    api::Api,
+    api::{self, Api},
     config::{Attach, Config, Mode, Scheme},
     control::Control,
-    datapath::{Census, Datapath, Hook, Interface, Wanted},
+    datapath::{Applied, Census, Datapath, Hook, Interface, Wanted},
+    history::History,
     interface::{self, Links, Seen, Watch},
+    metrics::ProbeCounts,
     next_hop::Watcher,
     probe::{Report, schedule::first_spread},
+    status::Reloads,
 };
 
 /// How long the first decision waits for probes and next hops beyond the longest probe's own time-out ...
@@ -105,7 +109,7 @@ pub(super) fn probes_are_steered(config: &Config) -> bool {
 
 /// May be dropped before it is done: nothing is attached or written until its last await is over.
 pub(super) async fn start(
-    (file, sources, config): (ConfigFile, Sources, &Arc<Config>),
+    (file, sources, following, config): (ConfigFile, Sources, Following, &Arc<Config>),
     datapath: &mut Datapath,
     host: Host,
     (mut probes, reports, mut plan): (Probes, mpsc::Receiver<Report<ProbeId>>, Plan),
@@ -113,7 +117,9 @@ pub(super) async fn start(
 ) -> Result<Agent, AgentError> {
     let Host { links, seen, interfaces: found } = host;
     let (request_sender, requests) = mpsc::channel(16);
-    let api = Api::open(&config.agent.socket, request_sender)?;
+    let history = History::default();
+    let api = Api::open(&config.agent.socket, api::router(request_sender.clone(), history.clone()))?;
+    let http = HttpSide::open(&config.agent, api::open_routes(request_sender, history.clone()))?;
     let packet_log = log_packets.then(|| datapath.start_packet_log()).transpose()?;
     let mut control = Control::new(Arc::clone(config), Timestamp::now());
     control.ingress(mtus(&seen)).into_iter().for_each(log);
@@ -131,6 +137,7 @@ pub(super) async fn start(
     let mut agent = Agent {
         file,
         sources,
+        following,
         control,
         probes,
         reports,
@@ -143,12 +150,18 @@ pub(super) async fn start(
         presence: Presence::default(),
         attached_at: Instant::now(),
         api,
+        http,
+        history,
         requests,
         packet_log,
         catch_up: CatchUp::default(),
         compare: Compare::default(),
         held_until: None,
+        waiting: Vec::new(),
         census: Census::default(),
+        probe_counts: ProbeCounts::default(),
+        reloads: Reloads::default(),
+        table_rewrites: 0,
         tracer: Tracer::default(),
         drops: BTreeMap::new(),
         unasked: Unasked::default(),
@@ -156,8 +169,12 @@ pub(super) async fn start(
         manager: Manager::of_this_process(),
     };
     agent.settle().await;
-    bring_up(datapath, &agent.control, &found)?;
+    let applied = bring_up(datapath, &agent.control, &found)?;
+    agent.table_rewrites += applied.tables as u64;
     agent.attached_at = Instant::now();
+    if let Some(note) = agent.sources.store() {
+        warn!("{note}");
+    }
     if log_packets {
         warn!(
             "each packet is logged (--log-packets), which costs more than all the rest, and the datapath goes on with it \
@@ -171,7 +188,7 @@ pub(super) async fn start(
 ///
 /// A fresh one is empty, so it is written before packets come. One that was taken over forwards by its own tables
 /// already: it is attached first, so that where that fails nothing was changed.
-fn bring_up(datapath: &mut Datapath, control: &Control, found: &[Interface]) -> Result<(), AgentError> {
+fn bring_up(datapath: &mut Datapath, control: &Control, found: &[Interface]) -> Result<Applied, AgentError> {
     let config = control.config();
     let (desired, wanted, adopted) =
         (control.desired(Instant::now()), wanted(config.datapath.attach), datapath.adopted());
@@ -193,7 +210,7 @@ fn bring_up(datapath: &mut Datapath, control: &Control, found: &[Interface]) -> 
             "datapath attached"
         );
     }
-    Ok(())
+    Ok(applied)
 }
 
 /// The MTUs, in bytes, of the interfaces that are there.

@@ -1,16 +1,18 @@
 //! Orders about replicas are carried out: drain, maint, ready, weight, add, remove.
 
+use std::sync::Arc;
+
 use tracing::info;
 
 use super::{
-    Agent, AgentError,
+    Agent,
     effective::TakenIn,
     orders::{self, Target, called},
     probes::Files,
 };
 use crate::{
     api::{Ordered, Refusal, RefusalKind, ReplicaOrder},
-    config::{Admin, Config, OnDown, Replica},
+    config::{Admin, Config, Edit, EditError, OnDown, Replica},
     datapath::Datapath,
 };
 
@@ -21,16 +23,29 @@ impl Agent {
         datapath: &mut Datapath,
         order: &ReplicaOrder,
     ) -> Result<Ordered, Refusal> {
-        let before = std::sync::Arc::clone(self.control.config());
+        let before = Arc::clone(self.control.config());
         let mut given = self.sources.given();
         let targets = orders::apply(order, &before, &mut given.changes)?;
-        let flows: Vec<_> = targets.iter().map(|target| self.flows(datapath, &before, target)).collect();
         if let ReplicaOrder::Add { .. } = order {
             refuse_what_is_left_out(&given, &self.sources.given())?;
         }
-        let TakenIn { changes, mut notes } =
-            self.take_in(datapath, given, Files::AsTheyWere).await.map_err(refused)?;
-        let after = std::sync::Arc::clone(self.control.config());
+        let edit = orders::edit(order, &before, &targets)?;
+        let flows: Vec<_> = targets.iter().map(|target| self.flows(datapath, &before, target)).collect();
+        if let Some(edit) = &edit {
+            given.file = Arc::new(self.save(edit)?);
+            if let ReplicaOrder::Add { .. } = order {
+                // The file has it now.
+                given.changes = self.sources.given().changes;
+            }
+        }
+        let taken = self.take_in(datapath, given, Files::AsTheyWere).await;
+        let TakenIn { changes, mut notes } = taken.map_err(|error| match edit {
+            None => Refusal::failed(error),
+            Some(_) => {
+                Refusal::failed(format!("it is saved to the config file, but is not in force: {error}"))
+            }
+        })?;
+        let after = Arc::clone(self.control.config());
         let mut done: Vec<_> = targets
             .iter()
             .zip(flows)
@@ -49,9 +64,35 @@ impl Agent {
                 done.push(format!("`{address}` is added; it has no address yet"));
             }
         }
+        if edit.is_some() {
+            done.push(format!("saved to {}", self.file.path.display()));
+        }
         notes.extend(without_replicas(&before, &after));
-        info!(?order, done = done.join("; "), "an operator's order");
+        info!(done = done.join("; "), "an operator's order is carried out");
         Ok(Ordered { done, notes })
+    }
+
+    /// Writes a change to the config file. Returns what it says then.
+    fn save(&self, edit: &Edit) -> Result<Config, Refusal> {
+        let bad = |error: &dyn std::fmt::Display| Refusal::new(RefusalKind::BadConfig, error);
+        let now = self.file.read().map_err(|error| bad(&error))?;
+        if now != *self.sources.file {
+            return Err(Refusal::new(
+                RefusalKind::Conflict,
+                format!(
+                    "the config file {} has changes that the agent has not read, and --save would bring them into force: \
+                     `dtr-lb reload` first, or leave out --save",
+                    self.file.path.display()
+                ),
+            ));
+        }
+        self.file.edit(edit).map_err(|error| match &error {
+            EditError::Config(_) | EditError::WouldBeInvalid(_) => bad(&error),
+            EditError::NoSuchReplica { .. } | EditError::Cannot { .. } | EditError::Overridden => {
+                Refusal::new(RefusalKind::Conflict, error)
+            }
+            EditError::ChangedMeanwhile(_) | EditError::Write { .. } => Refusal::failed(error),
+        })
     }
 
     /// Connections that may still carry data, as last counted.
@@ -81,10 +122,6 @@ fn refuse_what_is_left_out(
         Some(note) => Err(Refusal::new(RefusalKind::Conflict, note)),
         None => Ok(()),
     }
-}
-
-fn refused(error: AgentError) -> Refusal {
-    Refusal::failed(error)
 }
 
 fn find<'a>(config: &'a Config, target: &Target) -> Option<&'a Replica> {

@@ -54,7 +54,12 @@ pub enum ClientError {
 
 /// Asks a running agent for its status.
 pub async fn ask_status(socket: &Path) -> Result<Status, ClientError> {
-    ask(socket, Method::GET, "v1/status", ANSWER_LIMIT).await
+    ask_status_within(socket, ANSWER_LIMIT).await
+}
+
+/// The same, for whoever does not want to wait as long.
+pub async fn ask_status_within(socket: &Path, limit: Duration) -> Result<Status, ClientError> {
+    ask(socket, Method::GET, "v1/status", limit).await
 }
 
 /// Makes a running agent remove its datapath and end. Returns when both are done.

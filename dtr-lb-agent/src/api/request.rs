@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use super::Look;
-use crate::{agent::TraceRequest, status::Status};
+use crate::{agent::TraceRequest, metrics::Snapshot, status::Status};
 
 /// Who asked waits at the other end, or has gone.
 pub type Answer<T> = oneshot::Sender<Result<T, Refusal>>;
@@ -15,6 +15,7 @@ pub type Answer<T> = oneshot::Sender<Result<T, Refusal>>;
 #[derive(Debug)]
 pub enum Request {
     Status(Answer<Status>),
+    Metrics(Answer<Snapshot>),
     /// Remove the datapath, answer, and end.
     Detach(Answer<Detached>),
     /// Read the config file again, and apply what is different.

@@ -11,15 +11,9 @@ use std::{
     time::Duration,
 };
 
+use axum::Router;
 use nix::unistd::{Gid, Group, chown};
-use tokio::{
-    net::UnixListener,
-    sync::{mpsc, oneshot},
-    task::JoinHandle,
-    time::timeout,
-};
-
-use super::{Request, router};
+use tokio::{net::UnixListener, sync::oneshot, task::JoinHandle, time::timeout};
 
 /// Read and write for the owner and the group: whoever may talk to the agent may steer it.
 const MODE: u32 = 0o660;
@@ -56,9 +50,9 @@ pub enum ApiError {
 }
 
 impl Api {
-    /// Opens the socket, within a tokio runtime. A socket that an agent left behind is replaced; one that somebody
-    /// listens on is not, and neither is a file of another kind.
-    pub fn open(path: &Path, requests: mpsc::Sender<Request>) -> Result<Self, ApiError> {
+    /// Opens the socket, within a tokio runtime, and serves `router` there. A socket that an agent left behind is replaced;
+    /// one that somebody listens on is not, and neither is a file of another kind.
+    pub fn open(path: &Path, router: Router) -> Result<Self, ApiError> {
         let failed =
             |operation: &'static str| move |source| ApiError::Socket { operation, path: path.into(), source };
         if let Some(directory) = path.parent() {
@@ -79,7 +73,6 @@ impl Api {
         fs::set_permissions(path, fs::Permissions::from_mode(MODE))
             .map_err(failed("setting the permissions of"))?;
         let file = identity(path).map_err(failed("looking at"))?;
-        let router = router(requests);
         let (stop, stopped) = oneshot::channel::<()>();
         let server = tokio::spawn(async move {
             let stopped = async { drop(stopped.await) };
@@ -113,8 +106,11 @@ impl Drop for Api {
     }
 }
 
-/// The owner stays.
+/// The owner stays. A service that runs with this group has nothing to do, and may have no right to.
 fn give_to(path: &Path, group: Gid) -> io::Result<()> {
+    if fs::symlink_metadata(path)?.gid() == group.as_raw() {
+        return Ok(());
+    }
     Ok(chown(path, None, Some(group))?)
 }
 

@@ -32,7 +32,7 @@ pub const DEFAULT_SOCKET: &str = "/run/dtr-lb/dtr-lb.sock";
 pub const DEFAULT_BPFFS: &str = "/sys/fs/bpf/dtr-lb";
 
 /// Where HTTP is served unless the config says otherwise: to this host only.
-pub const DEFAULT_HTTP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8181);
+const DEFAULT_HTTP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8181);
 
 /// `sun_path` of unix(7), less the NUL at its end.
 const LONGEST_SOCKET_PATH: usize = 107;

@@ -30,6 +30,9 @@ pub enum ReplicaState {
 }
 
 impl ReplicaState {
+    /// All of them.
+    pub const ALL: &[Self] = &[Self::Starting, Self::Up, Self::Down, Self::Draining, Self::Maint];
+
     /// The word for it in the status and in the log.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -109,6 +109,25 @@ pub enum Phase {
 }
 
 impl Failure {
+    /// Its name in metrics: one word for each kind, whatever the reason in it.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Unreachable { .. } => "unreachable",
+            Self::Timeout { .. } => "timeout",
+            Self::Closed => "closed",
+            Self::Certificate { .. } => "certificate",
+            Self::Tls { .. } => "tls",
+            Self::NotHttp { .. } => "not_http",
+            Self::Status { .. } => "status",
+            Self::AnswerTooLong { .. } | Self::TooManyPieces { .. } => "answer_too_long",
+            Self::BodyTooLong { .. } | Self::BodyMismatch { .. } => "body",
+            Self::Local { .. } => "local",
+            Self::Other { .. } => "other",
+        }
+    }
+
     /// Something at the replica answered, be it wrongly, so that connections it has may still be good. False if
     /// the replica is dead as far as a probe can tell: it refuses, cannot be reached, or is silent.
     ///

@@ -32,9 +32,12 @@ fn status(present: bool, outcome: &Outcome) -> Status {
             }],
             attach_reason: "as configured".into(),
             adopted: false,
+            flows: 0,
             flow_entries: 0,
             max_flows: 1024,
             repairs: BTreeMap::new(),
+            up_to_date: true,
+            table_rewrites: 1,
         },
         services: vec![ServiceStatus {
             name: "http".into(),
@@ -45,7 +48,14 @@ fn status(present: bool, outcome: &Outcome) -> Status {
             replicas: vec![replica_status(&replica, &condition, 100, Default::default())],
         }],
         verdicts: BTreeMap::new(),
+        reloads: Reloads { ok: 1, failed: 2 },
+        names: Vec::new(),
     }
+}
+
+/// One service with one replica, and all is well.
+pub(crate) fn plain() -> Status {
+    status(true, &Outcome { status: Some(200), took: Duration::from_millis(2), error: None })
 }
 
 #[test]
@@ -107,4 +117,17 @@ fn a_missing_interface_is_shown() {
     let (here, gone) = (status(true, &good), status(false, &good));
     assert!(here.text().contains("datapath eth0 native xdp (as configured)"), "{}", here.text());
     assert!(gone.text().contains("datapath eth0 native xdp MISSING (as configured)"), "{}", gone.text());
+}
+
+#[test]
+fn how_full_the_table_is_and_that_tables_are_old_is_shown() {
+    let mut status = plain();
+    let lines = |status: &Status| status.text().lines().map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(lines(&status)[3], "flows 0; the table for 1024 is 0 % full");
+    status.datapath.flows = 700;
+    status.datapath.flow_entries = 1946;
+    status.datapath.up_to_date = false;
+    let lines = lines(&status);
+    assert!(lines[3].starts_with("tables NOT UP TO DATE"), "{lines:#?}");
+    assert_eq!(lines[4], "flows 700; the table for 1024 is 95 % full");
 }

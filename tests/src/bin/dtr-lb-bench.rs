@@ -1,6 +1,7 @@
-//! `dtr-lb-bench`: what a packet costs. `cargo xtask bench packet` builds and runs it.
+//! `dtr-lb-bench`: what a packet costs, and what probing costs. `cargo xtask bench packet` and `cargo xtask bench probes`
+//! build and run it.
 //!
-//! Each figure is the median over many batches, of the mean of a batch of runs by `BPF_PROG_TEST_RUN`, less the same of
+//! A packet's figure is the median over many batches, of the mean of a batch of runs by `BPF_PROG_TEST_RUN`, less the same of
 //! an empty program measured in turn with it. The verdict counters are compared after each batch: a batch that took
 //! another path than it was meant to is an error and no figure.
 
@@ -13,10 +14,13 @@ use dtr_lb_common::{
     abi::{Flow, Side, Tuple},
     verdict::Verdict,
 };
-use dtr_lb_tests::fixture::{
-    Plan,
-    frames::{Kind, Macs, Segment, ends},
-    world::{ALICE, HTTPS, REPLICA_1, World, one_replica},
+use dtr_lb_tests::{
+    fixture::{
+        Plan,
+        frames::{Kind, Macs, Segment, ends},
+        world::{ALICE, HTTPS, REPLICA_1, World, one_replica},
+    },
+    many_probes::{self, Figures},
 };
 
 /// Runs in a batch: a forwarded packet loses one of its 255 hops in each.
@@ -36,6 +40,11 @@ enum What {
         /// Where to leave packet.json
         directory: PathBuf,
     },
+    /// What probing a thousand replicas each second costs the agent
+    Probes {
+        /// Where to leave probes.json
+        directory: PathBuf,
+    },
 }
 
 /// A path through the pipeline.
@@ -46,7 +55,41 @@ struct Path {
 }
 
 fn main() -> Result<()> {
-    let What::Packet { directory } = Arguments::parse().what;
+    match Arguments::parse().what {
+        What::Packet { directory } => packet(&directory),
+        What::Probes { directory } => probes(&directory),
+    }
+}
+
+fn probes(directory: &std::path::Path) -> Result<()> {
+    let mut figures = Vec::new();
+    println!("scheme  replicas  probes/s  processor  memory (largest)    all up after");
+    for (scheme, replicas) in [("http", 100), ("http", 1000), ("https", 100), ("https", 1000)] {
+        let Figures { up_after, probes, processor, memory, largest_memory, threads, open_files } =
+            many_probes::measure(scheme, replicas)?;
+        println!(
+            "{scheme:<8}{replicas:>8}{probes:>10.0}{processor:>9.1} %{:>8} MiB ({} MiB){:>12.2} s",
+            memory >> 10,
+            largest_memory >> 10,
+            up_after.as_secs_f64()
+        );
+        figures.push(serde_json::json!({
+            "scheme": scheme, "replicas": replicas, "probes_per_second": probes, "processor_percent": processor,
+            "memory_kib": memory, "largest_memory_kib": largest_memory, "threads": threads, "open_files": open_files,
+            "all_up_after_seconds": up_after.as_secs_f64(),
+        }));
+    }
+    write(directory, "probes.json", &figures)
+}
+
+fn write(directory: &std::path::Path, name: &str, figures: &[serde_json::Value]) -> Result<()> {
+    fs::create_dir_all(directory).with_context(|| format!("making `{}`", directory.display()))?;
+    let file = directory.join(name);
+    fs::write(&file, serde_json::to_string_pretty(figures)?)
+        .with_context(|| format!("writing `{}`", file.display()))
+}
+
+fn packet(directory: &std::path::Path) -> Result<()> {
     let mut figures = Vec::new();
     println!(
         "ns a packet, net of an empty program: median (10th to 90th percentile) of {BATCHES} batches of {RUNS}"
@@ -70,10 +113,7 @@ fn main() -> Result<()> {
     println!(
         "not measured: new flows and refusals (a run cannot be repeated), cache misses of many flows, real devices"
     );
-    fs::create_dir_all(&directory).with_context(|| format!("making `{}`", directory.display()))?;
-    let file = directory.join("packet.json");
-    fs::write(&file, serde_json::to_string_pretty(&figures)?)
-        .with_context(|| format!("writing `{}`", file.display()))
+    write(directory, "packet.json", &figures)
 }
 
 /// A service with one replica; and one without any at the replica's own end, where the packets of the mirrored flow come in,

@@ -10,8 +10,20 @@ use std::{
 use super::error::Error;
 
 /// What the lab runs. `openssl` and `curl` are clients, the rest builds the lab.
-const PROGRAMS: [&str; 9] =
-    ["ip", "ethtool", "nginx", "docker-registry", "curl", "openssl", "skopeo", "strace", "tshark"];
+const PROGRAMS: [&str; 12] = [
+    "ip",
+    "ethtool",
+    "dnsmasq",
+    "nginx",
+    "docker-registry",
+    "curl",
+    "openssl",
+    "skopeo",
+    "strace",
+    "tshark",
+    "prometheus",
+    "promtool",
+];
 
 /// What is missing on this machine to make a lab: empty if one can be made.
 ///

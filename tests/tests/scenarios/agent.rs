@@ -24,6 +24,8 @@ mod replicas;
 mod service_manager;
 mod start;
 
+pub(crate) use reload::Traffic;
+
 pub(crate) const SCENARIOS: &[Scenario] = &[
     ("the_datapath_forwards_without_the_agent", EVERYWHERE, without_agent),
     ("detach_ends_the_agent_and_leaves_nothing", EVERYWHERE, detach::under_an_agent),
@@ -43,6 +45,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     ("other_nat_ports_leave_connections_alone", BOTH_HOOKS, reload::nat_ports),
     ("drained_replicas_finish_and_those_in_maintenance_are_left", CROSSWISE, replicas::drain_and_maint),
     ("what_an_operator_orders_outlives_the_agent", CROSSWISE, replicas::kept),
+    ("what_is_saved_is_in_the_file", BOTH_HOOKS, replicas::saved),
     ("a_killed_agent_is_not_noticed", CROSSWISE, replicas::killed),
     ("a_second_agent_says_so_and_leaves", EVERYWHERE, second_agent),
     ("the_service_manager_is_told", CROSSWISE, service_manager::told),

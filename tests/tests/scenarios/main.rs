@@ -26,6 +26,8 @@ mod failures;
 mod families;
 mod flood;
 mod health;
+mod monitoring;
+mod names;
 mod seeing;
 mod services;
 mod sizes;
@@ -240,6 +242,8 @@ fn main() {
         edges::SCENARIOS,
         agent::SCENARIOS,
         seeing::SCENARIOS,
+        monitoring::SCENARIOS,
+        names::SCENARIOS,
     ]
     .concat();
     let mut trials = Vec::new();

@@ -17,6 +17,8 @@ fn fresh() -> Facts {
             cargo: "/stable/bin/cargo".into(),
         }),
         programs: TEST_PROGRAMS.to_vec(),
+        dashboard_missing: false,
+        npm: true,
         apt: true,
         root: true,
     }
@@ -37,6 +39,7 @@ fn outline(plan: &Plan) -> Vec<String> {
         Step::Link { .. } => vec!["LINK".to_owned()],
         Step::Unlink => vec!["UNLINK".to_owned()],
         Step::Linker { llvm } => vec![format!("LINKER {llvm}")],
+        Step::Dashboard => vec!["DASHBOARD".to_owned()],
     });
     steps.collect()
 }
@@ -60,6 +63,8 @@ fn only_what_is_missing_is_planned() {
             "rustc-web llvm-22-dev LINK LINKER 22",
         ),
         ("one program", Facts { programs: vec![TEST_PROGRAMS[5]], ..ready() }, "iproute2"),
+        ("dashboard", Facts { dashboard_missing: true, ..ready() }, "DASHBOARD"),
+        ("dashboard, no npm", Facts { dashboard_missing: true, npm: false, ..ready() }, "npm DASHBOARD"),
         ("no linker", no_linker, "LINKER 22"),
         ("outdated link", broken_link.clone(), "LINK"),
         ("outdated link, nightly works", Facts { nightly_works: true, ..broken_link }, "UNLINK"),

@@ -13,16 +13,21 @@ use anyhow::{Context as _, Result};
 use crate::command::{captured, logged};
 
 const SUITE: &str = "bookworm";
-/// The kernel, systemd, and what guest.sh runs.
-const PACKAGES: [&str; 8] =
-    ["linux-image-cloud-amd64", "systemd-sysv", "udev", "adduser", "iproute2", "ethtool", "curl", "busybox"];
-/// What nobody reads there. dtr-lb's own files are wanted.
-const LEFT_OUT: [&str; 4] = [
+/// The kernel, systemd, and what guest.sh runs. No udev: nobody is to wait until it has looked at all devices.
+const PACKAGES: [&str; 7] =
+    ["linux-image-cloud-amd64", "systemd-sysv", "adduser", "iproute2", "ethtool", "curl", "busybox"];
+/// What nobody reads there is left out; dtr-lb's own files are wanted.
+const DPKG: [&str; 5] = [
     "path-exclude=/usr/share/locale/*",
     "path-exclude=/usr/share/doc/*",
     "path-include=/usr/share/doc/dtr-lb/*",
     "force-unsafe-io",
+    // For the file that is put in place before its package.
+    "force-confold",
 ];
+/// The kernel has all that it starts from (NVMe, ext4), so nobody needs to make an initial file system.
+const NO_INITRD: &str = "mkdir -p \"$1/etc/initramfs-tools\" && \
+    echo update_initramfs=no >\"$1/etc/initramfs-tools/update-initramfs.conf\"";
 const SIZE: &str = "900M";
 
 /// Starts the test, and ends the machine with it. The tar archive is the second disk, the report the second serial line.
@@ -34,7 +39,7 @@ FailureAction=poweroff
 
 [Service]
 Type=oneshot
-ExecStart=/bin/sh -c 'mkdir -p /opt/test && tar -xf /dev/vdb -C /opt/test && exec /opt/test/guest.sh'
+ExecStart=/bin/sh -c 'mkdir -p /opt/test && tar -xf /dev/nvme1n1 -C /opt/test && exec /opt/test/guest.sh'
 StandardOutput=file:/dev/ttyS1
 StandardError=inherit
 
@@ -43,11 +48,8 @@ WantedBy=multi-user.target
 ";
 
 /// Files beyond those of packages.
-const FILES: [(&str, &str); 3] = [
-    ("etc/systemd/system/system-test.service", UNIT),
-    ("etc/fstab", "/dev/vda / ext4 defaults 0 1\n"),
-    ("etc/hostname", "balancer\n"),
-];
+const FILES: [(&str, &str); 2] =
+    [("etc/systemd/system/system-test.service", UNIT), ("etc/hostname", "balancer\n")];
 
 /// What would run beside the test and only take time.
 const MASKED: [&str; 5] = [
@@ -62,19 +64,14 @@ const MASKED: [&str; 5] = [
 pub(super) struct Image {
     pub(super) root: PathBuf,
     pub(super) kernel: PathBuf,
-    pub(super) initrd: PathBuf,
 }
 
 impl Image {
     /// The one that is there; made if there is none of this recipe.
     pub(super) fn get(directory: &Path) -> Result<Self> {
         let place = directory.join("image");
-        let image = Self {
-            root: place.join("root.img"),
-            kernel: place.join("vmlinuz"),
-            initrd: place.join("initrd"),
-        };
-        let recipe = format!("{SUITE} {PACKAGES:?} {LEFT_OUT:?} {FILES:?} {MASKED:?} {SIZE}");
+        let image = Self { root: place.join("root.img"), kernel: place.join("vmlinuz") };
+        let recipe = format!("{SUITE} {PACKAGES:?} {DPKG:?} {NO_INITRD} {FILES:?} {MASKED:?} {SIZE}");
         let mark = place.join("recipe");
         if fs::read_to_string(&mark).is_ok_and(|made| made == recipe) {
             return Ok(image);
@@ -101,7 +98,8 @@ impl Image {
         let mut debstrap = Command::new("mmdebstrap");
         debstrap.args(["--mode=root", "--variant=apt", "--format=directory"]);
         debstrap.arg(format!("--include={}", PACKAGES.join(",")));
-        debstrap.args(LEFT_OUT.map(|option| format!("--dpkgopt={option}")));
+        debstrap.arg(format!("--essential-hook={NO_INITRD}"));
+        debstrap.args(DPKG.map(|option| format!("--dpkgopt={option}")));
         logged(debstrap.args(["--aptopt=Acquire::Languages \"none\"", SUITE]).arg(tree), log)?;
         for (path, text) in FILES {
             fs::write(tree.join(path), text).with_context(|| format!("cannot write {path}"))?;
@@ -113,9 +111,7 @@ impl Image {
         let wanted = units.join("multi-user.target.wants");
         fs::create_dir_all(&wanted)?;
         symlink("../system-test.service", wanted.join("system-test.service"))?;
-        for (from, to) in [("vmlinuz-", &self.kernel), ("initrd.img-", &self.initrd)] {
-            fs::copy(only(&tree.join("boot"), from)?, to)?;
-        }
+        fs::copy(only(&tree.join("boot"), "vmlinuz-")?, &self.kernel)?;
         captured(Command::new("mke2fs").args(["-q", "-t", "ext4", "-d"]).arg(tree).arg(&self.root).arg(SIZE))
             .map(drop)
     }

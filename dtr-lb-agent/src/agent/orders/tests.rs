@@ -105,6 +105,32 @@ fn orders_do_what_they_say() {
 }
 
 #[test]
+fn what_is_saved_is_what_was_ordered() {
+    let saved = |order: &str| {
+        let config = config();
+        let order: ReplicaOrder = serde_json::from_str(order).expect("an order");
+        let targets = apply(&order, &config, &mut Changes::default()).expect("it can be done");
+        edit(&order, &config, &targets).map_err(|refusal| refusal.message)
+    };
+    let both = vec!["http".to_owned(), "https".to_owned()];
+    let r1 = || "r1".to_owned();
+    assert_eq!(
+        saved(r#"{"action":"weight","replica":"10.0.0.11","weight":7,"save":true}"#),
+        Ok(Some(Edit::Weight { replica: r1(), weight: 7 }))
+    );
+    assert_eq!(saved(r#"{"action":"weight","replica":"r1","weight":7}"#), Ok(None));
+    assert_eq!(
+        saved(r#"{"action":"remove","replica":"r1","save":true,"last":true}"#),
+        Ok(Some(Edit::Remove { replica: r1(), services: both.clone() }))
+    );
+    let added = saved(r#"{"action":"add","address":"10.0.0.13","weight":7,"save":true}"#);
+    let Ok(Some(Edit::Add { replica, services })) = added else { panic!("{added:?}") };
+    assert_eq!((replica.name.as_str(), replica.weight, services), ("10.0.0.13", 7, both));
+    let refused = saved(r#"{"action":"weight","replica":"r1","service":"http","weight":7,"save":true}"#);
+    assert!(refused.is_err_and(|message| message.contains("one weight")));
+}
+
+#[test]
 fn what_cannot_be_done_is_refused_with_what_there_is() {
     let cases = [
         (r#"{"action":"drain","replica":"r9"}"#, "NotFound", "r1 (10.0.0.11), r2 (10.0.0.12)"),

@@ -1,7 +1,12 @@
 use std::os::unix::net::UnixListener as StdUnixListener;
 
+use tokio::sync::mpsc;
+
 use super::*;
-use crate::api::{ClientError, Detached, Refusal, ask_detach};
+use crate::{
+    api::{ClientError, Detached, Refusal, Request, ask_detach, router},
+    history::History,
+};
 
 fn directory() -> tempfile::TempDir {
     tempfile::tempdir().expect("a directory")
@@ -9,7 +14,7 @@ fn directory() -> tempfile::TempDir {
 
 fn open(path: &Path) -> Result<(Api, mpsc::Receiver<Request>), ApiError> {
     let (sender, requests) = mpsc::channel(1);
-    Api::open(path, sender).map(|api| (api, requests))
+    Api::open(path, router(sender, History::default())).map(|api| (api, requests))
 }
 
 #[tokio::test]

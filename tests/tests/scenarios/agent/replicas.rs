@@ -65,6 +65,10 @@ pub(super) fn drain_and_maint(place: Place) -> Result<()> {
     let shares = stage.shares(CONNECTIONS)?;
     ensure!(shares[at] > 0, "a replica that is ready gets nothing: {shares:?}");
 
+    let over = until(COUNTED_WITHIN, || {
+        stage.replica_statuses().is_ok_and(|replicas| replicas.iter().all(|replica| replica.flows == 0))
+    });
+    ensure!(over, "the first download is over, and counted");
     let client = stage.lab.client().clone();
     let url = stage.url("https", "slow/big?rate=1m");
     let download = thread::spawn(move || client.curl(&url, &["--max-time", "60"]));
@@ -133,12 +137,12 @@ pub(super) fn kept(place: Place) -> Result<()> {
     ensure!(list(&stage)? == expected, "after a reload: {:?}", list(&stage)?);
     order(&stage, &["weight", "r1", "100"], &["has weight 100 (90 in the file)"])?;
     order(&stage, &["ready", "r2"], &["service `http`: replica r2", "is ready already", "is ready\n"])?;
-    order(&stage, &["add", &address, "--name", "again"], &["replica", "added"])?;
-    stage.wait_for_state("again", "up", UP_WITHIN)?;
+    order(&stage, &["add", &address], &["replica `r3`", "added"])?;
+    stage.wait_for_state("r3", "up", UP_WITHIN)?;
     let shares = stage.shares(CONNECTIONS)?;
     ensure!(shares.iter().all(|share| *share > 0), "{shares:?}");
 
-    for replica in ["again", "r1"] {
+    for replica in ["r3", "r1"] {
         order(&stage, &["remove", replica], &["is removed"])?;
     }
     let last = stage.balancer.command(&stage.lab, &["replica", "remove", "r2"])?;
@@ -153,6 +157,35 @@ pub(super) fn kept(place: Place) -> Result<()> {
     ensure!(kept.exists(), "`{}` is missing", kept.display());
     stage.balancer.detach(&stage.lab)?;
     ensure!(!kept.exists(), "`{}` is left", kept.display());
+    Ok(())
+}
+
+/// With `--save` the file says it, too, and keeps what else is in it.
+pub(super) fn saved(place: Place) -> Result<()> {
+    let stage = place.stage()?;
+    let original = format!("# precious words\n{}", stage.balancer.config_text()?);
+    reload(&stage, &original, &["nothing has changed"])?;
+    let address = stage.lab.replicas()[2].address().to_string();
+    order(&stage, &["weight", "r1", "0", "--save"], &["has weight 0\n", "saved to"])?;
+    order(&stage, &["remove", "r3", "--save"], &["is removed", "saved to"])?;
+    let text = stage.balancer.config_text()?;
+    let expected = original.replacen("weight = 100", "weight = 0", 1);
+    let third = expected.find("[[replica]]\nname = \"r3\"").context("the config has a third replica")?;
+    ensure!(text.trim_end() == expected[..third].trim_end(), "the file says:\n{text}");
+    let shares = stage.shares(CONNECTIONS)?;
+    ensure!(shares == [0, CONNECTIONS, 0], "{shares:?}");
+    let kept = stage.lab.directory().join("dtr-lb.changes.json");
+    ensure!(!kept.exists(), "it is kept beside the file, too");
+    order(&stage, &["add", &address, "--name", "again", "--weight", "50", "--save"], &["added", "saved to"])?;
+    stage.wait_for_state("again", "up", UP_WITHIN)?;
+    ensure!(stage.balancer.config_text()?.contains("\"again\""), "{}", stage.balancer.config_text()?);
+    expect_out(&stage.balancer.command(&stage.lab, &["reload"])?, &["nothing has changed"])?;
+    // What somebody is still writing is not brought into force by the way.
+    let writing = stage.balancer.config_text()?.replacen("weight = 100", "weight = 99", 1);
+    stage.balancer.write_config_text(&writing)?;
+    let refused = stage.balancer.command(&stage.lab, &["replica", "weight", "r1", "5", "--save"])?;
+    expect(&refused, 2, &["dtr-lb reload", "--save"])?;
+    ensure!(stage.balancer.config_text()? == writing);
     Ok(())
 }
 

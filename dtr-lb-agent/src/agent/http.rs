@@ -1,0 +1,136 @@
+//! The HTTP side of a running agent: opened at the start, and brought into line with another config.
+
+use std::net::SocketAddr;
+
+use axum::Router;
+use tracing::info;
+
+use super::probes::Files;
+use crate::{
+    config,
+    web::{Rules, Web, WebError},
+};
+
+/// What is served over HTTP, and where.
+#[derive(Debug)]
+pub(super) struct HttpSide {
+    routes: Router,
+    address: Option<SocketAddr>,
+    web: Option<Web>,
+}
+
+/// What another config makes of it; all that could fail is done.
+#[derive(Debug)]
+pub(super) enum Prepared {
+    /// As it is.
+    Same,
+    /// Other names, or another token.
+    Rules(Rules),
+    /// Another address, already listened on, or none.
+    Elsewhere(Option<SocketAddr>, Option<Web>),
+}
+
+impl HttpSide {
+    /// Serves `routes` where the config says, if it does.
+    ///
+    /// # Errors
+    /// The token cannot be read, or the address not be had.
+    pub(super) fn open(agent: &config::Agent, routes: Router) -> Result<Self, WebError> {
+        let web = open(agent, &routes)?;
+        Ok(Self { routes, address: agent.http, web })
+    }
+
+    /// Does what can fail; nothing has changed then. `files`: whether the token is to be read again.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub(super) fn prepare(&self, agent: &config::Agent, files: Files) -> Result<Prepared, WebError> {
+        if agent.http != self.address {
+            return Ok(Prepared::Elsewhere(agent.http, open(agent, &self.routes)?));
+        }
+        match files {
+            // Without a reload the config's `[agent]` is as it was: a token that has gone is no matter for a `drain`.
+            Files::AsTheyWere => Ok(Prepared::Same),
+            Files::ReadAgain => Ok(Prepared::Rules(Rules::read(agent, own_name())?)),
+        }
+    }
+
+    pub(super) fn carry_out(&mut self, prepared: Prepared) {
+        match prepared {
+            Prepared::Same => {}
+            Prepared::Rules(rules) => {
+                if let Some(web) = &self.web {
+                    web.access().replace(rules);
+                }
+            }
+            Prepared::Elsewhere(address, web) => (self.address, self.web) = (address, web),
+        }
+    }
+}
+
+fn open(agent: &config::Agent, routes: &Router) -> Result<Option<Web>, WebError> {
+    let rules = Rules::read(agent, own_name())?;
+    let Some(address) = agent.http else { return Ok(None) };
+    let web = Web::open(address, rules, routes.clone())?;
+    let changes = agent.admin_token_file.is_some();
+    info!(%address, changes, "the dashboard and the API are served over HTTP");
+    Ok(Some(web))
+}
+
+/// This host's name, by which it may be asked for.
+fn own_name() -> Option<String> {
+    nix::sys::utsname::uname().ok()?.nodename().to_str().map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt as _, path::PathBuf};
+
+    use super::*;
+
+    fn free_address() -> SocketAddr {
+        let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+        free.expect("a free port")
+    }
+
+    fn agent(http: Option<SocketAddr>, token: Option<PathBuf>) -> config::Agent {
+        config::Agent {
+            socket: "/s".into(),
+            bpffs: "/b".into(),
+            http,
+            http_names: Vec::new(),
+            admin_token_file: token,
+        }
+    }
+
+    #[tokio::test]
+    async fn another_address_is_listened_on_before_the_old_one_is_left() {
+        let (first, second) = (free_address(), free_address());
+        let mut side = HttpSide::open(&agent(Some(first), None), Router::new()).expect("it opens");
+        assert!(HttpSide::open(&agent(Some(first), None), Router::new()).is_err(), "it is taken");
+
+        let taken = TcpListener::bind(second).expect("it is free");
+        assert!(side.prepare(&agent(Some(second), None), Files::ReadAgain).is_err(), "it is taken, too");
+        drop(taken);
+        let prepared = side.prepare(&agent(Some(second), None), Files::ReadAgain).expect("it is free");
+        side.carry_out(prepared);
+        assert!(TcpListener::bind(second).is_err(), "it is served now");
+        let none = side.prepare(&agent(None, None), Files::ReadAgain).expect("nothing can fail");
+        side.carry_out(none);
+        assert!(side.web.is_none() && side.address.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_token_that_is_not_secret_is_found_before_anything_changes_and_only_by_a_reload() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("token");
+        fs::write(&file, "0123456789abcdef").expect("a file");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("permissions");
+        let agent = agent(Some(free_address()), Some(file.clone()));
+        let side = HttpSide::open(&agent, Router::new()).expect("it opens");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).expect("permissions");
+        assert!(matches!(side.prepare(&agent, Files::AsTheyWere), Ok(Prepared::Same)));
+        let error = side.prepare(&agent, Files::ReadAgain).expect_err("others may read it").to_string();
+        assert!(error.contains("chmod 600"), "{error}");
+    }
+}

@@ -1,0 +1,247 @@
+//! The metrics by name: what each is, and where its value comes from.
+
+use super::{
+    Snapshot,
+    page::{Family, Page},
+    probes::BOUNDS,
+    replicas::{ReplicaRow, ServiceRow, rows},
+};
+use crate::{
+    control::ReplicaState,
+    status::{DatapathStatus, Reloads, ReplicaStatus},
+};
+
+/// A metric of each replica of each service.
+struct OfReplica {
+    name: &'static str,
+    help: &'static str,
+    value: fn(&ReplicaStatus) -> f64,
+}
+
+const REPLICA_GAUGES: [OfReplica; 4] = [
+    OfReplica {
+        name: "dtr_lb_replica_up",
+        help: "Whether the replica is up: it gets its share of new connections.",
+        value: |replica| flag(replica.state == ReplicaState::Up.as_str()),
+    },
+    OfReplica {
+        name: "dtr_lb_replica_flows",
+        help: "Connections of the replica that may still carry data.",
+        value: |replica| replica.flows as f64,
+    },
+    OfReplica {
+        name: "dtr_lb_replica_weight",
+        help: "The weight that the replica was given.",
+        value: |replica| replica.weight.into(),
+    },
+    OfReplica {
+        name: "dtr_lb_replica_effective_weight",
+        help: "The part of new connections that the replica gets now, in proportion to the others' of its service.",
+        value: |replica| replica.effective_weight.into(),
+    },
+];
+
+const REPLICA_COUNTERS: [OfReplica; 5] = [
+    OfReplica {
+        name: "dtr_lb_replica_new_flows_total",
+        help: "Connections steered to the replica.",
+        value: |replica| replica.new_flows as f64,
+    },
+    OfReplica {
+        name: "dtr_lb_replica_refused_total",
+        help: "Connections that the replica refused.",
+        value: |replica| replica.refused as f64,
+    },
+    OfReplica {
+        name: "dtr_lb_replica_unanswered_total",
+        help: "Connections that the replica did not answer until the client asked again.",
+        value: |replica| replica.unanswered as f64,
+    },
+    OfReplica {
+        name: "dtr_lb_replica_redispatched_total",
+        help: "Connections that another replica was asked to take, because this one refused or did not answer.",
+        value: |replica| replica.redispatched as f64,
+    },
+    OfReplica {
+        name: "dtr_lb_replica_reset_packets_total",
+        help: "Packets of the replica's connections that were answered by a reset, because it is down.",
+        value: |replica| replica.reset as f64,
+    },
+];
+
+pub(super) fn add(snapshot: &Snapshot, page: &mut Page) {
+    let Snapshot { status, probes } = snapshot;
+    let mut build = Family::gauge("dtr_lb_build_info", "1; the labels say which version runs.");
+    build.set(&[("version", &status.version)], 1.0);
+    page.add(build);
+    datapath(&status.datapath, page);
+    reloads(status.reloads, page);
+    let mut packets = Family::counter("dtr_lb_packets_total", "Packets by what became of them.");
+    for (verdict, count) in &status.verdicts {
+        packets.set(&[("verdict", verdict)], *count as f64);
+    }
+    page.add(packets);
+    let services = rows(status);
+    of_services(&services, page);
+    let replicas: Vec<_> = services.iter().flat_map(|service| &service.replicas).collect();
+    of_replicas(&replicas, page);
+    states(&replicas, page);
+    traffic(&replicas, page);
+    of_probes(&replicas, probes, page);
+}
+
+fn datapath(datapath: &DatapathStatus, page: &mut Page) {
+    let DatapathStatus {
+        attach,
+        attach_reason: _,
+        adopted: _,
+        flows,
+        flow_entries,
+        max_flows,
+        repairs,
+        up_to_date,
+        table_rewrites,
+    } = datapath;
+    let mut attached = Family::gauge(
+        "dtr_lb_datapath_attached",
+        "Whether the interface is there with the datapath on it, by the hook that the label says.",
+    );
+    for place in attach {
+        attached.set(&[("interface", &place.interface), ("hook", hook(place))], flag(place.present));
+    }
+    page.add(attached);
+    page.gauge(
+        "dtr_lb_datapath_up_to_date",
+        "Whether the datapath's tables say what was decided last.",
+        flag(*up_to_date),
+    );
+    page.counter(
+        "dtr_lb_table_rewrites_total",
+        "Tables of services that were written, since the agent's start.",
+        *table_rewrites as f64,
+    );
+    let help =
+        "Entries of maps, and programs (links), that were not as the agent had made them and were repaired.";
+    let mut repaired = Family::counter("dtr_lb_repairs_total", help);
+    for (map, count) in repairs {
+        repaired.set(&[("map", &map.to_lowercase())], *count as f64);
+    }
+    page.add(repaired);
+    page.gauge("dtr_lb_flows", "Connections that may still carry data.", *flows as f64);
+    page.gauge(
+        "dtr_lb_flow_capacity",
+        "Connections that the flow table holds: half its entries.",
+        *max_flows as f64,
+    );
+    page.gauge(
+        "dtr_lb_flow_entries",
+        "Entries of the flow table, of connections that have ended among them; a connection has two, one in direct modes.",
+        *flow_entries as f64,
+    );
+    page.gauge(
+        "dtr_lb_flow_entry_capacity",
+        "Entries that the flow table holds; when it is full, the least recently used go.",
+        2.0 * *max_flows as f64,
+    );
+}
+
+fn reloads(reloads: Reloads, page: &mut Page) {
+    let Reloads { ok, failed } = reloads;
+    let help =
+        "How often the config was read again and applied, or not as it failed, since the agent's start.";
+    let mut family = Family::counter("dtr_lb_reloads_total", help);
+    family.set(&[("result", "ok")], ok as f64);
+    family.set(&[("result", "failed")], failed as f64);
+    page.add(family);
+}
+
+/// The hook as the config calls it.
+fn hook(place: &crate::status::AttachStatus) -> &str {
+    match place.hook.as_str() {
+        "xdp" if !place.native => "xdp-generic",
+        hook => hook,
+    }
+}
+
+fn of_services(services: &[ServiceRow], page: &mut Page) {
+    let mut up = Family::gauge("dtr_lb_service_up", "Whether a replica of the service is up.");
+    let mut counts = Family::gauge("dtr_lb_service_replicas", "Replicas of the service by state.");
+    for ServiceRow { name, state, replicas } in services {
+        up.set(&[("service", name)], flag(state == ReplicaState::Up.as_str()));
+        for state in ReplicaState::ALL {
+            let state = state.as_str();
+            let count = replicas.iter().filter(|row| row.status.state == state).count();
+            counts.set(&[("service", name), ("state", state)], count as f64);
+        }
+    }
+    page.add(up);
+    page.add(counts);
+}
+
+fn of_replicas(replicas: &[&ReplicaRow], page: &mut Page) {
+    let gauges = REPLICA_GAUGES.map(|of| (Family::gauge(of.name, of.help), of.value));
+    let counters = REPLICA_COUNTERS.map(|of| (Family::counter(of.name, of.help), of.value));
+    for (mut family, value) in gauges.into_iter().chain(counters) {
+        for ReplicaRow { key, label, status } in replicas {
+            family.set(&[("service", &key.service), ("replica", label)], value(status));
+        }
+        page.add(family);
+    }
+}
+
+fn states(replicas: &[&ReplicaRow], page: &mut Page) {
+    let mut family = Family::gauge("dtr_lb_replica_state", "1 for the state that the replica is in, else 0.");
+    for ReplicaRow { key, label, status } in replicas {
+        for state in ReplicaState::ALL {
+            let state = state.as_str();
+            let labels = [("service", key.service.as_str()), ("replica", label), ("state", state)];
+            family.set(&labels, flag(status.state == state));
+        }
+    }
+    page.add(family);
+}
+
+fn traffic(replicas: &[&ReplicaRow], page: &mut Page) {
+    let mut packets = Family::counter("dtr_lb_replica_packets_total", "Packets forwarded, by direction.");
+    let mut bytes = Family::counter(
+        "dtr_lb_replica_bytes_total",
+        "Bytes of forwarded frames, as they came in, by direction.",
+    );
+    for ReplicaRow { key, label, status } in replicas {
+        for (direction, packet_count, byte_count) in [
+            ("to_replica", status.packets_to_replica, status.bytes_to_replica),
+            ("to_client", status.packets_to_client, status.bytes_to_client),
+        ] {
+            let labels = [("service", key.service.as_str()), ("replica", label), ("direction", direction)];
+            packets.set(&labels, packet_count as f64);
+            bytes.set(&labels, byte_count as f64);
+        }
+    }
+    page.add(packets);
+    page.add(bytes);
+}
+
+fn of_probes(replicas: &[&ReplicaRow], probes: &super::ProbeCounts, page: &mut Page) {
+    let mut results =
+        Family::counter("dtr_lb_probes_total", "Probes by what they found, since the agent's start.");
+    let mut durations = Family::histogram(
+        "dtr_lb_probe_duration_seconds",
+        "How long probes took, failed ones too, since the agent's start.",
+    );
+    for ReplicaRow { key, label, status: _ } in replicas {
+        let Some(tally) = probes.of(key) else { continue };
+        for (result, count) in &tally.results {
+            let labels = [("service", key.service.as_str()), ("replica", label), ("result", result)];
+            results.set(&labels, *count as f64);
+        }
+        let labels = [("service", key.service.as_str()), ("replica", label)];
+        let buckets = BOUNDS.into_iter().zip(tally.buckets);
+        durations.observe(&labels, buckets, tally.probes(), tally.took.as_secs_f64());
+    }
+    page.add(results);
+    page.add(durations);
+}
+
+fn flag(is: bool) -> f64 {
+    f64::from(u8::from(is))
+}

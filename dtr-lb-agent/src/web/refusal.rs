@@ -1,0 +1,70 @@
+//! What a request is refused for, in words for whoever sent it.
+
+use axum::{
+    Json,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde_json::json;
+
+/// Why a request goes no further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Refusal {
+    #[error(
+        "this agent is not asked for by that name: use an address of the host, or add the name to agent.http_names and reload"
+    )]
+    OtherHost,
+    #[error("a page of another site, or of another port, may not change anything here")]
+    OtherSite,
+    #[error(
+        "read-only: no admin token is configured (agent.admin_token_file); `dtr-lb` on the host can do it"
+    )]
+    ReadOnly,
+    #[error(
+        "this needs the admin token: send it as `Authorization: Bearer TOKEN`, or log in at the dashboard"
+    )]
+    NoToken,
+    #[error("that is not the admin token")]
+    WrongToken,
+    #[error(
+        "too many wrong admin tokens are being tried: try again in a second, or use `dtr-lb` on the host"
+    )]
+    TooManyTries,
+    #[error("the session is over: log in again")]
+    SessionOver,
+    #[error("what changes things must be JSON: send it with `Content-Type: application/json`")]
+    NotJson,
+    #[error("a login is {{\"token\": \"...\"}}")]
+    NotALogin,
+    #[error("there is nothing at this address; `/` is the dashboard")]
+    NothingHere,
+    #[error("this address does not take that method")]
+    Method,
+}
+
+impl Refusal {
+    const fn status(self) -> StatusCode {
+        match self {
+            Self::OtherHost => StatusCode::MISDIRECTED_REQUEST,
+            Self::OtherSite | Self::ReadOnly => StatusCode::FORBIDDEN,
+            Self::NoToken | Self::WrongToken | Self::SessionOver => StatusCode::UNAUTHORIZED,
+            Self::TooManyTries => StatusCode::TOO_MANY_REQUESTS,
+            Self::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::NotALogin => StatusCode::BAD_REQUEST,
+            Self::NothingHere => StatusCode::NOT_FOUND,
+            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+        }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let mut response = (self.status(), Json(json!({ "error": self.to_string() }))).into_response();
+        if self.status() == StatusCode::UNAUTHORIZED {
+            // RFC 9110 section 15.5.2 asks for it. No browser has a dialogue for this scheme.
+            let challenge = header::HeaderValue::from_static("Bearer realm=\"dtr-lb\"");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        response
+    }
+}

@@ -1,0 +1,53 @@
+//! The dashboard in a real browser: Chromium without a window, in the balancer's namespace, at an agent with real replicas
+//! and real traffic.
+//!
+//! Without Chromium its tests are skipped, counted, and the reason told: `cargo xtask setup` installs it.
+
+use dtr_lb_tests::privilege;
+use libtest_mimic::{Arguments, Trial};
+
+#[path = "dashboard/browser.rs"]
+mod browser;
+#[path = "dashboard/changes.rs"]
+mod changes;
+#[path = "dashboard/looks.rs"]
+mod looks;
+#[path = "dashboard/origin.rs"]
+mod origin;
+#[path = "dashboard/screenshots.rs"]
+mod screenshots;
+#[path = "dashboard/shows.rs"]
+mod shows;
+#[path = "dashboard/stage.rs"]
+mod stage;
+
+fn main() {
+    let tests: [(&str, fn() -> anyhow::Result<()>); 5] = [
+        ("numbers_and_a_dead_replica_are_shown", shows::numbers_and_a_dead_replica),
+        ("without_a_token_nothing_can_be_changed", changes::without_a_token),
+        ("an_operator_logs_in_and_drains", changes::logs_in_and_drains),
+        ("pages_of_others_change_nothing", origin::pages_of_others_change_nothing),
+        ("it_is_usable_on_a_phone_by_keyboard_and_in_the_dark", looks::phone_keyboard_and_dark),
+    ];
+    let trial = |(name, test): (&str, fn() -> anyhow::Result<()>)| {
+        Trial::test(name, move || test().map_err(|error| format!("{error:?}").into()))
+    };
+    let mut trials: Vec<_> = tests.into_iter().map(trial).collect();
+    if let Some(directory) = screenshots::wanted() {
+        trials.push(Trial::test("screenshots", move || {
+            screenshots::make(&directory).map_err(|error| format!("{error:?}").into())
+        }));
+    }
+    let mut arguments = Arguments::from_args();
+    // Each has a lab and a browser.
+    arguments.test_threads.get_or_insert(1);
+    let missing = privilege::missing();
+    if let (None, Some(reason)) = (&missing, browser::missing()) {
+        #[expect(clippy::print_stderr, reason = "a test program's own report")]
+        {
+            eprintln!("skipped: {} tests, because {reason}", trials.len());
+        }
+        trials = trials.into_iter().map(|trial| trial.with_ignored_flag(true)).collect();
+    }
+    privilege::run(&arguments, missing, trials);
+}
