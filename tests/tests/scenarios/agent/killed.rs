@@ -205,7 +205,7 @@ impl Held {
         write!(self.0, "GET /whoami HTTP/1.1\r\nHost: {SERVICE_NAME}\r\n\r\n")?;
         let (mut answer, mut buffer) = (Vec::new(), [0; 4096]);
         // The body is `r1`, `r2` or `r3` and a line's end; so ends no header.
-        while !(answer.ends_with(b"\n") && !answer.ends_with(b"\r\n")) {
+        while !answer.ends_with(b"\n") || answer.ends_with(b"\r\n") {
             match self.0.read(&mut buffer).context("on the connection that was open before")? {
                 0 => bail!("the connection that was open before is closed"),
                 read => answer.extend_from_slice(&buffer[..read]),
