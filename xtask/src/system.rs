@@ -38,9 +38,9 @@ pub(crate) fn run() -> Result<()> {
     if !setup::effective_user_is_root() {
         bail!("the system test makes a Debian system with files of root's: run it as root, e.g. by sudo");
     }
-    let package = dist::package(&dist::Options { debug: true })?;
     let directory = target_dir().join("system");
     let image = Image::get(&directory)?;
+    let package = dist::package(&dist::Options { debug: true })?;
     let payload = payload(&directory, &package)?;
     let begun = Instant::now();
     let guest = Guest::start(&directory, &image, &payload)?;

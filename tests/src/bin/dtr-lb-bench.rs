@@ -14,10 +14,13 @@ use dtr_lb_common::{
     abi::{Flow, Side, Tuple},
     verdict::Verdict,
 };
-use dtr_lb_tests::fixture::{
-    Plan,
-    frames::{Kind, Macs, Segment, ends},
-    world::{ALICE, HTTPS, REPLICA_1, World, one_replica},
+use dtr_lb_tests::{
+    fixture::{
+        Plan,
+        frames::{Kind, Macs, Segment, ends},
+        world::{ALICE, HTTPS, REPLICA_1, World, one_replica},
+    },
+    many_probes::{self, Figures},
 };
 
 /// Runs in a batch: a forwarded packet loses one of its 255 hops in each.

@@ -93,7 +93,10 @@ impl Browser {
 
     /// The text of the first element that fits; empty where there is none, or it is hidden.
     pub(crate) fn text(&self, css: &str) -> Result<String> {
-        let script = format!("return document.querySelector({})?.innerText ?? ''", Value::from(css));
+        let script = format!(
+            "const found = document.querySelector({}); return found?.getClientRects().length ? found.innerText : ''",
+            Value::from(css)
+        );
         Ok(self.value(&script)?.as_str().unwrap_or_default().to_owned())
     }
 

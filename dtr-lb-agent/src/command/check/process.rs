@@ -108,7 +108,7 @@ impl Report {
         }
         match pins {
             Ok(()) => {
-                self.fact("agent.bpffs", format!("BPF file system {}: can be written to", bpffs.display()))
+                self.fact("agent.bpffs", format!("BPF file system {}: can be written to", bpffs.display()));
             }
             Err(error) => self.error("agent.bpffs", error),
         }
