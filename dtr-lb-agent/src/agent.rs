@@ -14,6 +14,7 @@ mod effective;
 mod fixed;
 mod http;
 mod log;
+mod names;
 mod notify;
 mod orders;
 mod passive;
@@ -64,6 +65,7 @@ pub use config_file::ConfigFile;
 use effective::Sources;
 pub use fixed::Fixed;
 use http::HttpSide;
+use names::Following;
 use notify::Manager;
 use presence::Presence;
 use probes::{Files, ProbeId, Probes};
@@ -103,6 +105,7 @@ struct Agent {
     file: ConfigFile,
     /// What the effective config is made of.
     sources: Sources,
+    following: Following,
     control: Control,
     probes: Probes,
     reports: mpsc::Receiver<Report<ProbeId>>,
@@ -163,7 +166,15 @@ pub async fn run(
     shutdown: impl Future<Output = &'static str>,
 ) -> Result<(), AgentError> {
     let mut shutdown = pin!(shutdown);
-    let (sources, config) = Sources::at_start(config);
+    let mut sources = Sources::at_start(config);
+    let mut following = Following::start(&sources);
+    let config = tokio::select! {
+        names = following.first_answers() => sources.begin(names),
+        reason = &mut shutdown => {
+            info!(reason, "the agent ends before it has started");
+            return Ok(());
+        }
+    };
     take_descriptors(&config);
     let host = start::look_around(&config).await?;
     let (probes, reports) = Probes::new();
@@ -172,7 +183,7 @@ pub async fn run(
         Options { max_flows: config.datapath.max_flows, pins: Some(config.agent.bpffs.clone()), log_packets };
     let mut datapath = Datapath::open(&options)?;
     let started = tokio::select! {
-        started = start::start((file, sources, &config), &mut datapath, host, (probes, reports, plan), log_packets) => {
+        started = start::start((file, sources, following, &config), &mut datapath, host, (probes, reports, plan), log_packets) => {
             started.map(Some)
         }
         reason = &mut shutdown => {

@@ -1,6 +1,8 @@
 //! What `dtr-lb status` shows: the shape of its JSON, a contract with scripts (fields are added, never renamed), and the
 //! same as text.
 
+mod names;
+
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
@@ -18,6 +20,9 @@ use crate::{
     probe::Outcome,
 };
 
+pub use names::NameStatus;
+pub(crate) use names::names;
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     pub version: String,
@@ -28,6 +33,9 @@ pub struct Status {
     /// How often the config was read again, since the agent's start.
     #[serde(default)]
     pub reloads: Reloads,
+    /// The host names among the replicas, and what DNS says of them.
+    #[serde(default)]
+    pub names: Vec<NameStatus>,
 }
 
 /// How reloads of the config ended.
@@ -90,6 +98,9 @@ pub struct ServiceStatus {
 pub struct ReplicaStatus {
     pub name: String,
     pub address: IpAddr,
+    /// The host name that it was found by, if it was.
+    #[serde(default)]
+    pub host_name: Option<String>,
     pub port: u16,
     /// `starting`, `up`, `down`, `draining` or `maint`.
     pub state: String,
@@ -195,6 +206,8 @@ impl Status {
                 .map(|(verdict, traffic)| (verdict.name().to_owned(), traffic.packets))
                 .collect(),
             reloads: observed.reloads,
+            // The caller knows them.
+            names: Vec::new(),
         })
     }
 }
@@ -283,6 +296,7 @@ fn replica_status(
     ReplicaStatus {
         name: replica.name.clone(),
         address: replica.address,
+        host_name: replica.host_name.clone(),
         port: replica.port,
         state: condition.state.to_string(),
         reason: condition.reason.clone(),
@@ -354,6 +368,7 @@ impl Status {
             ));
             text.push_str(&indented(&replica_table(&service.replicas)));
         }
+        text.push_str(&names::text(&self.names));
         let hooks: Vec<_> = self
             .datapath
             .attach
@@ -369,6 +384,15 @@ impl Status {
             if hooks.is_empty() { "not attached".into() } else { hooks.join(", ") },
             self.datapath.attach_reason
         ));
+        if !self.datapath.up_to_date {
+            text.push_str(
+                "tables NOT UP TO DATE: new connections follow the last ones; the agent's log says why\n",
+            );
+        }
+        // A connection has two entries at most.
+        let DatapathStatus { flows, flow_entries, max_flows, .. } = self.datapath;
+        let full = 100 * flow_entries / (2 * max_flows).max(1);
+        text.push_str(&format!("flows {flows}; the table for {max_flows} is {full} % full\n"));
         let seen: Vec<_> = self
             .verdicts
             .iter()

@@ -58,6 +58,47 @@ fn without_an_agent_status_is_3_and_says_what_to_do() {
 }
 
 #[test]
+fn without_an_agent_nothing_can_be_looked_at() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let socket = directory.path().join("none.sock");
+    let socket = socket.to_str().expect("it is text");
+    let capture = directory.path().join("trace.pcapng");
+    let capture = capture.to_str().expect("it is text");
+    for command in [
+        &["flows"][..],
+        &["flows", "--client", "10.0.0.5", "--state", "established", "--json"],
+        &["explain", "10.0.0.5", "10.0.0.10:443"],
+        &["trace", "--for", "5s", "--verdict", "dropped"],
+        &["trace", "--pcap", capture],
+    ] {
+        expect(&dtr_lb(&[command, &["--socket", socket]].concat()), 3, &[socket, "dtr-lb run"]);
+    }
+    assert!(!Path::new(capture).exists(), "a file was written for a trace that did not begin");
+}
+
+#[test]
+fn what_cannot_be_looked_for_is_bad_usage() {
+    let cases = [
+        (&["flows", "--client", "10.0.0.5/8"][..], "is it 10.0.0.0/8?"),
+        (&["flows", "--state", "open"], "client_closed"),
+        (&["flows", "--limit", "1000000"], "100000"),
+        (&["explain", "10.0.0.5"], "<DST:PORT>"),
+        (&["explain", "dtr.example.com", "10.0.0.10:443"], "`dtr.example.com` is no client"),
+        (&["explain", "10.0.0.5", "10.0.0.10"], "`10.0.0.10` is no end of a service"),
+        (&["explain", "10.0.0.5", "[2001:db8::10]:443"], "different families"),
+        (&["trace", "--verdict", "drop"], "dropped"),
+        (&["trace", "--for", "2d"], "1 to 3600 seconds"),
+        (&["trace", "--count", "0"], "0"),
+        (&["trace", "--json", "--pcap", "-"], "--pcap"),
+        (&["trace", "--snap", "100"], "--pcap"),
+        (&["trace", "--pcap", "-", "--snap", "4000"], "2048"),
+    ];
+    for (command, word) in cases {
+        expect(&dtr_lb(&[command, &["--socket", "/nonexistent"]].concat()), 2, &[word]);
+    }
+}
+
+#[test]
 fn detach_without_an_agent_removes_what_one_kept() {
     let directory = tempfile::tempdir().expect("a directory");
     let kept = directory.path().join("dtr-lb.changes.json");
@@ -81,4 +122,17 @@ fn the_version_is_the_packages() {
     let long = dtr_lb(&["--version"]);
     let long = String::from_utf8_lossy(&long.stdout);
     assert!(long.starts_with(&version) && long.contains("eBPF object built by"), "{long}");
+}
+
+#[test]
+fn top_without_a_terminal_is_2_and_names_what_needs_none() {
+    expect(&dtr_lb(&["top"]), 2, &["needs a terminal", "dtr-lb status"]);
+}
+
+#[test]
+fn whether_it_is_able_to_serve_is_3_without_an_agent() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let socket = directory.path().join("none.sock");
+    let socket = socket.to_str().expect("it is text");
+    expect(&dtr_lb(&["status", "--healthy", "--socket", socket]), 3, &[socket]);
 }

@@ -20,6 +20,8 @@ use crate::lab::{Lab, Process, until};
 #[derive(Clone, Debug)]
 pub struct BalancerOptions {
     pub hook: Hook,
+    /// One `[[replica]]` of this host name, in place of one for each replica's address.
+    pub host_name: Option<String>,
     /// Weights of the replicas in order; 100 where there is none.
     pub weights: Vec<u16>,
     /// `[[service]]` tables; without any the two default services.
@@ -30,7 +32,7 @@ pub struct BalancerOptions {
 
 impl BalancerOptions {
     pub fn new(hook: Hook) -> Self {
-        Self { hook, weights: Vec::new(), services: default_services(), sets: Vec::new() }
+        Self { hook, host_name: None, weights: Vec::new(), services: default_services(), sets: Vec::new() }
     }
 }
 
@@ -244,7 +246,11 @@ pub fn write_config(lab: &Lab, options: &BalancerOptions) -> Result<PathBuf> {
         lab.bpffs().join("dtr-lb"),
         options.services,
     );
-    for (place, replica) in lab.replicas().iter().enumerate() {
+    if let Some(name) = &options.host_name {
+        text.push_str(&format!("[[replica]]\naddress = \"{name}\"\n"));
+    }
+    let replicas = if options.host_name.is_some() { &[] } else { lab.replicas() };
+    for (place, replica) in replicas.iter().enumerate() {
         let weight = options.weights.get(place).copied().unwrap_or(100);
         text.push_str(&format!(
             "[[replica]]\nname = {:?}\naddress = \"{}\"\nweight = {weight}\n",

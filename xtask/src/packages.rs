@@ -24,12 +24,13 @@ pub(crate) struct Program {
 }
 
 /// Every program that the tests run.
-pub(crate) const TEST_PROGRAMS: [Program; 19] = [
+pub(crate) const TEST_PROGRAMS: [Program; 20] = [
     Program { name: "nginx", package: "nginx", why: "a replica's front end in the lab, and the comparison" },
     Program { name: "docker-registry", package: "docker-registry", why: "the registry behind each replica" },
     Program { name: "skopeo", package: "skopeo", why: "the client that pushes and pulls images" },
     Program { name: "curl", package: "curl", why: "the client of the HTTP scenarios" },
     Program { name: "openssl", package: "openssl", why: "the replicas' certificates, and a TLS client" },
+    Program { name: "dnsmasq", package: "dnsmasq-base", why: "the name server of replicas' host names" },
     Program { name: "ip", package: "iproute2", why: "the lab's namespaces and links" },
     Program { name: "ethtool", package: "ethtool", why: "the links' offloads, turned off in the lab" },
     Program { name: "chromium", package: "chromium", why: "the browser that tries the dashboard" },

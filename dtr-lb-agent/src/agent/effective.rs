@@ -3,6 +3,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
+use jiff::Timestamp;
 use tracing::warn;
 
 use super::{Agent, AgentError, probes::Files};
@@ -47,18 +48,27 @@ pub(super) struct TakenIn {
 }
 
 impl Sources {
-    /// At the agent's start: with what an earlier agent kept. Returns the effective config, too.
-    pub(super) fn at_start(file: Config) -> (Self, Arc<Config>) {
+    /// At the agent's start: with what an earlier agent kept.
+    pub(super) fn at_start(file: Config) -> Self {
         let kept = changes::path(&file.agent.socket);
         let loaded = changes::load(&kept);
         if let Some(problem) = loaded.problem {
             warn!("{problem}");
         }
-        let names = loaded.changes.names();
-        let Effective { config, changes, notes } = effective(&file, &names, &loaded.changes);
+        let changes = loaded.changes;
+        Self { file: Arc::new(file), names: changes.names(), changes, notes: Vec::new(), kept, stored: true }
+    }
+
+    /// The first effective config, with what DNS says at the start.
+    pub(super) fn begin(&mut self, names: Names) -> Arc<Config> {
+        let before = self.changes.clone();
+        self.changes.answered(&names, Timestamp::now());
+        self.names = names;
+        let Effective { config, changes, notes } = effective(&self.file, &self.names, &self.changes);
         notes.iter().for_each(|note| warn!("{note}"));
-        let stored = changes == loaded.changes;
-        (Self { file: Arc::new(file), names, changes, notes, kept, stored }, Arc::new(config))
+        self.stored = changes == before;
+        (self.changes, self.notes) = (changes, notes);
+        Arc::new(config)
     }
 
     /// What there is now, to be changed in part.
@@ -67,7 +77,7 @@ impl Sources {
     }
 
     /// Keeps the changes for the next agent, if that is not done yet. Returns why they are not kept, if that is news.
-    fn store(&mut self) -> Option<String> {
+    pub(super) fn store(&mut self) -> Option<String> {
         if self.stored {
             return None;
         }
@@ -101,6 +111,7 @@ impl Agent {
         sources.stored &= sources.changes == changes;
         (sources.file, sources.names, sources.changes, sources.notes) = (file, names, changes, notes);
         told.extend(sources.store());
+        self.following.follow(&self.sources);
         told.iter().for_each(|note| warn!("{note}"));
         Ok(TakenIn { changes: differences, notes: told })
     }

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::AgentError;
 use crate::{
-    config::{Admin, Config, Mode, Service, Verify},
+    config::{Admin, Config, Mode, Probe, Replica, Service, Verify},
     control::{Control, ReplicaKey},
     datapath::Steering,
     probe::{self, Direct, ProbeTask, Prober, Report, State, Target, TlsConfigs},
@@ -76,7 +76,7 @@ impl Probes {
             for replica in service.replicas.iter().filter(|replica| replica.admin != Admin::Maint) {
                 let key = ReplicaKey::new(service, replica);
                 let direct = direct(config, service, replica.address);
-                let target = Target { address: replica.address, probe: service.probe.clone(), direct };
+                let target = Target { address: replica.address, probe: probe(service, replica), direct };
                 let goes_on = self.running.get(&key).is_some_and(|running| running.target == target)
                     && !(reads_files && files == Files::ReadAgain);
                 plan.wanted.insert(key.clone());
@@ -124,6 +124,13 @@ impl Plan {
     pub(super) fn steer_by(&mut self, steering: &Steering) {
         self.fresh.iter_mut().for_each(|(_, _, prober)| prober.steer_by(steering));
     }
+}
+
+/// How a replica is asked: where the config names no host, one that was found by a host name is asked by it, as a client
+/// would ask it.
+fn probe(service: &Service, replica: &Replica) -> Probe {
+    let host = service.probe.host.clone().or_else(|| replica.host_name.clone());
+    Probe { host, ..service.probe.clone() }
 }
 
 /// What a probe of a service's replica is to prove, if it answers clients directly.

@@ -30,7 +30,7 @@ use crate::{
     interface::Look,
     metrics::Snapshot,
     probe::Report,
-    status::{Observed, Status},
+    status::{self, Observed, Status},
 };
 
 /// The pause between two walks through the flow table.
@@ -89,6 +89,7 @@ impl Agent {
                     self.take_next_hops();
                     decided = true;
                 }
+                () = self.following.looked() => decided = self.take_names(datapath).await,
                 Some(look) = self.looks.recv() => decided = self.take_look(&look, datapath),
                 Some(request) = self.requests.recv() => match request {
                     // Who asked may have gone.
@@ -256,7 +257,8 @@ impl Agent {
             table_rewrites: self.table_rewrites,
             reloads: self.reloads,
         };
-        Status::collect(&self.control, datapath, observed, present).map_err(Refusal::failed)
+        let status = Status::collect(&self.control, datapath, observed, present).map_err(Refusal::failed)?;
+        Ok(Status { names: status::names(&self.following.answers(), Timestamp::now()), ..status })
     }
 
     fn snapshot(&mut self, datapath: &Datapath) -> Result<Snapshot, Refusal> {

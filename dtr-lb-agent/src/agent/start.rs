@@ -16,7 +16,7 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{
-    Agent, AgentError, ConfigFile, Sources,
+    Agent, AgentError, ConfigFile, Following, Sources,
     catch_up::CatchUp,
     compare::Compare,
     http::HttpSide,
@@ -109,7 +109,7 @@ pub(super) fn probes_are_steered(config: &Config) -> bool {
 
 /// May be dropped before it is done: nothing is attached or written until its last await is over.
 pub(super) async fn start(
-    (file, sources, config): (ConfigFile, Sources, &Arc<Config>),
+    (file, sources, following, config): (ConfigFile, Sources, Following, &Arc<Config>),
     datapath: &mut Datapath,
     host: Host,
     (mut probes, reports, mut plan): (Probes, mpsc::Receiver<Report<ProbeId>>, Plan),
@@ -137,6 +137,7 @@ pub(super) async fn start(
     let mut agent = Agent {
         file,
         sources,
+        following,
         control,
         probes,
         reports,
@@ -171,6 +172,9 @@ pub(super) async fn start(
     let applied = bring_up(datapath, &agent.control, &found)?;
     agent.table_rewrites += applied.tables as u64;
     agent.attached_at = Instant::now();
+    if let Some(note) = agent.sources.store() {
+        warn!("{note}");
+    }
     if log_packets {
         warn!(
             "each packet is logged (--log-packets), which costs more than all the rest, and the datapath goes on with it \

@@ -21,11 +21,13 @@ pub(super) type Requests = State<mpsc::Sender<Request>>;
 
 /// All of it, for the socket: who may open that may also end the balancing. What changes something is a POST.
 pub fn router(requests: mpsc::Sender<Request>, history: History) -> Router {
-    let own = Router::new().route("/v1/detach", post(detach)).with_state(requests.clone());
+    let own =
+        Router::new().route("/v1/detach", post(detach)).merge(trace::routes()).with_state(requests.clone());
     open_routes(requests, history).merge(own)
 }
 
-/// What is also served over HTTP: all but `detach`. The history is read without the main loop.
+/// What is also served over HTTP: all but `detach`, and but a trace, which shows what clients send and costs each packet some
+/// time. The history is read without the main loop.
 pub fn open_routes(requests: mpsc::Sender<Request>, history: History) -> Router {
     Router::new()
         .route("/v1/status", get(status))
@@ -34,7 +36,6 @@ pub fn open_routes(requests: mpsc::Sender<Request>, history: History) -> Router 
         .route("/metrics", get(metrics::metrics))
         .route("/healthz", get(healthz::healthz))
         .merge(look::routes())
-        .merge(trace::routes())
         .with_state(requests)
         .merge(super::history::routes(history))
         .merge(super::verdicts::routes())

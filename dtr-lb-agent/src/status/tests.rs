@@ -49,6 +49,7 @@ fn status(present: bool, outcome: &Outcome) -> Status {
         }],
         verdicts: BTreeMap::new(),
         reloads: Reloads { ok: 1, failed: 2 },
+        names: Vec::new(),
     }
 }
 
@@ -116,4 +117,17 @@ fn a_missing_interface_is_shown() {
     let (here, gone) = (status(true, &good), status(false, &good));
     assert!(here.text().contains("datapath eth0 native xdp (as configured)"), "{}", here.text());
     assert!(gone.text().contains("datapath eth0 native xdp MISSING (as configured)"), "{}", gone.text());
+}
+
+#[test]
+fn how_full_the_table_is_and_that_tables_are_old_is_shown() {
+    let mut status = plain();
+    let lines = |status: &Status| status.text().lines().map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(lines(&status)[3], "flows 0; the table for 1024 is 0 % full");
+    status.datapath.flows = 700;
+    status.datapath.flow_entries = 1946;
+    status.datapath.up_to_date = false;
+    let lines = lines(&status);
+    assert!(lines[3].starts_with("tables NOT UP TO DATE"), "{lines:#?}");
+    assert_eq!(lines[4], "flows 700; the table for 1024 is 95 % full");
 }

@@ -51,9 +51,10 @@ async function look() {
 function show(status, time, kept) {
   last = { status, time };
   glance.show(status);
-  const items = status.services.map((service) => ({ service, time, admin: admin.access.admin }));
+  const keptOf = new Map((kept?.services ?? []).map((found) => [serviceKey(found), { times: kept.times, ...found }]));
+  const items = status.services.map((service) =>
+    ({ service, time, admin: admin.access.admin, kept: keptOf.get(serviceKey(service)) }));
   sync(services, views, items, (item) => serviceKey(item.service), (item) => serviceView(item.service));
-  for (const found of kept?.services ?? []) views.get(serviceKey(found))?.plots.begin(kept.times, found);
   if (!none.parentNode) services.after(none);
   none.hidden = items.length > 0;
   verdicts.show(status);

@@ -60,11 +60,11 @@ export class Plots {
     return { quantity, service: service.name, element, canvas, now, tip, plot: null };
   }
 
-  /** Takes what the agent has kept; `kept`: the service's part of it. */
-  begin(times, kept) {
-    this.times = times.map((time) => time / 1000);
+  /** Takes what the agent has kept of this service. */
+  begin(kept) {
+    this.times = kept.times.map((time) => time / 1000);
     this.curves = new Map();
-    for (const replica of kept?.replicas ?? []) {
+    for (const replica of kept.replicas) {
       const { flows, new_flows, packets, bytes } = replica;
       this.curves.set(replicaKey(replica), { flows: [...flows], new_flows: [...new_flows], packets: [...packets], bytes: [...bytes] });
     }

@@ -27,10 +27,9 @@ export function serviceView(service) {
   const plots = new Plots(service, serviceKey(service));
   const element = el("section", { class: "card service", "aria-labelledby": id }, head, plots.element,
     el("div", { class: "wide" }, table), empty);
-  const head_row = table.firstChild;
-  const body = { views: new Map() };
+  const views = new Map();
 
-  function update({ service, time, admin }) {
+  function update({ service, time, admin, kept }) {
     setAttribute(element, "data-state", service.state);
     setText(mark, MARKS[service.state] ?? "?");
     setText(word, stateWord(service.state));
@@ -38,14 +37,14 @@ export function serviceView(service) {
     setText(sums, `${plural(service.flows, "flow")} · ${rate(rates.new_flows)} new/s · ${bytes(rates.bytes)}/s`);
     empty.hidden = service.replicas.length > 0;
     table.hidden = service.replicas.length === 0;
-    head_row.hidden = false;
     const items = service.replicas.map((replica, place) => ({ service, replica, place, admin, now: time }));
     // The first child is the row of titles.
-    syncAfter(table, body.views, items);
+    syncAfter(table, views, items);
+    if (kept) plots.begin(kept);
     plots.add(service, time);
   }
 
-  return { element, update, plots, remove: () => plots.remove() };
+  return { element, update, remove: () => plots.remove() };
 }
 
 /** A replica that moves to another place in the list gets another colour: it is made anew. */

@@ -10,9 +10,10 @@ use std::{
 use super::error::Error;
 
 /// What the lab runs. `openssl` and `curl` are clients, the rest builds the lab.
-const PROGRAMS: [&str; 11] = [
+const PROGRAMS: [&str; 12] = [
     "ip",
     "ethtool",
+    "dnsmasq",
     "nginx",
     "docker-registry",
     "curl",

@@ -3,6 +3,7 @@
 use std::{
     env, fs,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::Duration,
 };
@@ -14,6 +15,9 @@ use crate::stage::{Stage, replica};
 /// Where they go; without it they are not made.
 const DIRECTORY: &str = "DTR_LB_SCREENSHOTS";
 
+/// Downloads at once, slow ones, so that flows last.
+const DOWNLOADS: usize = 8;
+
 pub(crate) fn wanted() -> Option<PathBuf> {
     env::var_os(DIRECTORY).map(PathBuf::from)
 }
@@ -22,31 +26,51 @@ pub(crate) fn wanted() -> Option<PathBuf> {
 pub(crate) fn make(directory: &Path) -> Result<()> {
     fs::create_dir_all(directory).with_context(|| format!("making `{}`", directory.display()))?;
     let stage = Stage::new(false)?;
-    let loads = (0..6).map(|_| stage.load()).collect::<Result<Vec<_>>>()?;
-    let big = ["http", "https"].map(|scheme| (scheme, format!("{scheme}://{}/big", stage.lab.vip())));
-    let downloads = |times: usize| -> Result<()> {
-        for time in 0..times {
-            let (_, url) = &big[time % big.len()];
-            stage.lab.client().curl(url, &["--limit-rate", "4M", "--max-time", "2"]).map(drop)?;
-            // The rhythm of the curves, and nothing that is waited for.
-            thread::sleep(Duration::from_millis(300));
+    let loads = (0..3).map(|_| stage.load()).collect::<Result<Vec<_>>>()?;
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for place in 0..DOWNLOADS {
+            let scheme = if place % 2 == 0 { "https" } else { "http" };
+            let (client, over) = (stage.lab.client(), &over);
+            let url = format!("{scheme}://{}/big", stage.lab.vip());
+            let rate = format!("{}k", 150 + 40 * place);
+            scope.spawn(move || {
+                while !over.load(Ordering::Relaxed) {
+                    // Some are to fail: their replica dies.
+                    drop(client.curl(&url, &["--limit-rate", &rate, "--max-time", "8"]));
+                }
+            });
         }
-        Ok(())
-    };
-    downloads(30)?;
-    stage.lab.replicas()[2].sicken()?;
-    downloads(20)?;
-    stage.lab.replicas()[2].heal()?;
-    downloads(40)?;
-    stage.lab.replicas()[1].kill()?;
-    downloads(15)?;
+        let taken = story(&stage).and_then(|()| take(&stage, directory));
+        over.store(true, Ordering::Relaxed);
+        taken
+    })?;
+    drop(loads);
+    Ok(())
+}
+
+/// What the plots are to show, at the pace of minutes: nothing is waited for.
+fn story(stage: &Stage) -> Result<()> {
+    let replicas = stage.lab.replicas();
+    let act = Duration::from_secs(40);
+    thread::sleep(act);
+    replicas[2].sicken()?;
+    thread::sleep(act / 2);
+    replicas[2].heal()?;
+    thread::sleep(act * 2);
+    replicas[1].kill()?;
+    thread::sleep(act / 2);
+    Ok(())
+}
+
+fn take(stage: &Stage, directory: &Path) -> Result<()> {
     let browser = &stage.browser;
     stage.open()?;
-    browser.wait("rates", "document.querySelector('.service .number:nth-child(5)').innerText !== '–'")?;
+    browser.wait("rates", "document.querySelector(\"td[data-label='New/s']\").innerText !== '–'")?;
     browser.click(&format!("{} .more", replica("r2")))?;
     browser.value("scrollTo(0, 0)")?;
     for (name, scheme, width, height) in
-        [("light", "light", 1360, 1050), ("dark", "dark", 1360, 1050), ("phone", "light", 360, 740)]
+        [("light", "light", 1360, 1000), ("dark", "dark", 1360, 1000), ("phone", "light", 360, 740)]
     {
         browser.prefer(scheme)?;
         browser.resize(width, height, width < 500)?;
@@ -59,6 +83,5 @@ pub(crate) fn make(directory: &Path) -> Result<()> {
         let path = directory.join(format!("dashboard-{name}.png"));
         fs::write(&path, browser.picture()?).with_context(|| format!("writing `{}`", path.display()))?;
     }
-    drop(loads);
     Ok(())
 }

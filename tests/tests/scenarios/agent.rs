@@ -24,6 +24,8 @@ mod replicas;
 mod service_manager;
 mod start;
 
+pub(crate) use reload::Traffic;
+
 pub(crate) const SCENARIOS: &[Scenario] = &[
     ("the_datapath_forwards_without_the_agent", EVERYWHERE, without_agent),
     ("detach_ends_the_agent_and_leaves_nothing", EVERYWHERE, detach::under_an_agent),

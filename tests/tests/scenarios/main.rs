@@ -27,6 +27,7 @@ mod families;
 mod flood;
 mod health;
 mod monitoring;
+mod names;
 mod seeing;
 mod services;
 mod sizes;
@@ -242,6 +243,7 @@ fn main() {
         agent::SCENARIOS,
         seeing::SCENARIOS,
         monitoring::SCENARIOS,
+        names::SCENARIOS,
     ]
     .concat();
     let mut trials = Vec::new();

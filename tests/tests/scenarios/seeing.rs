@@ -23,6 +23,8 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     ("explain_says_who_answers", CROSSWISE, explain),
     ("a_trace_shows_requests_and_refusals", CROSSWISE, trace::shows),
     ("a_trace_is_a_capture_file", BOTH_HOOKS, trace::capture),
+    // The hooks share the ring and what reads it.
+    ("a_trace_that_nobody_reads_ends_and_says_what_was_lost", &[Place::XDP_ONE_ARM], trace::unread),
     ("after_a_trace_the_plain_programs_are_back", CROSSWISE, trace::ends),
 ];
 
@@ -88,7 +90,7 @@ fn flows(place: Place) -> Result<()> {
     ensure!(none == "no flow matches; 30 flows in all\n", "{none}");
     let unknown = stage.balancer.command(&stage.lab, &["flows", "--service", "web"])?;
     let words = String::from_utf8_lossy(&unknown.stderr).into_owned();
-    ensure!(unknown.status.code() == Some(1) && words.contains("there are: http, https"), "{words}");
+    ensure!(unknown.status.code() == Some(2) && words.contains("there are: http, https"), "{words}");
 
     // SYNs of clients that do not exist: the replicas answer them, and nobody goes on.
     Flood::start(stage.lab.client().namespace(), target, 1000, 50, 1)?.finish()?;

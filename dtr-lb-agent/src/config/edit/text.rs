@@ -61,34 +61,51 @@ impl Document {
     /// Adds a replica to the list of a service, if it has one.
     pub(super) fn list(&mut self, service: &str, replica: &str) {
         let Some(list) = self.list_of(service) else { return };
-        let last = list.len().checked_sub(1).and_then(|last| list.get(last));
-        // A list with a line an element goes on so.
-        let prefix = last.and_then(|last| last.decor().prefix()).and_then(RawString::as_str);
-        let prefix = prefix.filter(|prefix| prefix.contains('\n')).map(last_line);
-        match prefix {
-            Some(prefix) => list.push_formatted(Value::from(replica).decorated(prefix, "")),
-            None => list.push(replica),
-        }
+        let last = list.len().checked_sub(1).and_then(|last| list.get(last)).map(prefix).unwrap_or_default();
+        let Some((_, indent)) = last.rsplit_once('\n') else { return list.push(replica) };
+        // A list with an element a line goes on so.
+        let trailing = raw(Some(list.trailing()));
+        let comment = own_line(&trailing);
+        let after = trailing[comment.len()..].to_owned();
+        let new = Value::from(replica).decorated(format!("{comment}\n{indent}"), "");
+        list.set_trailing(if after.is_empty() { "\n".to_owned() } else { after });
+        list.push_formatted(new);
     }
 
-    /// Takes a replica out of the list of a service, if it is in one.
+    /// Takes a replica out of the list of a service, if it is in one, with the comment behind it.
     pub(super) fn unlist(&mut self, service: &str, replica: &str) {
         let Some(list) = self.list_of(service) else { return };
-        let first = list
-            .get(0)
-            .and_then(|first| first.decor().prefix())
-            .and_then(RawString::as_str)
-            .map(str::to_owned);
-        list.retain(|element| element.as_str() != Some(replica));
-        // The first one stands behind the bracket as the first one did.
-        if let (Some(prefix), Some(new)) = (first, list.get_mut(0)) {
-            new.decor_mut().set_prefix(prefix);
+        let Some(place) = list.iter().position(|element| element.as_str() == Some(replica)) else { return };
+        let removed = list.remove(place);
+        let before = prefix(&removed);
+        // A comment behind an element is part of what is before the next one.
+        let comment = own_line(&before);
+        match list.get_mut(place) {
+            Some(next) => {
+                let behind = prefix(next);
+                let joined = match behind.find('\n') {
+                    Some(end) => format!("{comment}{}", &behind[end..]),
+                    None => before,
+                };
+                next.decor_mut().set_prefix(joined);
+            }
+            None => {
+                let suffix = raw(removed.decor().suffix());
+                let behind = [raw(Some(list.trailing())), suffix].into_iter().find_map(|behind| {
+                    let end = behind.find('\n')?;
+                    Some(format!("{comment}{}", &behind[end..]))
+                });
+                if let Some(behind) = behind {
+                    list.set_trailing(behind);
+                }
+            }
         }
     }
 
     /// Writes a weight into the `[[replica]]` at `place`.
     pub(super) fn set_weight(&mut self, place: usize, weight: u16) {
-        let mut replicas = tables_mut(self.document.get_mut("replica"));
+        let Some(replicas) = self.document.get_mut("replica") else { return };
+        let mut replicas = tables_mut(replicas);
         let Some(table) = replicas.get_mut(place) else { return };
         match table.get_mut("weight").and_then(Item::as_value_mut) {
             Some(old) => {
@@ -96,7 +113,22 @@ impl Document {
                 *old = Value::from(i64::from(weight));
                 *old.decor_mut() = decor;
             }
-            None => drop(table.insert("weight", value(i64::from(weight)))),
+            None => {
+                table.insert("weight", value(i64::from(weight)));
+                self.even_out(place);
+            }
+        }
+    }
+
+    /// In an inline table, the space before the closing brace belongs to what is last now.
+    fn even_out(&mut self, place: usize) {
+        let list = self.document.get_mut("replica").and_then(Item::as_array_mut);
+        let Some(table) = list.and_then(|list| list.get_mut(place)?.as_inline_table_mut()) else { return };
+        let mut last: Vec<_> = table.iter_mut().map(|(_, value)| value).collect();
+        let Some(new) = last.pop() else { return };
+        if let Some(before) = last.pop() {
+            new.decor_mut().set_suffix(raw(before.decor().suffix()));
+            before.decor_mut().set_suffix("");
         }
     }
 
@@ -154,7 +186,7 @@ impl Document {
     }
 
     fn list_of(&mut self, service: &str) -> Option<&mut Array> {
-        let services = tables_mut(self.document.get_mut("service")).into_iter();
+        let services = tables_mut(self.document.get_mut("service")?).into_iter();
         let mut of_name = services.filter(|table| is_named(&**table, service));
         of_name.next()?.get_mut("replicas")?.as_array_mut()
     }
@@ -177,16 +209,14 @@ fn tables(item: Option<&Item>) -> Vec<&dyn TableLike> {
     }
 }
 
-fn tables_mut(item: Option<&mut Item>) -> Vec<&mut dyn TableLike> {
+fn tables_mut(item: &mut Item) -> Vec<&mut dyn TableLike> {
     match item {
-        Some(Item::ArrayOfTables(tables)) => {
-            tables.iter_mut().map(|table| table as &mut dyn TableLike).collect()
-        }
-        Some(Item::Value(Value::Array(list))) => list
+        Item::ArrayOfTables(tables) => tables.iter_mut().map(|table| table as &mut dyn TableLike).collect(),
+        Item::Value(Value::Array(list)) => list
             .iter_mut()
             .filter_map(|element| Some(element.as_inline_table_mut()? as &mut dyn TableLike))
             .collect(),
-        Some(Item::None | Item::Value(_) | Item::Table(_)) | None => Vec::new(),
+        Item::None | Item::Value(_) | Item::Table(_) => Vec::new(),
     }
 }
 
@@ -211,9 +241,18 @@ fn stays(prefix: &str) -> &str {
     prefix.rfind("\n\n").map_or("", |end| &prefix[..end + 1])
 }
 
-/// The line break and the indent before an element, without a comment on the line of the one before.
-fn last_line(prefix: &str) -> String {
-    format!("\n{}", prefix.rsplit('\n').next().unwrap_or_default())
+/// What stands before an element.
+fn prefix(element: &Value) -> String {
+    raw(element.decor().prefix())
+}
+
+fn raw(text: Option<&RawString>) -> String {
+    text.and_then(RawString::as_str).unwrap_or_default().to_owned()
+}
+
+/// The part that is on the line of the element before.
+fn own_line(text: &str) -> &str {
+    text.split('\n').next().unwrap_or_default()
 }
 
 /// Finds the first table behind a place.

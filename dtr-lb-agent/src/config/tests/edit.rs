@@ -38,7 +38,7 @@ name = "some"
 port = 443
 replicas = [
     "r1", # first
-    "10.0.0.12",
+    "10.0.0.12", # last
 ]
 
 [service.probe]
@@ -121,7 +121,7 @@ fn what_is_asked_for_changes_and_nothing_else() {
                         "address = \"DTR.example.com\"\n",
                         "address = \"DTR.example.com\"\n\n[[replica]]\nname = \"r4\"\naddress = \"10.0.0.14\"\n",
                     ),
-                    ("    \"10.0.0.12\",\n", "    \"10.0.0.12\",\n    \"r4\",\n"),
+                    ("    \"10.0.0.12\", # last\n", "    \"10.0.0.12\", # last\n    \"r4\",\n"),
                 ],
             ),
         ),
@@ -145,7 +145,7 @@ fn what_is_asked_for_changes_and_nothing_else() {
                     (
                         "# The first one.\n[[replica]]\nname = \"r1\"         # as in the inventory\n\
                          address = \"10.0.0.11\"\nweight = 10 # slow\n\n",
-                        "\n",
+                        "",
                     ),
                     ("    \"r1\", # first\n", ""),
                 ],
@@ -159,7 +159,7 @@ fn what_is_asked_for_changes_and_nothing_else() {
                 &[("# Elsewhere.\n[[replica]]\nname = \"names\"\naddress = \"DTR.example.com\"\n\n", "")],
             ),
         ),
-        (FILE, remove("10.0.0.12", &["some"]), with(FILE, &[("    \"10.0.0.12\",\n", "")])),
+        (FILE, remove("10.0.0.12", &["some"]), with(FILE, &[("    \"10.0.0.12\", # last\n", "")])),
         (TIGHT, weight("10.0.0.12", 7), with(TIGHT, &[("weight = 5", "weight = 7")])),
         (TIGHT, weight("10.0.0.11", 7), with(TIGHT, &[("\"10.0.0.11\" }", "\"10.0.0.11\", weight = 7 }")])),
         (

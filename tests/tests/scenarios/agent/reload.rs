@@ -21,14 +21,14 @@ const CONNECTIONS: usize = 300;
 const APPLIED_WITHIN: Duration = Duration::from_secs(2);
 
 /// What goes on while the config changes, and must not notice.
-pub(super) struct Traffic {
+pub(crate) struct Traffic {
     load: BackgroundLoad,
     download: thread::JoinHandle<Result<CurlOutcome, dtr_lb_tests::lab::Error>>,
     whole: Vec<u8>,
 }
 
 impl Traffic {
-    pub(super) fn start(stage: &Stage) -> Result<Self> {
+    pub(crate) fn start(stage: &Stage) -> Result<Self> {
         let client = stage.lab.client().clone();
         let url = stage.url("https", "slow/big?rate=1m");
         Ok(Self {
@@ -43,7 +43,7 @@ impl Traffic {
     }
 
     /// No request has failed, and the download is whole. Says how many requests there were.
-    pub(super) fn was_not_disturbed(self, stage: &Stage) -> Result<usize> {
+    pub(crate) fn was_not_disturbed(self, stage: &Stage) -> Result<usize> {
         let outcome =
             self.download.join().map_err(|_| anyhow::anyhow!("the download's thread panicked"))??;
         ensure!(

@@ -273,3 +273,41 @@ pub(super) fn ends(place: Place) -> Result<()> {
     stage.shares(20)?;
     Ok(())
 }
+
+/// Whoever reads it stops reading: the plain programs are back when its time is over, and then it is told how much was lost.
+pub(super) fn unread(place: Place) -> Result<()> {
+    let stage = place.stage()?;
+    let plain = programs(&stage)?;
+    let forwarded = || -> Result<u64> { Ok(stage.balancer.status(&stage.lab)?.verdicts["forwarded"]) };
+    let before = forwarded()?;
+    let file = stage.lab.directory().join("trace.pcapng");
+    let path = file.to_str().context("the path is not text")?;
+    let limits = ["--count", "1000000", "--for", "12s", "--snap", "2048"];
+    let trace = Trace::begin(&stage, &[&["--verdict", "forwarded", "--pcap", path][..], &limits].concat())?;
+    trace.process.signal(Signal::SIGSTOP)?;
+    // 16 MiB in frames of 1500 bytes, each as it came and as it left: four times what the ring has room for.
+    stage.download_at("http", stage.lab.vip())?;
+    ensure!(programs(&stage)? != plain, "the download took longer than the trace");
+    let back =
+        until(Duration::from_secs(12) + ENDS_WITHIN, || programs(&stage).is_ok_and(|found| found == plain));
+    ensure!(back, "nobody reads the trace, and its programs are still there");
+    trace.process.signal(Signal::SIGCONT)?;
+    ensure!(trace.ended()? == Some(0), "{}", trace.log());
+    let log = trace.log();
+    let last = log.lines().last().unwrap_or_default();
+    let numbers: Vec<u64> = last.split(' ').filter_map(|word| word.replace(',', "").parse().ok()).collect();
+    let [shown, lost] = numbers[..] else { anyhow::bail!("not two numbers: {last}") };
+    ensure!(last.contains("the time is over") && last.contains("more matched that are not shown"), "{last}");
+    // All that the datapath has counted under the verdict.
+    ensure!(
+        lost > 0 && shown + lost == forwarded()? - before,
+        "{last}; {before} before, {} after",
+        forwarded()?
+    );
+    let read =
+        Command::new("tshark").args(["-n", "-r", path, "-T", "fields", "-e", "frame.comment"]).output()?;
+    let comments = String::from_utf8_lossy(&read.stdout).into_owned();
+    let came = comments.lines().filter(|comment| comment.starts_with("forwarded")).count();
+    ensure!(came as u64 == shown, "{shown} are said to be in the file, {came} are");
+    Ok(())
+}
