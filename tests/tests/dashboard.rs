@@ -21,8 +21,10 @@ mod shows;
 #[path = "dashboard/stage.rs"]
 mod stage;
 
+type Test = (&'static str, fn() -> anyhow::Result<()>);
+
 fn main() {
-    let tests: [(&str, fn() -> anyhow::Result<()>); 5] = [
+    let tests: [Test; 5] = [
         ("numbers_and_a_dead_replica_are_shown", shows::numbers_and_a_dead_replica),
         ("without_a_token_nothing_can_be_changed", changes::without_a_token),
         ("an_operator_logs_in_and_drains", changes::logs_in_and_drains),

@@ -32,7 +32,7 @@ fn main() {
 fn missing() -> Option<String> {
     let path = env::var_os("PATH").unwrap_or_default();
     let absent = |program: &&str| !env::split_paths(&path).any(|directory| directory.join(program).is_file());
-    let missing: Vec<_> = PROGRAMS.into_iter().filter(|program| absent(&program)).collect();
+    let missing: Vec<_> = PROGRAMS.into_iter().filter(|program| absent(program)).collect();
     (!missing.is_empty()).then(|| format!("missing: {}", missing.join(", ")))
 }
 

@@ -115,7 +115,7 @@ fn segment(from: SocketAddr, to: SocketAddr, kind: Kind) -> Segment {
     Segment::new(ALICE.macs, from, to, kind)
 }
 
-fn same<T: PartialEq + std::fmt::Debug>(what: &str, said: T, done: T) -> Result<(), Failed> {
+fn same<T: PartialEq + std::fmt::Debug>(what: &str, said: &T, done: &T) -> Result<(), Failed> {
     if said == done { Ok(()) } else { Err(format!("{what}: explain says {said:?}, it is {done:?}").into()) }
 }
 
@@ -128,20 +128,20 @@ fn compare(
 ) -> Result<String, Failed> {
     let said = ask(datapath, client, service)?;
     let (verdict, mut frame) = run(datapath, hook, &segment(client, service, Kind::Syn))?;
-    same("the verdict", said.verdict.as_deref(), Some(&verdict))?;
+    same("the verdict", &said.verdict.as_deref(), &Some(&verdict))?;
     if verdict != Verdict::Forwarded.name() {
-        same("no replica", said.replica, None)?;
+        same("no replica", &said.replica, &None)?;
         return Ok(verdict);
     }
     let (nat, replica) = ends(&frame).ok_or("the SYN did not leave as TCP")?;
-    same("the replica", said.replica.as_ref().map(|replica| replica.address), Some(replica))?;
-    same("the NAT address and port", said.nat, Some(nat))?;
+    same("the replica", &said.replica.as_ref().map(|replica| replica.address), &Some(replica))?;
+    same("the NAT address and port", &said.nat, &Some(nat))?;
     // A connection that is there stays where it is.
     let there = ask(datapath, client, service)?;
-    same("the replica of a flow", there.replica.map(|replica| replica.address), Some(replica))?;
-    same("the NAT address and port of a flow", there.nat, Some(nat))?;
+    same("the replica of a flow", &there.replica.map(|replica| replica.address), &Some(replica))?;
+    same("the NAT address and port of a flow", &there.nat, &Some(nat))?;
     // Every second one is refused, by one replica after the other.
-    if client.port() % 2 == 0 {
+    if client.port().is_multiple_of(2) {
         return Ok(verdict);
     }
     let mut asked = Vec::new();
@@ -154,7 +154,7 @@ fn compare(
         asked.push(ends(&answer).ok_or("it did not leave as TCP")?.1);
         frame = answer;
     }
-    same("the replicas that are asked then", said.then.iter().map(|then| then.address).collect(), asked)?;
+    same("the replicas that are asked then", &said.then.iter().map(|then| then.address).collect(), &asked)?;
     Ok(verdict)
 }
 
@@ -175,11 +175,11 @@ fn shares(datapath: &Datapath) -> Result<(), Failed> {
         return Err(format!("shares of two equal replicas: {ports:?}").into());
     }
     let http = of(HTTP)?;
-    same("ports of the one replica", http.shares.iter().map(|share| share.ports).collect(), vec![65_535])?;
-    same("the one replica", http.shares[0].replica.clone(), http.replica)?;
+    same("ports of the one replica", &http.shares.iter().map(|share| share.ports).collect(), &vec![65_535])?;
+    same("the one replica", &http.shares[0].replica.clone(), &http.replica)?;
     let empty = of(EMPTY)?;
-    same("who gets those of the empty one", empty.shares[0].replica.clone(), None)?;
-    same("the verdict there", empty.verdict.as_deref(), Some(Verdict::AnsweredRefused.name()))
+    same("who gets those of the empty one", &empty.shares[0].replica.clone(), &None)?;
+    same("the verdict there", &empty.verdict.as_deref(), &Some(Verdict::AnsweredRefused.name()))
 }
 
 /// Where replicas answer clients directly there is no NAT; the frame goes to the replica by its MAC address.
@@ -190,15 +190,15 @@ fn direct(datapath: &mut Datapath, hook: Hook) -> Result<(), Failed> {
     for number in 0..CLIENTS {
         let client = client(plan, number);
         let said = ask(datapath, client, HTTP.at(plan))?;
-        same("NAT in mode dsr", said.nat, None)?;
+        same("NAT in mode dsr", &said.nat, &None)?;
         let (verdict, frame) = run(datapath, hook, &segment(client, HTTP.at(plan), Kind::Syn))?;
-        same("the verdict", said.verdict.as_deref(), Some(&verdict))?;
+        same("the verdict", &said.verdict.as_deref(), &Some(&verdict))?;
         let replica = said.replica.ok_or("no replica")?.address;
         let wanted = world.services.values().flat_map(|service| &service.replicas);
         let hop = wanted.filter(|found| found.address == replica.ip()).find_map(|found| found.hop);
         let mac: Vec<u8> =
             hop.ok_or("no such replica")?.destination.iter().flat_map(|word| word.to_ne_bytes()).collect();
-        same("the frame's destination", &mac[..], &frame[..6])?;
+        same("the frame's destination", &&mac[..], &&frame[..6])?;
     }
     Ok(())
 }
