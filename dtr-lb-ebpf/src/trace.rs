@@ -91,11 +91,14 @@ pub(crate) fn came(frame: &impl Source) -> u32 {
 #[inline(always)]
 unsafe fn take(frame: &impl Source, to: *mut u8, snap: u32) -> u32 {
     let length = frame.length();
-    let bytes = core::hint::black_box(if length < snap { length } else { snap });
-    // For the verifier, which is to see both bounds of the number that it hands over.
-    if bytes == 0 || bytes > SNAP_MAX as u32 {
+    let wanted = if length < snap { length } else { snap };
+    // For the verifier, which is to see both bounds of the number that is handed over: from 1, which older kernels (6.1) do not
+    // learn by a comparison with 0, to the most.
+    let last = core::hint::black_box(wanted.wrapping_sub(1));
+    if last >= SNAP_MAX as u32 {
         return 0;
     }
+    let bytes = last + 1;
     // SAFETY: no more than there is room for.
     if unsafe { frame.copy(to, bytes) } { bytes } else { 0 }
 }

@@ -76,7 +76,7 @@ impl Picture {
         let replica =
             |id: ReplicaId| -> Result<Vec<u8>> { Ok(bytes_of(&replicas.get(&id.into(), 0)?).to_vec()) };
         let mut found = BTreeMap::new();
-        for entry in services.iter() {
+        for entry in &services {
             let (key, Service { table, sources: number, flags }) = entry?;
             let mut by_id: BTreeMap<ReplicaId, Vec<u32>> = BTreeMap::new();
             for (slot, id) in (0..).zip(&tables.get(&table, 0)?[..MAGLEV_SLOTS]) {
@@ -87,7 +87,7 @@ impl Picture {
                 slots.insert(replica(id)?, of_id);
             }
             let mut list = BTreeSet::new();
-            for entry in sources.iter() {
+            for entry in &sources {
                 let (key, rule) = entry?;
                 let SourceKey { number: of, address } = key.data();
                 if of == number && number != 0 {

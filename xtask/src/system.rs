@@ -27,6 +27,9 @@ use image::Image;
 const LIMIT: Duration = Duration::from_secs(15 * 60);
 /// How often what it says is looked at.
 const POLL: Duration = Duration::from_millis(200);
+/// udev would look at all devices first, for half a minute; nothing here needs it.
+const KERNEL_LINE: &str = "root=/dev/nvme0n1 rw console=ttyS0 panic=-1 systemd.mask=systemd-udevd.service \
+    systemd.mask=systemd-udev-trigger.service";
 /// Of its console, what an error repeats, in lines.
 const TAIL: usize = 30;
 /// The last word of a guest in which all went well.
@@ -38,9 +41,9 @@ pub(crate) fn run() -> Result<()> {
     if !setup::effective_user_is_root() {
         bail!("the system test makes a Debian system with files of root's: run it as root, e.g. by sudo");
     }
-    let package = dist::package(&dist::Options { debug: true })?;
     let directory = target_dir().join("system");
     let image = Image::get(&directory)?;
+    let package = dist::package(&dist::Options { debug: true })?;
     let payload = payload(&directory, &package)?;
     let begun = Instant::now();
     let guest = Guest::start(&directory, &image, &payload)?;
@@ -82,7 +85,7 @@ impl Guest {
         command.args(["-accel", "tcg", "-cpu", "max", "-smp", "2", "-m", "1024"]);
         command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
         command.arg("-kernel").arg(&image.kernel);
-        command.args(["-append", "root=/dev/nvme0n1 rw console=ttyS0 panic=-1"]);
+        command.args(["-append", KERNEL_LINE]);
         // What the guest writes is gone with it.
         for (name, disk) in [("system", image.root.as_path()), ("payload", payload)] {
             command.arg("-drive").arg(drive(disk, name));

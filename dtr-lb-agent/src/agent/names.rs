@@ -63,7 +63,7 @@ impl Following {
     /// Waits for the next look at a name. May be dropped and called again.
     pub(super) async fn looked(&mut self) {
         if self.answers.changed().await.is_err() {
-            pending().await
+            pending::<()>().await;
         }
     }
 

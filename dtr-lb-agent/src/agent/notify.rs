@@ -47,7 +47,7 @@ impl Manager {
         match NotifyState::monotonic_usec_now() {
             Ok(now) => self.tell(&[NotifyState::Reloading, now]),
             Err(error) => {
-                warn!(%error, "the clock cannot be read: the service manager is not told of the reload")
+                warn!(%error, "the clock cannot be read: the service manager is not told of the reload");
             }
         }
     }

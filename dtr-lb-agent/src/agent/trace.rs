@@ -54,6 +54,7 @@ pub(super) enum Tracer {
 }
 
 /// What happened to it.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 pub(super) enum TraceNews {
     Loaded(Loaded),
     Over,

@@ -120,7 +120,7 @@ mod tests {
         assert_eq!(told.at(1, "r1", None), Some(News::Again));
         told.at(70, "r1", Some("no sockets"));
         told.unasked.keep(|_, _| false);
-        assert_eq!(told.at(140, "r0", Some("no sockets")).is_some(), true, "told as the first");
+        assert!(told.at(140, "r0", Some("no sockets")).is_some(), "told as the first");
     }
 
     #[test]

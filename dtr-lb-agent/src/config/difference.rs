@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Access, Agent, Config, Datapath, Listed, Probe, Replica, Service, Verify};
+use super::{Access, Agent, BodyPattern, Config, Datapath, Listed, Probe, Replica, Service, Verify};
 
 /// Each difference in a line; none if both say the same.
 #[must_use]
@@ -46,7 +46,7 @@ struct Lines(Vec<String>);
 
 impl Lines {
     fn key<T: PartialEq + Display>(&mut self, key: &str, before: &T, after: &T) {
-        self.shown(key, before, after, |value| value.to_string());
+        self.shown(key, before, after, ToString::to_string);
     }
 
     fn shown<T: PartialEq>(&mut self, key: &str, before: &T, after: &T, show: impl Fn(&T) -> String) {
@@ -157,7 +157,7 @@ impl Lines {
             Verify::Ca(file) => file.display().to_string(),
         });
         self.key("probe.status", &before.status, status);
-        self.shown("probe.body", &before.body, body, |body| option(body.as_ref().map(|body| body.as_str())));
+        self.shown("probe.body", &before.body, body, |body| option(body.as_ref().map(BodyPattern::as_str)));
         self.shown("probe.interval", &before.interval, interval, time);
         self.shown("probe.fast_interval", &before.fast_interval, fast_interval, time);
         self.shown("probe.timeout", &before.timeout, timeout, time);

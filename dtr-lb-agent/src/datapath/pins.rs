@@ -86,11 +86,7 @@ impl Pins {
         for shape in shapes(flow_entries) {
             let path = self.maps().join(shape.name);
             if path.exists() {
-                match MapData::from_pin(&path).map_err(DatapathError::map(shape.name, "opening")) {
-                    Ok(data) => differences.extend(shape.differences(&data)?),
-                    Err(error @ DatapathError::Permission { .. }) => return Err(error),
-                    Err(error) => differences.push(format!("  `{}`: {error}", path.display())),
-                }
+                differences.extend(pinned_differences(&shape, &path)?);
             }
         }
         if !differences.is_empty() {
@@ -127,6 +123,21 @@ impl Pins {
 fn layout(name: &OsStr) -> Option<u32> {
     let version = name.to_str()?.strip_prefix('v')?.parse().ok()?;
     (*name == *format!("v{version}")).then_some(version)
+}
+
+/// How what is pinned at `path` differs from what this version would make.
+fn pinned_differences(shape: &Shape, path: &Path) -> Result<Vec<String>, DatapathError> {
+    // The kernel's word for one is that it is not permitted.
+    if path.is_dir() {
+        return Ok(vec![format!("  `{}` is a directory, not a map", path.display())]);
+    }
+    let data = MapData::from_pin(path).map_err(DatapathError::map(shape.name, "opening"));
+    match data.and_then(|data| shape.differences(&data)) {
+        Err(error @ DatapathError::Permission { .. }) => Err(error),
+        // A program or a link, say.
+        Err(error) => Ok(vec![format!("  `{}`: {error}", path.display())]),
+        differences => differences,
+    }
 }
 
 /// What a map must be like.

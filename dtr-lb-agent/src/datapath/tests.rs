@@ -39,13 +39,16 @@ fn as_root(body: impl FnOnce(&Path) + Send + 'static) {
     }
     let mount_point = tempfile::tempdir().expect("a temporary directory");
     let path = mount_point.path().to_owned();
-    let test = thread::spawn(move || {
+    // As much as the agent's main thread has: a table is 131 KB, and unoptimized code copies it again and again.
+    let spacious = thread::Builder::new().stack_size(8 << 20);
+    let test = spacious.spawn(move || {
         unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET).expect("new namespaces");
         let none = None::<&str>;
         mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("private mounts");
         mount(Some("bpf"), &path, Some("bpf"), MsFlags::empty(), none).expect("a BPF file system");
         body(&path);
     });
+    let test = test.expect("a thread");
     if let Err(panic) = test.join() {
         panic::resume_unwind(panic);
     }

@@ -122,7 +122,7 @@ fn access(way: &Way<'_, '_>, service: &Service) -> Result<String, DatapathError>
         Some(prefix) if may => format!("allowed by {prefix}, the longest prefix that holds the client"),
         Some(prefix) => format!("denied by {prefix}, the longest prefix that holds the client"),
         None => format!(
-            "{}, as no prefix of {} holds the client",
+            "{}: none of the service's prefixes ({}) holds the client",
             if may { "allowed" } else { "denied" },
             sources.len()
         ),

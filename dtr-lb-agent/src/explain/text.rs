@@ -13,7 +13,10 @@ impl Explanation {
         if !self.then.is_empty() {
             let then: Vec<_> = self.then.iter().map(words).collect();
             line("otherwise", &format!("if it refuses or does not answer: {}", then.join(", then ")));
-        } else if self.replica.is_some() && self.shares.is_empty() {
+        } else if self.replica.is_some()
+            && self.shares.is_empty()
+            && !self.steps.iter().any(|step| step.about == "flow")
+        {
             line("otherwise", "no other replica is asked if it refuses or does not answer");
         }
         for Share { replica, verdict, ports, percent } in &self.shares {

@@ -49,7 +49,7 @@ impl ServiceRow {
         match self.replicas.iter_mut().find(|row| row.key == key) {
             Some(row) => row.status.add(replica),
             None => {
-                self.replicas.push(ReplicaRow { key, label: replica.name.clone(), status: replica.clone() })
+                self.replicas.push(ReplicaRow { key, label: replica.name.clone(), status: replica.clone() });
             }
         }
     }

@@ -64,6 +64,7 @@ fn everything() -> Snapshot {
     status.datapath.flows = 12;
     status.datapath.flow_entries = 30;
     status.datapath.table_rewrites = 7;
+    status.datapath.repairs = BTreeMap::from([("REPLICAS".into(), 2), ("links".into(), 0)]);
     status.verdicts = BTreeMap::from([("forwarded".into(), 1000), ("dropped_no_port".into(), 2)]);
     let replica = ReplicaStatus {
         flows: 4,
@@ -118,6 +119,8 @@ fn a_page_says_what_the_agent_knows() {
         ("dtr_lb_flow_capacity", 1024.0),
         ("dtr_lb_flow_entry_capacity", 2048.0),
         ("dtr_lb_table_rewrites_total", 7.0),
+        ("dtr_lb_repairs_total{map=\"replicas\"}", 2.0),
+        ("dtr_lb_repairs_total{map=\"links\"}", 0.0),
         ("dtr_lb_reloads_total{result=\"ok\"}", 1.0),
         ("dtr_lb_reloads_total{result=\"failed\"}", 2.0),
         ("dtr_lb_datapath_attached{interface=\"eth0\",hook=\"xdp\"}", 1.0),

@@ -81,7 +81,7 @@ impl Known {
         let error = failure(looked);
         match (&error, &self.error) {
             (Some(error), None) => {
-                news.push(News::Failed { error: error.clone(), kept: !self.addresses().is_empty() })
+                news.push(News::Failed { error: error.clone(), kept: !self.addresses().is_empty() });
             }
             (None, Some(_)) => news.push(News::Back),
             (Some(_), Some(_)) | (None, None) => {}

@@ -1,6 +1,6 @@
 //! What a trace is asked to show.
 
-use std::{collections::BTreeSet, net::IpAddr, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
 use bytemuck::Zeroable as _;
 use dtr_lb_common::{
@@ -178,11 +178,13 @@ fn bits(names: &str) -> Result<u64, OrderError> {
 fn masked(prefix: &IpNet) -> (Address, Address) {
     let length = u32::from(prefix.prefix_len()) + if prefix.addr().is_ipv4() { 96 } else { 0 };
     let mask = u128::MAX.checked_shl(128 - length).unwrap_or(0);
-    (Address::from(IpAddr::from(prefix.network())), Address::v6(bytemuck::cast(mask.to_be_bytes())))
+    (Address::from(prefix.network()), Address::v6(bytemuck::cast(mask.to_be_bytes())))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use dtr_lb_common::address::Be16;
 
     use super::*;

@@ -6,10 +6,11 @@
 use std::time::Duration;
 
 use axum::{
+    Router,
     body::{Body, to_bytes},
     http::{Method, Request, StatusCode},
 };
-use dtr_lb_agent::{api, history::History};
+use dtr_lb_agent::{api, history::History, web};
 use tokio::{runtime::Builder, sync::mpsc, time::timeout};
 use tower::ServiceExt as _;
 

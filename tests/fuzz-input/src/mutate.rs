@@ -134,7 +134,7 @@ pub fn mutate(target: Target, kept: &[Vec<u8>], random: &mut StdRng) -> Vec<u8> 
         step(target, &mut input, kept, random);
     }
     // A file that is longer is no other case.
-    input.truncate(64 << 10);
+    input.truncate(16 << 10);
     input
 }
 

@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, ensure};
 use dtr_lb_agent::status::NameStatus;
 use dtr_lb_tests::{
     balancer::{Balancer, BalancerOptions},
-    lab::{Lab, Process, until},
+    lab::{Lab, Process, Replica, until},
 };
 use nix::sys::signal::Signal;
 
@@ -103,7 +103,7 @@ impl Drop for NameServer {
 fn stage(place: Place, first: usize) -> Result<(NameServer, Stage)> {
     let lab = Lab::create(place.lab_options().without_registry())?;
     let server = NameServer::start(&lab)?;
-    let addresses: Vec<_> = lab.replicas().iter().take(first).map(|replica| replica.address()).collect();
+    let addresses: Vec<_> = lab.replicas().iter().take(first).map(Replica::address).collect();
     server.say(&addresses)?;
     let options = BalancerOptions { host_name: Some(NAME.to_owned()), ..BalancerOptions::new(place.hook) };
     let balancer = Balancer::start(&lab, &options)?;

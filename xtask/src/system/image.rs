@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result};
 use crate::command::{captured, logged};
 
 const SUITE: &str = "bookworm";
-/// The kernel, systemd, and what guest.sh runs. No udev: nobody is to wait until it has looked at all devices.
+/// The kernel, systemd, and what guest.sh runs.
 const PACKAGES: [&str; 7] =
     ["linux-image-cloud-amd64", "systemd-sysv", "adduser", "iproute2", "ethtool", "curl", "busybox"];
 /// What nobody reads there is left out; dtr-lb's own files are wanted.

@@ -104,7 +104,8 @@ impl Document {
 
     /// Writes a weight into the `[[replica]]` at `place`.
     pub(super) fn set_weight(&mut self, place: usize, weight: u16) {
-        let mut replicas = tables_mut(self.document.get_mut("replica"));
+        let Some(replicas) = self.document.get_mut("replica") else { return };
+        let mut replicas = tables_mut(replicas);
         let Some(table) = replicas.get_mut(place) else { return };
         match table.get_mut("weight").and_then(Item::as_value_mut) {
             Some(old) => {
@@ -185,7 +186,7 @@ impl Document {
     }
 
     fn list_of(&mut self, service: &str) -> Option<&mut Array> {
-        let services = tables_mut(self.document.get_mut("service")).into_iter();
+        let services = tables_mut(self.document.get_mut("service")?).into_iter();
         let mut of_name = services.filter(|table| is_named(&**table, service));
         of_name.next()?.get_mut("replicas")?.as_array_mut()
     }
@@ -208,16 +209,14 @@ fn tables(item: Option<&Item>) -> Vec<&dyn TableLike> {
     }
 }
 
-fn tables_mut(item: Option<&mut Item>) -> Vec<&mut dyn TableLike> {
+fn tables_mut(item: &mut Item) -> Vec<&mut dyn TableLike> {
     match item {
-        Some(Item::ArrayOfTables(tables)) => {
-            tables.iter_mut().map(|table| table as &mut dyn TableLike).collect()
-        }
-        Some(Item::Value(Value::Array(list))) => list
+        Item::ArrayOfTables(tables) => tables.iter_mut().map(|table| table as &mut dyn TableLike).collect(),
+        Item::Value(Value::Array(list)) => list
             .iter_mut()
             .filter_map(|element| Some(element.as_inline_table_mut()? as &mut dyn TableLike))
             .collect(),
-        Some(Item::None | Item::Value(_) | Item::Table(_)) | None => Vec::new(),
+        Item::None | Item::Value(_) | Item::Table(_) => Vec::new(),
     }
 }
 

@@ -56,7 +56,7 @@ impl Access {
         // By number, prefix and address: a key of the map has no order.
         let place = |key: &Key<SourceKey>| (key.data().number, key.prefix_len(), key.data().address);
         let mut found = BTreeMap::new();
-        for entry in self.sources_map.iter() {
+        for entry in &self.sources_map {
             let (key, rule) = entry.map_err(reading())?;
             found.insert(place(&key), (key, rule));
         }

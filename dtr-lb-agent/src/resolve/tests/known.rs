@@ -6,8 +6,11 @@ use super::*;
 
 type Family = Result<Records, LookError>;
 
-/// One look after the other at one name: the look, the seconds until the next, the addresses after it, what is said.
-fn play(looks: &[(Family, Family, u64, &[&str], &[&str])]) {
+/// A look, the seconds until the next, the addresses after it, what is said.
+type Look<'a> = (Family, Family, u64, &'a [&'a str], &'a [&'a str]);
+
+/// One look after the other at one name.
+fn play(looks: &[Look<'_>]) {
     let mut known = Known::default();
     for (place, (v4, v6, pause, expected, words)) in looks.iter().enumerate() {
         let looked = Looked { v4: v4.clone(), v6: v6.clone() };

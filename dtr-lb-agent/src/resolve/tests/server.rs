@@ -4,7 +4,7 @@
 use std::{
     fs,
     net::UdpSocket,
-    path::PathBuf,
+    path::Path,
     process::{Child, Command, Stdio},
 };
 
@@ -34,11 +34,11 @@ impl Server {
         // Free now; who else would take it within a moment fails the test by name.
         let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         fs::write(directory.path().join("hosts"), "").unwrap();
-        let process = Self::spawn(directory.path().to_path_buf(), port, ttl);
+        let process = Self::spawn(directory.path(), port, ttl);
         Self { directory, port, process }
     }
 
-    fn spawn(directory: PathBuf, port: u16, ttl: u64) -> Child {
+    fn spawn(directory: &Path, port: u16, ttl: u64) -> Child {
         let at = |name: &str| directory.join(name).display().to_string();
         // Before it has started, the signal that makes it read its hosts would end it.
         let log = directory.join("log");
@@ -82,7 +82,7 @@ impl Server {
     }
 
     fn start_again(&mut self, ttl: u64) {
-        self.process = Self::spawn(self.directory.path().to_path_buf(), self.port, ttl);
+        self.process = Self::spawn(self.directory.path(), self.port, ttl);
     }
 
     /// How often it was asked for an A record of a name.

@@ -14,10 +14,13 @@ use tokio::{
 use super::*;
 use crate::changes::Answer;
 
+/// Addresses, and for how many seconds they are good.
+type Saying = (Vec<&'static str>, u64);
+
 /// Answers `a` by what `says` holds, never for `hangs`; and remembers when it was asked.
 #[derive(Clone, Default)]
 struct Made {
-    says: Arc<Mutex<Option<(Vec<&'static str>, u64)>>>,
+    says: Arc<Mutex<Option<Saying>>>,
     asked: Arc<Mutex<Vec<(String, Instant)>>>,
 }
 

@@ -205,7 +205,7 @@ impl Held {
         write!(self.0, "GET /whoami HTTP/1.1\r\nHost: {SERVICE_NAME}\r\n\r\n")?;
         let (mut answer, mut buffer) = (Vec::new(), [0; 4096]);
         // The body is `r1`, `r2` or `r3` and a line's end; so ends no header.
-        while !(answer.ends_with(b"\n") && !answer.ends_with(b"\r\n")) {
+        while !answer.ends_with(b"\n") || answer.ends_with(b"\r\n") {
             match self.0.read(&mut buffer).context("on the connection that was open before")? {
                 0 => bail!("the connection that was open before is closed"),
                 read => answer.extend_from_slice(&buffer[..read]),
@@ -329,7 +329,7 @@ pub(super) fn while_it_reloads(place: Place) -> Result<()> {
     let (old, new) = (yard.fresh.clone(), Picture::take(&bpffs(&yard.lab))?);
     ensure!(new.services.len() == 2, "{:?}", new.services.keys());
     let mut written = BTreeSet::new();
-    for number in [1, 2, 3, 4, 5, 6, 7, 8, 10, 12] {
+    for number in [2, 4, 6, 8, 10, 12, 14, 16, 18, 20] {
         let mut tried = || -> Result<()> {
             yard.balancer.process().kill()?;
             fs::write(&yard.config, &before)?;
@@ -349,7 +349,7 @@ pub(super) fn while_it_reloads(place: Place) -> Result<()> {
         tried().with_context(|| format!("killed at call {number}"))?;
     }
     ensure!(
-        written.len() > 3,
+        written.len() > 2,
         "the agent was not killed in the midst of its writes, but after so many: {written:?}"
     );
     Ok(())

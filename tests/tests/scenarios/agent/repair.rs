@@ -1,6 +1,6 @@
 //! Somebody changes the running agent's maps, or takes its program off: the agent puts it right, says so and counts it.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use anyhow::{Result, ensure};
 use aya::maps::{Array, HashMap};
@@ -24,12 +24,10 @@ pub(super) fn repaired(place: Place) -> Result<()> {
     let replica = replicas.get(&1, 0)?;
     replicas.set(1, Replica { nat_count: 0, ..replica }, 0)?;
     let mut services: HashMap<_, ServiceKey, Service> = open(&bpffs, map::SERVICES)?;
-    let (key, service) = services.iter().next().expect("a service is there")?;
-    let mut tables: Array<_, MaglevTable> = open(&bpffs, map::TABLES)?;
-    tables.set(service.table ^ 1, [0; _], 0)?;
+    let (key, _) = services.iter().next().expect("a service is there")?;
     for other in services.iter().collect::<Result<Vec<_>, _>>()? {
         if other.0 != key {
-            tables.set(other.1.table, [0; _], 0)?;
+            empty_table(&bpffs, other.1.table)?;
         }
     }
     services.remove(&key)?;
@@ -58,4 +56,10 @@ pub(super) fn repaired(place: Place) -> Result<()> {
     }
     stage.shares(60)?;
     Ok(())
+}
+
+/// Makes a table that steers to nobody. A function of its own: unoptimized code has several copies of a table on its stack.
+fn empty_table(bpffs: &Path, table: u32) -> Result<()> {
+    let mut tables: Array<_, MaglevTable> = open(bpffs, map::TABLES)?;
+    Ok(tables.set(table, [0; _], 0)?)
 }
