@@ -9,6 +9,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
 
+use super::source;
 use crate::command::{captured, cargo};
 
 /// What the notices are found in, by the beginnings of files' names.
@@ -75,6 +76,12 @@ pub(super) fn notices() -> Result<String> {
             notices.entry(notice).or_default().insert(name.clone());
         }
     }
+    // The dashboard's, which is embedded.
+    list.push_str("  uPlot (from npm): MIT\n");
+    let of_plots = source("dtr-lb-agent/web/node_modules/uplot/LICENSE");
+    let notice =
+        fs::read_to_string(&of_plots).with_context(|| format!("cannot read {}", of_plots.display()))?;
+    notices.entry(notice).or_default().insert("uPlot".to_owned());
     for (notice, names) in notices {
         let names = names.into_iter().collect::<Vec<_>>().join(", ");
         list.push_str(&format!("\n{}\n{names}\n\n{}\n", "-".repeat(80), notice.trim_end()));
