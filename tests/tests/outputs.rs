@@ -101,8 +101,14 @@ fn manual() -> Result<()> {
     let wanted: BTreeSet<String> = named.chain(["dtr-lb.8".to_owned()]).collect();
     ensure!(written == wanted, "{written:?} are written, not {wanted:?}");
     let paths: Vec<PathBuf> = written.iter().map(|name| pages.join(name)).collect();
-    // Its first two levels are matters of style, which the generator does not share.
-    run(Command::new("mandoc").args(["-T", "lint", "-W", "warning"]).args(&paths))?;
+    // The levels below are matters of style, which the generator does not share, and so are its empty paragraphs. There is no
+    // date, on purpose.
+    let meant = |line: &str| line.contains("missing date") || line.contains("skipping paragraph macro");
+    let lint = Command::new("mandoc").args(["-T", "lint", "-W", "warning"]).args(&paths).output()?;
+    let said = [lint.stdout, lint.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    let faults: Vec<_> = said.lines().filter(|line| !meant(line)).collect();
+    ensure!(faults.is_empty(), "{faults:#?}");
     let shown = run(Command::new("mandoc").args(["-T", "ascii"]).arg(pages.join("dtr-lb-status.8")))?;
     let shown = unstruck(&String::from_utf8_lossy(&shown.stdout));
     for words in ["--healthy", "EXIT STATUS", "No agent is running", "/run/dtr-lb/dtr-lb.sock"] {

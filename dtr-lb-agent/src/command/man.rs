@@ -45,16 +45,25 @@ fn pages() -> io::Result<Vec<(String, String)>> {
 }
 
 fn collect(command: &Command, pages: &mut Vec<(String, String)>) -> io::Result<()> {
-    let man = Man::new(command.clone()).section(SECTION).manual("dtr-lb");
+    let man = Man::new(command.clone()).section(SECTION);
+    let name = man.get_filename();
     let mut page = Vec::new();
     man.render(&mut page)?;
-    let mut page = String::from_utf8_lossy(&page).into_owned();
-    page.push_str(&end());
-    pages.push((man.get_filename(), page));
+    pages.push((name.clone(), titled(&String::from_utf8_lossy(&page), &name) + &end()));
     command
         .get_subcommands()
         .filter(|command| !command.is_hide_set())
         .try_for_each(|command| collect(command, pages))
+}
+
+/// With a title of our own: clap_mangen 0.3 leaves out a date that is empty, so that what follows is taken for it. There is no
+/// date, as two builds of one version are to have the same pages.
+fn titled(page: &str, name: &str) -> String {
+    let name = name.strip_suffix(&format!(".{SECTION}")).unwrap_or(name);
+    let title =
+        format!(".TH \"{name}\" \"{SECTION}\" \"\" \"dtr-lb {}\" \"dtr-lb\"", env!("CARGO_PKG_VERSION"));
+    let lines = page.lines().map(|line| if line.starts_with(".TH ") { title.as_str() } else { line });
+    lines.map(|line| format!("{line}\n")).collect()
 }
 
 /// What holds for each command.
