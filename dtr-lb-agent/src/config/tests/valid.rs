@@ -122,7 +122,7 @@ fn every_example_of_the_documentation_is_valid() {
     let text = include_str!("../../../../docs/configuration.md");
     let examples: Vec<_> =
         text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    assert_eq!(examples.len(), 5, "allow and deny, slow start, both families, dsr, ipip");
+    assert_eq!(examples.len(), 6, "allow and deny, slow start, a host name, both families, dsr, ipip");
     for example in &examples {
         valid(example);
     }
