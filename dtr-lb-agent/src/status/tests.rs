@@ -123,11 +123,11 @@ fn a_missing_interface_is_shown() {
 fn how_full_the_table_is_and_that_tables_are_old_is_shown() {
     let mut status = plain();
     let lines = |status: &Status| status.text().lines().map(str::to_owned).collect::<Vec<_>>();
-    assert_eq!(lines(&status)[3], "flows 0; the table for 1024 is 0 % full");
+    assert_eq!(lines(&status)[4], "flows 0; the table for 1024 is 0 % full");
     status.datapath.flows = 700;
     status.datapath.flow_entries = 1946;
     status.datapath.up_to_date = false;
     let lines = lines(&status);
-    assert!(lines[3].starts_with("tables NOT UP TO DATE"), "{lines:#?}");
-    assert_eq!(lines[4], "flows 700; the table for 1024 is 95 % full");
+    assert!(lines[4].starts_with("tables NOT UP TO DATE"), "{lines:#?}");
+    assert_eq!(lines[5], "flows 700; the table for 1024 is 95 % full");
 }
