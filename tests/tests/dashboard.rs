@@ -21,17 +21,17 @@ mod shows;
 #[path = "dashboard/stage.rs"]
 mod stage;
 
-type Test = (&'static str, fn() -> anyhow::Result<()>);
+type Test = fn() -> anyhow::Result<()>;
 
 fn main() {
-    let tests: [Test; 5] = [
+    let tests: [(&str, Test); 5] = [
         ("numbers_and_a_dead_replica_are_shown", shows::numbers_and_a_dead_replica),
         ("without_a_token_nothing_can_be_changed", changes::without_a_token),
         ("an_operator_logs_in_and_drains", changes::logs_in_and_drains),
         ("pages_of_others_change_nothing", origin::pages_of_others_change_nothing),
         ("it_is_usable_on_a_phone_by_keyboard_and_in_the_dark", looks::phone_keyboard_and_dark),
     ];
-    let trial = |(name, test): (&str, fn() -> anyhow::Result<()>)| {
+    let trial = |(name, test): (&str, Test)| {
         Trial::test(name, move || test().map_err(|error| format!("{error:?}").into()))
     };
     let mut trials: Vec<_> = tests.into_iter().map(trial).collect();
