@@ -155,10 +155,10 @@ pub enum Command {
     /// The answer is what the datapath would do now, by its own tables: nothing is sent, and nothing changes. Without a
     /// source port, says for how many of all source ports each replica gets the connection.
     Explain {
-        /// Who would connect: 10.0.0.5, 10.0.0.5:40000, [2001:db8::5]:40000
+        /// Who would connect: `10.0.0.5`, `10.0.0.5:40000`, `[2001:db8::5]:40000`
         #[arg(value_name = "SRC[:PORT]")]
         source: String,
-        /// To which service: 10.0.0.10:443, [2001:db8::10]:443
+        /// To which service: `10.0.0.10:443`, `[2001:db8::10]:443`
         #[arg(value_name = "DST:PORT")]
         destination: String,
         /// As JSON

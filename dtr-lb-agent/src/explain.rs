@@ -1,7 +1,7 @@
 //! `dtr-lb explain`: what would become of a connection, and why.
 //!
 //! The answer is the datapath's own: its pipeline runs here, on a SYN of that connection and on the kernel's maps as they
-//! are ([`view`]), and changes nothing. The steps that are told beside it call the same functions that the pipeline calls.
+//! are (`view`), and changes nothing. The steps that are told beside it call the same functions that the pipeline calls.
 
 mod steps;
 mod text;

@@ -2,7 +2,7 @@
 //! is opened.
 //!
 //! Pure: it is given statuses and times. The main loop adds to it, and whoever shows it reads by a handle, without asking
-//! the main loop. What it takes is bounded: [`LENGTH`] samples of 16 bytes for each of at most [`MOST_SERIES`] replicas of
+//! the main loop. What it takes is bounded: `LENGTH` samples of 16 bytes for each of at most `MOST_SERIES` replicas of
 //! services, less than 10 MB. Replicas beyond that are left out, and told of; services never are.
 
 mod series;

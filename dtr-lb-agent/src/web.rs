@@ -1,7 +1,7 @@
 //! The HTTP side: metrics, health, the JSON API and the dashboard over TCP (`agent.http`), for people, Prometheus and checks.
 //!
-//! It serves the API of the Unix socket without `detach`, behind a [`gate`] that lets everybody read, and those with the
-//! admin token change things. [`listen`] bounds what a client may take, and `pages` has the dashboard, whose files are in
+//! It serves the API of the Unix socket without `detach`, behind a `gate` that lets everybody read, and those with the
+//! admin token change things. `listen` bounds what a client may take, and `pages` has the dashboard, whose files are in
 //! `web/`.
 
 mod access;
