@@ -28,7 +28,7 @@ fn findings_of_the_past_stay_away() {
 
 #[test]
 fn fresh_configs_find_nothing_and_some_are_valid() {
-    let reached = search(Target::Config, 3, 1500).reached;
+    let reached = search(Target::Config, 3, 3000).reached;
     let valid: u64 =
         reached.iter().filter(|(outcome, _)| outcome.starts_with("valid")).map(|(_, count)| count).sum();
     assert!(valid > 30 && reached.len() > 100, "{} outcomes, {valid} of the inputs valid", reached.len());
