@@ -1,0 +1,128 @@
+//! The status as text, for people.
+
+use std::net::SocketAddr;
+
+use comfy_table::{Table, presets};
+
+use super::{DatapathStatus, ProbeStatus, ReplicaStatus, Status, names};
+use crate::control::ReplicaState;
+
+impl Status {
+    /// For people.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        for service in &self.services {
+            text.push_str(&format!(
+                "service {} {} {} {}\n",
+                service.name,
+                SocketAddr::new(service.vip, service.port),
+                service.mode,
+                service.state.to_uppercase()
+            ));
+            text.push_str(&indented(&replica_table(&service.replicas)));
+        }
+        text.push_str(&names::text(&self.names));
+        let hooks: Vec<_> = self
+            .datapath
+            .attach
+            .iter()
+            .map(|attach| {
+                let native = if attach.hook == "xdp" && attach.native { "native " } else { "" };
+                let missing = if attach.present { "" } else { " MISSING" };
+                format!("{} {native}{}{missing}", attach.interface, attach.hook)
+            })
+            .collect();
+        text.push_str(&format!(
+            "datapath {} ({})\n",
+            if hooks.is_empty() { "not attached".into() } else { hooks.join(", ") },
+            self.datapath.attach_reason
+        ));
+        if !self.datapath.up_to_date {
+            text.push_str(
+                "tables NOT UP TO DATE: new connections follow the last ones; the agent's log says why\n",
+            );
+        }
+        // A connection has two entries at most.
+        let DatapathStatus { flows, flow_entries, max_flows, .. } = self.datapath;
+        let full = 100 * flow_entries / (2 * max_flows).max(1);
+        text.push_str(&format!("flows {flows}; the table for {max_flows} is {full} % full\n"));
+        let seen: Vec<_> = self
+            .verdicts
+            .iter()
+            .filter(|(_, count)| **count > 0)
+            .map(|(name, n)| format!("{name} {n}"))
+            .collect();
+        text.push_str(&format!(
+            "verdicts {}\n",
+            if seen.is_empty() { "none yet: no packet was seen".into() } else { seen.join(", ") }
+        ));
+        text
+    }
+}
+
+fn replica_table(replicas: &[ReplicaStatus]) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header([
+        "replica",
+        "address",
+        "state",
+        "weight",
+        "flows",
+        "new",
+        "refused",
+        "redispatched",
+        "packets",
+        "bytes",
+        "probe",
+    ]);
+    for replica in replicas {
+        let probe = last_word(replica);
+        table.add_row([
+            replica.name.clone(),
+            SocketAddr::new(replica.address, replica.port).to_string(),
+            replica.state.clone(),
+            weight(replica),
+            replica.flows.to_string(),
+            replica.new_flows.to_string(),
+            replica.refused.to_string(),
+            replica.redispatched.to_string(),
+            replica.packets.to_string(),
+            replica.bytes.to_string(),
+            probe,
+        ]);
+    }
+    table.trim_fmt()
+}
+
+/// What the last probe found; and why the replica is down, if that is not what the probe says.
+fn last_word(replica: &ReplicaStatus) -> String {
+    let probe = match &replica.last_probe {
+        None => "not yet".to_owned(),
+        Some(ProbeStatus { error: Some(error), .. }) => error.clone(),
+        Some(probe) => match probe.status {
+            Some(status) => format!("{status} in {} ms", probe.ms),
+            None => format!("connected in {} ms", probe.ms),
+        },
+    };
+    match &replica.reason {
+        Some(reason) if replica.state == ReplicaState::Down.as_str() && *reason != probe => {
+            format!("{probe}; {reason}")
+        }
+        _ => probe,
+    }
+}
+
+/// "100", or "35 of 100" in a slow start.
+fn weight(replica: &ReplicaStatus) -> String {
+    match replica.effective_weight {
+        share if replica.state == ReplicaState::Up.as_str() && share != replica.weight => {
+            format!("{share} of {}", replica.weight)
+        }
+        _ => replica.weight.to_string(),
+    }
+}
+
+fn indented(text: &str) -> String {
+    text.lines().map(|line| format!("  {}\n", line.trim())).collect()
+}
