@@ -6,28 +6,28 @@
 
 use super::{answer::HOPS, header::About, rewrite::macs, segment::Segment};
 use crate::{
-    abi::{Flow, SYN_OPTION_WORDS, Side, Tuple},
+    abi::{Direction, Flow, Hop, SYN_OPTION_WORDS},
     address::Be16,
     model::Frame,
     wire::TcpFlags,
 };
 
-/// The frame, for the client of an entry of the flow table whose key is `key`: an entry towards the client, or one of a replica
-/// that answers directly. None for others, and where the way to the client is not known.
+/// The frame, for the client of an entry of the flow table, which `hop` leads to: an entry towards the client, or one of a
+/// replica that answers directly. None for others, and where the way to the client is not known.
 ///
 /// The numbers are at random: most are outside of the client's window, which lets it answer; where they are not, another
 /// attempt has others.
-pub fn prod(key: &Tuple, flow: &Flow, sequence: u32, acknowledgment: u32) -> Option<Frame> {
-    let tuple = match flow.side {
-        Side::TO_CLIENT => flow.to,
-        Side::DIRECT => key.reversed(),
-        _ => return None,
+pub fn prod(flow: &Flow, hop: &Hop, sequence: u32, acknowledgment: u32) -> Option<Frame> {
+    let tuple = match flow.direction() {
+        Direction::ToClient => flow.to,
+        Direction::Direct => flow.key.reversed(),
+        Direction::ToReplica => return None,
     };
-    if flow.hop.interface == 0 {
+    if hop.interface == 0 {
         return None;
     }
     let segment = Segment {
-        macs: macs(&flow.hop),
+        macs: macs(hop),
         tuple: &tuple,
         tos: 0,
         hops: HOPS,
@@ -39,7 +39,7 @@ pub fn prod(key: &Tuple, flow: &Flow, sequence: u32, acknowledgment: u32) -> Opt
         options: &[0; SYN_OPTION_WORDS],
         options_length: 0,
     };
-    let mut frame = Frame { bytes: Vec::new(), interface: flow.hop.interface };
+    let mut frame = Frame { bytes: Vec::new(), interface: hop.interface };
     segment.write(&mut frame)?;
     Some(frame)
 }
