@@ -33,6 +33,8 @@ pub mod program {
     pub const CLOCK: &str = "dtr_lb_clock";
     /// Sends a frame that the agent made.
     pub const SEND: &str = "dtr_lb_send";
+    /// Carries out what the agent's sweep asks for; see [`crate::pipeline::sweep`].
+    pub const SWEEP: &str = "dtr_lb_sweep";
     /// Steer the probes of replicas that answer clients directly, at the way in and at the way out.
     pub const PROBE_IN: &str = "dtr_lb_probe_in";
     pub const PROBE_OUT: &str = "dtr_lb_probe_out";

@@ -11,13 +11,16 @@ use aya_ebpf::{
 };
 use dtr_lb_common::{
     abi::{
-        ALLOW, DropEvent, EVENTS_BYTES, FILTER_PLACES, Filter, KeptSyn, MAGLEV_SLOTS, MAX_REPLICAS,
+        ALLOW, DropEvent, EVENTS_BYTES, FILTER_PLACES, Filter, Flow, KeptSyn, MAGLEV_SLOTS, MAX_REPLICAS,
         MAX_SERVICES, MAX_SOURCES, MAX_VIPS, MaglevTable, Replica, ReplicaCounters, ReplicaId, Service,
         ServiceKey, Settings, SourceKey, TABLE_ENTRIES, Ticks, Traffic, Tuple,
     },
     address::Address,
     flow_table::{Memory, next_hops::NextHops},
-    pipeline::{Outcome, Packet, Scratch, Stage, Tables, fast, run},
+    pipeline::{
+        Outcome, Packet, Scratch, Stage, Tables, fast, run,
+        sweep::{self, Request},
+    },
     verdict::{VERDICTS, Verdict},
 };
 
@@ -49,6 +52,9 @@ static REPLICA_STATS: PerCpuArray<ReplicaCounters, MAX_REPLICAS> = PerCpuArray::
 /// A program is not interrupted by another one on its CPU.
 #[btf_map]
 static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
+/// The same for the program that sweeps.
+#[btf_map]
+static SWEEP_SCRATCH: PerCpuArray<[Flow; 2], 1> = PerCpuArray::new();
 #[btf_map]
 static EVENTS: RingBuf<DropEvent, EVENTS_BYTES> = RingBuf::new();
 /// When the last event of each verdict was sent, a CPU.
@@ -82,6 +88,15 @@ pub(crate) fn stage(packet: &mut impl Packet, stage: Stage) -> Verdict {
         Some(scratch) => stage.run(packet, &Maps, unsafe { &mut *scratch }),
         None => Verdict::PassedNotReady,
     }
+}
+
+/// Carries out a request of the agent's sweep.
+#[inline(always)]
+pub(crate) fn carry_out(request: &Request) -> bool {
+    let Some(scratch) = SWEEP_SCRATCH.get_ptr_mut(0) else { return false };
+    // SAFETY: this CPU's own value, of this program alone, which is not interrupted by another of its kind.
+    let [flow, other] = unsafe { &mut *scratch };
+    sweep::carry_out(request, &Maps, flow, other)
 }
 
 /// Lets `f` see this CPU's notes.

@@ -43,6 +43,11 @@ impl<'a> Words<'a> {
         self.0.get(at..at + words).map(SharedLine)
     }
 
+    /// One word; 0 behind the last.
+    pub fn load(self, at: usize) -> u32 {
+        self.0.get(at).map_or(0, |word| word.load(Ordering::Acquire))
+    }
+
     /// Buckets of the table.
     pub fn buckets(self) -> u32 {
         (self.0.len() / BUCKET_WORDS) as u32

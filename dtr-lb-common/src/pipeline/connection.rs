@@ -5,7 +5,7 @@ use super::{
     open::{Cause, Order},
     rewrite,
     sequence::{self, Event},
-    way_back,
+    sweep, way_back,
 };
 use crate::{
     abi::{Settings, Ticks},
@@ -58,19 +58,11 @@ pub(super) fn look_up(tables: &impl Tables, settings: &Settings, now: Ticks, scr
         return Known::No;
     }
     // A live one that has outlived the idle time-out goes on until both ends are told, by the agent.
-    if !state.live() && outlived(settings, flow, other, now) {
+    if !state.live() && sweep::outlived(settings, flow, other.last_seen, now) {
         let _ = flow_table::end(memory, flow);
         return Known::No;
     }
     Known::Yes
-}
-
-/// Whether both directions have been silent for longer than the state lasts.
-#[inline(always)]
-fn outlived(settings: &Settings, flow: &Flow, other: &Flow, now: Ticks) -> bool {
-    let alone = flow.direction() == Direction::Direct || flow.state() == State::TIME_WAIT_HELD;
-    settings.expired(flow.state(), flow.last_seen, now)
-        && (alone || settings.expired(flow.state(), other.last_seen, now))
 }
 
 /// Decides what becomes of a TCP packet.

@@ -30,11 +30,11 @@ mod fast;
 mod handshake;
 mod header;
 mod icmp;
+#[cfg(any(feature = "user", test))]
+pub mod notice;
 mod open;
 mod parse;
 pub mod probe;
-#[cfg(any(feature = "user", test))]
-pub mod prod;
 #[cfg(any(feature = "user", test))]
 pub mod question;
 mod replay;
@@ -43,6 +43,7 @@ mod scratch;
 pub mod seen;
 mod segment;
 mod sequence;
+pub mod sweep;
 mod translate;
 mod tunnel;
 
