@@ -79,6 +79,7 @@ fn insert_alone<M: Memory>(
     let wide = flow.wide();
     let (mut first, mut second) = (Offer::NONE, Offer::NONE);
     let mut same = Place::NONE;
+    let mut locked = false;
     let mut number = 0;
     while number < CANDIDATES {
         let place = buckets.candidate(number);
@@ -86,6 +87,7 @@ fn insert_alone<M: Memory>(
         number += 1;
         let Some(line) = memory.line(place) else { return Insertion::Full };
         let control = Control(line.load(word::CONTROL));
+        locked |= control.locked();
         if control.state() != State::FREE {
             offer.occupied += 1;
             offer.handshakes += u32::from(control.state().handshake());
@@ -101,7 +103,8 @@ fn insert_alone<M: Memory>(
     let handshake = flow.state().handshake();
     let place = choose(&mut first, &mut second, handshake);
     if place == Place::NONE {
-        return Insertion::Full;
+        // Who has locked one may leave it in a moment: a client whose SYN is dropped sends it again, and one that is refused gives up.
+        return if locked { Insertion::Busy } else { Insertion::Full };
     }
     let Some(line) = memory.line(place) else { return Insertion::Full };
     let control = Control(line.load(word::CONTROL));
