@@ -231,6 +231,13 @@ impl Control {
         self.0 >> Self::VERSION_SHIFT
     }
 
+    /// Whether another look at the word, later, finds the same connection, and that nobody has rewritten the entry between
+    /// both: its state may be another one.
+    #[inline(always)]
+    pub const fn stays(self, later: Self) -> bool {
+        (self.0 ^ later.0) & (u32::MAX << Self::VERSION_SHIFT | Self::LOCKED) == 0
+    }
+
     /// Whether nothing stands there, and nobody is about to change that.
     #[inline(always)]
     pub const fn is_free(self) -> bool {

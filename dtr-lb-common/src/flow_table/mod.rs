@@ -12,8 +12,8 @@
 //! compare-and-exchange only, and a new version begins each time that the entry is given away or taken. Invariants:
 //!
 //! 1. Who has set `LOCKED` owns the entry and is the only one who writes its key, its rewriting and its control word.
-//! 2. A reader looks at the control word before and after: the same word, not locked, means that all in between is of one
-//!    connection.
+//! 2. A reader looks at the control word before and after: the same version, not locked, means that all in between is of one
+//!    connection. Its state may have changed: that is no reason to take it for gone.
 //! 3. The client's control word *is* the connection: it is changed first, and an end begins there. So a connection is
 //!    promoted or evicted, never both, and states do not overtake each other. The replica's copy follows.
 //! 4. A NAT port is taken for as long as the replica's entry stands. It is entered before the client's and freed after it, so

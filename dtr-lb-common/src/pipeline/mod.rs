@@ -30,6 +30,8 @@ mod fast;
 mod handshake;
 mod header;
 mod icmp;
+#[cfg(test)]
+mod interleavings;
 mod open;
 mod parse;
 pub mod probe;
