@@ -115,3 +115,26 @@ fn a_client_s_packet_and_an_eviction() {
     };
     explore("a client's packet and an eviction", scenario);
 }
+
+/// Who wants to evict a connection is held up, until another one stands in its place.
+#[test]
+fn an_eviction_that_comes_too_late() {
+    let scenario = Scenario {
+        before: idle,
+        at_once: &[
+            |cpu| {
+                Peer::new(1).syn(cpu);
+            },
+            |cpu| {
+                if let Some(flow) = Peer::new(0).seen(cpu) {
+                    let _ = flow_table::end(&cpu.memory(), &flow);
+                }
+                Peer::new(0).establish(cpu);
+                Peer::new(0).note_if_live(cpu);
+            },
+        ],
+        afterwards: one_of_both,
+        ..Scenario::NONE
+    };
+    explore("an eviction that comes too late", scenario);
+}
