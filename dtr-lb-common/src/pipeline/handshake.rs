@@ -112,7 +112,9 @@ fn from_replica(tables: &impl Tables, now: Ticks, scratch: &mut Scratch) -> Resu
             return UNVERIFIED;
         }
         // What the client has to acknowledge. A replica under a flood may have sent another number before (SYN cookies).
-        connection::set(memory, client, word::ACKNOWLEDGED, headers.sequence.wrapping_add(1));
+        let expected = headers.sequence.wrapping_add(1);
+        connection::set(memory, client, word::EXPECTED, expected);
+        connection::set(memory, client, word::ACKNOWLEDGED, expected);
         connection::set(memory, flow, word::LAST_SEEN, now);
         if unanswered {
             connection::change(memory, flow, client, |control| {

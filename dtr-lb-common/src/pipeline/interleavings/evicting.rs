@@ -116,6 +116,26 @@ fn a_client_s_packet_and_an_eviction() {
     explore("a client's packet and an eviction", scenario);
 }
 
+#[test]
+fn a_replica_s_packet_and_an_eviction() {
+    let scenario = Scenario {
+        before: idle,
+        at_once: &[
+            |cpu| {
+                Peer::new(1).syn(cpu);
+            },
+            |cpu| {
+                Peer::new(0).data(cpu);
+            },
+        ],
+        afterwards: reader_is_right,
+        order: Order::Weak,
+        preemptions: 1,
+        ..Scenario::NONE
+    };
+    explore("a replica's packet and an eviction", scenario);
+}
+
 /// Who wants to evict a connection is held up, until another one stands in its place.
 #[test]
 fn an_eviction_that_comes_too_late() {
