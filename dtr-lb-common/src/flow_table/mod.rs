@@ -36,6 +36,8 @@ pub mod find;
 pub mod insert;
 pub mod next_hops;
 pub mod room;
+#[cfg(test)]
+mod tests;
 
 pub use change::{copy_state, end, transition};
 pub use entry::{Control, Direction, Flow, Place, State};
