@@ -196,7 +196,7 @@ impl<'a> Memory for Used<'a> {
     }
 
     fn pair_of(&self, bucket: usize, way: u32) -> UsedLine<'a> {
-        UsedLine { used: *self, at: bucket + (way % WAYS & !1) as usize * ENTRY_WORDS }
+        UsedLine { used: *self, at: bucket + ((way % WAYS) & !1) as usize * ENTRY_WORDS }
     }
 
     fn lock(&self, hash: u32) -> bool {

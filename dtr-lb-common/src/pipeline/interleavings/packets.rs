@@ -46,57 +46,57 @@ impl Peer {
         u32::from(self.client.source_port.get() - PORT) * 100_000
     }
 
-    fn from_client(self, cpu: &Cpu<'_>, flags: TcpFlags, sequence: u32, acknowledgment: u32) {
+    fn client_sends(self, cpu: &Cpu<'_>, flags: TcpFlags, sequence: u32, acknowledgment: u32) {
         let (sequence, acknowledgment) = (sequence + self.own(), acknowledgment + self.own());
         cpu.packet(Tcp { tuple: self.client, flags, sequence, acknowledgment });
     }
 
-    fn from_replica(self, cpu: &Cpu<'_>, flags: TcpFlags, sequence: u32, acknowledgment: u32) {
+    fn replica_sends(self, cpu: &Cpu<'_>, flags: TcpFlags, sequence: u32, acknowledgment: u32) {
         let (sequence, acknowledgment) = (sequence + self.own(), acknowledgment + self.own());
         cpu.packet(Tcp { tuple: self.answers(), flags, sequence, acknowledgment });
     }
 
     pub(super) fn syn(self, cpu: &Cpu<'_>) {
-        self.from_client(cpu, TcpFlags::SYN, 1000, 0);
+        self.client_sends(cpu, TcpFlags::SYN, 1000, 0);
     }
 
     pub(super) fn syn_ack(self, cpu: &Cpu<'_>) {
-        self.from_replica(cpu, and(TcpFlags::SYN, ACK), 5000, 1001);
+        self.replica_sends(cpu, and(TcpFlags::SYN, ACK), 5000, 1001);
     }
 
     pub(super) fn ack(self, cpu: &Cpu<'_>) {
-        self.from_client(cpu, ACK, 1001, 5001);
+        self.client_sends(cpu, ACK, 1001, 5001);
     }
 
     pub(super) fn data(self, cpu: &Cpu<'_>) {
-        self.from_replica(cpu, ACK, 5001, 1001);
+        self.replica_sends(cpu, ACK, 5001, 1001);
     }
 
     pub(super) fn fin(self, cpu: &Cpu<'_>) {
-        self.from_client(cpu, and(TcpFlags::FIN, ACK), 1001, 5001);
+        self.client_sends(cpu, and(TcpFlags::FIN, ACK), 1001, 5001);
     }
 
     pub(super) fn replica_fin(self, cpu: &Cpu<'_>) {
-        self.from_replica(cpu, and(TcpFlags::FIN, ACK), 5001, 1001);
+        self.replica_sends(cpu, and(TcpFlags::FIN, ACK), 5001, 1001);
     }
 
     /// The replica acknowledges the client's FIN, and the client the replica's.
     pub(super) fn fin_acked(self, cpu: &Cpu<'_>) {
-        self.from_replica(cpu, ACK, 5002, 1002);
+        self.replica_sends(cpu, ACK, 5002, 1002);
     }
 
     pub(super) fn replica_fin_acked(self, cpu: &Cpu<'_>) {
-        self.from_client(cpu, ACK, 1002, 5002);
+        self.client_sends(cpu, ACK, 1002, 5002);
     }
 
     /// The replica refuses.
     pub(super) fn refusal(self, cpu: &Cpu<'_>) {
-        self.from_replica(cpu, and(TcpFlags::RST, ACK), 0, 1001);
+        self.replica_sends(cpu, and(TcpFlags::RST, ACK), 0, 1001);
     }
 
     /// The client gives up its handshake.
     pub(super) fn gives_up(self, cpu: &Cpu<'_>) {
-        self.from_client(cpu, TcpFlags::RST, 1001, 0);
+        self.client_sends(cpu, TcpFlags::RST, 1001, 0);
     }
 
     pub(super) fn establish(self, cpu: &Cpu<'_>) {
