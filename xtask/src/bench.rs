@@ -26,7 +26,7 @@ pub(crate) fn run(bench: &Bench) -> Result<()> {
     };
     setup::ensure(scope)?;
     let build = ["build", "--quiet", "--release", "--package"];
-    shown(cargo().args(build).args(["dtr-lb-tests", "--bin", "dtr-lb-bench"]))?;
+    shown(cargo().args(build).args(["dtr-lb-bench"]))?;
     if matches!(bench, Bench::Probes) {
         shown(cargo().args(build).args(["dtr-lb-agent", "--bin", "dtr-lb"]))?;
     }
