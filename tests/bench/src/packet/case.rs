@@ -85,14 +85,29 @@ impl Case {
     pub(crate) const fn hook(self) -> Hook {
         if self.tc { Hook::Tc } else { Hook::NativeXdp }
     }
+
+    /// What it is, whatever the hook and the family.
+    pub(crate) fn what(self) -> String {
+        let Self { load: Load { flows, .. }, sent, .. } = self;
+        format!("{}{} {flows}", sent.name(), self.mode())
+    }
+
+    /// Nothing where it does not matter.
+    const fn mode(self) -> &'static str {
+        match self.load.mode {
+            _ if !self.sent.ours() => "",
+            Mode::DSR => " dsr",
+            Mode::IPIP => " ipip",
+            _ => " nat",
+        }
+    }
 }
 
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { load: Load { flows, mode, v6 }, sent, tc } = *self;
-        let mode = if sent.ours() { ["nat ", "dsr ", "ipip "][usize::from(mode.0)] } else { "" };
+        let Self { load: Load { flows, v6, .. }, sent, tc } = *self;
         let (family, hook) = (if v6 { "ipv6" } else { "ipv4" }, if tc { "tc" } else { "xdp" });
-        write!(f, "{} {mode}{family} {hook} {flows}", sent.name())
+        write!(f, "{}{} {family} {hook} {flows}", sent.name(), self.mode())
     }
 }
 

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::case::Case;
+use super::case::{Case, Load};
+
+/// Width of a column of the table.
+const COLUMN: usize = 19;
 
 /// Nanoseconds a packet, by system, case and round.
 #[derive(Debug, Default)]
@@ -57,13 +60,35 @@ impl Figures {
         Spread::of(pairs.map(|(one, other)| one / other.max(1.0)).collect())
     }
 
-    /// A line for each case.
+    /// A line for what is sent, with a column for each hook and family, and the prototype's.
     pub(crate) fn print(&self) {
         println!("ns a packet, net of the wrapper with an empty program: median (10th to 90th percentile of the rounds)");
-        for &(case, system) in &self.order {
-            let Some(Spread { low, median, high }) = Spread::of(self.of(system, case).to_vec()) else { continue };
-            let case = case.to_string();
-            println!("{system:10} {case:48} {median:7.1} ({low:.1} to {high:.1})");
+        println!(
+            "{:38}{:>COLUMN$}{:>COLUMN$}{:>COLUMN$}{:>COLUMN$}{:>COLUMN$}",
+            "", "XDP, IPv4", "XDP, IPv6", "TC, IPv4", "TC, IPv6", "prototype"
+        );
+        let mut told = Vec::new();
+        for &(Case { sent, load, .. }, _) in &self.order {
+            let of = |system, tc, v6| {
+                let case = Case { sent, tc, load: Load { v6, ..load } };
+                Spread::of(self.of(system, case).to_vec())
+                    .map(|Spread { low, median, high }| format!("{median:.1} ({low:.0}-{high:.0})"))
+                    .unwrap_or_default()
+            };
+            let row = (sent, load.mode, load.flows);
+            if told.contains(&row) {
+                continue;
+            }
+            told.push(row);
+            let name = Case { sent, load, tc: false }.what();
+            println!(
+                "{name:38}{:>COLUMN$}{:>COLUMN$}{:>COLUMN$}{:>COLUMN$}{:>COLUMN$}",
+                of("dtr-lb", false, false),
+                of("dtr-lb", false, true),
+                of("dtr-lb", true, false),
+                of("dtr-lb", true, true),
+                of("prototype", false, false),
+            );
         }
     }
 

@@ -5,7 +5,7 @@
 //! for both, and the median of the rounds' ratios is what can be believed. The counters are compared after each batch: one
 //! whose packets did not all have the fate that the case names is an error and no figure.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, path::Path, time::Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::{
@@ -66,10 +66,19 @@ impl Options {
 /// Measures, prints, and leaves the figures in `packet.json`.
 pub(crate) fn run(directory: &Path, options: &Options) -> Result<()> {
     pin()?;
+    let begun = Instant::now();
     let mut bench = Bench::new(options)?;
+    let filled = Instant::now();
     for round in 0..options.rounds {
         bench.round(options, round)?;
     }
+    println!(
+        "{} rounds of {} packets a case in {:.0} s, after {:.0} s of filling tables",
+        options.rounds,
+        options.packets,
+        filled.elapsed().as_secs_f64(),
+        (filled - begun).as_secs_f64()
+    );
     bench.figures.print();
     targets::judge(&bench.figures);
     crate::write(directory, "packet.json", &bench.figures.rows())
