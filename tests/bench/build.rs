@@ -6,8 +6,7 @@ use std::process::ExitCode;
 #[path = "../../dtr-lb-ebpf/build_with.rs"]
 mod programs;
 
-const SOURCES: [&str; 4] =
-    ["build.rs", "../bench-ebpf/src", "../bench-ebpf/Cargo.toml", "../../Cargo.lock"];
+const SOURCES: [&str; 4] = ["build.rs", "../bench-ebpf/src", "../bench-ebpf/Cargo.toml", "../../Cargo.lock"];
 
 fn main() -> ExitCode {
     programs::script("../..", || {

@@ -71,7 +71,8 @@ pub(crate) fn prototype(ctx: XdpContext) -> u32 {
 #[inline(always)]
 fn established(ctx: &XdpContext, bytes: u32) -> Result<u32, Verdict> {
     let frame = Frame::<HEADERS>::new(ctx.data(), ctx.data_end()).ok_or(Verdict::Unusual)?;
-    let plain = frame.get::<u16, 12>() == IPV4 && frame.get::<u8, 14>() == 0x45 && frame.get::<u8, 23>() == TCP;
+    let plain =
+        frame.get::<u16, 12>() == IPV4 && frame.get::<u8, 14>() == 0x45 && frame.get::<u8, 23>() == TCP;
     if !plain || frame.get::<u16, 20>() & FRAGMENT != 0 {
         return Err(Verdict::Unusual);
     }

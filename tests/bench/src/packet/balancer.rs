@@ -16,7 +16,7 @@ use dtr_lb_tests::fixture::frames::tuple;
 
 use super::{
     case::{Load, Sent},
-    subject::{Subject, max_flows},
+    subject::{DEFAULT_MAX_FLOWS, Subject, max_flows},
     world::{TO_CLIENT, desired, hop, segment, ways},
 };
 
@@ -31,20 +31,20 @@ pub(crate) struct Balancer {
 impl Balancer {
     /// A datapath whose table holds `load`.
     pub(crate) fn filled(load: Load) -> Result<Self> {
-        let mut balancer = Self::open(load, false)?;
+        let mut balancer = Self::open(load, max_flows(load), false)?;
         let ids = balancer.ids(load)?;
         balancer.clear()?;
         balancer.fill(load, &ids)?;
         Ok(balancer)
     }
 
-    /// One with an empty table, for handshakes of as many flows.
+    /// One with an empty table, for handshakes.
     pub(crate) fn empty(load: Load) -> Result<Self> {
-        Self::open(load, true)
+        Self::open(load, DEFAULT_MAX_FLOWS, true)
     }
 
-    fn open(load: Load, handshakes: bool) -> Result<Self> {
-        let options = Options { max_flows: max_flows(load), pins: None, log_packets: false };
+    fn open(load: Load, max_flows: u32, handshakes: bool) -> Result<Self> {
+        let options = Options { max_flows, pins: None, log_packets: false };
         let mut datapath = Datapath::open(&options)?;
         datapath.apply(&desired(load, handshakes))?;
         Ok(Self { datapath })

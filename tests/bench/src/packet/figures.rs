@@ -29,7 +29,8 @@ impl Spread {
     /// Of some numbers; of none there is none.
     pub(crate) fn of(mut numbers: Vec<f64>) -> Option<Self> {
         numbers.sort_by(f64::total_cmp);
-        let at = |percent: usize| numbers.get((numbers.len().saturating_sub(1) * percent + 50) / 100).copied();
+        let at =
+            |percent: usize| numbers.get((numbers.len().saturating_sub(1) * percent + 50) / 100).copied();
         Some(Self { low: at(10)?, median: at(50)?, high: at(90)? })
     }
 }
@@ -55,14 +56,20 @@ impl Figures {
     }
 
     /// What one case costs in another's, round by round.
-    pub(crate) fn ratio(&self, (system, case): (&'static str, Case), (to, of): (&'static str, Case)) -> Option<Spread> {
+    pub(crate) fn ratio(
+        &self,
+        (system, case): (&'static str, Case),
+        (to, of): (&'static str, Case),
+    ) -> Option<Spread> {
         let pairs = self.of(system, case).iter().zip(self.of(to, of));
         Spread::of(pairs.map(|(one, other)| one / other.max(1.0)).collect())
     }
 
     /// A line for what is sent, with a column for each hook and family, and the prototype's.
     pub(crate) fn print(&self) {
-        println!("ns a packet, net of the wrapper with an empty program: median (10th to 90th percentile of the rounds)");
+        println!(
+            "ns a packet, net of the wrapper with an empty program: median (10th to 90th percentile of the rounds)"
+        );
         println!(
             "{:38}{:>COLUMN$}{:>COLUMN$}{:>COLUMN$}{:>COLUMN$}{:>COLUMN$}",
             "", "XDP, IPv4", "XDP, IPv6", "TC, IPv4", "TC, IPv6", "prototype"
@@ -101,8 +108,10 @@ impl Figures {
             })
         };
         let all = self.order.iter().filter_map(|key| Some((key, self.by_case.get(key)?)));
-        all.flat_map(|(key, values)| values.iter().enumerate().map(move |(round, value)| row(key, round, *value)))
-            .collect()
+        all.flat_map(|(key, values)| {
+            values.iter().enumerate().map(move |(round, value)| row(key, round, *value))
+        })
+        .collect()
     }
 }
 

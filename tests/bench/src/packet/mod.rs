@@ -84,8 +84,11 @@ pub(crate) fn run(directory: &Path, options: &Options) -> Result<()> {
     crate::write(directory, "packet.json", &bench.figures.rows())
 }
 
-/// Stays on one processor, the last that it may have: devices interrupt the first.
+/// Stays on one processor, the last that it may have, as devices interrupt the first; and goes before whoever else wants it,
+/// if it may.
 fn pin() -> Result<()> {
+    // SAFETY: the call takes numbers only. Where it is refused, others disturb more, and figures are the same.
+    let _ = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, -20) };
     let this = Pid::from_raw(0);
     let may = sched_getaffinity(this)?;
     let last = (0..CpuSet::count()).rev().find(|&cpu| may.is_set(cpu).unwrap_or(false));
@@ -108,7 +111,8 @@ struct Bench {
 
 impl Bench {
     fn new(options: &Options) -> Result<Self> {
-        let established: Vec<_> = case::established().into_iter().filter(|&case| options.wants(case)).collect();
+        let established: Vec<_> =
+            case::established().into_iter().filter(|&case| options.wants(case)).collect();
         let lives: Vec<_> = case::lives(options.opened)
             .into_iter()
             .filter(|life| life.iter().any(|&case| options.wants(case)))
@@ -217,16 +221,21 @@ fn proves_right(subject: &mut dyn Subject, case: Case) -> Result<()> {
     let some: Vec<_> = some.into_iter().filter(|&flow| flow < flows).collect();
     for &flow in &some {
         let ways = world::ways(family, flow);
-        for (sent, macs, (to, from)) in
-            [(Sent::ToReplica, world::TO_REPLICA, ways.replica), (Sent::ToClient, world::TO_CLIENT, ways.client)]
-        {
+        for (sent, macs, (to, from)) in [
+            (Sent::ToReplica, world::TO_REPLICA, ways.replica),
+            (Sent::ToClient, world::TO_CLIENT, ways.client),
+        ] {
             let segment = world::segment(sent, family, flow);
             let left = subject.run(case.hook(), &segment.bytes())?;
             let expected = segment.through(macs, from, to).bytes();
             if left == segment.bytes() && subject.share() < 1.0 {
                 passed += 1;
             } else {
-                ensure!(left == expected, "{}, {case}: flow {flow} left as {left:02x?}, not {expected:02x?}", subject.name());
+                ensure!(
+                    left == expected,
+                    "{}, {case}: flow {flow} left as {left:02x?}, not {expected:02x?}",
+                    subject.name()
+                );
             }
         }
     }

@@ -47,7 +47,8 @@ impl Prototype {
             seed: SEED,
             first_port: FIRST_NAT_PORT.into(),
             port_count: NAT_PORTS,
-            idle: u32::MAX / 2,
+            // Never: the entries begin with the time 0, whatever time it is.
+            idle: u32::MAX,
             last_bucket: buckets - 1,
         };
         let filter = filter(load, &settings);
@@ -79,11 +80,10 @@ impl Prototype {
 
     fn fill(&mut self, load: Load, settings: &Settings) -> Result<()> {
         let map = self.ebpf.map("BUCKET").context("no map of buckets")?;
-        let now = self.now();
         let mut memory = Memory::of(map, settings.last_bucket as usize + 1)?;
         let mut without = 0;
         for number in 0..load.flows {
-            for entry in entries(number, now) {
+            for entry in entries(number) {
                 let hash = hash(settings.seed, entry.source, entry.destination, entry.ports);
                 let bucket = &mut memory.buckets()[((hash >> 32) as u32 & settings.last_bucket) as usize];
                 match (0..WAYS).map(|n| way(hash, n)).find(|&way| bucket.entries[way].replica == 0) {
@@ -95,11 +95,6 @@ impl Prototype {
         let all = 2.0 * f64::from(load.flows);
         ensure!(f64::from(without) <= all * (1.0 - self.share()), "{without} of {all} entries have no room");
         Ok(())
-    }
-
-    /// Entries are younger than a third of the clock's range whatever it says: see `idle`.
-    fn now(&self) -> u32 {
-        0
     }
 }
 
@@ -157,33 +152,34 @@ fn hop(Macs { destination, source }: Macs) -> layout::Hop {
 }
 
 /// The entries of a flow.
-fn entries(number: u32, last_seen: u32) -> [Entry; 2] {
+fn entries(number: u32) -> [Entry; 2] {
     let Ways { client, replica } = ways(dtr_lb_common::address::Family::V4, number);
-    let entry = |(source, destination): (SocketAddr, SocketAddr), (to, from): (SocketAddr, SocketAddr), side| {
-        let words = |end: SocketAddr| -> [u16; 2] { cast(word(end.ip())) };
-        Entry {
-            source: word(source.ip()),
-            destination: word(destination.ip()),
-            ports: ports(source, destination),
-            to_source: word(from.ip()),
-            to_destination: word(to.ip()),
-            to_ports: ports(from, to),
-            hop: if side == layout::TO_CLIENT { hop(TO_CLIENT) } else { layout::Hop::default() },
-            address_delta: Delta::ZERO
-                .words(words(source), words(from))
-                .words(words(destination), words(to))
-                .fold(),
-            port_delta: Delta::ZERO
-                .word(source.port().to_be(), from.port().to_be())
-                .word(destination.port().to_be(), to.port().to_be())
-                .fold(),
-            replica: (number % SERVICES + 1) as u16,
-            state: 3,
-            side,
-            last_seen,
-            zero: [0; 3],
-        }
-    };
+    let entry =
+        |(source, destination): (SocketAddr, SocketAddr), (to, from): (SocketAddr, SocketAddr), side| {
+            let words = |end: SocketAddr| -> [u16; 2] { cast(word(end.ip())) };
+            Entry {
+                source: word(source.ip()),
+                destination: word(destination.ip()),
+                ports: ports(source, destination),
+                to_source: word(from.ip()),
+                to_destination: word(to.ip()),
+                to_ports: ports(from, to),
+                hop: if side == layout::TO_CLIENT { hop(TO_CLIENT) } else { layout::Hop::default() },
+                address_delta: Delta::ZERO
+                    .words(words(source), words(from))
+                    .words(words(destination), words(to))
+                    .fold(),
+                port_delta: Delta::ZERO
+                    .word(source.port().to_be(), from.port().to_be())
+                    .word(destination.port().to_be(), to.port().to_be())
+                    .fold(),
+                replica: (number % SERVICES + 1) as u16,
+                state: 3,
+                side,
+                last_seen: 0,
+                zero: [0; 3],
+            }
+        };
     const { assert!(SERVICES < MAX_REPLICAS as u32) };
     [entry(client, replica, layout::TO_REPLICA), entry(replica, client, layout::TO_CLIENT)]
 }

@@ -23,10 +23,12 @@ pub(crate) trait Subject {
     fn clear(&mut self) -> Result<()>;
 }
 
-/// Entries that a table is made for: two a flow, as the agent sizes it, with a seventh more flows than there are to be at
-/// 900,000 (the default of `max_flows` is 1,048,576).
+/// Connections that a table is made for that is to be filled: a seventh more than there are to be, at 900,000.
 pub(crate) const fn max_flows(load: Load) -> u32 {
     let with_room = load.flows + load.flows / 8;
     let power = with_room.next_power_of_two();
     if power < 65_536 { 65_536 } else { power }
 }
+
+/// The default of `datapath.max_flows`: what handshakes meet.
+pub(crate) const DEFAULT_MAX_FLOWS: u32 = 1_048_576;

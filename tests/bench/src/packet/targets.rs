@@ -35,7 +35,8 @@ pub(crate) fn judge(figures: &Figures) {
         line(&format!("{case}: ns"), Spread::of(figures.of(OURS, case).to_vec()), 8.0);
     }
     for &syn in cases.iter().filter(|case| case.sent == Sent::Syn && case.load.mode == Mode::NAT) {
-        let steps = [Sent::Syn, Sent::SynAck, Sent::FirstAck].map(|sent| figures.of(OURS, Case { sent, ..syn }));
+        let steps =
+            [Sent::Syn, Sent::SynAck, Sent::FirstAck].map(|sent| figures.of(OURS, Case { sent, ..syn }));
         let rounds = steps.iter().map(|values| values.len()).min().unwrap_or_default();
         let sums = (0..rounds).map(|round| steps.iter().map(|values| values[round]).sum());
         line(&format!("{syn} and syn_ack and ack: ns"), Spread::of(sums.collect()), 1600.0);

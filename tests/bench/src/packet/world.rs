@@ -157,8 +157,9 @@ pub(crate) fn segment(sent: Sent, family: Family, flow: u32) -> Segment {
     } else {
         (FROM_CLIENT, of_client, of_replica)
     };
-    // 64 bytes of an IPv4 packet without options.
-    let payload = if kind == Kind::Ack { vec![0x5a; 10] } else { Vec::new() };
+    // Of IPv4 64 bytes in all. A handshake's packets carry nothing, so that the numbers of those after them are right.
+    let data = matches!(sent, Sent::ToReplica | Sent::ToClient | Sent::Stranger | Sent::OtherPort);
+    let payload = if data { vec![0x5a; 10] } else { Vec::new() };
     Segment { payload, sequence, acknowledgment, ..Segment::new(macs, source, destination, kind) }
 }
 

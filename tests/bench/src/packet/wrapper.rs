@@ -83,8 +83,7 @@ impl Wrapper {
             (_, true, false) => "xdp_outer_v4",
             (_, true, true) => "xdp_outer_v6",
         };
-        let options =
-            TestRunOptions { data_in: Some(&frame), repeat: packets, ..TestRunOptions::default() };
+        let options = TestRunOptions { data_in: Some(&frame), repeat: packets, ..TestRunOptions::default() };
         let ebpf = &mut self.ebpf;
         let (begun, ended) = if case.tc {
             let program = tc(ebpf, name)?;
