@@ -11,6 +11,7 @@ mod compare;
 mod config_file;
 pub(crate) mod descriptors;
 mod effective;
+mod fill;
 mod fixed;
 mod http;
 mod log;
@@ -133,6 +134,8 @@ struct Agent {
     /// Who is to be told when it has been written.
     waiting: Vec<Waiting>,
     census: Census,
+    /// How full the flow table was.
+    fill: fill::Fill,
     probe_counts: ProbeCounts,
     reloads: Reloads,
     /// Tables of services that were written.

@@ -14,9 +14,11 @@ use std::{
     str::FromStr,
 };
 
+use bytemuck::Zeroable as _;
 use dtr_lb_common::{
-    abi::{MAX_TRIED, Mode, ReplicaId, Settings, State, Ticks, Tuple},
+    abi::{Flow, MAX_ATTEMPTED, Mode, ReplicaId, Settings, State, Ticks, Tuple},
     address::Be16,
+    flow_table, hash,
     pipeline::{Outcome, Scratch, Tables as _, over, question, run, seen::Seen},
     verdict::{Action, Verdict},
 };
@@ -216,7 +218,7 @@ fn one(
     let view = View::new(reader, now, Connections::AsTheyAre)?;
     let mut scratch = Box::new(Scratch::new());
     let mut answer = blank(question, &tuple, directory);
-    let existing = existing(reader, view.settings(), &tuple, now)?;
+    let existing = existing(reader, view.settings(), &tuple, now);
     let Some(Asked { verdict, seen }) = ask(&view, &tuple, &mut scratch) else { return Ok(answer) };
     let goes = verdict.action() == Action::Forward;
     let replica = view.replica(seen.replica).filter(|_| goes);
@@ -252,7 +254,7 @@ fn others(
     let Some(second) = view.settings().map(|settings| settings.second) else { return Vec::new() };
     let mut found = Vec::new();
     let mut last = first;
-    for _ in 0..MAX_TRIED {
+    for _ in 0..MAX_ATTEMPTED {
         view.now.set(view.now.get().wrapping_add(second));
         let Some(Asked { verdict: Verdict::Redispatched, seen }) = ask(view, tuple, scratch) else { break };
         if seen.replica == last {
@@ -326,19 +328,14 @@ fn blank(question: &Question, tuple: &Tuple, directory: &Directory) -> Explanati
 }
 
 /// The state of a connection with this tuple that is there already, and not over.
-fn existing(
-    reader: &Reader,
-    settings: Option<&Settings>,
-    tuple: &Tuple,
-    now: Ticks,
-) -> Result<Option<State>, DatapathError> {
-    let Some(settings) = settings else { return Ok(None) };
-    let found = match reader.flow(tuple)? {
-        Some(flow) => Some(flow),
-        None => reader.half_open_entry(tuple)?.map(|entry| entry.flow),
-    };
-    let there = found.filter(|flow| !over(flow) && !settings.expired(flow.state, flow.last_seen, now));
-    Ok(there.map(|flow| flow.state))
+fn existing(reader: &Reader, settings: Option<&Settings>, tuple: &Tuple, now: Ticks) -> Option<State> {
+    let settings = settings?;
+    let mut flow = Flow::zeroed();
+    let buckets = flow_table::buckets(hash::flow_table(&settings.flow_keys, tuple), settings.flow_buckets);
+    let there = flow_table::find(&reader.table_words(), tuple, buckets, &mut flow) && !over(&flow);
+    // A live one goes on until the agent's sweep has ended it.
+    let gone = !flow.state().live() && settings.expired(flow.state(), flow.last_seen, now);
+    (there && !gone).then(|| flow.state())
 }
 
 fn place(replica: &dtr_lb_common::abi::Replica, directory: &Directory) -> Place {

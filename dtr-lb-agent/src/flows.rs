@@ -1,7 +1,7 @@
 //! `dtr-lb flows`: the connections that the datapath knows.
 //!
-//! The walk reads the tables in batches and keeps no more than it shows, so that a million entries cost neither the main
-//! loop's time nor memory. `text` is the same for people.
+//! The walk reads the table in place, mapped into memory, and keeps no more than it shows, so that a million entries cost
+//! neither the main loop's time nor memory. `text` is the same for people.
 
 mod text;
 
@@ -10,13 +10,17 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use dtr_lb_common::abi::{Flow, Mode, Replica, ReplicaId, ServiceKey, Settings, Side, State, Ticks, Tuple};
+use dtr_lb_common::{
+    abi::{Direction, Flow, Mode, Replica, ReplicaId, ServiceKey, Settings, State, Ticks, Tuple},
+    flow_table,
+    pipeline::sweep::outlived,
+};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     config::prefix_or_none,
-    datapath::{DatapathError, Reader, Walk},
+    datapath::{DatapathError, Reader},
     directory::{Directory, end},
 };
 
@@ -111,35 +115,31 @@ pub fn list(
     let mut listing = Listing { flows: Vec::new(), matched: 0, left_out: 0, in_all: 0, carrying: 0 };
     let Some(settings) = reader.settings()? else { return Ok(listing) };
     let mut found = Vec::new();
-    let mut walk = Walk::default();
-    while !walk.is_done() {
-        for (key, flow) in reader.flows(&mut walk)? {
-            let Some(end) = Ends::of(&key, &flow) else { continue };
-            if settings.expired(flow.state, flow.last_seen, now) {
-                continue;
-            }
-            listing.in_all += 1;
-            listing.carrying += u64::from(!flow.state.ended());
-            take(&filter, end, flow, false, &mut listing, &mut found);
+    let table = reader.table_words();
+    for flow in table.entries(0..table.buckets()) {
+        let Some(ends) = Ends::of(&flow) else { continue };
+        let mut other: Flow = bytemuck::Zeroable::zeroed();
+        let paired = flow.state() != State::TIME_WAIT_HELD && flow_table::partner(&table, &flow, &mut other);
+        let other_seen = if paired { other.last_seen } else { flow.last_seen };
+        let half_open = flow.state().handshake();
+        if outlived(&settings, &flow, other_seen, now) || (half_open && !filter.half_open) {
+            continue;
         }
-    }
-    let mut walk = Walk::default();
-    while filter.half_open && !walk.is_done() {
-        for (key, entry) in reader.half_open(&mut walk)? {
-            let Some(end) = Ends::of(&key, &entry.flow) else { continue };
-            if settings.expired(entry.flow.state, entry.flow.last_seen, now) {
-                continue;
+        listing.in_all += 1;
+        listing.carrying += u64::from(flow.state().live());
+        if filter.takes(&ends, &flow) {
+            listing.matched += 1;
+            if found.len() < filter.limit {
+                let newer = other_seen.wrapping_sub(flow.last_seen) as i32 > 0;
+                found.push((ends, flow, if newer { other_seen } else { flow.last_seen }));
             }
-            listing.in_all += 1;
-            take(&filter, end, entry.flow, true, &mut listing, &mut found);
         }
     }
     listing.left_out = listing.matched - found.len() as u64;
-    for (ends, flow, half_open) in found {
-        let last_seen = last_seen(reader, &ends, &flow, half_open)?;
+    for (ends, flow, last_seen) in found {
         let age = now.wrapping_sub(last_seen) as i32;
         let idle = f64::from(age.max(0)) / f64::from(settings_second(&settings));
-        listing.flows.push(line(&ends, &flow, half_open, idle, replicas.get(&flow.replica), directory));
+        listing.flows.push(line(&ends, &flow, idle, replicas.get(&flow.replica), directory));
     }
     listing.flows.sort_by_key(|flow| (flow.client, flow.vip));
     Ok(listing)
@@ -149,64 +149,31 @@ fn settings_second(settings: &Settings) -> Ticks {
     settings.second.max(1)
 }
 
-fn take(
-    filter: &Filter,
-    ends: Ends,
-    flow: Flow,
-    half_open: bool,
-    listing: &mut Listing,
-    found: &mut Vec<(Ends, Flow, bool)>,
-) {
-    if filter.takes(&ends, &flow) {
-        listing.matched += 1;
-        if found.len() < filter.limit {
-            found.push((ends, flow, half_open));
-        }
-    }
-}
-
-/// When a packet of either direction was last seen.
-fn last_seen(reader: &Reader, ends: &Ends, flow: &Flow, half_open: bool) -> Result<Ticks, DatapathError> {
-    let Some(partner) = &ends.partner else { return Ok(flow.last_seen) };
-    let other = if half_open {
-        reader.half_open_entry(partner)?.map(|entry| entry.flow.last_seen)
-    } else {
-        reader.flow(partner)?.map(|flow| flow.last_seen)
-    };
-    let later = other.filter(|other| other.wrapping_sub(flow.last_seen) as i32 > 0);
-    Ok(later.unwrap_or(flow.last_seen))
-}
-
 /// The ends of a connection, by the entry that stands for it.
 struct Ends {
     /// The tuple of the client's packets.
     client: Tuple,
     /// Where the replica sees it come from, if that is not the client.
     nat: Option<SocketAddr>,
-    /// The key of the other entry.
-    partner: Option<Tuple>,
 }
 
 impl Ends {
     /// Nothing for the entry of the replica's packets, as that of the client's stands for both; but where the client has
     /// opened another connection with the same address and port, the replica's is all that is left.
-    fn of(key: &Tuple, flow: &Flow) -> Option<Self> {
+    fn of(flow: &Flow) -> Option<Self> {
         let nat = |address, port: dtr_lb_common::address::Be16| {
             Some(SocketAddr::new(IpAddr::from(address), port.get()))
         };
-        match flow.side {
-            Side::TO_REPLICA => Some(Self {
-                client: *key,
-                nat: nat(flow.to.source, flow.to.source_port),
-                partner: Some(flow.to.reversed()),
-            }),
-            Side::DIRECT => Some(Self { client: *key, nat: None, partner: None }),
-            _ if flow.state == State::RESTING => Some(Self {
+        match flow.direction() {
+            Direction::ToReplica => {
+                Some(Self { client: flow.key, nat: nat(flow.to.source, flow.to.source_port) })
+            }
+            Direction::Direct => Some(Self { client: flow.key, nat: None }),
+            Direction::ToClient if flow.state() == State::TIME_WAIT_HELD => Some(Self {
                 client: flow.to.reversed(),
-                nat: nat(key.destination, key.destination_port),
-                partner: None,
+                nat: nat(flow.key.destination, flow.key.destination_port),
             }),
-            _ => None,
+            Direction::ToClient => None,
         }
     }
 
@@ -283,7 +250,7 @@ impl Filter {
         self.client.is_none_or(|prefix| prefix.contains(&IpAddr::from(ends.client.source)))
             && self.replicas.as_ref().is_none_or(|replicas| replicas.contains(&flow.replica))
             && self.services.as_ref().is_none_or(|services| services.contains(&ends.service()))
-            && self.state.is_none_or(|state| state == flow.state)
+            && self.state.is_none_or(|state| state == flow.state())
     }
 }
 
@@ -299,7 +266,6 @@ fn state_named(name: &str) -> Result<State, FlowsError> {
 fn line(
     ends: &Ends,
     flow: &Flow,
-    half_open: bool,
     idle_seconds: f64,
     replica: Option<&Replica>,
     directory: &Directory,
@@ -312,8 +278,8 @@ fn line(
         replica: replica.map_or_else(|| format!("id {}", flow.replica), |replica| directory.name(replica)),
         replica_address: replica.map(end),
         mode: replica.map_or("unknown", |replica| mode(replica.mode)).into(),
-        state: flow.state.name().into(),
-        half_open,
+        state: flow.state().name().into(),
+        half_open: flow.state().handshake(),
         idle_seconds,
     }
 }

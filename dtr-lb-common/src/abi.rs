@@ -6,20 +6,24 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::address::{Address, Be16};
+use crate::{
+    address::{Address, Be16},
+    flow_table::{BUCKET_BYTES, ENTRY_BYTES},
+};
 
 mod flow;
 mod service;
 mod trace;
 
-pub use flow::{Flow, HalfOpen, Hop, Side, State, Syn, Tuple};
+pub use crate::flow_table::{Control, Direction, Flow, Place, State};
+pub use flow::{Hop, KeptSyn, Syn, Tuple};
 pub use service::{
     ALLOW, DENY, IS_VIP, Mode, ProbePath, Replica, Service, ServiceFlags, ServiceKey, SourceKey,
 };
 pub use trace::{SNAP_MAX, TRACE_BYTES, TraceCounts, TraceFilter, TracePacket};
 
 /// Version of everything in this module.
-pub const LAYOUT_VERSION: u32 = 2;
+pub const LAYOUT_VERSION: u32 = 3;
 
 /// Names of the programs in the object.
 pub mod program {
@@ -29,6 +33,8 @@ pub mod program {
     pub const CLOCK: &str = "dtr_lb_clock";
     /// Sends a frame that the agent made.
     pub const SEND: &str = "dtr_lb_send";
+    /// Carries out what the agent's sweep asks for; see [`crate::pipeline::sweep`].
+    pub const SWEEP: &str = "dtr_lb_sweep";
     /// Steer the probes of replicas that answer clients directly, at the way in and at the way out.
     pub const PROBE_IN: &str = "dtr_lb_probe_in";
     pub const PROBE_OUT: &str = "dtr_lb_probe_out";
@@ -37,10 +43,15 @@ pub mod program {
 /// The global of the programs that turns the trace on: not 0.
 pub const TRACING: &str = "DTR_LB_TRACING";
 
+/// The global that says how many SYNs each processor keeps.
+pub const SYNS_A_CPU: &str = "DTR_LB_SYNS_A_CPU";
+
 /// Names of the maps in the object, as short as the kernel shows them (15 characters).
 pub mod map {
     pub const FLOWS: &str = "FLOWS";
-    pub const HALF_OPEN: &str = "HALF_OPEN";
+    pub const FLOW_LOCKS: &str = "FLOW_LOCKS";
+    pub const NEXT_HOPS: &str = "NEXT_HOPS";
+    pub const SYNS: &str = "SYNS";
     pub const FILTER: &str = "FILTER";
     pub const SOURCES: &str = "SOURCES";
     pub const SERVICES: &str = "SERVICES";
@@ -62,7 +73,9 @@ pub mod map {
     /// All that are pinned.
     pub const ALL: &[&str] = &[
         FLOWS,
-        HALF_OPEN,
+        FLOW_LOCKS,
+        NEXT_HOPS,
+        SYNS,
         FILTER,
         SOURCES,
         SERVICES,
@@ -77,11 +90,11 @@ pub mod map {
     ];
 }
 
-/// Entries of the flow table when the agent says nothing else.
-pub const FLOW_ENTRIES: usize = 65_536;
-/// Entries of the half-open table: two for each handshake. At 125,000 SYNs a second an entry lives for a second at
-/// least, longer than the round trip of any client.
-pub const HALF_OPEN_ENTRIES: usize = 262_144;
+/// Buckets of the flow table when the agent says nothing else. It makes one for each connection of `max_flows`: four entries,
+/// of which a NAT connection of IPv4 takes two.
+pub const FLOW_BUCKETS: usize = 16_384;
+/// SYNs that are kept, of all processors together.
+pub const KEPT_SYNS: usize = 262_144;
 /// Services at most.
 pub const MAX_SERVICES: usize = 64;
 /// Addresses of services at most: all old ones and all new ones, while they change.
@@ -96,7 +109,7 @@ pub const TABLE_ENTRIES: usize = 2 * MAX_SERVICES;
 /// Bytes of the ring buffer of events: a power of two and a multiple of the page size.
 pub const EVENTS_BYTES: usize = 65_536;
 /// Replicas that a connection asks after the first one has failed it, at most.
-pub const MAX_TRIED: usize = 4;
+pub const MAX_ATTEMPTED: usize = 4;
 /// TCP options in 16-bit words at most (RFC 9293 section 3.1).
 pub const SYN_OPTION_WORDS: usize = 20;
 /// NAT addresses of a replica at most.
@@ -112,6 +125,10 @@ pub const PROBE_ENTRIES: usize = 2 * MAX_REPLICAS;
 /// For each place (see [`crate::filter`]) whether the datapath may know packets to there: not 0.
 pub type Filter = [u8; FILTER_PLACES];
 
+/// A bucket of the flow table, as the value of a map.
+pub type Bucket = [u8; BUCKET_BYTES];
+const _: () = assert!(BUCKET_BYTES == 4 * ENTRY_BYTES);
+
 /// The kernel's jiffies, truncated. The cheapest clock there is (the verifier makes it one load), with a resolution
 /// of 1/HZ seconds. Differences of two ticks are signed: both wrap.
 pub type Ticks = u32;
@@ -124,11 +141,18 @@ pub type ReplicaId = u16;
 /// one byte too far.
 pub type MaglevTable = [ReplicaId; MAGLEV_SLOTS + 1];
 
+/// Numbers that the flow table's hash takes: one for each 32-bit word of an IPv6 key, and one to make it even.
+pub const FLOW_KEYS: usize = 10;
+
 /// What the agent sets for all packets.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub struct Settings {
     pub hash_seed: u64,
+    /// Random numbers of this host, which choose the buckets of the flow table; see [`crate::hash::flow_table`].
+    pub flow_keys: [u64; FLOW_KEYS],
+    /// Buckets of the flow table.
+    pub flow_buckets: u32,
     /// First NAT port, host order.
     pub first_port: u32,
     /// How many there are. 0 means that the settings are not yet written.
@@ -141,6 +165,8 @@ pub struct Settings {
     pub time_wait: Ticks,
     pub closed: Ticks,
     pub half_open: Ticks,
+    /// For how long the NAT port of a connection rests that left no socket at the replica.
+    pub port_rest: Ticks,
 }
 
 impl Settings {
@@ -151,7 +177,7 @@ impl Settings {
             State::SYN_SENT | State::SYN_RECEIVED => self.half_open,
             State::ESTABLISHED => self.established,
             State::CLIENT_CLOSED | State::REPLICA_CLOSED => self.half_closed,
-            State::CLOSED => self.closed,
+            State::CLOSED | State::CLIENT_RESET | State::REPLICA_RESET => self.closed,
             _ => self.time_wait,
         }
     }
@@ -227,5 +253,5 @@ mod user {
         Traffic,
         DropEvent
     );
-    map_types!(Tuple, Flow, HalfOpen, ProbePath, TraceFilter, TraceCounts);
+    map_types!(Tuple, KeptSyn, ProbePath, TraceFilter, TraceCounts);
 }

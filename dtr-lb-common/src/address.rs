@@ -19,6 +19,12 @@ impl Be16 {
         Self(host_order.to_be())
     }
 
+    /// Of the two bytes as they stand in memory.
+    #[inline(always)]
+    pub const fn of_raw(raw: u16) -> Self {
+        Self(raw)
+    }
+
     /// The number in host order.
     #[inline(always)]
     pub const fn get(self) -> u16 {
@@ -59,7 +65,7 @@ pub enum Family {
 pub struct Address([u32; 4]);
 
 /// What stands before an IPv4 address that is mapped into IPv6, behind 64 bits that are 0.
-const MAPPED: u32 = u32::from_ne_bytes([0, 0, 0xff, 0xff]);
+pub(crate) const MAPPED: u32 = u32::from_ne_bytes([0, 0, 0xff, 0xff]);
 
 impl Address {
     /// No address.

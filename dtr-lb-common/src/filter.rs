@@ -6,18 +6,29 @@
 
 use crate::{
     abi::{FILTER_PLACES, Settings},
-    address::{Address, Be16},
+    address::{Address, Be16, MAPPED},
 };
 
 /// The place of packets to this end.
 #[inline(always)]
 pub const fn place(settings: &Settings, address: &Address, port: Be16) -> u32 {
+    place_wide(settings, address.wide(), port)
+}
+
+/// The same of an address's words.
+#[inline(always)]
+pub const fn place_wide(settings: &Settings, [a, b, c, d]: [u32; 4], port: Be16) -> u32 {
     let port = port.get() as u32;
     // All ports of the range are one: NAT flows may have any.
     let port = if port.wrapping_sub(settings.first_port) < settings.port_count { 0 } else { port };
-    let [a, b, c, d] = address.wide();
     let mixed = (a ^ b ^ (c ^ d).rotate_left(13) ^ port).wrapping_mul(0x9e37_79b1);
     mixed >> (u32::BITS - FILTER_PLACES.trailing_zeros())
+}
+
+/// The same of the word of an IPv4 address.
+#[inline(always)]
+pub const fn place_v4(settings: &Settings, address: u32, port: Be16) -> u32 {
+    place_wide(settings, [0, 0, MAPPED, address], port)
 }
 
 const _: () = assert!(FILTER_PLACES.is_power_of_two());

@@ -7,7 +7,7 @@
 //! not a determined analyst.
 
 use crate::{
-    abi::{MAGLEV_SLOTS, Tuple},
+    abi::{FLOW_KEYS, MAGLEV_SLOTS, Tuple},
     address::{Address, Family},
 };
 
@@ -40,6 +40,51 @@ pub fn flow(seed: u64, tuple: &Tuple) -> u64 {
 #[inline(always)]
 pub fn source(seed: u64, tuple: &Tuple) -> u64 {
     mix_address(seed, &tuple.source)
+}
+
+/// The hash of a key in the flow table, by the secret numbers of this host, so that nobody who chooses addresses and ports
+/// can aim at a bucket.
+///
+/// Pair-multiply-shift (Thorup, "High Speed Hashing for Integers and Strings", section 3.5): two different keys meet with the
+/// probability of two random numbers, whatever the keys are. It costs a multiplication for two words and no call.
+#[inline(always)]
+pub fn flow_table(keys: &[u64; FLOW_KEYS], tuple: &Tuple) -> u32 {
+    let [a, b, c, d] = tuple.source.wide();
+    let [e, f, g, h] = tuple.destination.wide();
+    let ports = crate::flow_table::entry::ports(tuple);
+    if tuple.source.family() == Family::V4 && tuple.destination.family() == Family::V4 {
+        flow_table_v4(keys, d, h, ports)
+    } else {
+        flow_table_v6(keys, [a, b, c, d], [e, f, g, h], ports)
+    }
+}
+
+/// The same of the words of an IPv4 key.
+#[inline(always)]
+pub const fn flow_table_v4(keys: &[u64; FLOW_KEYS], source: u32, destination: u32, ports: u32) -> u32 {
+    let sum = pair(keys[0], keys[1], source, destination).wrapping_add(pair(keys[2], keys[3], ports, 0));
+    (sum >> 32) as u32
+}
+
+/// The same of the words of an IPv6 key.
+#[inline(always)]
+pub const fn flow_table_v6(
+    keys: &[u64; FLOW_KEYS],
+    [a, b, c, d]: [u32; 4],
+    [e, f, g, h]: [u32; 4],
+    ports: u32,
+) -> u32 {
+    let sum = pair(keys[0], keys[1], a, b)
+        .wrapping_add(pair(keys[2], keys[3], c, d))
+        .wrapping_add(pair(keys[4], keys[5], e, f))
+        .wrapping_add(pair(keys[6], keys[7], g, h))
+        .wrapping_add(pair(keys[8], keys[9], ports, 0));
+    (sum >> 32) as u32
+}
+
+#[inline(always)]
+const fn pair(key_a: u64, key_b: u64, a: u32, b: u32) -> u64 {
+    key_a.wrapping_add(b as u64).wrapping_mul(key_b.wrapping_add(a as u64))
 }
 
 /// Mixes an address: of IPv4 its own words only.

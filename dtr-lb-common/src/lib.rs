@@ -10,6 +10,7 @@ pub mod abi;
 pub mod address;
 pub mod checksum;
 pub mod filter;
+pub mod flow_table;
 pub mod hash;
 #[cfg(any(feature = "user", test))]
 pub mod maglev;

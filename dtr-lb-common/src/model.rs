@@ -6,24 +6,29 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
 };
 
 use bytemuck::Pod;
 
 use crate::{
     abi::{
-        Flow, HalfOpen, MaglevTable, Replica, ReplicaCounters, ReplicaId, Service, ServiceKey, Settings,
+        Flow, KeptSyn, MaglevTable, Replica, ReplicaCounters, ReplicaId, Service, ServiceKey, Settings,
         Ticks, Tuple,
     },
     address::{Address, Family},
-    pipeline::{FlowEntry, FlowTable, InsertError, Outcome, Packet, Scratch, Tables, run},
+    flow_table::{Memory, next_hops::NextHops},
+    pipeline::{Head, Outcome, Packet, Scratch, Tables, fast, run},
     verdict::Verdict,
     wire::{Ethernet, Ipv4, Ipv6},
 };
 
 /// In bytes that nobody may rely on.
 const ANY: u8 = 0xa5;
+
+mod shared;
+
+pub use shared::{SharedLine, SharedNextHops, SharedTable, Words};
 
 /// A frame in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +38,56 @@ pub struct Frame {
     pub interface: u32,
 }
 
+/// The first bytes of a frame in memory.
+#[derive(Clone, Copy)]
+pub struct FrameHead<'a>(&'a [Cell<u8>]);
+
+impl FrameHead<'_> {
+    fn get<const N: usize>(self, at: usize) -> [u8; N] {
+        std::array::from_fn(|byte| self.0[at + byte].get())
+    }
+
+    fn put<const N: usize>(self, at: usize, bytes: [u8; N]) {
+        for (cell, byte) in self.0[at..].iter().zip(bytes) {
+            cell.set(byte);
+        }
+    }
+}
+
+impl Head for FrameHead<'_> {
+    fn get8(self, at: usize) -> u8 {
+        self.0[at].get()
+    }
+
+    fn get16(self, at: usize) -> u16 {
+        u16::from_ne_bytes(self.get(at))
+    }
+
+    fn get32(self, at: usize) -> u32 {
+        u32::from_ne_bytes(self.get(at))
+    }
+
+    fn put8(self, at: usize, value: u8) {
+        self.0[at].set(value);
+    }
+
+    fn put16(self, at: usize, value: u16) {
+        self.put(at, value.to_ne_bytes());
+    }
+
+    fn put32(self, at: usize, value: u32) {
+        self.put(at, value.to_ne_bytes());
+    }
+}
+
 impl Packet for Frame {
+    type Head<'a> = FrameHead<'a>;
+
+    fn head(&mut self, bytes: usize) -> Option<FrameHead<'_>> {
+        let bytes = self.bytes.get_mut(..bytes)?;
+        Some(FrameHead(Cell::from_mut(bytes).as_slice_of_cells()))
+    }
+
     fn read<T: Pod>(&self, offset: usize) -> Option<T> {
         self.bytes.get(offset..offset + size_of::<T>()).map(bytemuck::pod_read_unaligned)
     }
@@ -98,53 +152,6 @@ impl Packet for Frame {
     }
 }
 
-/// A flow table with entries of type `E`.
-#[derive(Debug)]
-pub struct Flows<E> {
-    pub entries: RefCell<HashMap<Tuple, E>>,
-    /// Insertions fail from this many entries on.
-    pub capacity: Option<usize>,
-}
-
-impl<E> Default for Flows<E> {
-    fn default() -> Self {
-        Self { entries: RefCell::default(), capacity: None }
-    }
-}
-
-impl<E> Flows<E> {
-    fn full(&self) -> bool {
-        self.capacity.is_some_and(|capacity| self.entries.borrow().len() >= capacity)
-    }
-}
-
-impl<E: FlowEntry + Copy> FlowTable for &Flows<E> {
-    type Entry = E;
-
-    fn with<R>(&self, key: &Tuple, f: impl FnOnce(&mut E) -> R) -> Option<R> {
-        self.entries.borrow_mut().get_mut(key).map(f)
-    }
-
-    fn insert(&self, key: &Tuple, entry: &E) -> Result<(), InsertError> {
-        if self.entries.borrow().contains_key(key) {
-            return Err(InsertError::Exists);
-        }
-        self.put(key, entry)
-    }
-
-    fn put(&self, key: &Tuple, entry: &E) -> Result<(), InsertError> {
-        if !self.entries.borrow().contains_key(key) && self.full() {
-            return Err(InsertError::Full);
-        }
-        self.entries.borrow_mut().insert(*key, *entry);
-        Ok(())
-    }
-
-    fn remove(&self, key: &Tuple) {
-        self.entries.borrow_mut().remove(key);
-    }
-}
-
 /// A prefix of clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Source {
@@ -166,12 +173,16 @@ impl Source {
 }
 
 /// Everything that stands in the kernel's maps.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Model {
     pub now: Cell<Ticks>,
     pub settings: Option<Settings>,
-    pub flows: Flows<Flow>,
-    pub half_open: Flows<HalfOpen>,
+    pub flows: SharedTable,
+    pub next_hops: SharedNextHops,
+    /// SYNs that are kept; the first place is 1.
+    pub syns: RefCell<Vec<KeptSyn>>,
+    /// Whether packets take the fast path where they can.
+    pub fast: bool,
     pub services: BTreeMap<ServiceKey, Service>,
     /// The places of the filter that are marked.
     pub marks: BTreeSet<u32>,
@@ -185,10 +196,50 @@ pub struct Model {
     pub reports: RefCell<Vec<(Verdict, Tuple)>>,
 }
 
+/// Buckets of a model's flow table.
+pub const BUCKETS: u32 = 64;
+
+impl Default for Model {
+    fn default() -> Self {
+        Self::with_buckets(BUCKETS)
+    }
+}
+
 impl Model {
+    /// With a flow table of so many buckets.
+    pub fn with_buckets(buckets: u32) -> Self {
+        Self {
+            now: Cell::default(),
+            settings: None,
+            flows: SharedTable::new(buckets),
+            next_hops: SharedNextHops::new(),
+            syns: RefCell::default(),
+            fast: true,
+            services: BTreeMap::new(),
+            marks: BTreeSet::new(),
+            sources: Vec::new(),
+            tables: BTreeMap::new(),
+            replicas: BTreeMap::new(),
+            counters: RefCell::default(),
+            verdicts: RefCell::default(),
+            scratch: RefCell::default(),
+            reports: RefCell::default(),
+        }
+    }
+
     /// Runs the pipeline on `frame`, which is rewritten if the verdict is to forward it.
     pub fn process(&self, frame: &mut Frame) -> Outcome {
+        if self.fast
+            && let Some(outcome) = fast(frame, self)
+        {
+            return outcome;
+        }
         run(frame, self, &mut self.scratch.borrow_mut())
+    }
+
+    /// All entries of the flow table.
+    pub fn entries(&self) -> Vec<Flow> {
+        self.flows.entries()
     }
 
     /// The counters of a replica.
@@ -206,12 +257,26 @@ impl Tables for Model {
         self.settings.as_ref()
     }
 
-    fn flows(&self) -> impl FlowTable<Entry = Flow> {
+    fn flows(&self) -> impl Memory {
         &self.flows
     }
 
-    fn half_open(&self) -> impl FlowTable<Entry = HalfOpen> {
-        &self.half_open
+    fn next_hops(&self) -> impl NextHops {
+        &self.next_hops
+    }
+
+    fn keep_syn(&self, syn: &KeptSyn) -> u32 {
+        let mut syns = self.syns.borrow_mut();
+        syns.push(*syn);
+        syns.len() as u32
+    }
+
+    fn kept_syn(&self, at: u32, syn: &mut KeptSyn) -> bool {
+        let Some(at) = at.checked_sub(1) else { return false };
+        self.syns.borrow().get(at as usize).is_some_and(|kept| {
+            *syn = *kept;
+            true
+        })
     }
 
     fn service(&self, key: &ServiceKey) -> Option<Service> {

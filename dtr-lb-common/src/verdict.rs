@@ -47,6 +47,8 @@ macro_rules! verdicts {
                 }
             }
 
+            /// Inlined always: three times a packet, a call costs more than the look-up of its flow.
+            #[inline(always)]
             pub const fn action(self) -> Action {
                 match self { $(Self::$variant => Action::$action),* }
             }
@@ -63,10 +65,16 @@ verdicts! {
     /// An ICMP error about a flow, sent on to the end that it concerns.
     ForwardedIcmp = "forwarded_icmp", Forward;
 
+    /// A SYN, FIN, RST or the end of a handshake whose numbers do not fit the connection: sent on for its receiver to judge. It
+    /// changes nothing here.
+    ForwardedUnverified = "forwarded_unverified", Forward;
+
     /// A packet of a flow whose replica is dead, answered by a reset.
     AnsweredReset = "answered_reset", Answer;
     /// A SYN that no replica can take, answered by a reset.
     AnsweredRefused = "answered_refused", Answer;
+    /// A SYN for which the flow table has no room, answered by a reset.
+    AnsweredTableFull = "answered_table_full", Answer;
     /// A packet that is too large for the way to its replica, answered by an ICMP error that says what would fit.
     AnsweredTooBig = "answered_too_big", Answer;
     /// An echo request to the address of a service.
@@ -99,8 +107,10 @@ verdicts! {
     DroppedNoNextHop = "dropped_no_next_hop", Drop;
     /// No NAT port towards the replica is free.
     DroppedNoPort = "dropped_no_port", Drop;
-    /// The flow table took no entry.
-    DroppedTableFull = "dropped_table_full", Drop;
+    /// Another processor was changing the same entries of the flow table. Its sender sends it again.
+    DroppedBusy = "dropped_busy", Drop;
+    /// There is no room for another next hop to a client.
+    DroppedNextHopsFull = "dropped_next_hops_full", Drop;
     /// The first fragment of a packet of a service or of a flow; the rest of it cannot be followed.
     DroppedFragment = "dropped_fragment", Drop;
     /// A client that may not connect to the service.

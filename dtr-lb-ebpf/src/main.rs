@@ -2,7 +2,14 @@
 //!
 //! For a host target this is an empty program, so that the workspace compiles with any toolchain.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch, core_intrinsics))]
+#![cfg_attr(
+    target_arch = "bpf",
+    expect(internal_features, reason = "atomic operations have no other name on this target")
+)]
 
+#[cfg(target_arch = "bpf")]
+mod flow_table;
 #[cfg(target_arch = "bpf")]
 mod maps;
 #[cfg(target_arch = "bpf")]

@@ -1,33 +1,34 @@
 //! The maps, and the pipeline's access to them.
 //!
-//! References into map values live only inside the closures that they are handed to. Two CPUs may write one entry at
-//! the same time; each field is a machine word that either CPU may win, which is all that the pipeline asks.
+//! References into map values live only inside the closures that they are handed to. The flow table has a module of its own.
 
 use core::hint::black_box;
 
 use aya_ebpf::{
-    bindings::{BPF_ANY, BPF_NOEXIST},
-    btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf, lpm_trie::Key},
+    btf_maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf, lpm_trie::Key},
     helpers::bpf_jiffies64,
     macros::btf_map,
 };
 use dtr_lb_common::{
     abi::{
-        ALLOW, DropEvent, EVENTS_BYTES, FILTER_PLACES, FLOW_ENTRIES, Filter, Flow, HALF_OPEN_ENTRIES,
-        HalfOpen, MAGLEV_SLOTS, MAX_REPLICAS, MAX_SERVICES, MAX_SOURCES, MAX_VIPS, MaglevTable, Replica,
-        ReplicaCounters, ReplicaId, Service, ServiceKey, Settings, SourceKey, TABLE_ENTRIES, Ticks, Traffic,
-        Tuple,
+        ALLOW, DropEvent, EVENTS_BYTES, FILTER_PLACES, Filter, Flow, KeptSyn, MAGLEV_SLOTS, MAX_REPLICAS,
+        MAX_SERVICES, MAX_SOURCES, MAX_VIPS, MaglevTable, Replica, ReplicaCounters, ReplicaId, Service,
+        ServiceKey, Settings, SourceKey, TABLE_ENTRIES, Ticks, Traffic, Tuple,
     },
     address::Address,
-    pipeline::{FlowEntry, FlowTable, InsertError, Outcome, Packet, Scratch, Stage, Tables, run},
+    flow_table::{Memory, next_hops::NextHops},
+    pipeline::{
+        Outcome, Packet, Scratch, Stage, Tables, fast, run,
+        sweep::{self, Request},
+    },
     verdict::{VERDICTS, Verdict},
 };
 
-/// The agent sets its size.
-#[btf_map]
-static FLOWS: LruHashMap<Tuple, Flow, FLOW_ENTRIES> = LruHashMap::new();
-#[btf_map]
-static HALF_OPEN: LruHashMap<Tuple, HalfOpen, HALF_OPEN_ENTRIES> = LruHashMap::new();
+use crate::{
+    flow_table::{self, Hops, Table},
+    trace,
+};
+
 /// One value, so that the agent writes it by one system call.
 #[btf_map]
 static FILTER: Array<Filter, 1> = Array::new();
@@ -51,6 +52,9 @@ static REPLICA_STATS: PerCpuArray<ReplicaCounters, MAX_REPLICAS> = PerCpuArray::
 /// A program is not interrupted by another one on its CPU.
 #[btf_map]
 static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
+/// The same for the program that sweeps.
+#[btf_map]
+static SWEEP_SCRATCH: PerCpuArray<[Flow; 2], 1> = PerCpuArray::new();
 #[btf_map]
 static EVENTS: RingBuf<DropEvent, EVENTS_BYTES> = RingBuf::new();
 /// When the last event of each verdict was sent, a CPU.
@@ -60,9 +64,15 @@ static EVENT_TIMES: PerCpuArray<Ticks, VERDICTS> = PerCpuArray::new();
 /// The kernel's maps.
 pub(crate) struct Maps;
 
-/// Runs the pipeline with this CPU's notes.
+/// The life of a packet: the fast path, or the stages with this CPU's notes. What is traced goes through the stages, whose
+/// notes the trace reads.
 #[inline(always)]
 pub(crate) fn process(packet: &mut impl Packet) -> Outcome {
+    if !trace::is_on()
+        && let Some(outcome) = fast(packet, &Maps)
+    {
+        return outcome;
+    }
     match SCRATCH.get_ptr_mut(0) {
         // SAFETY: this CPU's own value, and nothing else refers to it. Zeros, which it holds at first, are a value.
         Some(scratch) => run(packet, &Maps, unsafe { &mut *scratch }),
@@ -80,48 +90,21 @@ pub(crate) fn stage(packet: &mut impl Packet, stage: Stage) -> Verdict {
     }
 }
 
+/// Carries out a request of the agent's sweep.
+#[inline(always)]
+pub(crate) fn carry_out(request: &Request) -> bool {
+    let Some(scratch) = SWEEP_SCRATCH.get_ptr_mut(0) else { return false };
+    // SAFETY: this CPU's own value, of this program alone, which is not interrupted by another of its kind.
+    let [flow, other] = unsafe { &mut *scratch };
+    sweep::carry_out(request, &Maps, flow, other)
+}
+
 /// Lets `f` see this CPU's notes.
 #[inline(always)]
 pub(crate) fn with_notes(f: impl FnOnce(&mut Scratch)) {
     if let Some(scratch) = SCRATCH.get_ptr_mut(0) {
         // SAFETY: as in `process`, before or after it.
         f(unsafe { &mut *scratch });
-    }
-}
-
-/// One of the two flow tables.
-struct Flows<E: 'static, const N: usize>(&'static LruHashMap<Tuple, E, N>);
-
-const EEXIST: i32 = -17;
-
-impl<E: FlowEntry, const N: usize> FlowTable for Flows<E, N> {
-    type Entry = E;
-
-    #[inline(always)]
-    fn with<R>(&self, key: &Tuple, f: impl FnOnce(&mut E) -> R) -> Option<R> {
-        let entry = self.0.get_ptr_mut(key)?;
-        // SAFETY: the kernel returned a pointer to a value of this map; `f` does not call into the table, so that no
-        // insertion of this program reuses the entry meanwhile. See the module's words on other CPUs.
-        Some(f(unsafe { &mut *entry }))
-    }
-
-    #[inline(always)]
-    fn insert(&self, key: &Tuple, entry: &E) -> Result<(), InsertError> {
-        self.0.insert(key, entry, u64::from(BPF_NOEXIST)).map_err(|error| match error {
-            EEXIST => InsertError::Exists,
-            _ => InsertError::Full,
-        })
-    }
-
-    #[inline(always)]
-    fn put(&self, key: &Tuple, entry: &E) -> Result<(), InsertError> {
-        self.0.insert(key, entry, u64::from(BPF_ANY)).map_err(|_| InsertError::Full)
-    }
-
-    #[inline(always)]
-    fn remove(&self, key: &Tuple) {
-        // It fails only where the entry is gone already, which is what was wanted.
-        let _ = self.0.remove(key);
     }
 }
 
@@ -138,13 +121,23 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn flows(&self) -> impl FlowTable<Entry = Flow> {
-        Flows(&FLOWS)
+    fn flows(&self) -> impl Memory {
+        Table
     }
 
     #[inline(always)]
-    fn half_open(&self) -> impl FlowTable<Entry = HalfOpen> {
-        Flows(&HALF_OPEN)
+    fn next_hops(&self) -> impl NextHops {
+        Hops
+    }
+
+    #[inline(always)]
+    fn keep_syn(&self, syn: &KeptSyn) -> u32 {
+        flow_table::keep_syn(syn)
+    }
+
+    #[inline(always)]
+    fn kept_syn(&self, at: u32, syn: &mut KeptSyn) -> bool {
+        flow_table::kept_syn(at, syn)
     }
 
     #[inline(always)]

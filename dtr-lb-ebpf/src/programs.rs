@@ -10,10 +10,17 @@ use aya_ebpf::{
     programs::{TcContext, XdpContext},
 };
 use aya_log_ebpf::debug;
-use dtr_lb_common::{pipeline::Packet, verdict::Action};
+use dtr_lb_common::{
+    pipeline::{
+        Packet,
+        sweep::{REQUESTS, Request},
+    },
+    verdict::Action,
+    wire::Ethernet,
+};
 
 use crate::{
-    maps::process,
+    maps::{carry_out, process},
     tc::{self, TcPacket},
     trace,
     xdp::{self, XdpPacket},
@@ -76,4 +83,23 @@ pub(crate) fn dtr_lb_send(ctx: TcContext) -> i32 {
     let skb = ctx.skb.skb;
     // SAFETY: the kernel hands every TC program a valid skb; the helper takes it and numbers.
     unsafe { bpf_clone_redirect(skb, (*skb).mark, 0) as i32 }
+}
+
+/// Carries out the requests that the frame it is run on holds, behind an Ethernet header, and marks those that it has. Returns
+/// how many.
+#[classifier]
+pub(crate) fn dtr_lb_sweep(ctx: TcContext) -> i32 {
+    let mut packet = TcPacket::new(&ctx);
+    let mut done = 0;
+    let mut number = 0;
+    while number < REQUESTS {
+        let at = size_of::<Ethernet>() + number * size_of::<Request>();
+        number += 1;
+        let Some(request) = packet.read::<Request>(at) else { break };
+        if carry_out(&request) {
+            done += 1;
+            let _ = packet.write(at, Request { kind: Request::CARRIED_OUT, ..request });
+        }
+    }
+    done
 }

@@ -24,7 +24,7 @@ use dtr_lb_common::{
 use crate::{
     stages::{self, stages},
     trace::{self, trace},
-    window::Window,
+    window::{FrameHead, Window},
 };
 
 /// Ethernet, the longest network header that is followed and the longest TCP header: all that the pipeline reads.
@@ -74,6 +74,17 @@ const fn kind(family: Family) -> Be16 {
 }
 
 impl Packet for TcPacket<'_> {
+    type Head<'a>
+        = FrameHead
+    where
+        Self: 'a;
+    const SUMS_IN_FRAME: bool = false;
+
+    #[inline(always)]
+    fn head(&mut self, bytes: usize) -> Option<FrameHead> {
+        self.window.head(bytes)
+    }
+
     #[inline(always)]
     fn read<T: Pod>(&self, offset: usize) -> Option<T> {
         self.window.read(offset)
@@ -200,6 +211,7 @@ impl Packet for TcPacket<'_> {
         let number = match stage {
             Stage::Connection => dtr_lb_tc_connection(ctx, notes),
             Stage::Open => dtr_lb_tc_open(ctx, notes),
+            Stage::Insert => dtr_lb_tc_insert(ctx, notes),
             Stage::Icmp => dtr_lb_tc_icmp(ctx, notes),
             Stage::Error => dtr_lb_tc_error(ctx, notes),
             Stage::Emit => dtr_lb_tc_emit(ctx, notes),
@@ -244,7 +256,7 @@ impl Packet for TcPacket<'_> {
 
 stages! {
     __sk_buff as TcContext as TcPacket:
-    dtr_lb_tc_connection, dtr_lb_tc_open, dtr_lb_tc_icmp, dtr_lb_tc_error, dtr_lb_tc_emit, dtr_lb_tc_answer, dtr_lb_tc_report
+    dtr_lb_tc_connection, dtr_lb_tc_open, dtr_lb_tc_insert, dtr_lb_tc_icmp, dtr_lb_tc_error, dtr_lb_tc_emit, dtr_lb_tc_answer, dtr_lb_tc_report
 }
 
 /// A frame for the trace, by helpers only.

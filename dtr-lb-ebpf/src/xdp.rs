@@ -18,7 +18,7 @@ use dtr_lb_common::{
 use crate::{
     stages::{self, stages},
     trace::{self, trace},
-    window::Window,
+    window::{FrameHead, Window},
 };
 
 pub(crate) struct XdpPacket<'a> {
@@ -49,6 +49,16 @@ impl<'a> XdpPacket<'a> {
 const FAMILIES: i32 = (size_of::<Ipv6>() - size_of::<Ipv4>()) as i32;
 
 impl Packet for XdpPacket<'_> {
+    type Head<'a>
+        = FrameHead
+    where
+        Self: 'a;
+
+    #[inline(always)]
+    fn head(&mut self, bytes: usize) -> Option<FrameHead> {
+        self.window.head(bytes)
+    }
+
     #[inline(always)]
     fn read<T: Pod>(&self, offset: usize) -> Option<T> {
         self.window.read(offset)
@@ -111,6 +121,7 @@ impl Packet for XdpPacket<'_> {
         let number = match stage {
             Stage::Connection => dtr_lb_xdp_connection(ctx, notes),
             Stage::Open => dtr_lb_xdp_open(ctx, notes),
+            Stage::Insert => dtr_lb_xdp_insert(ctx, notes),
             Stage::Icmp => dtr_lb_xdp_icmp(ctx, notes),
             Stage::Error => dtr_lb_xdp_error(ctx, notes),
             Stage::Emit => dtr_lb_xdp_emit(ctx, notes),
@@ -148,7 +159,7 @@ impl Packet for XdpPacket<'_> {
 
 stages! {
     xdp_md as XdpContext as XdpPacket:
-    dtr_lb_xdp_connection, dtr_lb_xdp_open, dtr_lb_xdp_icmp, dtr_lb_xdp_error, dtr_lb_xdp_emit, dtr_lb_xdp_answer, dtr_lb_xdp_report
+    dtr_lb_xdp_connection, dtr_lb_xdp_open, dtr_lb_xdp_insert, dtr_lb_xdp_icmp, dtr_lb_xdp_error, dtr_lb_xdp_emit, dtr_lb_xdp_answer, dtr_lb_xdp_report
 }
 
 /// A frame for the trace, by helpers only.

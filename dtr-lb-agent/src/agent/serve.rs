@@ -6,12 +6,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use dtr_lb_common::verdict::Verdict;
 use jiff::Timestamp;
 use tokio::{signal::unix::Signal, time::sleep_until};
 use tracing::{info, warn};
 
 use super::{
     Agent, End, catch_up, compare,
+    fill::Level,
     log::{log, log_standing},
     passive,
     presence::Standing,
@@ -289,6 +291,7 @@ impl Agent {
             Ok(None) => begun.elapsed() * SWEEP_SHARE,
             Ok(Some(census)) => {
                 self.census = census;
+                self.log_fill(datapath);
                 if let Some(asked) = datapath.take_asked() {
                     log_asked(&asked);
                 }
@@ -300,6 +303,31 @@ impl Agent {
             }
         };
         tokio::time::Instant::now() + pause
+    }
+
+    /// Says when the flow table gets full, and when it has room again.
+    fn log_fill(&mut self, datapath: &Datapath) {
+        let max_flows = self.control.config().datapath.max_flows;
+        let refused = datapath
+            .verdicts()
+            .ok()
+            .and_then(|verdicts| verdicts.get(&Verdict::AnsweredTableFull).map(|traffic| traffic.packets));
+        let entries = self.census.entries;
+        match self.fill.take(entries, max_flows, refused.unwrap_or_default()) {
+            Some((Level::Full, refused)) => warn!(
+                entries,
+                max_flows,
+                refused,
+                "the flow table is full: new connections are refused by a reset (verdict answered_table_full), open ones go on.                  Raise datapath.max_flows and restart the agent after `dtr-lb detach`, or shorten datapath.idle_timeout"
+            ),
+            Some((Level::Near, _)) => warn!(
+                entries,
+                max_flows,
+                "the flow table is 80 % full; when it is full, new connections are refused. Raise datapath.max_flows"
+            ),
+            Some((Level::Room, _)) => info!(entries, max_flows, "the flow table has room again"),
+            None => {}
+        }
     }
 
     fn log_drops(&mut self, dropped: &[Dropped]) {
@@ -329,10 +357,21 @@ async fn sleep_until_some(at: Option<tokio::time::Instant>) {
 }
 
 fn log_asked(asked: &Asked) {
-    let Asked { clients, lost, error } = asked;
-    info!(clients, lost, "clients of dead replicas were made to speak, so that their connections are reset");
+    let Asked { clients, lost, idle, error } = asked;
+    if *clients + *lost > 0 {
+        info!(
+            clients,
+            lost, "clients of dead replicas received a challenge ACK, so that their connections are reset"
+        );
+    }
+    if *idle > 0 {
+        info!(
+            connections = idle,
+            "connections were silent for longer than datapath.idle_timeout: client and replica received a reset"
+        );
+    }
     if let Some(error) = error {
-        warn!(%error, "some of them were not: they notice that their replica is dead when they send something");
+        warn!(%error, "not all of them could be notified: they notice when they send something");
     }
 }
 

@@ -159,6 +159,7 @@ pub(super) async fn start(
         held_until: None,
         waiting: Vec::new(),
         census: Census::default(),
+        fill: Default::default(),
         probe_counts: ProbeCounts::default(),
         reloads: Reloads::default(),
         table_rewrites: 0,

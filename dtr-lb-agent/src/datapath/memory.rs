@@ -1,19 +1,17 @@
-//! How much memory the flow tables take. The kernel allocates them whole when they are made.
+//! How much memory the flow table takes. The kernel allocates it whole when it is made.
 
-use dtr_lb_common::abi::{Flow, HALF_OPEN_ENTRIES, HalfOpen, Tuple};
+use dtr_lb_common::{
+    abi::{KEPT_SYNS, KeptSyn},
+    flow_table::{
+        BUCKET_BYTES, LOCKS,
+        next_hops::{NEXT_HOP_BYTES, NEXT_HOPS},
+    },
+};
 
-/// `struct htab_elem` without key and value (kernel/bpf/hashtab.c, Linux 6.18).
-const ELEMENT: u64 = 48;
-/// `struct bucket` there.
-const BUCKET: u64 = 16;
-
-/// Bytes of both tables for so many connections.
+/// Bytes for so many connections: a bucket for each, and what all share.
 pub fn estimate(max_flows: u32) -> u64 {
-    table::<Flow>(2 * u64::from(max_flows)) + table::<HalfOpen>(HALF_OPEN_ENTRIES as u64)
-}
-
-fn table<V>(entries: u64) -> u64 {
-    let key = size_of::<Tuple>().next_multiple_of(8) as u64;
-    let value = size_of::<V>().next_multiple_of(8) as u64;
-    entries * (ELEMENT + key + value) + entries.next_power_of_two() * BUCKET
+    let shared = LOCKS * size_of::<u64>()
+        + NEXT_HOPS * NEXT_HOP_BYTES
+        + KEPT_SYNS * size_of::<KeptSyn>().next_multiple_of(8);
+    u64::from(max_flows) * BUCKET_BYTES as u64 + shared as u64
 }

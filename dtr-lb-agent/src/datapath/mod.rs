@@ -5,7 +5,6 @@
 
 mod access;
 mod attach;
-mod batch;
 mod clock;
 mod counters;
 mod desired;
@@ -13,12 +12,13 @@ mod error;
 mod events;
 mod ids;
 mod link;
+mod mapped;
 pub mod memory;
+mod notices;
 pub mod object;
 mod packet_log;
 mod pins;
 mod probing;
-mod prod;
 mod reader;
 mod repair;
 pub mod requirements;
@@ -37,7 +37,7 @@ use std::{
 
 use aya::{Ebpf, maps::Map};
 use dtr_lb_common::{
-    abi::{ReplicaCounters, ReplicaId, Settings, Ticks, Traffic, map},
+    abi::{FLOW_KEYS, ReplicaCounters, ReplicaId, Settings, Ticks, Traffic, map},
     address::Be16,
     verdict::Verdict,
 };
@@ -47,21 +47,25 @@ pub use desired::{Desired, DesiredReplica, DesiredService, DesiredSettings, Sour
 pub use error::DatapathError;
 use error::causes;
 pub use events::{Dropped, Events};
+pub use mapped::Mapped;
+pub use notices::Asked;
 pub use packet_log::PacketLog;
 pub use pins::check_place;
 pub use probing::{Steered, Steering};
-pub use prod::Asked;
-pub use reader::{Reader, Walk};
+pub use reader::Reader;
 pub use repair::{Repaired, Round};
-pub use run::{FlowEntry, HalfOpenEntry, Ran};
+pub use run::Ran;
 pub use sweep::Census;
 pub use trace::{TraceError, TraceLoader, TraceReader, TraceTotals, TraceVariant, TracedPacket};
 pub use writer::Applied;
 
 /// For how long an entry without packets lives, by the state of its connection. Linux keeps TIME_WAIT for a minute and
-/// gives up on a handshake after about as long; a closed connection is kept to carry what is still on its way.
+/// gives up on a handshake after about as long; a closed connection is kept to carry what is still on its way, as long as
+/// conntrack keeps one that its client closed first.
 const TIME_WAIT: Duration = Duration::from_secs(60);
-const CLOSED: Duration = Duration::from_secs(10);
+const CLOSED: Duration = Duration::from_secs(120);
+/// For how long the port of a connection rests that left no socket at its replica.
+const PORT_REST: Duration = Duration::from_secs(10);
 const HALF_OPEN: Duration = Duration::from_secs(30);
 /// A connection with one direction closed may stay silent for so long, or for as long as an open one if that is less.
 const HALF_CLOSED: Duration = Duration::from_secs(300);
@@ -85,22 +89,23 @@ pub struct Datapath {
     writer: writer::Writer,
     counters: counters::Counters,
     flows: Map,
-    half_open: Map,
     settings: Option<Settings>,
     attached: Option<Attached>,
     probing: Option<probing::Probing>,
-    flow_entries: u32,
+    flow_buckets: u32,
     reader: Arc<Reader>,
     /// The programs that stand in the links while somebody traces.
     tracing: Option<Ebpf>,
     sweep: sweep::Sweep,
     repairs: repair::Repairs,
-    prods: prod::Prods,
+    notices: notices::Notices,
     /// Those whose clients are asked in the walk under way.
     asked: BTreeSet<ReplicaId>,
     /// When the sweep under way began.
     sweep_begun: Option<Instant>,
     ticks_per_second: u32,
+    /// Random numbers that choose the buckets of flows: as old as the table.
+    flow_keys: [u64; FLOW_KEYS],
 }
 
 impl Datapath {
@@ -123,13 +128,12 @@ impl Datapath {
     }
 
     fn load(options: &Options, pins: Option<&pins::Pins>, adopted: bool) -> Result<Self, DatapathError> {
-        // A connection has two entries.
-        let flow_entries = options.max_flows.saturating_mul(2);
+        let flow_buckets = options.max_flows;
         if let Some(pins) = pins {
-            pins.prepare(flow_entries)?;
+            pins.prepare(flow_buckets)?;
         }
         let map_pins = pins.map(pins::Pins::maps);
-        let mut ebpf = object::load(flow_entries, map_pins.as_deref(), options.log_packets)?;
+        let mut ebpf = object::load(flow_buckets, map_pins.as_deref(), options.log_packets)?;
         // aya closes a map that was taken when it is dropped; programs refer to maps until they are loaded. So all
         // programs are loaded first.
         object::xdp_program(&mut ebpf)?;
@@ -142,8 +146,8 @@ impl Datapath {
         Ok(Self {
             counters: counters::Counters::new(&mut ebpf)?,
             flows: take_any(&mut ebpf, map::FLOWS)?,
-            half_open: take_any(&mut ebpf, map::HALF_OPEN)?,
             ticks_per_second: clock::ticks_per_second()?,
+            flow_keys: writer.flow_keys().unwrap_or_else(rand::random),
             ebpf,
             pins: None,
             adopted,
@@ -151,12 +155,12 @@ impl Datapath {
             settings: None,
             attached: None,
             probing: None,
-            flow_entries,
+            flow_buckets,
             reader,
             tracing: None,
             sweep: sweep::Sweep::default(),
             repairs: repair::Repairs::default(),
-            prods: prod::Prods::default(),
+            notices: notices::Notices::default(),
             asked: BTreeSet::new(),
             sweep_begun: None,
         })
@@ -204,12 +208,12 @@ impl Datapath {
 
     /// Gives up a start that failed: what this process made is removed, what it took over stays as it is.
     pub fn abandon(self) {
-        let Self { ebpf, pins, adopted, writer, counters, flows, half_open, attached, probing, .. } = self;
+        let Self { ebpf, pins, adopted, writer, counters, flows, attached, probing, .. } = self;
         if let Some(pins) = pins.filter(|_| !adopted) {
             // Nothing more can be done, and the caller has the error that matters.
             let _ = pins.remove_own();
         }
-        drop((ebpf, writer, counters, flows, half_open, attached, probing));
+        drop((ebpf, writer, counters, flows, attached, probing));
     }
 
     pub fn attached(&self) -> Option<&Attached> {
@@ -229,7 +233,7 @@ impl Datapath {
         let settings = self.settings_of(&desired.settings);
         let applied = self.writer.apply(desired, settings, &mut self.counters, Instant::now())?;
         self.settings = Some(settings);
-        self.prods.take(&self.writer.dead());
+        self.notices.take(&self.writer.dead());
         Ok(applied)
     }
 
@@ -261,15 +265,18 @@ impl Datapath {
         let Some(settings) = self.settings else { return Ok(None) };
         let now = self.now()?;
         if self.sweep_begun.is_none() {
-            self.asked = self.prods.due();
+            self.asked = self.notices.due();
         }
         let begun = *self.sweep_begun.get_or_insert_with(Instant::now);
-        let sweep::Batch { census, waiting } =
-            self.sweep.step(&mut self.flows, map::FLOWS, &settings, now, &self.asked)?;
-        self.prods.send(&mut self.ebpf, &waiting);
+        let reader = Arc::clone(&self.reader);
+        let (table, hops) = (reader.table_words(), reader.next_hop_words());
+        let sweep::Slice { census, waiting, idle } =
+            self.sweep.step(&mut self.ebpf, table, hops, &settings, now, &self.asked)?;
+        self.notices.ask(&mut self.ebpf, &waiting, hops);
+        self.notices.reset(&mut self.ebpf, &idle, hops, self.writer.replicas());
         if let Some(census) = &census {
             self.sweep_begun = None;
-            self.prods.walked(&self.asked);
+            self.notices.walked(&self.asked);
             self.writer.take_census(begun, census.held.keys().copied().collect());
         }
         Ok(census)
@@ -277,12 +284,12 @@ impl Datapath {
 
     /// What was done for the clients of dead replicas since the last call, if anything was.
     pub fn take_asked(&mut self) -> Option<Asked> {
-        self.prods.take_asked()
+        self.notices.take_asked()
     }
 
     /// Whether the walk is to be quick: clients of a dead replica wait.
     pub fn hurries(&self) -> bool {
-        !self.prods.due().is_empty()
+        !self.notices.due().is_empty()
     }
 
     /// The examples of dropped packets. Only the first call gets them; it needs a tokio runtime.
@@ -315,6 +322,8 @@ impl Datapath {
         let ports = &desired.nat_ports;
         Settings {
             hash_seed: desired.hash_seed,
+            flow_keys: self.flow_keys,
+            flow_buckets: self.flow_buckets,
             first_port: (*ports.start()).into(),
             port_count: u32::from(*ports.end()) - u32::from(*ports.start()) + 1,
             second: self.ticks_per_second,
@@ -323,6 +332,7 @@ impl Datapath {
             time_wait: ticks(TIME_WAIT),
             closed: ticks(CLOSED),
             half_open: ticks(HALF_OPEN),
+            port_rest: ticks(PORT_REST),
         }
     }
 }

@@ -6,7 +6,7 @@ use aya::{
     Ebpf, EbpfLoader, VerifierLogLevel,
     programs::{ProgramError, SchedClassifier, Xdp},
 };
-use dtr_lb_common::abi::{TRACING, map, program};
+use dtr_lb_common::abi::{KEPT_SYNS, SYNS_A_CPU, TRACING, map, program};
 
 use super::error::DatapathError;
 
@@ -22,17 +22,18 @@ const LOG_PACKETS: u8 = 4;
 /// Creates the maps, or takes them over from `pins` where they are there, and loads the programs of one hook.
 ///
 /// Whoever pins has looked before whether what is pinned fits: aya takes it over as it is.
-pub(super) fn load(flow_entries: u32, pins: Option<&Path>, log_packets: bool) -> Result<Ebpf, DatapathError> {
+pub(super) fn load(flow_buckets: u32, pins: Option<&Path>, log_packets: bool) -> Result<Ebpf, DatapathError> {
     let level = if log_packets { LOG_PACKETS } else { 0 };
-    let mut ebpf = load_with(flow_entries, pins, level, Trace::Off)?;
+    let mut ebpf = load_with(flow_buckets, pins, level, Trace::Off)?;
     tc_program(&mut ebpf, program::CLOCK)?;
     tc_program(&mut ebpf, program::SEND)?;
+    tc_program(&mut ebpf, program::SWEEP)?;
     Ok(ebpf)
 }
 
 /// The same, with the trace on, and no program loaded yet.
-pub(super) fn load_tracing(flow_entries: u32, pins: Option<&Path>) -> Result<Ebpf, DatapathError> {
-    load_with(flow_entries, pins, 0, Trace::On)
+pub(super) fn load_tracing(flow_buckets: u32, pins: Option<&Path>) -> Result<Ebpf, DatapathError> {
+    load_with(flow_buckets, pins, 0, Trace::On)
 }
 
 /// Whether programs tell of each packet.
@@ -43,17 +44,19 @@ enum Trace {
 }
 
 fn load_with(
-    flow_entries: u32,
+    flow_buckets: u32,
     pins: Option<&Path>,
     log_level: u8,
     trace: Trace,
 ) -> Result<Ebpf, DatapathError> {
     let mut loader = EbpfLoader::new();
     loader.verifier_log_level(VerifierLogLevel::STATS);
-    loader.map_max_entries(map::FLOWS, flow_entries);
+    loader.map_max_entries(map::FLOWS, flow_buckets);
     loader.override_global(aya_log::LEVEL, &log_level, true);
     let tracing = u8::from(trace == Trace::On);
     loader.override_global(TRACING, &tracing, true);
+    let syns = KEPT_SYNS as u32 / processors()?;
+    loader.override_global(SYNS_A_CPU, &syns, true);
     if trace == Trace::Off {
         // The smallest that there is: a page.
         loader.map_max_entries(map::TRACE, 1);
@@ -64,6 +67,14 @@ fn load_with(
         }
     }
     loader.load(DATAPATH).map_err(|error| DatapathError::object(&error))
+}
+
+/// Processors that the kernel counts by.
+fn processors() -> Result<u32, DatapathError> {
+    let count = aya::util::nr_cpus().map_err(|(file, error)| DatapathError::Object {
+        reason: format!("the number of processors cannot be read from `{file}`: {error}"),
+    })?;
+    Ok(count.max(1) as u32)
 }
 
 /// The lab's stub.

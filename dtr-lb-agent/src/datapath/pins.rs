@@ -23,6 +23,10 @@ use aya::{
 use dtr_lb_common::{
     abi::{self, LAYOUT_VERSION, map},
     address::Address,
+    flow_table::{
+        BUCKET_BYTES, LOCKS,
+        next_hops::{NEXT_HOP_BYTES, NEXT_HOPS},
+    },
     verdict::VERDICTS,
 };
 use nix::{
@@ -73,7 +77,7 @@ impl Pins {
 
     /// Looks whether what is there may be taken over (another layout may not, and each map must be what this version
     /// would have made), and makes the directories.
-    pub(super) fn prepare(&self, flow_entries: u32) -> Result<(), DatapathError> {
+    pub(super) fn prepare(&self, flow_buckets: u32) -> Result<(), DatapathError> {
         let mut differences = Vec::new();
         for entry in entries(&self.root)? {
             if layout(&entry.file_name()).is_some_and(|version| version != LAYOUT_VERSION) {
@@ -83,7 +87,7 @@ impl Pins {
                 ));
             }
         }
-        for shape in shapes(flow_entries) {
+        for shape in shapes(flow_buckets) {
             let path = self.maps().join(shape.name);
             if path.exists() {
                 differences.extend(pinned_differences(&shape, &path)?);
@@ -172,16 +176,15 @@ impl Shape {
     }
 }
 
-fn shapes(flow_entries: u32) -> Vec<Shape> {
-    let tuple = size_of::<abi::Tuple>();
-    let flow = size_of::<abi::Flow>();
-    let half_open = size_of::<abi::HalfOpen>();
+fn shapes(flow_buckets: u32) -> Vec<Shape> {
     let index = size_of::<u32>();
     let shape =
         |name, kind, key, value, entries: usize| Shape { name, kind, key, value, entries: entries as u32 };
     vec![
-        shape(map::FLOWS, MapType::LruHash, tuple, flow, flow_entries as usize),
-        shape(map::HALF_OPEN, MapType::LruHash, tuple, half_open, abi::HALF_OPEN_ENTRIES),
+        shape(map::FLOWS, MapType::Array, index, BUCKET_BYTES, flow_buckets as usize),
+        shape(map::FLOW_LOCKS, MapType::Array, index, size_of::<u64>(), LOCKS),
+        shape(map::NEXT_HOPS, MapType::Array, index, NEXT_HOP_BYTES, NEXT_HOPS),
+        shape(map::SYNS, MapType::Array, index, size_of::<abi::KeptSyn>(), abi::KEPT_SYNS),
         shape(map::FILTER, MapType::Array, index, size_of::<abi::Filter>(), 1),
         // The key begins with the prefix's length.
         shape(

@@ -7,27 +7,20 @@ use aya::{
     maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, lpm_trie::Key},
 };
 use dtr_lb_common::{
-    abi::{
-        ALLOW, Filter, Flow, HalfOpen, MaglevTable, Replica, ReplicaId, Service, ServiceKey, Settings,
-        SourceKey, Tuple, map,
-    },
+    abi::{ALLOW, Filter, MaglevTable, Replica, ReplicaId, Service, ServiceKey, Settings, SourceKey, map},
     address::{Address, Be16},
-    model::Source,
+    model::{Source, Words},
 };
 
-use super::{
-    batch,
-    error::DatapathError,
-    run::{FlowEntry, HalfOpenEntry},
-};
+use super::{error::DatapathError, mapped::Mapped};
 
 /// Bits of a key in the map of sources that come before the address.
 const NUMBER: u32 = u32::BITS;
 
 /// Handles of the maps.
 pub struct Reader {
-    flows: Map,
-    half_open: Map,
+    flows: Mapped,
+    next_hops: Mapped,
     filter: Array<MapData, Filter>,
     sources: LpmTrie<MapData, SourceKey, u32>,
     services: HashMap<MapData, ServiceKey, Service>,
@@ -37,23 +30,12 @@ pub struct Reader {
     settings: Array<MapData, Settings>,
 }
 
-/// Where a walk through a flow table stands.
-#[derive(Debug, Default)]
-pub struct Walk(batch::Cursor);
-
-impl Walk {
-    /// Whether every entry has been seen.
-    pub fn is_done(&self) -> bool {
-        self.0.is_done()
-    }
-}
-
 impl Reader {
     /// From an object that has all of its maps still.
     pub(super) fn new(ebpf: &Ebpf) -> Result<Self, DatapathError> {
         Ok(Self {
-            flows: handle(ebpf, map::FLOWS)?,
-            half_open: handle(ebpf, map::HALF_OPEN)?,
+            flows: Mapped::new(&handle(ebpf, map::FLOWS)?, map::FLOWS)?,
+            next_hops: Mapped::new(&handle(ebpf, map::NEXT_HOPS)?, map::NEXT_HOPS)?,
             filter: open(ebpf, map::FILTER)?,
             sources: open(ebpf, map::SOURCES)?,
             services: open(ebpf, map::SERVICES)?,
@@ -64,24 +46,14 @@ impl Reader {
         })
     }
 
-    /// Reads the next entries of the flow table. Those that come or go meanwhile may be missed.
-    pub fn flows(&self, walk: &mut Walk) -> Result<Vec<FlowEntry>, DatapathError> {
-        batch::read(data(&self.flows, map::FLOWS)?, map::FLOWS, &mut walk.0)
+    /// The flow table.
+    pub fn table_words(&self) -> Words<'_> {
+        self.flows.words()
     }
 
-    /// The same of the half-open table.
-    pub fn half_open(&self, walk: &mut Walk) -> Result<Vec<HalfOpenEntry>, DatapathError> {
-        batch::read(data(&self.half_open, map::HALF_OPEN)?, map::HALF_OPEN, &mut walk.0)
-    }
-
-    /// One entry of the flow table.
-    pub fn flow(&self, key: &Tuple) -> Result<Option<Flow>, DatapathError> {
-        entry(&self.flows, map::FLOWS, key)
-    }
-
-    /// One entry of the half-open table.
-    pub fn half_open_entry(&self, key: &Tuple) -> Result<Option<HalfOpen>, DatapathError> {
-        entry(&self.half_open, map::HALF_OPEN, key)
+    /// The next hops to clients.
+    pub fn next_hop_words(&self) -> Words<'_> {
+        self.next_hops.words()
     }
 
     /// The settings; none before the first were written.
@@ -157,18 +129,13 @@ fn known<T>(result: Result<T, MapError>, name: &'static str) -> Result<Option<T>
     }
 }
 
-fn entry<V: aya::Pod>(map: &Map, name: &'static str, key: &Tuple) -> Result<Option<V>, DatapathError> {
-    let table = HashMap::<&MapData, Tuple, V>::try_from(map).map_err(DatapathError::map(name, "opening"))?;
-    known(table.get(key, 0), name)
-}
-
 fn missing(name: &str) -> DatapathError {
     DatapathError::Object { reason: format!("the object has no map {name} of its kind") }
 }
 
 fn data<'a>(map: &'a Map, name: &'static str) -> Result<&'a MapData, DatapathError> {
     match map {
-        Map::Array(data) | Map::HashMap(data) | Map::LruHashMap(data) | Map::LpmTrie(data) => Ok(data),
+        Map::Array(data) | Map::HashMap(data) | Map::LpmTrie(data) => Ok(data),
         _ => Err(missing(name)),
     }
 }

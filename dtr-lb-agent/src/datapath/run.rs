@@ -3,13 +3,13 @@
 
 use std::time::Duration;
 
-use aya::{
-    maps::{HashMap, Map, MapData},
-    programs::{ProgramError, ProgramFd, TestRun as _, TestRunOptions},
+use aya::programs::{ProgramError, ProgramFd, TestRun as _, TestRunOptions};
+use dtr_lb_common::{
+    abi::{Flow, Ticks, map, program},
+    flow_table::{Control, Line as _, Memory as _, Place, WAYS, entry::word},
 };
-use dtr_lb_common::abi::{Flow, HalfOpen, Tuple, map, program};
 
-use super::{Datapath, DatapathError, Hook, causes, object};
+use super::{Datapath, DatapathError, Hook, causes, mapped::Mapped, object};
 
 /// What a program did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,13 +21,6 @@ pub struct Ran {
     /// How long a run took, as a mean of all.
     pub mean: Duration,
 }
-
-/// A key and its value in the flow table.
-pub type FlowEntry = (Tuple, Flow);
-/// A key and its value in the half-open table.
-pub type HalfOpenEntry = (Tuple, HalfOpen);
-
-type Table<'a, V> = HashMap<&'a mut MapData, Tuple, V>;
 
 impl Datapath {
     /// Runs the program of `hook` on a frame, as if it came in by the loopback interface of this namespace (index 1).
@@ -100,47 +93,41 @@ impl Datapath {
     }
 
     /// All entries of the flow table.
-    pub fn flow_entries(&mut self) -> Result<Vec<FlowEntry>, DatapathError> {
-        entries(&mut self.flows, map::FLOWS)
+    pub fn flow_entries(&self) -> Vec<Flow> {
+        let table = self.reader.table_words();
+        table.entries(0..table.buckets()).collect()
     }
 
-    /// All entries of the half-open table.
-    pub fn half_open_entries(&mut self) -> Result<Vec<HalfOpenEntry>, DatapathError> {
-        entries(&mut self.half_open, map::HALF_OPEN)
+    /// The flow table, to be written by who measures or tests.
+    pub fn map_table(&self) -> Result<Mapped, DatapathError> {
+        Mapped::writable(&self.flows, map::FLOWS)
     }
 
-    /// Puts an entry into the flow table, or replaces one: how a test lets time pass.
-    pub fn put_flow(&mut self, key: &Tuple, flow: &Flow) -> Result<(), DatapathError> {
-        put(&mut self.flows, map::FLOWS, key, flow)
+    /// Makes all entries older by so many ticks: how a test lets time pass.
+    pub fn age_flows(&self, ticks: Ticks) -> Result<(), DatapathError> {
+        self.each_line(|line| {
+            for at in [word::LAST_SEEN, word::OPENED] {
+                line.store(at, line.load(at).wrapping_sub(ticks));
+            }
+        })
     }
 
-    /// The same for the half-open table.
-    pub fn put_half_open(&mut self, key: &Tuple, entry: &HalfOpen) -> Result<(), DatapathError> {
-        put(&mut self.half_open, map::HALF_OPEN, key, entry)
+    /// Frees all entries: a test leaves the datapath to the next one.
+    pub fn forget_flows(&self) -> Result<(), DatapathError> {
+        self.each_line(|line| line.store(word::CONTROL, Control(line.load(word::CONTROL)).freed().0))
     }
 
-    /// Removes all entries of both tables: a test leaves the datapath to the next one.
-    pub fn forget_flows(&mut self) -> Result<(), DatapathError> {
-        clear::<Flow>(&mut self.flows, map::FLOWS)?;
-        clear::<HalfOpen>(&mut self.half_open, map::HALF_OPEN)
+    /// All entries that something stands in. No packet may be under way.
+    fn each_line(&self, f: impl Fn(dtr_lb_common::model::SharedLine<'_>)) -> Result<(), DatapathError> {
+        let mapped = self.map_table()?;
+        let table = mapped.words();
+        for place in 0..table.buckets() * WAYS {
+            if let Some(line) = table.line(Place(place))
+                && !Control(line.load(word::CONTROL)).is_free()
+            {
+                f(line);
+            }
+        }
+        Ok(())
     }
-}
-
-fn entries<V: aya::Pod>(map: &mut Map, name: &'static str) -> Result<Vec<(Tuple, V)>, DatapathError> {
-    let table = Table::<V>::try_from(map).map_err(DatapathError::map(name, "opening"))?;
-    table.iter().collect::<Result<_, _>>().map_err(DatapathError::map(name, "reading"))
-}
-
-fn put<V: aya::Pod>(map: &mut Map, name: &'static str, key: &Tuple, value: &V) -> Result<(), DatapathError> {
-    let mut table = Table::<V>::try_from(map).map_err(DatapathError::map(name, "opening"))?;
-    table.insert(key, value, 0).map_err(DatapathError::map(name, "writing"))
-}
-
-fn clear<V: aya::Pod>(map: &mut Map, name: &'static str) -> Result<(), DatapathError> {
-    let keys = entries::<V>(map, name)?;
-    let mut table = Table::<V>::try_from(map).map_err(DatapathError::map(name, "opening"))?;
-    for (key, _) in keys {
-        table.remove(&key).map_err(DatapathError::map(name, "removing from"))?;
-    }
-    Ok(())
 }

@@ -1,17 +1,34 @@
-//! Walks a flow table: counts the connections of each replica and removes entries that have outlived their state.
+//! Walks through the flow table: counts the connections of each replica, and has those ended that have outlived their state.
 //!
-//! The datapath needs no sweep to be right: it looks at an entry's age when it meets it, and a full table makes room by
-//! itself. The sweep keeps the counts true and room free. It reads in batches, in pieces of a bounded size, so that it
-//! never holds up the agent for long.
+//! The datapath needs no sweep to be right: an insertion takes what has outlived its state when it needs the room. The
+//! sweep keeps the counts true, tells both ends of a connection that was silent for too long, and frees next hops that no
+//! connection names. It looks at memory that is mapped, in slices, so that it never holds up the agent for long, and changes
+//! nothing there itself: see [`dtr_lb_common::pipeline::sweep`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    mem,
+};
 
-use aya::maps::{HashMap, Map, MapData, MapError};
-use dtr_lb_common::abi::{Flow, ReplicaId, Settings, Side, Ticks, Tuple};
+use aya::{
+    Ebpf,
+    programs::{TestRun as _, TestRunOptions},
+};
+use bytemuck::Zeroable as _;
+use dtr_lb_common::{
+    abi::{Control, Direction, Flow, MAX_REPLICAS, Place, ReplicaId, Settings, State, Ticks, program},
+    flow_table::{self, Line as _, Memory as _, WAYS, entry::word},
+    model::Words,
+    pipeline::sweep::{REQUESTS, Request, outlived},
+    wire::Ethernet,
+};
 
-use super::{batch, error::DatapathError, run::FlowEntry};
+use super::{causes, error::DatapathError, object};
 
-type FlowMap<'a> = HashMap<&'a mut MapData, Tuple, Flow>;
+/// Buckets in a step: 4 MiB, which takes a millisecond.
+const SLICE: u32 = 16_384;
+/// Indexes of next hops.
+const HOPS: usize = flow_table::next_hops::NEXT_HOPS;
 
 /// What a sweep found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,81 +37,170 @@ pub struct Census {
     pub flows: BTreeMap<ReplicaId, u64>,
     /// Entries of any kind that stay, by replica.
     pub held: BTreeMap<ReplicaId, u64>,
-    /// Entries of any kind that were there.
+    /// Entries of any kind that were there; a connection of IPv4 has two, one with an IPv6 address four.
     pub entries: u64,
-    /// Entries that were removed.
+    /// Connections that were ended.
     pub removed: u64,
 }
 
-/// What one batch showed.
+/// What one step showed.
 #[derive(Debug, Default)]
-pub(super) struct Batch {
+pub(super) struct Slice {
     /// What the walk found, when it is over.
     pub(super) census: Option<Census>,
     /// Entries by which a client of one of the replicas that were asked about is reached.
-    pub(super) waiting: Vec<FlowEntry>,
+    pub(super) waiting: Vec<Flow>,
+    /// Connections that were ended although data could still be sent: both directions, the client's first.
+    pub(super) idle: Vec<(Flow, Flow)>,
 }
 
 /// A sweep under way.
 #[derive(Debug, Default)]
 pub(super) struct Sweep {
-    cursor: batch::Cursor,
+    bucket: u32,
+    /// When the walk began.
+    begun: Ticks,
     census: Census,
+    /// [`Census::flows`] and [`Census::held`], by id.
+    flows: Vec<u64>,
+    held: Vec<u64>,
+    /// The next hops that entries name, in this walk and in the last one.
+    named: Vec<bool>,
+    named_before: Vec<bool>,
 }
 
 impl Sweep {
-    /// Goes on for one batch, and looks for the clients of `dead` replicas.
+    /// Goes on by a slice of the table, and looks for the clients of `dead` replicas.
     pub(super) fn step(
         &mut self,
-        map: &mut Map,
-        name: &'static str,
+        ebpf: &mut Ebpf,
+        table: Words<'_>,
+        hops: Words<'_>,
         settings: &Settings,
         now: Ticks,
         dead: &BTreeSet<ReplicaId>,
-    ) -> Result<Batch, DatapathError> {
-        let Map::LruHashMap(data) = &*map else {
-            return Err(DatapathError::Object { reason: format!("{name} is not an LRU hash map") });
-        };
-        let entries: Vec<FlowEntry> = batch::read(data, name, &mut self.cursor)?;
-        let mut flows = FlowMap::try_from(map).map_err(DatapathError::map(name, "opening"))?;
-        let mut waiting = Vec::new();
-        for (key, flow) in &entries {
-            self.census.entries += 1;
-            if settings.expired(flow.state, flow.last_seen, now) && remove(&mut flows, name, key, flow)? {
-                self.census.removed += 1;
+    ) -> Result<Slice, DatapathError> {
+        if self.bucket == 0 {
+            self.begun = now;
+            self.named = vec![false; HOPS];
+            (self.flows, self.held) = (vec![0; MAX_REPLICAS], vec![0; MAX_REPLICAS]);
+        }
+        let end = self.bucket.saturating_add(SLICE).min(table.buckets());
+        let mut slice = Slice::default();
+        let mut over = Vec::new();
+        for place in (self.bucket * WAYS..end * WAYS).map(Place) {
+            let Some(line) = table.line(place) else { continue };
+            let control = Control(line.load(word::CONTROL));
+            if control.is_free() || control.locked() || control.state() == State::CONTINUED {
                 continue;
             }
-            *self.census.held.entry(flow.replica).or_default() += 1;
-            if flow.side != Side::TO_REPLICA && !flow.state.ended() && dead.contains(&flow.replica) {
-                waiting.push((*key, *flow));
+            self.census.entries += 1 + u64::from(control.wide());
+            let state = control.state();
+            // Most entries are looked at by these words only: a table of the default size is 256 MiB.
+            if settings.expired(state, line.load(word::LAST_SEEN), now)
+                && let Some((flow, other)) = whole(table, place)
+                && outlived(settings, &flow, other.map_or(flow.last_seen, |other| other.last_seen), now)
+            {
+                // Once for both entries; what is left of a pair stands for itself.
+                if flow.direction().from_client() || other.is_none() {
+                    over.push((flow, other));
+                }
+                continue;
             }
-            if flow.side != Side::TO_CLIENT && !flow.state.ended() {
-                *self.census.flows.entry(flow.replica).or_default() += 1;
+            let replica_hop = line.load(word::REPLICA_HOP);
+            let (replica, hop) = (replica_hop as ReplicaId, replica_hop >> 16);
+            self.held[usize::from(replica) % MAX_REPLICAS] += 1;
+            self.named[hop as usize] = true;
+            if !state.live() {
+                continue;
+            }
+            if control.direction() != Direction::ToReplica
+                && dead.contains(&replica)
+                && let Some((flow, _)) = whole(table, place)
+            {
+                slice.waiting.push(flow);
+            }
+            self.flows[usize::from(replica) % MAX_REPLICAS] += u64::from(control.direction().from_client());
+        }
+        for ended in carry_out(ebpf, &over, |(flow, _)| Request::end(flow))? {
+            self.census.removed += 1;
+            if let (flow, Some(other)) = ended
+                && flow.state().live()
+            {
+                slice.idle.push((flow, other));
             }
         }
-        let census = self.cursor.is_done().then(|| std::mem::take(self).census);
-        Ok(Batch { census, waiting })
+        self.bucket = end;
+        if end == table.buckets() {
+            self.free_hops(ebpf, hops)?;
+            self.bucket = 0;
+            slice.census = Some(Census {
+                flows: by_replica(&self.flows),
+                held: by_replica(&self.held),
+                ..mem::take(&mut self.census)
+            });
+        }
+        Ok(slice)
+    }
+
+    /// Frees next hops that no entry named in two walks, unless they were assigned since.
+    fn free_hops(&mut self, ebpf: &mut Ebpf, hops: Words<'_>) -> Result<(), DatapathError> {
+        let named = mem::take(&mut self.named);
+        let before = mem::replace(&mut self.named_before, named);
+        if before.is_empty() {
+            return Ok(());
+        }
+        let unused = (0..=u16::MAX).filter(|&index| {
+            let at = usize::from(index);
+            !before[at] && !self.named_before[at] && flow_table::next_hops::get(&hops, index).is_some()
+        });
+        let unused: Vec<u16> = unused.collect();
+        let _ = carry_out(ebpf, &unused, |&index| Request::free_hop(index, self.begun))?;
+        Ok(())
     }
 }
 
-/// Removes an entry if it is still what was `seen`, and says whether it is gone. Since it was read, a packet may have
-/// taken the tuple for another connection. What is left of that race is the time between two system calls: no call
-/// compares and removes.
-pub(super) fn remove(
-    flows: &mut FlowMap<'_>,
-    name: &'static str,
-    key: &Tuple,
-    seen: &Flow,
-) -> Result<bool, DatapathError> {
-    match flows.get(key, 0) {
-        Ok(flow) if (flow.state, flow.last_seen) != (seen.state, seen.last_seen) => return Ok(false),
-        Ok(_) => {}
-        Err(MapError::KeyNotFound) => return Ok(true),
-        Err(error) => return Err(DatapathError::map(name, "reading")(error)),
+/// Those that are not 0.
+fn by_replica(counts: &[u64]) -> BTreeMap<ReplicaId, u64> {
+    (0..).zip(counts.iter().copied()).filter(|(_, count)| *count > 0).collect()
+}
+
+/// The entry at a place, and its other direction if that is there.
+fn whole(table: Words<'_>, place: Place) -> Option<(Flow, Option<Flow>)> {
+    let (mut flow, mut other): (Flow, Flow) = (Flow::zeroed(), Flow::zeroed());
+    if !flow_table::read(&table, place, &mut flow) {
+        return None;
     }
-    match flows.remove(key) {
-        // The datapath was faster.
-        Ok(()) | Err(MapError::KeyNotFound) => Ok(true),
-        Err(error) => Err(DatapathError::map(name, "removing from")(error)),
+    let alone = flow.state() == State::TIME_WAIT_HELD;
+    let found = !alone && flow_table::partner(&table, &flow, &mut other);
+    Some((flow, found.then_some(other)))
+}
+
+/// Has the kernel carry out a request for each of these. Returns those for which it did.
+fn carry_out<T: Copy>(
+    ebpf: &mut Ebpf,
+    all: &[T],
+    request: impl Fn(&T) -> Request,
+) -> Result<Vec<T>, DatapathError> {
+    let mut done = Vec::new();
+    for part in all.chunks(REQUESTS) {
+        let requests: Vec<Request> = part.iter().map(&request).collect();
+        let mut frame = vec![0; size_of::<Ethernet>()];
+        frame.extend_from_slice(bytemuck::cast_slice(&requests));
+        // The kernel takes no frame of a protocol that it knows without that protocol's header.
+        let mut out = vec![0; frame.len()];
+        let options =
+            TestRunOptions { data_in: Some(&frame), data_out: Some(&mut out), ..TestRunOptions::default() };
+        object::tc_program(ebpf, program::SWEEP)?
+            .test_run(options)
+            .map_err(|error| DatapathError::Refused { program: program::SWEEP, reason: causes(&error) })?;
+        let answers = out[size_of::<Ethernet>()..].chunks_exact(size_of::<Request>());
+        for (asked, answer) in part.iter().zip(answers) {
+            let answer: Request = bytemuck::pod_read_unaligned(answer);
+            if answer.kind == Request::CARRIED_OUT {
+                done.push(*asked);
+            }
+        }
     }
+    Ok(done)
 }

@@ -36,7 +36,7 @@ pub enum TraceError {
 #[derive(Debug)]
 pub struct TraceLoader {
     maps: PathBuf,
-    flow_entries: u32,
+    flow_buckets: u32,
     hook: Hook,
 }
 
@@ -74,7 +74,7 @@ pub struct TraceTotals {
 impl TraceLoader {
     /// Loads the programs, on a thread that may wait. Nothing changes for any packet yet. Needs a tokio runtime.
     pub fn load(self, filter: &TraceFilter) -> Result<(TraceVariant, TraceReader), DatapathError> {
-        let mut ebpf = object::load_tracing(self.flow_entries, Some(&self.maps))?;
+        let mut ebpf = object::load_tracing(self.flow_buckets, Some(&self.maps))?;
         // aya closes a map that was taken when it is dropped; programs refer to maps until they are loaded.
         load_program(&mut ebpf, self.hook)?;
         let mut filter_map: Array<MapData, TraceFilter> = take(&mut ebpf, map::TRACE_FILTER)?;
@@ -105,7 +105,7 @@ impl Datapath {
     pub fn trace_loader(&self) -> Result<TraceLoader, TraceError> {
         let attached = self.attached.as_ref().ok_or(TraceError::NotAttached)?;
         let pins = self.pins.as_ref().ok_or(TraceError::NotPinned)?;
-        Ok(TraceLoader { maps: pins.maps(), flow_entries: self.flow_entries, hook: attached.hook })
+        Ok(TraceLoader { maps: pins.maps(), flow_buckets: self.flow_buckets, hook: attached.hook })
     }
 
     /// Puts the programs of a trace in the place of the plain ones. Where it fails, the plain ones stay.

@@ -19,8 +19,8 @@ use aya::{
 };
 use dtr_lb_common::{
     abi::{
-        Hop, MAX_NAT_ADDRESSES, MAX_SERVICES, MAX_SOURCES, MaglevTable, Mode, Replica, ReplicaId, Service,
-        ServiceFlags, ServiceKey, Settings, map,
+        FLOW_KEYS, Hop, MAX_NAT_ADDRESSES, MAX_SERVICES, MAX_SOURCES, MaglevTable, Mode, Replica, ReplicaId,
+        Service, ServiceFlags, ServiceKey, Settings, map,
     },
     address::{Address, Be16},
     maglev::{self, Candidate},
@@ -177,6 +177,15 @@ impl Writer {
         port: Be16,
     ) -> impl Iterator<Item = ReplicaId> {
         Mode::ALL.into_iter().filter_map(move |mode| self.ids.get(&(service, address, port, mode)))
+    }
+
+    /// What the flow table's hash takes, as it stands in the maps; nothing before the first settings were written.
+    pub(super) fn flow_keys(&self) -> Option<[u64; FLOW_KEYS]> {
+        self.settings.map(|settings| settings.flow_keys)
+    }
+
+    pub(super) fn replicas(&self) -> &BTreeMap<ReplicaId, Replica> {
+        &self.replicas
     }
 
     /// The replicas whose flows are reset.

@@ -7,11 +7,16 @@ use std::{
 
 use dtr_lb_common::{
     abi::{
-        Filter, Flow, HalfOpen, MAX_REPLICAS, MaglevTable, Replica, ReplicaCounters, ReplicaId, Service,
-        ServiceKey, Settings, Ticks, Tuple,
+        Filter, KeptSyn, MAX_REPLICAS, MaglevTable, Replica, ReplicaCounters, ReplicaId, Service, ServiceKey,
+        Settings, Ticks, Tuple,
     },
     address::Address,
-    pipeline::{FlowEntry, FlowTable, InsertError, Packet, Tables},
+    flow_table::{
+        BUCKET_BYTES, ENTRY_WORDS, Line, Memory, WAYS,
+        next_hops::{NEXT_HOP_BYTES, NextHops},
+    },
+    model::Words,
+    pipeline::{Packet, Tables},
     verdict::Verdict,
 };
 
@@ -29,20 +34,20 @@ pub(super) struct View<'a> {
     services: RefCell<BTreeMap<ServiceKey, Option<Service>>>,
     vips: RefCell<BTreeMap<Address, bool>>,
     allowed: RefCell<BTreeMap<(u32, Address), bool>>,
-    flows: Overlay<'a, Flow>,
-    half_open: Overlay<'a, HalfOpen>,
+    flows: Overlay<'a>,
+    next_hops: Overlay<'a>,
+    /// SYNs that were kept; the first place is 1.
+    syns: RefCell<Vec<KeptSyn>>,
     /// The first of what could not be read: the pipeline has no word for it.
     failed: RefCell<Option<DatapathError>>,
 }
 
-/// What is asked of a table that has no entry yet.
-type Read<'a, E> = fn(&'a Reader, &Tuple) -> Result<Option<E>, DatapathError>;
-
-/// A flow table, and what was written since.
-struct Overlay<'a, E> {
-    /// None to begin with an empty table.
-    kernel: Option<Read<'a, E>>,
-    entries: RefCell<HashMap<Tuple, Option<E>>>,
+/// The words of a table, and what was written since.
+struct Overlay<'a> {
+    kernel: Words<'a>,
+    /// Whether what stands there counts, or the table begins empty.
+    counts: bool,
+    written: RefCell<HashMap<usize, u32>>,
 }
 
 /// Whether connections that are there count.
@@ -69,16 +74,18 @@ impl<'a> View<'a> {
             services: RefCell::default(),
             vips: RefCell::default(),
             allowed: RefCell::default(),
-            flows: Overlay::new(there.then_some(Reader::flow)),
-            half_open: Overlay::new(there.then_some(Reader::half_open_entry)),
+            flows: Overlay::new(reader.table_words(), there),
+            next_hops: Overlay::new(reader.next_hop_words(), true),
+            syns: RefCell::default(),
             failed: RefCell::default(),
         })
     }
 
     /// Forgets what was written.
     pub(super) fn forget(&self) {
-        self.flows.entries.borrow_mut().clear();
-        self.half_open.entries.borrow_mut().clear();
+        self.flows.written.borrow_mut().clear();
+        self.next_hops.written.borrow_mut().clear();
+        self.syns.borrow_mut().clear();
     }
 
     /// What was read, if all could be.
@@ -96,53 +103,72 @@ fn cached<K: Ord + Copy, V: Copy>(cache: &RefCell<BTreeMap<K, V>>, key: K, read:
     *cache.borrow_mut().entry(key).or_insert_with(read)
 }
 
-impl<'a, E> Overlay<'a, E> {
-    fn new(kernel: Option<Read<'a, E>>) -> Self {
-        Self { kernel, entries: RefCell::default() }
+impl<'a> Overlay<'a> {
+    fn new(kernel: Words<'a>, counts: bool) -> Self {
+        Self { kernel, counts, written: RefCell::default() }
+    }
+
+    fn words_from(&self, at: usize) -> OverlayLine<'_> {
+        OverlayLine { overlay: self, at }
     }
 }
 
-/// A table for the length of a call.
-struct Table<'v, 'a, E> {
-    overlay: &'v Overlay<'a, E>,
-    view: &'v View<'a>,
+/// Words of such a table, from one on.
+#[derive(Clone, Copy)]
+struct OverlayLine<'v> {
+    overlay: &'v Overlay<'v>,
+    at: usize,
 }
 
-impl<E: FlowEntry + Copy> Table<'_, '_, E> {
-    /// Makes the entry of a key known, if there is one.
-    fn look(&self, key: &Tuple) {
-        if self.overlay.entries.borrow().contains_key(key) {
-            return;
+impl Line for OverlayLine<'_> {
+    fn load(self, word: usize) -> u32 {
+        let at = self.at + word;
+        let written = self.overlay.written.borrow().get(&at).copied();
+        let kernel = || if self.overlay.counts { self.overlay.kernel.load(at) } else { 0 };
+        written.unwrap_or_else(kernel)
+    }
+
+    fn store(self, word: usize, value: u32) {
+        self.overlay.written.borrow_mut().insert(self.at + word, value);
+    }
+
+    fn exchange(self, word: usize, old: u32, new: u32) -> bool {
+        let same = self.load(word) == old;
+        if same {
+            self.store(word, new);
         }
-        let read = self.overlay.kernel.map(|read| read(self.view.reader, key));
-        let found = read.and_then(|result| self.view.read(result)).flatten();
-        self.overlay.entries.borrow_mut().insert(*key, found);
+        same
     }
 }
 
-impl<E: FlowEntry + Copy> FlowTable for Table<'_, '_, E> {
-    type Entry = E;
+impl<'v> Memory for &'v Overlay<'v> {
+    type Line = OverlayLine<'v>;
+    type Bucket = usize;
 
-    fn with<R>(&self, key: &Tuple, f: impl FnOnce(&mut E) -> R) -> Option<R> {
-        self.look(key);
-        self.overlay.entries.borrow_mut().get_mut(key)?.as_mut().map(f)
+    fn bucket(&self, number: u32) -> Option<usize> {
+        (number < self.kernel.buckets()).then_some(number as usize * BUCKET_BYTES / size_of::<u32>())
     }
 
-    fn insert(&self, key: &Tuple, entry: &E) -> Result<(), InsertError> {
-        self.look(key);
-        if matches!(self.overlay.entries.borrow().get(key), Some(Some(_))) {
-            return Err(InsertError::Exists);
-        }
-        self.put(key, entry)
+    fn way(&self, bucket: usize, way: u32) -> OverlayLine<'v> {
+        self.words_from(bucket + (way % WAYS) as usize * ENTRY_WORDS)
     }
 
-    fn put(&self, key: &Tuple, entry: &E) -> Result<(), InsertError> {
-        self.overlay.entries.borrow_mut().insert(*key, Some(*entry));
-        Ok(())
+    fn pair_of(&self, bucket: usize, way: u32) -> OverlayLine<'v> {
+        self.words_from(bucket + (way % WAYS & !1) as usize * ENTRY_WORDS)
     }
 
-    fn remove(&self, key: &Tuple) {
-        self.overlay.entries.borrow_mut().insert(*key, None);
+    fn lock(&self, _: u32) -> bool {
+        true
+    }
+
+    fn unlock(&self, _: u32) {}
+}
+
+impl<'v> NextHops for &'v Overlay<'v> {
+    type Line = OverlayLine<'v>;
+
+    fn next_hop(&self, index: u16) -> Option<OverlayLine<'v>> {
+        Some(self.words_from(usize::from(index) * NEXT_HOP_BYTES / size_of::<u32>()))
     }
 }
 
@@ -159,12 +185,23 @@ impl Tables for View<'_> {
         self.filter.get(place as usize).is_some_and(|mark| *mark != 0)
     }
 
-    fn flows(&self) -> impl FlowTable<Entry = Flow> {
-        Table { overlay: &self.flows, view: self }
+    fn flows(&self) -> impl Memory {
+        &self.flows
     }
 
-    fn half_open(&self) -> impl FlowTable<Entry = HalfOpen> {
-        Table { overlay: &self.half_open, view: self }
+    fn next_hops(&self) -> impl NextHops {
+        &self.next_hops
+    }
+
+    fn keep_syn(&self, syn: &KeptSyn) -> u32 {
+        let mut syns = self.syns.borrow_mut();
+        syns.push(*syn);
+        syns.len() as u32
+    }
+
+    fn kept_syn(&self, at: u32, syn: &mut KeptSyn) -> bool {
+        let Some(at) = at.checked_sub(1) else { return false };
+        self.syns.borrow().get(at as usize).map(|kept| *syn = *kept).is_some()
     }
 
     fn service(&self, key: &ServiceKey) -> Option<Service> {

@@ -1,9 +1,7 @@
 //! Last stage: a decision becomes bytes, and is counted for its replica.
 
-use super::{
-    Family, Packet, Rewrite, Scratch, Side, Stage, Tables, Verdict, replay, rewrite, translate, tunnel,
-};
-use crate::abi::Mode;
+use super::{Family, Packet, Rewrite, Scratch, Stage, Tables, Verdict, replay, rewrite, translate, tunnel};
+use crate::abi::{Direction, Mode};
 
 /// Sends a packet on its way, as its notes say.
 #[inline(always)]
@@ -38,8 +36,11 @@ pub(super) fn emit(
     }
     let leaves = &scratch.leaves;
     tables.count(leaves.replica, |counters| {
-        let traffic =
-            if leaves.side == Side::TO_CLIENT { &mut counters.to_client } else { &mut counters.to_replica };
+        let traffic = if leaves.direction == Direction::ToClient {
+            &mut counters.to_client
+        } else {
+            &mut counters.to_replica
+        };
         traffic.packets += 1;
         traffic.bytes += bytes;
     });
@@ -62,9 +63,9 @@ fn error(packet: &mut impl Packet, tables: &impl Tables, scratch: &mut Scratch) 
 /// before.
 #[inline(always)]
 pub(super) fn made_over(packet: &mut impl Packet, tables: &impl Tables, scratch: &Scratch) -> Verdict {
-    let Scratch { headers, leaves, draft, replay, .. } = scratch;
+    let Scratch { headers, leaves, kept, replay, .. } = scratch;
     let made = if *replay {
-        replay::replay(packet, leaves, &draft.syn)
+        replay::replay(packet, leaves, &kept.syn)
     } else {
         forward(packet, headers.family, leaves, tables)
     };

@@ -3,24 +3,22 @@
 //! [`run`] is all of it. It runs in the kernel under XDP and under TC, and on the host over the
 //! [`model`](crate::model): what differs is behind [`Packet`] and [`Tables`].
 //!
+//! There are two tiers. [`fast()`] is for packets about which nothing is to be decided: one function, one look at the flow table.
+//! All others go through the stages of [`run`], which know the fast path's work, too.
+//!
 //! Invariants:
 //! - A stage ends with what the next one needs or with a [`Verdict`]; nothing returns a hook's action before the end.
 //! - A packet is changed only by the last step: what is passed or dropped is as it came.
-//! - A connection has two entries, one a direction, and each names the other; where the replica answers the client
-//!   directly it has one. The port of the entry towards the client is taken for as long as that entry exists, in
-//!   whichever of the two tables.
-//! - A packet of an established flow costs one look-up in a flow table.
+//! - What stands in the flow table, and how it changes: [`crate::flow_table`].
 
 use bytemuck::Pod;
 
 use crate::{
-    abi::{
-        Flow, HalfOpen, Hop, Replica, ReplicaCounters, ReplicaId, Service, ServiceKey, Settings, Side, Ticks,
-        Tuple,
-    },
+    abi::{Hop, KeptSyn, Replica, ReplicaCounters, ReplicaId, Service, ServiceKey, Settings, Ticks, Tuple},
     address::{Address, Family},
     checksum::Delta,
     filter,
+    flow_table::{Memory, next_hops::NextHops},
     verdict::{Action, Verdict},
     wire::{Ethernet, Macs, PROTOCOL_TCP},
 };
@@ -28,15 +26,15 @@ use crate::{
 mod answer;
 mod connection;
 mod emit;
-mod established;
-mod half_open;
+mod fast;
+mod handshake;
 mod header;
 mod icmp;
+#[cfg(any(feature = "user", test))]
+pub mod notice;
 mod open;
 mod parse;
 pub mod probe;
-#[cfg(any(feature = "user", test))]
-pub mod prod;
 #[cfg(any(feature = "user", test))]
 pub mod question;
 mod replay;
@@ -44,25 +42,43 @@ mod rewrite;
 mod scratch;
 pub mod seen;
 mod segment;
+mod sequence;
+pub mod sweep;
 mod translate;
 mod tunnel;
 
-use established::Look;
-pub use established::over;
-use half_open::Handshake;
-use open::Cause;
+use connection::Decision;
+pub use fast::fast;
 pub use open::steering;
 pub use parse::EXTENSION_BYTES;
 use parse::Headers;
 use rewrite::Rewrite;
 pub use scratch::Scratch;
+pub use sequence::over;
 
 /// Offset of the network header: Ethernet without tags.
 const ETHERNET: usize = size_of::<Ethernet>();
 const _: () = assert!(ETHERNET.is_multiple_of(2));
 
+/// The first bytes of a frame, which are there. Words are as they stand in memory, at even offsets.
+pub trait Head: Copy {
+    fn get8(self, at: usize) -> u8;
+    fn get16(self, at: usize) -> u16;
+    fn get32(self, at: usize) -> u32;
+    fn put8(self, at: usize, value: u8);
+    fn put16(self, at: usize, value: u16);
+    fn put32(self, at: usize, value: u32);
+}
+
 /// Access to a frame. An offset counts bytes from the Ethernet header.
 pub trait Packet {
+    type Head<'a>: Head
+    where
+        Self: 'a;
+    /// Whether a TCP checksum is what stands in the frame, so that it may be corrected there.
+    const SUMS_IN_FRAME: bool = true;
+    /// The first `bytes` of the frame; nothing if it (its linear part) is shorter.
+    fn head(&mut self, bytes: usize) -> Option<Self::Head<'_>>;
     /// The bytes at `offset`; nothing if the frame (its linear part) ends before. `offset` is even.
     fn read<T: Pod>(&self, offset: usize) -> Option<T>;
     /// Overwrites the bytes at `offset`; nothing is written where the frame ends before.
@@ -141,57 +157,20 @@ pub trait Packet {
     }
 }
 
-/// Why an entry was not inserted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum InsertError {
-    /// The key has an entry.
-    Exists,
-    /// No memory for it.
-    Full,
-}
-
-/// A table of flows, with `Entry` under each key. Entries may vanish at any time: the least recently used make room for
-/// new ones.
-pub trait FlowTable {
-    type Entry: FlowEntry;
-    /// Runs `f` on the entry. It must not call into the table: an entry may be reused by the next insertion.
-    fn with<R>(&self, key: &Tuple, f: impl FnOnce(&mut Self::Entry) -> R) -> Option<R>;
-    /// Adds an entry for a key that has none.
-    fn insert(&self, key: &Tuple, entry: &Self::Entry) -> Result<(), InsertError>;
-    /// Adds or replaces an entry.
-    fn put(&self, key: &Tuple, entry: &Self::Entry) -> Result<(), InsertError>;
-    fn remove(&self, key: &Tuple);
-}
-
-/// What stands in a table of flows.
-pub trait FlowEntry {
-    fn flow(&mut self) -> &mut Flow;
-}
-
-impl FlowEntry for Flow {
-    #[inline(always)]
-    fn flow(&mut self) -> &mut Self {
-        self
-    }
-}
-
-impl FlowEntry for HalfOpen {
-    #[inline(always)]
-    fn flow(&mut self) -> &mut Flow {
-        &mut self.flow
-    }
-}
-
 /// What the pipeline knows besides the packet.
 pub trait Tables {
     fn now(&self) -> Ticks;
     fn settings(&self) -> Option<&Settings>;
     /// Whether a place of the filter is marked.
     fn marked(&self, place: u32) -> bool;
-    /// Established connections, and those that ended a while ago.
-    fn flows(&self) -> impl FlowTable<Entry = Flow>;
-    /// Handshakes.
-    fn half_open(&self) -> impl FlowTable<Entry = HalfOpen>;
+    /// The flow table.
+    fn flows(&self) -> impl Memory;
+    /// The next hops to clients.
+    fn next_hops(&self) -> impl NextHops;
+    /// Keeps a SYN for as long as nothing newer needs its room, and returns where. 0 is nowhere.
+    fn keep_syn(&self, syn: &KeptSyn) -> u32;
+    /// Reads what is kept there. Says whether anything whole is.
+    fn kept_syn(&self, at: u32, syn: &mut KeptSyn) -> bool;
     fn service(&self, key: &ServiceKey) -> Option<Service>;
     /// Whether an address is that of a service.
     fn vip(&self, address: &Address) -> bool;
@@ -246,29 +225,19 @@ pub fn run(packet: &mut impl Packet, tables: &impl Tables, scratch: &mut Scratch
 /// Parses and decides. What is forwarded leaves as the notes say.
 #[inline(always)]
 fn balance(packet: &mut impl Packet, tables: &impl Tables, scratch: &mut Scratch) -> Verdict {
-    match known(packet, tables, scratch) {
-        Ok(Known::Established) => Verdict::Forwarded,
-        Ok(Known::Icmp) => packet.stage(Stage::Icmp, tables, scratch),
-        Ok(Known::Other) => {
+    match parse(packet, tables, scratch) {
+        Ok(PROTOCOL_TCP) => {
             let verdict = packet.stage(Stage::Connection, tables, scratch);
             if scratch.opens { packet.stage(Stage::Open, tables, scratch) } else { verdict }
         }
+        Ok(_) => packet.stage(Stage::Icmp, tables, scratch),
         Err(verdict) => verdict,
     }
 }
 
-/// What the first look at a packet tells.
-enum Known {
-    /// Of an established connection about which nothing changes.
-    Established,
-    Icmp,
-    /// More is to be looked at.
-    Other,
-}
-
-/// The first look: all that it takes for a packet of an established connection, and for one that is not the datapath's.
+/// Reads the headers, and looks whether the packet may be the datapath's. Returns the protocol: TCP or ICMP.
 #[inline(always)]
-fn known(packet: &impl Packet, tables: &impl Tables, scratch: &mut Scratch) -> Result<Known, Verdict> {
+fn parse(packet: &impl Packet, tables: &impl Tables, scratch: &mut Scratch) -> Result<u8, Verdict> {
     scratch.replay = false;
     scratch.opens = false;
     scratch.bytes = packet.linear();
@@ -283,7 +252,7 @@ fn known(packet: &impl Packet, tables: &impl Tables, scratch: &mut Scratch) -> R
         }
     }
     if scratch.headers.protocol != PROTOCOL_TCP {
-        return Ok(Known::Icmp);
+        return Ok(scratch.headers.protocol);
     }
     parse::tcp(packet, transport, &mut scratch.headers)?;
     let settings = tables.settings().ok_or(Verdict::PassedNotReady)?;
@@ -291,21 +260,19 @@ fn known(packet: &impl Packet, tables: &impl Tables, scratch: &mut Scratch) -> R
     if !tables.marked(filter::place(settings, destination, *destination_port)) {
         return Err(Verdict::PassedNotService);
     }
-    scratch.look = established::look(tables, settings, scratch);
-    if scratch.look != Look::Steady {
-        return Ok(Known::Other);
-    }
-    established::leave(packet, tables, scratch).map(|()| Known::Established)
+    Ok(PROTOCOL_TCP)
 }
 
 /// Stages that few packets need. In the kernel each is a function that the verifier checks apart from the others, so that
 /// its work is their sum and not their product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// A packet about whose connection something changes.
+    /// A TCP packet: what its connection makes of it.
     Connection,
     /// One that opens a connection.
     Open,
+    /// Enters the draft of the notes into the flow table.
+    Insert,
     /// An ICMP packet.
     Icmp,
     /// An ICMP error about a flow, which is translated when it leaves.
@@ -323,8 +290,18 @@ impl Stage {
     #[inline(always)]
     pub fn run(self, packet: &mut impl Packet, tables: &impl Tables, scratch: &mut Scratch) -> Verdict {
         match self {
-            Self::Connection => either(decide(packet, tables, scratch)),
+            Self::Connection => match connection::decide(packet, tables, scratch) {
+                Ok(Decision::Leaves(verdict)) | Err(verdict) => verdict,
+                Ok(Decision::Opens) => {
+                    scratch.opens = true;
+                    Verdict::PassedNoFlow
+                }
+            },
             Self::Open => either(open::open(packet, tables, scratch)),
+            Self::Insert => {
+                open::enter(tables, scratch);
+                Verdict::Forwarded
+            }
             Self::Icmp => icmp::icmp(packet, tables, scratch),
             Self::Error => icmp::rewrite(packet, scratch),
             Self::Emit => emit::made_over(packet, tables, scratch),
@@ -341,57 +318,4 @@ impl Stage {
 fn either(result: Result<Verdict, Verdict>) -> Verdict {
     let (Ok(verdict) | Err(verdict)) = result;
     verdict
-}
-
-/// Decides what becomes of a packet that may be of a connection, or leaves it to be decided by who opens one.
-#[inline(always)]
-fn decide(packet: &impl Packet, tables: &impl Tables, scratch: &mut Scratch) -> Result<Verdict, Verdict> {
-    let settings = tables.settings().ok_or(Verdict::PassedNotReady)?;
-    let now = tables.now();
-    if let Some(known) = settled(packet, tables, settings, now, scratch) {
-        return known;
-    }
-    match half_open::find(packet, tables, settings, now, scratch) {
-        Some(Ok(Handshake::Decided)) => return Ok(Verdict::Forwarded),
-        Some(Err(verdict)) => return Err(verdict),
-        Some(Ok(Handshake::Failed)) => {}
-        None => {
-            // Between the two looks another CPU may have moved the connection from one table to the other. Only a packet that
-            // opens none can be of such a one.
-            if !scratch.headers.flags.opens() {
-                scratch.look = established::look(tables, settings, scratch);
-                if let Some(known) = settled(packet, tables, settings, now, scratch) {
-                    return known;
-                }
-            }
-            let Scratch { headers, order, .. } = scratch;
-            order.cause = Cause::New;
-            order.client = headers.tuple;
-            order.answer = headers.tuple;
-            order.failed = 0;
-        }
-    }
-    scratch.opens = true;
-    Ok(Verdict::PassedNoFlow)
-}
-
-/// What becomes of a packet after a look at the flow table; `None` if it is of no connection there.
-#[inline(always)]
-fn settled(
-    packet: &impl Packet,
-    tables: &impl Tables,
-    settings: &Settings,
-    now: Ticks,
-    scratch: &mut Scratch,
-) -> Option<Result<Verdict, Verdict>> {
-    match scratch.look {
-        Look::Absent => return None,
-        Look::Steady => {}
-        Look::Consider => {
-            if let Err(verdict) = established::consider(packet, tables, settings, now, scratch)? {
-                return Some(Err(verdict));
-            }
-        }
-    }
-    Some(established::leave(packet, tables, scratch).map(|()| Verdict::Forwarded))
 }

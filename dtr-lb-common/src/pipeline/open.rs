@@ -1,25 +1,25 @@
-//! A packet that no table knows: a client that opens a connection to a service, or nothing of ours. And a connection
+//! A packet that no entry knows: a client that opens a connection to a service, or nothing of ours. And a connection
 //! that one replica did not take, opened to another.
 //!
 //! **NAT ports.** The replica sees the connection come from a NAT address and port, and that pair must tell it from all
-//! others between the balancer and this replica. The entry of the replica's packets *is* the claim: inserting its key
-//! into the half-open table, which succeeds for one packet only, takes the port; what the flow table holds under the
-//! same key is looked at after that, because a handshake that is promoted stands there before it leaves the half-open
-//! table.
+//! others between the balancer and this replica. The entry of the replica's packets *is* the claim: its key is there once at
+//! most, so that who enters it has the port. The client's entry follows; both are seen when both are whole.
 
-use super::{
-    FlowTable, Headers, InsertError, Packet, Scratch, Tables, connection, replay, rewrite, way_back,
-};
+use super::{Headers, Packet, Scratch, Stage, Tables, replay, rewrite, way_back};
 use crate::{
     abi::{
-        Flow, HalfOpen, Hop, MAX_NAT_ADDRESSES, MAX_TRIED, Replica, ReplicaId, Service, ServiceFlags,
-        ServiceKey, Settings, Side, State, Ticks, Tuple,
+        Control, Direction, Flow, KeptSyn, MAX_ATTEMPTED, MAX_NAT_ADDRESSES, Place, Replica, ReplicaId,
+        Service, ServiceFlags, ServiceKey, Settings, State, Ticks, Tuple,
     },
     address::{Address, Be16, Family},
     checksum::Delta,
+    flow_table::{
+        self, Clock, Insertion,
+        insert::{self, Replace},
+        next_hops,
+    },
     hash,
     verdict::Verdict,
-    wire::TcpFlags,
 };
 
 /// How many ports are tried. With 70 % of a replica's ports taken, one connection in 300 finds none of 16 free.
@@ -49,48 +49,65 @@ pub(super) struct Order {
     pub(super) cause: Cause,
     /// The tuple of the client's packets.
     pub(super) client: Tuple,
-    /// The tuple of the packets of the replica that failed; the client's where there is none.
-    pub(super) answer: Tuple,
-    /// That replica; 0 where there is none.
+    /// The replica that failed; 0 where there is none.
     pub(super) failed: ReplicaId,
+    /// Where the client's SYN is kept; 0 if it is not.
+    pub(super) kept: u32,
+    /// The client's entry that makes room for the new one, as it was seen; `NONE` where there is none.
+    pub(super) replaces: Place,
+    pub(super) replaced: Control,
+    /// Whether the replica's entry of what is replaced goes on holding its port.
+    pub(super) hold: bool,
 }
 
 impl Order {
-    pub(super) const NONE: Self =
-        Self { cause: Cause::New, client: Headers::NONE.tuple, answer: Headers::NONE.tuple, failed: 0 };
+    pub(super) const NONE: Self = Self {
+        cause: Cause::New,
+        client: Headers::NONE.tuple,
+        failed: 0,
+        kept: 0,
+        replaces: Place::NONE,
+        replaced: Control(0),
+        hold: false,
+    };
+}
+
+/// On what terms an entry is entered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Claim {
+    /// It is a replica's: its key is a port.
+    port: bool,
+    polite: bool,
+}
+
+impl Claim {
+    pub(super) const NONE: Self = Self { port: false, polite: false };
 }
 
 /// Opens a connection, as the order in the notes says: to the replica of its slot or, where that one has failed, to
 /// another. Where there is no other the packet goes on as it would have.
 #[inline(always)]
 pub(super) fn open(
-    packet: &impl Packet,
+    packet: &mut impl Packet,
     tables: &impl Tables,
     scratch: &mut Scratch,
 ) -> Result<Verdict, Verdict> {
     let opened = connect(packet, tables, scratch);
-    let Scratch { headers, found: flow, leaves, order, replay, .. } = scratch;
+    let Scratch { found, leaves, order, replay, .. } = scratch;
     if order.cause == Cause::New {
         return opened.map(|()| Verdict::Forwarded);
     }
     match opened {
         Ok(()) => {
-            if order.answer != order.client {
-                tables.half_open().remove(&order.answer);
-            }
             tables.count(order.failed, |counters| counters.redispatched += 1);
             *replay = order.cause == Cause::Refused;
             Ok(Verdict::Redispatched)
         }
-        Err(verdict) => {
-            let known = tables.half_open().with(&headers.tuple, |entry| *flow = entry.flow).is_some();
+        Err(_) => {
             if order.cause == Cause::Refused {
-                connection::remove(&tables.half_open(), &order.answer, &order.client);
+                let _ = flow_table::end(&tables.flows(), found);
             }
-            if !known {
-                return Err(verdict);
-            }
-            leaves.set(flow);
+            leaves.set(found, tables);
             rewrite::check(packet, tables, scratch).map(|()| Verdict::Forwarded)
         }
     }
@@ -98,39 +115,43 @@ pub(super) fn open(
 
 /// Finds a replica and enters the connection.
 #[inline(always)]
-fn connect(packet: &impl Packet, tables: &impl Tables, scratch: &mut Scratch) -> Result<(), Verdict> {
+fn connect(packet: &mut impl Packet, tables: &impl Tables, scratch: &mut Scratch) -> Result<(), Verdict> {
     let settings = tables.settings().ok_or(Verdict::PassedNotReady)?;
     let now = tables.now();
     let seed = settings.hash_seed;
-    let Scratch { headers, order, draft, .. } = scratch;
-    let id = if order.cause == Cause::New {
-        first(headers, packet, tables, seed, draft)?
+    let id = if scratch.order.cause == Cause::New {
+        first(packet, tables, seed, now, scratch)?
     } else {
-        another(order, tables, seed, draft).ok_or(Verdict::DroppedNoReplica)?
+        another(tables, seed, scratch).ok_or(Verdict::DroppedNoReplica)?
     };
     let replica = tables.replica(id).ok_or(Verdict::DroppedNoReplica)?;
     // A refusal is no packet for the replica: the SYN that takes its place was looked at when it came.
-    if order.cause != Cause::Refused {
+    if scratch.order.cause != Cause::Refused {
         rewrite::reaches(packet, replica, scratch)?;
     }
-    let Scratch { headers, leaves, order, draft, holder, answer, .. } = scratch;
-    let opening = Opening { client: &order.client, id, replica, settings, now };
-    opening.remember(draft, (answer, holder), headers, tables)?;
+    let opening = Opening { id, replica, settings, now };
+    if replica.mode.direct() {
+        opening.enter_direct(packet, tables, scratch)?;
+    } else {
+        opening.enter_nat(packet, tables, scratch)?;
+    }
     tables.count(id, |counters| counters.new_flows += 1);
-    leaves.set(&draft.flow);
+    let Scratch { draft, leaves, .. } = scratch;
+    leaves.set(draft, tables);
     leaves.by(replica);
     Ok(())
 }
 
-/// The replica of a new connection, whose SYN is put into the draft.
+/// The replica of a new connection, whose SYN is kept.
 #[inline(always)]
 fn first(
-    headers: &Headers,
     packet: &impl Packet,
     tables: &impl Tables,
     seed: u64,
-    draft: &mut HalfOpen,
+    now: Ticks,
+    scratch: &mut Scratch,
 ) -> Result<ReplicaId, Verdict> {
+    let Scratch { headers, draft, kept, .. } = scratch;
     let service = tables.service(&service_key(&headers.tuple)).ok_or(Verdict::PassedNotService)?;
     if headers.fragmented {
         return Err(Verdict::DroppedFragment);
@@ -138,7 +159,7 @@ fn first(
     // Where replicas answer directly, a connection may have been opened by another balancer, before this one took over: by
     // equal tables it goes to the same replica.
     let direct = service.flags.has(ServiceFlags::DIRECT);
-    if !headers.flags.opens() && (!direct || headers.flags.any(TcpFlags::RST)) {
+    if !headers.flags.opens() && (!direct || headers.flags.any(crate::wire::TcpFlags::RST)) {
         return Err(Verdict::PassedNoFlow);
     }
     if service.sources != 0 && !tables.allowed(service.sources, &headers.tuple.source) {
@@ -149,9 +170,11 @@ fn first(
         let refuse = service.flags.has(ServiceFlags::REFUSE);
         return Err(if refuse { Verdict::AnsweredRefused } else { Verdict::DroppedNoReplica });
     }
-    draft.flow.hop = way_back(packet).ok_or(Verdict::PassedMalformed)?;
-    draft.tried = [0; MAX_TRIED];
-    replay::keep(packet, headers, &mut draft.syn).ok_or(Verdict::PassedMalformed)?;
+    let hop = way_back(packet).ok_or(Verdict::PassedMalformed)?;
+    draft.hop = next_hops::assign(&tables.next_hops(), &hop, now).ok_or(Verdict::DroppedNextHopsFull)?;
+    kept.client = headers.tuple;
+    kept.attempted = [0; MAX_ATTEMPTED];
+    replay::keep(packet, headers, &mut kept.syn).ok_or(Verdict::PassedMalformed)?;
     Ok(id)
 }
 
@@ -165,14 +188,15 @@ pub fn steering(service: &Service, seed: u64, client: &Tuple) -> u64 {
     }
 }
 
-/// A replica that has not failed this handshake yet, whose entry is put into the draft. `None` if there is none.
+/// A replica that has not failed this handshake yet. `None` if there is none, or the client's SYN is kept no more.
 #[inline(always)]
-fn another(order: &Order, tables: &impl Tables, seed: u64, draft: &mut HalfOpen) -> Option<ReplicaId> {
-    tables.half_open().with(&order.answer, |entry| *draft = *entry)?;
-    if !replay::is_kept(&draft.syn) {
+fn another(tables: &impl Tables, seed: u64, scratch: &mut Scratch) -> Option<ReplicaId> {
+    let Scratch { order, kept, draft, found, other, .. } = scratch;
+    if !tables.kept_syn(order.kept, kept) || kept.client != order.client || !replay::is_kept(&kept.syn) {
         return None;
     }
-    *draft.tried.iter_mut().find(|id| **id == 0)? = order.failed;
+    draft.hop = if found.direction().from_client() { found.hop } else { other.hop };
+    *kept.attempted.iter_mut().find(|id| **id == 0)? = order.failed;
     let service = tables.service(&service_key(&order.client))?;
     let mut hash = steering(&service, seed, &order.client);
     let mut attempt = 0;
@@ -181,7 +205,7 @@ fn another(order: &Order, tables: &impl Tables, seed: u64, draft: &mut HalfOpen)
         hash = hash::mix(hash, attempt);
         let id = tables.slot(service.table, hash::slot(hash));
         let known = tables.replica(id).is_some_and(|replica| replica.hop.interface != 0);
-        if id != 0 && known && !draft.tried.contains(&id) {
+        if id != 0 && known && !kept.attempted.contains(&id) {
             return Some(id);
         }
     }
@@ -195,7 +219,6 @@ fn service_key(client: &Tuple) -> ServiceKey {
 
 /// A connection about to be.
 struct Opening<'a> {
-    client: &'a Tuple,
     id: ReplicaId,
     replica: &'a Replica,
     settings: &'a Settings,
@@ -203,57 +226,106 @@ struct Opening<'a> {
 }
 
 impl Opening<'_> {
-    /// Claims a NAT port and enters both directions into the half-open table, made from `draft`: its SYN, the replicas that
-    /// were tried, and the hop of its flow, which is the way back to the client. Leaves the client's flow there.
+    /// Enters a connection whose replica answers directly: the client's entry alone.
     #[inline(always)]
-    fn remember(
+    fn enter_direct(
         &self,
-        draft: &mut HalfOpen,
-        (answer, holder): (&mut Tuple, &mut Flow),
-        headers: &Headers,
+        packet: &mut impl Packet,
         tables: &impl Tables,
+        scratch: &mut Scratch,
     ) -> Result<(), Verdict> {
-        let table = &tables.half_open();
-        if self.replica.mode.direct() {
-            self.fill(&mut draft.flow, self.client, self.client, Side::DIRECT);
-            draft.flow.to = *self.client;
-            (draft.flow.address_delta, draft.flow.port_delta) = (0, 0);
-            if !headers.flags.opens() {
-                draft.flow.state = State::SYN_RECEIVED;
-            }
-            return table.put(self.client, draft).map_err(|_| Verdict::DroppedTableFull);
-        }
-        let mut random = hash::flow(self.settings.hash_seed, self.client);
+        let Scratch { headers, draft, order, kept, claim, .. } = scratch;
+        let opens = headers.flags.opens();
+        draft.key = order.client;
+        draft.to = order.client;
+        self.fill(draft, if opens { State::SYN_SENT } else { State::SYN_RECEIVED }, Direction::Direct);
+        draft.partner = Place::NONE;
+        // The number that has to follow.
+        draft.acknowledged = headers.sequence.wrapping_add(1);
+        draft.fin = if opens { tables.keep_syn(kept) } else { 0 };
+        *claim = Claim { port: false, polite: true };
+        self.insert(packet, tables, scratch)?;
+        flow_table::publish(&tables.flows(), &mut scratch.draft);
+        Ok(())
+    }
+
+    /// Claims a NAT port and enters both directions. The draft is the client's entry afterwards.
+    #[inline(always)]
+    fn enter_nat(
+        &self,
+        packet: &mut impl Packet,
+        tables: &impl Tables,
+        scratch: &mut Scratch,
+    ) -> Result<(), Verdict> {
+        let mut random = hash::flow(self.settings.hash_seed, &scratch.order.client);
         let mut attempt = 0;
-        while attempt < PORT_ATTEMPTS {
+        loop {
+            if attempt >= PORT_ATTEMPTS {
+                return Err(Verdict::DroppedNoPort);
+            }
             // One after the other: worked out apart from each other, the compiler would do it all at once, on the stack.
             random = hash::mix(random, u64::from(attempt));
-            self.draw(random, attempt == 0, answer);
-            let claim = Claim { polite: attempt < POLITE_ATTEMPTS, settings: self.settings, now: self.now };
+            let Scratch { draft, order, claim, kept, .. } = scratch;
+            self.draw(random, attempt == 0, &order.client, &mut draft.key);
+            draft.to = order.client.reversed();
+            self.fill(draft, State::SYN_SENT, Direction::ToClient);
+            draft.partner = Place::NONE;
+            draft.acknowledged = sequence(kept).wrapping_add(1);
+            draft.fin = 0;
+            *claim = Claim { port: true, polite: attempt < POLITE_ATTEMPTS };
             attempt += 1;
-            self.fill(&mut draft.flow, answer, self.client, Side::TO_CLIENT);
-            match claim.take(answer, draft, holder, tables) {
-                Ok(()) => {}
-                Err(InsertError::Exists) => continue,
-                Err(InsertError::Full) => return Err(Verdict::DroppedTableFull),
+            match self.insert(packet, tables, scratch) {
+                Ok(()) => break,
+                Err(Verdict::DroppedNoPort) => {}
+                Err(verdict) => return Err(verdict),
             }
-            self.fill(&mut draft.flow, self.client, answer, Side::TO_REPLICA);
-            draft.flow.hop = Hop::default();
-            if table.put(self.client, draft).is_err() {
-                table.remove(answer);
-                return Err(Verdict::DroppedTableFull);
-            }
-            return Ok(());
         }
-        Err(Verdict::DroppedNoPort)
+        let Scratch { draft, claimed, order, claim, kept, .. } = scratch;
+        *claimed = *draft;
+        draft.key = order.client;
+        draft.to = claimed.key.reversed();
+        self.fill(draft, State::SYN_SENT, Direction::ToReplica);
+        draft.partner = claimed.place;
+        draft.acknowledged = 0;
+        draft.fin = tables.keep_syn(kept);
+        *claim = Claim { port: false, polite: true };
+        let entered = self.insert(packet, tables, scratch);
+        let Scratch { draft, claimed, .. } = scratch;
+        if let Err(verdict) = entered {
+            insert::withdraw(&tables.flows(), claimed);
+            return Err(verdict);
+        }
+        claimed.partner = draft.place;
+        flow_table::publish(&tables.flows(), claimed);
+        flow_table::publish(&tables.flows(), draft);
+        Ok(())
+    }
+
+    /// Enters the draft. The stage is one of its own, so that the verifier looks at it once and not for each port.
+    #[inline(always)]
+    fn insert(
+        &self,
+        packet: &mut impl Packet,
+        tables: &impl Tables,
+        scratch: &mut Scratch,
+    ) -> Result<(), Verdict> {
+        let port = scratch.claim.port;
+        let _ = packet.stage(Stage::Insert, tables, scratch);
+        match scratch.insertion {
+            Insertion::Done => Ok(()),
+            Insertion::Exists if port => Err(Verdict::DroppedNoPort),
+            // Two of the same SYN at once: one is enough.
+            Insertion::Exists | Insertion::Busy => Err(Verdict::DroppedBusy),
+            Insertion::Full => Err(Verdict::AnsweredTableFull),
+        }
     }
 
     /// Makes `answer` the tuple of the replica's packets with the port of this attempt: the client's own if it may be used, then others
     /// at random but the same each time, so that a client that comes back meets its own resting ports.
     #[inline(always)]
-    fn draw(&self, random: u64, first: bool, answer: &mut Tuple) {
+    fn draw(&self, random: u64, first: bool, client: &Tuple, answer: &mut Tuple) {
         let Settings { first_port, port_count, .. } = *self.settings;
-        let wish = u32::from(self.client.source_port.get());
+        let wish = u32::from(client.source_port.get());
         let port = if first && wish.wrapping_sub(first_port) < port_count {
             wish
         } else {
@@ -267,24 +339,80 @@ impl Opening<'_> {
         answer.destination_port = Be16::new(port as u16);
     }
 
-    /// Makes `flow` the entry of packets with the tuple `from`, whose answers have the tuple `back`. Its hop stays.
+    /// Fills in what both directions have in common. Key, rewriting, hop and numbers stay.
     #[inline(always)]
-    fn fill(&self, flow: &mut Flow, from: &Tuple, back: &Tuple, side: Side) {
-        let ports = Delta::ZERO
-            .word(from.source_port.raw(), back.destination_port.raw())
-            .word(from.destination_port.raw(), back.source_port.raw());
-        flow.to.source = back.destination;
-        flow.to.destination = back.source;
-        flow.to.source_port = back.destination_port;
-        flow.to.destination_port = back.source_port;
-        flow.address_delta = difference(from, &flow.to).fold();
-        flow.port_delta = ports.fold();
+    fn fill(&self, flow: &mut Flow, state: State, direction: Direction) {
+        flow.control = Control::new(state, direction, false);
         flow.replica = self.id;
-        flow.state = State::SYN_SENT;
-        flow.side = side;
         flow.last_seen = self.now;
-        flow.checked = self.now;
+        flow.opened = self.now;
     }
+}
+
+/// The first number of a SYN.
+#[inline(always)]
+fn sequence(kept: &KeptSyn) -> u32 {
+    u32::from_be_bytes(bytemuck::must_cast(kept.syn.sequence))
+}
+
+/// Enters the draft of the notes, which say on what terms.
+#[inline(always)]
+pub(super) fn enter(tables: &impl Tables, scratch: &mut Scratch) {
+    let Some(settings) = tables.settings() else {
+        scratch.insertion = Insertion::Full;
+        return;
+    };
+    let clock = Clock { settings, now: tables.now() };
+    let Scratch { draft, holder, claim, order, insertion, wanted, .. } = scratch;
+    *wanted = draft.to;
+    let hash = hash::flow_table(&settings.flow_keys, &draft.key);
+    let buckets = flow_table::buckets(hash, settings.flow_buckets);
+    *insertion = flow_table::insert(&tables.flows(), buckets, draft, holder, &clock, |holder| {
+        if !claim.port {
+            return replaces_client(holder, order);
+        }
+        if gives_up_port(holder, wanted, claim.polite, &clock) { Replace::Yes } else { Replace::No }
+    });
+}
+
+/// The client's entry makes room if it is the one that the order is about, as it was seen then.
+#[inline(always)]
+fn replaces_client(holder: &Flow, order: &Order) -> Replace {
+    if holder.place != order.replaces || holder.control != order.replaced {
+        Replace::No
+    } else if order.hold {
+        Replace::AndHold
+    } else {
+        Replace::Yes
+    }
+}
+
+/// Whether a connection must give up its port to one whose replica's packets leave with `to`.
+///
+/// A handshake must if it is over, or the client's own, or ports are short and it has had the time of the longest round trip,
+/// 300 ms. A client may have its own port back at once when its connection has ended: its clock runs on, so that the replica,
+/// in TIME_WAIT, takes the new SYN for what it is (RFC 6191). Anybody else's SYN would be answered by a challenge ACK. One
+/// address may be several clients behind a NAT, each with its own clock, so that the address alone counts only where ports are
+/// short. Where no socket is left at the replica, the port rests only until the last packets are over.
+#[inline(always)]
+fn gives_up_port(holder: &Flow, to: &Tuple, polite: bool, clock: &Clock<'_>) -> bool {
+    let Clock { settings, now } = *clock;
+    let own = holder.to == *to;
+    let state = holder.state();
+    if state.handshake() {
+        let age = now.wrapping_sub(holder.opened);
+        return own
+            || settings.expired(state, holder.last_seen, now)
+            || (!polite && age > settings.second * 3 / 10);
+    }
+    if !state.ended() {
+        return false;
+    }
+    let silent = now.wrapping_sub(holder.last_seen) as i32;
+    let no_socket = matches!(state, State::CLOSED | State::CLIENT_RESET | State::REPLICA_RESET);
+    own || (!polite && holder.to.destination == to.destination)
+        || settings.expired(state, holder.last_seen, now)
+        || (no_socket && silent > settings.port_rest as i32)
 }
 
 /// What the addresses of a tuple change in the sum of a pseudo-header, where they become those of another.
@@ -296,67 +424,4 @@ pub(super) fn difference(from: &Tuple, to: &Tuple) -> Delta {
         _ => delta.slices(&old.words(), &new.words()),
     };
     delta(delta(Delta::ZERO, &from.source, &to.source), &from.destination, &to.destination)
-}
-
-/// How a port is claimed.
-struct Claim<'a> {
-    polite: bool,
-    settings: &'a Settings,
-    now: Ticks,
-}
-
-impl Claim<'_> {
-    /// Takes the port that `key`, a tuple of the replica's packets, stands for.
-    #[inline(always)]
-    fn take(
-        &self,
-        key: &Tuple,
-        answer: &HalfOpen,
-        holder: &mut Flow,
-        tables: &impl Tables,
-    ) -> Result<(), InsertError> {
-        let half_open = &tables.half_open();
-        match half_open.insert(key, answer) {
-            Ok(()) => {}
-            Err(InsertError::Full) => return Err(InsertError::Full),
-            Err(InsertError::Exists) => {
-                half_open.with(key, |entry| *holder = entry.flow).ok_or(InsertError::Exists)?;
-                if !self.may_end_handshake(holder, &answer.flow) {
-                    return Err(InsertError::Exists);
-                }
-                connection::remove(half_open, key, &connection::partner(holder));
-                half_open.insert(key, answer)?;
-            }
-        }
-        if tables.flows().with(key, |entry| *holder = *entry).is_none() {
-            return Ok(());
-        }
-        if !self.may_end_connection(holder, &answer.flow) {
-            half_open.remove(key);
-            return Err(InsertError::Exists);
-        }
-        connection::remove(&tables.flows(), key, &connection::partner(holder));
-        Ok(())
-    }
-
-    /// Whether a handshake must give up its port: it is over, or it is the client's own, of which the client's direction
-    /// was evicted, or ports are short and it has had the time of the longest round trip, 300 ms.
-    #[inline(always)]
-    fn may_end_handshake(&self, holder: &Flow, claimant: &Flow) -> bool {
-        let age = self.now.wrapping_sub(holder.checked);
-        holder.to == claimant.to
-            || self.settings.expired(holder.state, holder.last_seen, self.now)
-            || (!self.polite && age > self.settings.second * 3 / 10)
-    }
-
-    /// Whether a connection must give up its port. A client may have its own port back at once when it has closed the
-    /// connection: its clock runs on, so that the replica, in TIME_WAIT, takes the new SYN for what it is (RFC 6191).
-    /// Anybody else's SYN would be answered by a challenge ACK. One address may be several clients behind a NAT, each
-    /// with its own clock, so that the address alone counts only where ports are short.
-    #[inline(always)]
-    fn may_end_connection(&self, holder: &Flow, claimant: &Flow) -> bool {
-        let own =
-            holder.to == claimant.to || (!self.polite && holder.to.destination == claimant.to.destination);
-        (own && holder.state.ended()) || self.settings.expired(holder.state, holder.last_seen, self.now)
-    }
 }

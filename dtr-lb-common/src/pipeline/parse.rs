@@ -29,6 +29,10 @@ pub(super) struct Headers {
     pub flags: TcpFlags,
     /// Bytes of a TCP packet's TCP header.
     pub tcp: u8,
+    /// Its numbers, host order, and the bytes that it carries.
+    pub sequence: u32,
+    pub acknowledgment: u32,
+    pub payload: u32,
     /// TTL or hop limit.
     pub hops: u8,
     /// Bytes of the network header with its options or extensions.
@@ -51,6 +55,9 @@ impl Headers {
         protocol: 0,
         flags: TcpFlags(0),
         tcp: 0,
+        sequence: 0,
+        acknowledgment: 0,
+        payload: 0,
         hops: 0,
         network: 0,
         segment: 0,
@@ -193,6 +200,13 @@ pub(super) fn tcp(packet: &impl Packet, transport: usize, headers: &mut Headers)
     headers.tuple.source_port = tcp.source;
     headers.tuple.destination_port = tcp.destination;
     headers.flags = tcp.flags;
+    headers.sequence = u32::from_be_bytes(bytemuck::must_cast(tcp.sequence));
+    headers.acknowledgment = u32::from_be_bytes(bytemuck::must_cast(tcp.acknowledgment));
+    headers.payload = if headers.segment >= header {
+        u32::from(headers.segment - header)
+    } else {
+        packet.length().saturating_sub((transport + usize::from(header)) as u32)
+    };
     Ok(())
 }
 

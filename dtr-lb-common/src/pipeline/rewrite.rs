@@ -1,10 +1,11 @@
 //! How a packet leaves, and the rewriting of one that stays in its family.
 
-use super::{ETHERNET, Headers, Packet, Scratch, Tables, parse};
+use super::{ETHERNET, Headers, Packet, Scratch, Tables, open::difference, parse};
 use crate::{
-    abi::{Flow, Hop, Mode, Replica, ReplicaId, Side, Tuple},
+    abi::{Direction, Flow, Hop, Mode, Replica, ReplicaId, Tuple},
     address::{Be16, Family},
     checksum::{Delta, TTL_DECREMENT},
+    flow_table::next_hops,
     verdict::Verdict,
     wire::{Ipv4, Ipv6, Macs, TCP_CHECKSUM_OFFSET},
 };
@@ -15,7 +16,7 @@ pub(super) struct Rewrite {
     pub to: Tuple,
     pub hop: Hop,
     pub replica: ReplicaId,
-    pub side: Side,
+    pub direction: Direction,
     pub mode: Mode,
     /// Its replica is dead, and its flows are to be reset.
     pub reset: bool,
@@ -28,7 +29,7 @@ impl Rewrite {
         to: Headers::NONE.tuple,
         hop: Hop { interface: 0, destination: [0; 3], source: [0; 3] },
         replica: 0,
-        side: Side::TO_REPLICA,
+        direction: Direction::ToReplica,
         mode: Mode::NAT,
         reset: false,
         address_delta: 0,
@@ -37,15 +38,23 @@ impl Rewrite {
 
     /// What an entry makes of a packet.
     #[inline(always)]
-    pub(super) fn set(&mut self, flow: &Flow) {
+    pub(super) fn set(&mut self, flow: &Flow, tables: &impl Tables) {
         self.to = flow.to;
-        self.hop = flow.hop;
+        self.hop = Hop::default();
+        if flow.direction() == Direction::ToClient
+            && let Some(hop) = next_hops::get(&tables.next_hops(), flow.hop)
+        {
+            self.hop = hop;
+        }
         self.replica = flow.replica;
-        self.side = flow.side;
+        self.direction = flow.direction();
         self.mode = Mode::NAT;
         self.reset = false;
-        self.address_delta = flow.address_delta;
-        self.port_delta = flow.port_delta;
+        self.address_delta = difference(&flow.key, &flow.to).fold();
+        self.port_delta = Delta::ZERO
+            .word(flow.key.source_port.raw(), flow.to.source_port.raw())
+            .word(flow.key.destination_port.raw(), flow.to.destination_port.raw())
+            .fold();
     }
 
     /// By the way to this replica.
@@ -66,7 +75,7 @@ pub(super) fn check(
     scratch: &mut Scratch,
 ) -> Result<(), Verdict> {
     let Scratch { headers, leaves, .. } = scratch;
-    if leaves.side == Side::TO_CLIENT {
+    if leaves.direction == Direction::ToClient {
         return may_leave(headers, &leaves.hop, Mode::NAT, leaves.to.destination.family());
     }
     let replica = tables.replica(leaves.replica).ok_or(Verdict::DroppedNoNextHop)?;
@@ -147,6 +156,16 @@ fn overhead(family: Family, replica: &Replica) -> u32 {
 #[inline(always)]
 pub(super) fn macs(hop: &Hop) -> Macs {
     Macs { destination: hop.destination, source: hop.source }
+}
+
+/// The two Ethernet addresses of a frame, in three words, with each in the place of the other.
+#[inline(always)]
+pub(super) const fn turned([a, b, c]: [u32; 3]) -> [u32; 3] {
+    if cfg!(target_endian = "little") {
+        [b >> 16 | c << 16, c >> 16 | a << 16, a >> 16 | b << 16]
+    } else {
+        [b << 16 | c >> 16, c << 16 | a >> 16, a << 16 | b >> 16]
+    }
 }
 
 /// Rewrites a packet within its family. Where it fails the frame may be half rewritten.

@@ -2,8 +2,15 @@
 
 use bytemuck::Zeroable as _;
 
-use super::{established::Look, open::Order, parse::Headers, rewrite::Rewrite};
-use crate::abi::{Flow, HalfOpen, Tuple};
+use super::{
+    open::{Claim, Order},
+    parse::Headers,
+    rewrite::Rewrite,
+};
+use crate::{
+    abi::{KeptSyn, Tuple},
+    flow_table::{Flow, Insertion},
+};
 
 /// One packet's notes. Each is written before it is read: nothing of the packet before is ever looked at.
 #[derive(Clone, Copy, Debug)]
@@ -11,29 +18,32 @@ pub struct Scratch {
     /// Length of the frame as it came in; what leaves may have another one.
     pub(super) bytes: u32,
     pub(super) headers: Headers,
-    pub(super) look: Look,
-    /// The entry that the packet has in a flow table, as it was found.
+    /// The tuple whose connection is looked for.
+    pub(super) wanted: Tuple,
+    /// The entry of that tuple, and of the other direction, as they were read.
     pub(super) found: Flow,
+    pub(super) other: Flow,
     /// How the packet leaves.
     pub(super) leaves: Rewrite,
     /// Whether a connection is to be opened, as the order says.
     pub(super) opens: bool,
-    /// Whether it is a refusal that leaves as the SYN in the draft.
+    /// Whether it is a refusal that leaves as the SYN that was kept.
     pub(super) replay: bool,
     /// The largest packet that its way takes, in bytes, where it is larger.
     pub(super) mtu: u16,
-    /// The tuple of packets that answer the one that an ICMP error quotes.
-    pub(super) quoted: Tuple,
-    /// Offset of the TCP header in that quote.
+    /// Offset of the TCP header in the packet that an ICMP error quotes.
     pub(super) quoted_transport: u16,
     /// Whether the quote goes as far as the TCP checksum.
     pub(super) tells_checksum: bool,
     pub(super) order: Order,
-    /// An entry of the half-open table that is being made.
-    pub(super) draft: HalfOpen,
-    /// The tuple of the packets of the replica that is asked.
-    pub(super) answer: Tuple,
-    /// The entry that has the NAT port that is asked for.
+    pub(super) kept: KeptSyn,
+    /// The entry that is being entered, on what terms, and how that ended.
+    pub(super) draft: Flow,
+    pub(super) claim: Claim,
+    pub(super) insertion: Insertion,
+    /// The replica's entry, once it has its port.
+    pub(super) claimed: Flow,
+    /// The entry that has the key that is asked for.
     pub(super) holder: Flow,
 }
 
@@ -42,18 +52,21 @@ impl Scratch {
         Self {
             bytes: 0,
             headers: Headers::NONE,
-            look: Look::Absent,
+            wanted: Tuple::zeroed(),
             found: Flow::zeroed(),
+            other: Flow::zeroed(),
             leaves: Rewrite::NONE,
             opens: false,
             replay: false,
             mtu: 0,
-            quoted: Tuple::zeroed(),
             quoted_transport: 0,
             tells_checksum: false,
             order: Order::NONE,
-            draft: HalfOpen::zeroed(),
-            answer: Tuple::zeroed(),
+            kept: KeptSyn::zeroed(),
+            draft: Flow::zeroed(),
+            claim: Claim::NONE,
+            insertion: Insertion::Done,
+            claimed: Flow::zeroed(),
             holder: Flow::zeroed(),
         }
     }

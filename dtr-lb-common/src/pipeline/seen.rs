@@ -2,7 +2,7 @@
 
 use super::{Headers, Rewrite, Scratch, Tables, open::Cause};
 use crate::{
-    abi::{Mode, ReplicaId, Side, Tuple},
+    abi::{Direction, Mode, ReplicaId, Tuple},
     filter,
     verdict::Verdict,
     wire::{PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, TcpFlags},
@@ -53,7 +53,7 @@ impl Scratch {
         // What takes the place of a refusal goes to a replica, but came from another one.
         if verdict == Verdict::Redispatched {
             order.client
-        } else if leaves.side == Side::TO_CLIENT {
+        } else if leaves.direction == Direction::ToClient {
             leaves.to.reversed()
         } else {
             headers.tuple

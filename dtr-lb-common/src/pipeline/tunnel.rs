@@ -8,9 +8,9 @@ use super::{
     rewrite::{self, macs},
 };
 use crate::{
-    abi::{Replica, Tuple},
+    abi::{Hop, Replica, Tuple},
     address::{Address, Be16, Family},
-    hash,
+    flow_table::entry::ports,
     wire::{Ipv4, Ipv6, Macs, PROTOCOL_IPV4, PROTOCOL_IPV6},
 };
 
@@ -52,11 +52,36 @@ pub(super) fn wrap(
     Some(())
 }
 
+/// As [`wrap`], for a replica and a packet of one family, whose hop is these words.
+#[inline(always)]
+pub(super) fn wrap_within(
+    packet: &mut impl Packet,
+    family: Family,
+    hop: &[u32; 4],
+    replica: &Replica,
+    flow: u16,
+) -> Option<()> {
+    let hop: Hop = bytemuck::must_cast(*hop);
+    wrap(packet, family, macs(&hop), &vary(&replica.nat[0], flow), &replica.address)
+}
+
 /// The outer source of a flow: its last 16 bits vary, so that the receive queues of a replica, which are chosen by the outer
 /// addresses, share the work.
 #[inline(always)]
 pub(super) fn outer_source(base: &Address, tuple: &Tuple) -> Address {
+    let [.., last] = tuple.source.wide();
+    vary(base, flow_bits(last, ports(tuple)))
+}
+
+#[inline(always)]
+fn vary(base: &Address, flow: u16) -> Address {
     let mut words = base.words();
-    words[7] = Be16::new((hash::flow(0, tuple) >> 48) as u16).raw();
+    words[7] = Be16::new(flow).raw();
     Address::v6(words)
+}
+
+/// What tells flows apart here: the last word of the client's address, and the ports.
+#[inline(always)]
+pub(super) const fn flow_bits(source: u32, ports: u32) -> u16 {
+    ((source ^ ports.rotate_left(13)).wrapping_mul(0x9e37_79b1) >> 16) as u16
 }

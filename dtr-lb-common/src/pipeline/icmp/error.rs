@@ -4,9 +4,13 @@
 
 use super::{across, quote, within};
 use crate::{
-    abi::{Settings, Side, State, Ticks},
+    abi::State,
     filter,
-    pipeline::{FlowEntry as _, FlowTable, Packet, Scratch, Tables, connection, rewrite},
+    pipeline::{
+        Packet, Scratch, Tables,
+        connection::{self, Known},
+        rewrite,
+    },
     verdict::Verdict,
 };
 
@@ -20,19 +24,22 @@ pub(super) fn decide(
     let settings = tables.settings().ok_or(Verdict::PassedNotReady)?;
     quote::read(packet, scratch)?;
     // Who sends an error sends it to where the packet came from.
-    let Scratch { headers, quoted, .. } = scratch;
-    let ours = quoted.destination == headers.tuple.destination
-        && tables.marked(filter::place(settings, &quoted.destination, quoted.destination_port));
+    let Scratch { headers, wanted, .. } = scratch;
+    let ours = wanted.destination == headers.tuple.destination
+        && tables.marked(filter::place(settings, &wanted.destination, wanted.destination_port));
     if !ours {
         return Err(Verdict::PassedIcmp);
     }
-    let now = tables.now();
-    if !find(&tables.flows(), settings, now, scratch)? && !find(&tables.half_open(), settings, now, scratch)?
-    {
-        return Err(Verdict::PassedIcmp);
+    match connection::look_up(tables, settings, tables.now(), scratch) {
+        Known::No => return Err(Verdict::PassedIcmp),
+        Known::Busy => return Err(Verdict::DroppedBusy),
+        Known::Yes => {}
     }
     let Scratch { leaves, found, .. } = scratch;
-    leaves.set(found);
+    if found.state() == State::TIME_WAIT_HELD {
+        return Err(Verdict::DroppedLate);
+    }
+    leaves.set(found, tables);
     rewrite::check(packet, tables, scratch).map_err(|verdict| match verdict {
         // No error is sent about an error (RFC 1122 section 3.2.2).
         Verdict::AnsweredTooBig => Verdict::DroppedTooBig,
@@ -60,31 +67,4 @@ pub(in crate::pipeline) fn rewrite(packet: &mut impl Packet, scratch: &Scratch) 
         Some(()) => Verdict::ForwardedIcmp,
         None => Verdict::DroppedRewrite,
     }
-}
-
-/// Looks for the flow of the packets that answer the quoted one. Says whether it is there: an entry that has outlived its
-/// state is not, nor is one whose other direction is gone, as its NAT port may be another flow's.
-#[inline(always)]
-fn find<T: FlowTable>(
-    table: &T,
-    settings: &Settings,
-    now: Ticks,
-    scratch: &mut Scratch,
-) -> Result<bool, Verdict> {
-    let Scratch { quoted: key, found: flow, .. } = scratch;
-    let there = table.with(key, |entry| *flow = *entry.flow()).is_some();
-    if !there || settings.expired(flow.state, flow.last_seen, now) {
-        return Ok(false);
-    }
-    if flow.state == State::RESTING {
-        return Err(Verdict::DroppedLate);
-    }
-    if flow.side == Side::DIRECT {
-        return Ok(true);
-    }
-    let pair = table.with(&connection::partner(flow), |entry| {
-        let other = entry.flow();
-        connection::partner(other) == *key && other.state != State::RESTING
-    });
-    Ok(pair == Some(true))
 }

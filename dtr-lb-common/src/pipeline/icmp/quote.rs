@@ -14,7 +14,7 @@ const LEAST: usize = 8;
 /// Reads what is quoted, and notes the tuple of packets that answer it. Passes an error about anything but TCP.
 #[inline(always)]
 pub(super) fn read(packet: &impl Packet, scratch: &mut Scratch) -> Result<(), Verdict> {
-    let Scratch { headers, quoted: answer, .. } = scratch;
+    let Scratch { headers, wanted: answer, .. } = scratch;
     let at = parse::transport(packet, headers.family).ok_or(Verdict::PassedMalformed)?;
     let at = fixed(at + HEADER);
     let length = match headers.family {

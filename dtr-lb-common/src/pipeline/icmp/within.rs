@@ -15,7 +15,7 @@ use crate::{
 /// Rewrites an error. Where it fails the frame may be half rewritten.
 #[inline(always)]
 pub(super) fn rewrite(packet: &mut impl Packet, scratch: &Scratch) -> Option<()> {
-    let Scratch { headers, leaves, quoted: answer, quoted_transport, tells_checksum, .. } = scratch;
+    let Scratch { headers, leaves, wanted: answer, quoted_transport, tells_checksum, .. } = scratch;
     let family = headers.family;
     // An end that sends the error itself is known to the other one by another address. A router is itself.
     let by_end = headers.tuple.source == answer.source;

@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, ensure};
 use aya::programs::ProgramFd;
+use bytemuck::Zeroable as _;
 use dtr_lb_agent::datapath::{Datapath, Hook, Options};
 use dtr_lb_bench_ebpf::flows::SERVICES;
 use dtr_lb_common::{
-    abi::{Flow, Hop, ReplicaId, Side, State, Ticks, Tuple},
+    abi::{Flow, ReplicaId, Settings},
     address::Be16,
-    checksum::Delta,
+    flow_table::{self, Clock, Control, Direction, Insertion, Place, State, insert::Replace},
+    hash,
+    model::Words,
     verdict::Verdict,
 };
 use dtr_lb_tests::fixture::frames::tuple;
@@ -17,11 +20,19 @@ use dtr_lb_tests::fixture::frames::tuple;
 use super::{
     case::{Load, Sent},
     subject::{DEFAULT_MAX_FLOWS, Subject, max_flows},
-    world::{TO_CLIENT, desired, hop, segment, ways},
+    world::{OF_CLIENT, OF_REPLICA, desired, segment, ways},
 };
 
-/// The replica of each service, by the service's port.
-type Ids = BTreeMap<Be16, ReplicaId>;
+/// What a connection's entries say besides its ends.
+#[derive(Clone, Copy)]
+struct About {
+    replica: ReplicaId,
+    /// Index of the next hop to the client.
+    hop: u16,
+}
+
+/// The same for the connections of each service, by the service's port.
+type Services = BTreeMap<Be16, About>;
 
 /// dtr-lb.
 pub(crate) struct Balancer {
@@ -29,12 +40,12 @@ pub(crate) struct Balancer {
 }
 
 impl Balancer {
-    /// A datapath whose table holds `load`.
+    /// A datapath whose table holds `load`. As few of the entries find both of their buckets full, some flows have none.
     pub(crate) fn filled(load: Load) -> Result<Self> {
         let mut balancer = Self::open(load, max_flows(load), false)?;
-        let ids = balancer.ids(load)?;
+        let services = balancer.services(load)?;
         balancer.clear()?;
-        balancer.fill(load, &ids)?;
+        balancer.fill(load, &services)?;
         Ok(balancer)
     }
 
@@ -50,24 +61,35 @@ impl Balancer {
         Ok(Self { datapath })
     }
 
-    /// The ids of the replicas, seen from where the datapath sends a SYN to each service.
-    fn ids(&mut self, load: Load) -> Result<Ids> {
+    /// What a SYN to each service shows: its replica's id, and the index of the client's next hop, which stays.
+    fn services(&mut self, load: Load) -> Result<Services> {
         for flow in 0..SERVICES {
             let syn = segment(Sent::Syn, load.family(), flow);
             self.datapath.run(Hook::NativeXdp, &syn.bytes())?;
         }
-        let entries = self.datapath.half_open_entries()?;
-        let towards = entries.iter().filter(|(_, entry)| entry.flow.side != Side::TO_CLIENT);
-        Ok(towards.map(|(key, entry)| (key.destination_port, entry.flow.replica)).collect())
+        let flows = self.datapath.flow_entries();
+        let of_clients = flows.iter().filter(|flow| flow.direction().from_client());
+        Ok(of_clients
+            .map(|flow| (flow.key.destination_port, About { replica: flow.replica, hop: flow.hop }))
+            .collect())
     }
 
-    fn fill(&mut self, load: Load, ids: &Ids) -> Result<()> {
-        let now = self.datapath.now()?;
+    fn fill(&mut self, load: Load, services: &Services) -> Result<()> {
+        let settings = self.datapath.reader().settings()?.context("no settings")?;
+        let clock = Clock { settings: &settings, now: self.datapath.now()? };
+        let table = self.datapath.map_table()?;
+        let mut without = 0;
         for number in 0..load.flows {
-            for (key, flow) in entries(load, number, ids, now)? {
-                self.datapath.put_flow(&key, &flow)?;
-            }
+            let [mut client, mut replica] = directions(load, number, services, &clock)?;
+            let entered = if load.mode.direct() {
+                enter(table.words(), &mut client, &clock)?
+            } else {
+                enter_both(table.words(), &mut client, &mut replica, &clock)?
+            };
+            without += u32::from(!entered);
         }
+        let limit = f64::from(load.flows) * (1.0 - self.share());
+        ensure!(f64::from(without) <= limit, "{without} of {} flows have no room", load.flows);
         Ok(())
     }
 }
@@ -91,46 +113,77 @@ impl Subject for Balancer {
         counted.get(&verdict).map(|traffic| traffic.packets).context("a verdict without a counter")
     }
 
+    fn share(&self) -> f64 {
+        0.995
+    }
+
     fn clear(&mut self) -> Result<()> {
         Ok(self.datapath.forget_flows()?)
     }
 }
 
-/// The entries of a flow.
-fn entries(load: Load, number: u32, ids: &Ids, now: Ticks) -> Result<Vec<(Tuple, Flow)>> {
+/// The two entries of a flow, before they have their places.
+fn directions(load: Load, number: u32, services: &Services, clock: &Clock<'_>) -> Result<[Flow; 2]> {
     let ways = ways(load.family(), number);
     let client = tuple(ways.client.0, ways.client.1);
-    let id = *ids.get(&client.destination_port).context("a replica that no SYN was sent to")?;
-    let flow = |from: &Tuple, to: Tuple, side: Side| Flow {
-        to,
-        hop: if side == Side::TO_REPLICA { Hop::default() } else { hop(TO_CLIENT) },
-        address_delta: addresses(from, &to),
-        port_delta: Delta::ZERO
-            .word(from.source_port.raw(), to.source_port.raw())
-            .word(from.destination_port.raw(), to.destination_port.raw())
-            .fold(),
-        replica: id,
-        state: State::ESTABLISHED,
-        side,
-        last_seen: now,
-        checked: now,
-    };
-    if load.mode.direct() {
-        let there = Flow { address_delta: 0, port_delta: 0, ..flow(&client, client, Side::DIRECT) };
-        return Ok(vec![(client, there)]);
-    }
     let replica = tuple(ways.replica.0, ways.replica.1);
-    ensure!(client != replica, "a flow without a rewrite");
-    Ok(vec![
-        (client, flow(&client, replica.reversed(), Side::TO_REPLICA)),
-        (replica, flow(&replica, client.reversed(), Side::TO_CLIENT)),
-    ])
+    let About { replica: id, hop } =
+        *services.get(&client.destination_port).context("a service that no SYN was sent to")?;
+    let flow = |key, to, direction, acknowledged| Flow {
+        key,
+        to,
+        control: Control::new(State::ESTABLISHED, direction, false),
+        place: Place::NONE,
+        partner: Place::NONE,
+        replica: id,
+        hop,
+        last_seen: clock.now,
+        opened: clock.now,
+        acknowledged,
+        ..Flow::zeroed()
+    };
+    Ok(if load.mode.direct() {
+        [flow(client, client, Direction::Direct, OF_REPLICA + 1), Flow::zeroed()]
+    } else {
+        [
+            flow(client, replica.reversed(), Direction::ToReplica, OF_REPLICA + 1),
+            flow(replica, client.reversed(), Direction::ToClient, OF_CLIENT + 1),
+        ]
+    })
 }
 
-fn addresses(from: &Tuple, to: &Tuple) -> u16 {
-    // The mark of a mapped address is all ones, which sums to nothing.
-    Delta::ZERO
-        .words(from.source.words(), to.source.words())
-        .words(from.destination.words(), to.destination.words())
-        .fold()
+/// Enters one direction. Says whether there was room. Nobody else writes the table.
+fn enter(table: Words<'_>, flow: &mut Flow, clock: &Clock<'_>) -> Result<bool> {
+    let entered = insert(table, flow, clock)?;
+    if entered {
+        flow_table::publish(&table, flow);
+    }
+    Ok(entered)
+}
+
+/// Enters both, the replica's first, as the datapath does.
+fn enter_both(table: Words<'_>, client: &mut Flow, replica: &mut Flow, clock: &Clock<'_>) -> Result<bool> {
+    if !insert(table, replica, clock)? {
+        return Ok(false);
+    }
+    client.partner = replica.place;
+    if !insert(table, client, clock)? {
+        flow_table::insert::withdraw(&table, replica);
+        return Ok(false);
+    }
+    replica.partner = client.place;
+    flow_table::publish(&table, replica);
+    flow_table::publish(&table, client);
+    Ok(true)
+}
+
+fn insert(table: Words<'_>, flow: &mut Flow, clock: &Clock<'_>) -> Result<bool> {
+    let Settings { flow_keys, flow_buckets, .. } = clock.settings;
+    let buckets = flow_table::buckets(hash::flow_table(flow_keys, &flow.key), *flow_buckets);
+    let mut holder = Flow::zeroed();
+    match flow_table::insert(&table, buckets, flow, &mut holder, clock, |_| Replace::No) {
+        Insertion::Done => Ok(true),
+        Insertion::Full => Ok(false),
+        other => anyhow::bail!("{:?} was not entered: {other:?}", flow.key),
+    }
 }

@@ -31,8 +31,8 @@ pub(crate) const MTU: u16 = 1500;
 pub(crate) const SEED: u64 = 0x5eed_0fab_e9c4;
 
 /// Sequence numbers of the first packets.
-const OF_CLIENT: u32 = 1_000_000;
-const OF_REPLICA: u32 = 3_000_000_000;
+pub(crate) const OF_CLIENT: u32 = 1_000_000;
+pub(crate) const OF_REPLICA: u32 = 3_000_000_000;
 
 const BALANCER: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const CLIENTS_ROUTER: [u8; 6] = [2, 0xc1, 0, 0, 0, 1];

@@ -1,5 +1,7 @@
-//! Makes the clients of dead replicas speak, so that the datapath can reset their connections: see
-//! [`dtr_lb_common::pipeline::prod`].
+//! Tells clients and replicas of connections that are over: see [`dtr_lb_common::pipeline::notice`].
+//!
+//! The clients of a dead replica are asked, so that the datapath can reset their connections; both ends of a connection that
+//! has outlived the idle time-out are sent a reset.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,12 +14,13 @@ use aya::{
 };
 use bytemuck::Zeroable as _;
 use dtr_lb_common::{
-    abi::{ReplicaId, program},
-    model::Frame,
-    pipeline::prod,
+    abi::{Flow, Hop, Replica, ReplicaId, program},
+    flow_table::next_hops,
+    model::{Frame, Words},
+    pipeline::notice,
 };
 
-use super::{causes, error::DatapathError, object, run::FlowEntry};
+use super::{causes, error::DatapathError, object};
 
 /// Walks through the flow table in which the clients of a replica are asked, since it is dead. One answers the first as a
 /// rule; a lost packet, or a number that was inside its window by chance, takes another.
@@ -25,7 +28,7 @@ const WALKS: u32 = 5;
 
 /// Replicas whose clients are to be asked.
 #[derive(Debug, Default)]
-pub(super) struct Prods {
+pub(super) struct Notices {
     /// In how many walks they still are.
     walks: BTreeMap<ReplicaId, u32>,
     /// State of the numbers at random.
@@ -40,6 +43,8 @@ pub struct Asked {
     pub clients: usize,
     /// Clients whose interface did not take it. It is like a packet that got lost: the next walk asks again.
     pub lost: usize,
+    /// Connections that had outlived the idle time-out, and were ended: both ends were sent a reset.
+    pub idle: usize,
     /// Why one could not be sent at all, the first time.
     pub error: Option<DatapathError>,
 }
@@ -54,7 +59,7 @@ struct Context {
     mark: u32,
 }
 
-impl Prods {
+impl Notices {
     /// Takes in which replicas are dead by now.
     pub(super) fn take(&mut self, dead: &BTreeSet<ReplicaId>) {
         self.walks.retain(|id, _| dead.contains(id));
@@ -78,15 +83,40 @@ impl Prods {
     }
 
     /// Asks the client of each of these entries. The walk through the flow table goes on where that fails.
-    pub(super) fn send(&mut self, ebpf: &mut Ebpf, waiting: &[FlowEntry]) {
-        for (key, flow) in waiting {
+    pub(super) fn ask(&mut self, ebpf: &mut Ebpf, waiting: &[Flow], hops: Words<'_>) {
+        for flow in waiting {
             self.random = dtr_lb_common::hash::mix(self.random, u64::from(flow.last_seen));
             let (sequence, acknowledgment) = (self.random as u32, (self.random >> 32) as u32);
-            let Some(frame) = prod::prod(key, flow, sequence, acknowledgment) else { continue };
+            let hop = next_hops::get(&hops, flow.hop).unwrap_or_default();
+            let Some(frame) = notice::challenge_ack(flow, &hop, sequence, acknowledgment) else { continue };
             match send(ebpf, &frame) {
                 Ok(true) => self.asked.clients += 1,
                 Ok(false) => self.asked.lost += 1,
                 Err(error) => {
+                    self.asked.error.get_or_insert(error);
+                }
+            }
+        }
+    }
+
+    /// Resets both ends of connections that were ended, each by the number that it acknowledged last.
+    pub(super) fn reset(
+        &mut self,
+        ebpf: &mut Ebpf,
+        idle: &[(Flow, Flow)],
+        hops: Words<'_>,
+        replicas: &BTreeMap<ReplicaId, Replica>,
+    ) {
+        for (client, replica) in idle {
+            let client_hop = next_hops::get(&hops, replica.hop).unwrap_or_default();
+            let replica_hop = replicas.get(&client.replica).map_or_else(Hop::default, |replica| replica.hop);
+            let frames = [
+                notice::reset(replica, &client_hop, client.acknowledged),
+                notice::reset(client, &replica_hop, replica.acknowledged),
+            ];
+            self.asked.idle += 1;
+            for frame in frames.into_iter().flatten() {
+                if let Err(error) = send(ebpf, &frame) {
                     self.asked.error.get_or_insert(error);
                 }
             }

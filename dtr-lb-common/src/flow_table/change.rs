@@ -1,0 +1,156 @@
+//! Changes of a connection that stands in the table.
+
+use super::{
+    Direction, Flow, Line, Memory, Place, State,
+    entry::{Control, word},
+};
+
+/// How often a change is tried where another CPU changes the same word.
+const ATTEMPTS: u32 = 4;
+
+/// Changes the control word of the connection whose client's entry is at `place`, in this `version`. `next` gets the word as it is
+/// and says what it becomes. Returns what it became; nothing if the connection is gone, or others were faster each time.
+#[inline(always)]
+pub fn transition<M: Memory>(
+    memory: &M,
+    place: Place,
+    version: u32,
+    next: impl Fn(Control) -> Control,
+) -> Option<Control> {
+    let line = memory.line(place)?;
+    let mut attempt = 0;
+    while attempt < ATTEMPTS {
+        attempt += 1;
+        let control = Control(line.load(word::CONTROL));
+        if control.locked() || control.version() != version {
+            return None;
+        }
+        let wanted = next(control);
+        if wanted == control || line.exchange(word::CONTROL, control.0, wanted.0) {
+            return Some(wanted);
+        }
+    }
+    None
+}
+
+/// Makes the replica's entry say what the client's says: state, and FINs that wait. Of two that do so at once the
+/// later one sees to it that the newest stands there.
+#[inline(always)]
+pub fn copy_state<M: Memory>(memory: &M, client: Place, client_version: u32, replica: &Flow) {
+    let (Some(from), Some(to)) = (memory.line(client), memory.line(replica.place)) else { return };
+    let mut attempt = 0;
+    while attempt < ATTEMPTS {
+        attempt += 1;
+        let wanted = Control(from.load(word::CONTROL));
+        let control = Control(to.load(word::CONTROL));
+        let gone = wanted.locked() || wanted.version() != client_version;
+        if gone || control.locked() || control.version() != replica.control.version() {
+            return;
+        }
+        let becomes = control.with_progress_of(wanted);
+        let copied = becomes == control || to.exchange(word::CONTROL, control.0, becomes.0);
+        if copied && from.load(word::CONTROL) == wanted.0 {
+            return;
+        }
+    }
+}
+
+/// Frees an entry that its caller has locked.
+#[inline(always)]
+pub(super) fn release<M: Memory>(memory: &M, place: Place, taken: Control) {
+    if taken.wide()
+        && let Some(pair) = memory.pair(place)
+    {
+        let second = Control(pair.load(word::WIDE_CONTROL));
+        pair.store(word::WIDE_CONTROL, second.freed().0);
+    }
+    if let Some(line) = memory.line(place) {
+        line.store(word::CONTROL, taken.freed().0);
+    }
+}
+
+/// Locks the entry with this control word, after ending the connection that it belongs to: if it is the replica's, the
+/// client's entry goes first. The replica's goes after the client's, or stays to hold its port, where `hold` says so.
+#[inline(always)]
+pub(super) fn take<M: Memory>(memory: &M, place: Place, control: Control, hold: bool) -> Option<Control> {
+    let line = memory.line(place)?;
+    let partner = Place(line.load(word::PARTNER));
+    let paired = partner != Place::NONE && control.direction() != Direction::Direct;
+    if paired && control.direction() == Direction::ToClient && !end_client(memory, partner, place, control) {
+        return None;
+    }
+    if !line.exchange(word::CONTROL, control.0, control.taken().0) {
+        return None;
+    }
+    if paired && control.direction() == Direction::ToReplica {
+        leave_replica(memory, partner, place, hold);
+    }
+    Some(control.taken())
+}
+
+/// Ends the client's entry at `place`, if it is the other one of the replica's at `replica`. Says whether it is gone.
+#[inline(always)]
+fn end_client<M: Memory>(memory: &M, place: Place, replica: Place, seen: Control) -> bool {
+    let Some(line) = memory.line(place) else { return true };
+    let control = Control(line.load(word::CONTROL));
+    if control.locked() {
+        return false;
+    }
+    let pair = control.direction() == Direction::ToReplica
+        && control.state() != State::FREE
+        && line.load(word::PARTNER) == replica.0;
+    if !pair {
+        return true;
+    }
+    // It may have been promoted since.
+    if control.state() != seen.state() || !line.exchange(word::CONTROL, control.0, control.taken().0) {
+        return false;
+    }
+    release(memory, place, control.taken());
+    true
+}
+
+/// Frees the replica's entry of a connection whose client's, at `client`, is gone; or lets it hold the port.
+#[inline(always)]
+fn leave_replica<M: Memory>(memory: &M, place: Place, client: Place, hold: bool) {
+    let Some(line) = memory.line(place) else { return };
+    let mut attempt = 0;
+    while attempt < ATTEMPTS {
+        attempt += 1;
+        let control = Control(line.load(word::CONTROL));
+        let pair = !control.locked()
+            && control.state() != State::FREE
+            && control.direction() == Direction::ToClient
+            && line.load(word::PARTNER) == client.0;
+        if !pair {
+            return;
+        }
+        if !line.exchange(word::CONTROL, control.0, control.taken().0) {
+            continue;
+        }
+        if hold {
+            line.store(word::PARTNER, Place::NONE.0);
+            let held = control.taken().become_(Control::new(
+                State::TIME_WAIT_HELD,
+                Direction::ToClient,
+                control.wide(),
+            ));
+            line.store(word::CONTROL, held.unlocked().0);
+        } else {
+            release(memory, place, control.taken());
+        }
+        return;
+    }
+}
+
+/// Ends the connection that an entry was read of, if it is still that one and in that state. Says whether it was.
+#[inline(always)]
+pub fn end<M: Memory>(memory: &M, flow: &Flow) -> bool {
+    match take(memory, flow.place, flow.control, false) {
+        Some(taken) => {
+            release(memory, flow.place, taken);
+            true
+        }
+        None => false,
+    }
+}

@@ -1,0 +1,71 @@
+//! Who makes room for a new entry.
+//!
+//! In this order: a free entry, a connection that has outlived its state, one that has ended (the oldest), a handshake (the
+//! oldest), and a connection whose replica answers the client directly: nothing proves that its client exists, and without its
+//! entry it is steered as before, as long as the service's table is the same. An established NAT connection never does.
+
+use super::{
+    Clock, Direction, Line, Memory, Place, State,
+    entry::{Control, word},
+};
+use crate::abi::Ticks;
+
+/// How willingly an entry makes room: lower goes first. 0 is free.
+pub type Rank = u64;
+
+pub const FREE: Rank = 0;
+/// Does not.
+pub const NEVER: Rank = Rank::MAX;
+
+const EXPIRED: Rank = 1;
+const ENDED: Rank = 2;
+const HANDSHAKE: Rank = 3;
+const DIRECT: Rank = 4;
+
+/// The rank of the entry at a place.
+#[inline(always)]
+pub fn rank<M: Memory>(memory: &M, place: Place, control: Control, clock: &Clock<'_>) -> Rank {
+    if control.is_free() {
+        return FREE;
+    }
+    let Some(line) = memory.line(place) else { return NEVER };
+    if control.locked() || control.state() == State::CONTINUED {
+        return NEVER;
+    }
+    let state = control.state();
+    let last_seen = line.load(word::LAST_SEEN);
+    if clock.settings.expired(state, last_seen, clock.now) {
+        // A live one is as old as the direction that spoke last.
+        if !state.live() || partner_expired(memory, line, state, clock) {
+            return EXPIRED;
+        }
+        return NEVER;
+    }
+    let class = if state.ended() {
+        ENDED
+    } else if state.handshake() {
+        HANDSHAKE
+    } else if control.direction() == Direction::Direct {
+        DIRECT
+    } else {
+        return NEVER;
+    };
+    class << Ticks::BITS | Rank::from(youth(last_seen, clock.now))
+}
+
+#[inline(always)]
+fn partner_expired<M: Memory>(memory: &M, line: M::Line, state: State, clock: &Clock<'_>) -> bool {
+    let partner = Place(line.load(word::PARTNER));
+    if partner == Place::NONE {
+        return true;
+    }
+    let Some(other) = memory.line(partner) else { return true };
+    clock.settings.expired(state, other.load(word::LAST_SEEN), clock.now)
+}
+
+/// More for what was seen later. Another CPU may have seen a packet a tick after this one read the clock.
+#[inline(always)]
+const fn youth(last_seen: Ticks, now: Ticks) -> Ticks {
+    let age = now.wrapping_sub(last_seen) as i32;
+    Ticks::MAX - if age < 0 { 0 } else { age as Ticks }
+}
