@@ -3,7 +3,10 @@
 //! Loads and stores are single instructions that the compiler leaves in their order, and so does the processor on x86-64.
 //! Compare-and-exchange is a full barrier everywhere.
 
-use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xchg};
+use core::{
+    arch::asm,
+    intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xchg},
+};
 
 use aya_ebpf::{
     Global,
@@ -15,7 +18,7 @@ use aya_ebpf::{
 use dtr_lb_common::{
     abi::{Bucket, FLOW_BUCKETS, KEPT_SYNS, KeptSyn},
     flow_table::{
-        ENTRY_BYTES, LOCKS, Line, Memory, WAYS,
+        ENTRY_BYTES, LOCKS, Line, Memory, Place, WAYS,
         next_hops::{self, NEXT_HOP_BYTES, NextHops},
     },
 };
@@ -34,6 +37,10 @@ static SYNS: Array<KeptSyn, KEPT_SYNS> = Array::new();
 /// How many SYNs this processor has kept.
 #[btf_map]
 static SYN_COUNT: PerCpuArray<u32, 1> = PerCpuArray::new();
+
+/// Where a number goes to come back as one that may be any.
+#[btf_map]
+static OPAQUE: PerCpuArray<u64, 1> = PerCpuArray::new();
 
 /// [`dtr_lb_common::abi::SYNS_A_CPU`].
 #[unsafe(no_mangle)]
@@ -94,6 +101,28 @@ impl Memory for Table {
     }
 
     #[inline(always)]
+    fn opaque(&self, number: u64) -> u64 {
+        let Some(place) = OPAQUE.get_ptr_mut(0) else { return 0 };
+        // SAFETY: this processor's own value.
+        unsafe {
+            place.write_volatile(number);
+            place.read_volatile()
+        }
+    }
+
+    #[inline(always)]
+    fn line(&self, place: Place) -> Option<KernelLine> {
+        let bucket = self.bucket(place.bucket())?;
+        Some(self.way(bucket, plain(place.way())))
+    }
+
+    #[inline(always)]
+    fn pair(&self, place: Place) -> Option<KernelLine> {
+        let bucket = self.bucket(place.bucket())?;
+        Some(self.pair_of(bucket, plain(place.way())))
+    }
+
+    #[inline(always)]
     fn lock(&self, hash: u32) -> bool {
         let Some(lock) = FLOW_LOCKS.get_ptr_mut(hash % LOCKS as u32) else { return false };
         let mut attempt = 0;
@@ -115,6 +144,15 @@ impl Memory for Table {
             let _ = unsafe { atomic_xchg::<u64, { AtomicOrdering::SeqCst }>(lock, 0) };
         }
     }
+}
+
+/// The number, of which the compiler knows no more than the verifier. Else it takes the bits of a neighbour's way apart, and the
+/// verifier, which does not know that they are never both set, sees an entry beyond the bucket.
+#[inline(always)]
+fn plain(mut way: u32) -> u32 {
+    // SAFETY: a register is copied to itself.
+    unsafe { asm!("{way} = {way}", way = inout(reg) way, options(nomem, nostack, pure)) };
+    way
 }
 
 /// The next hops to clients.

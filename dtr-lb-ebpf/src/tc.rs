@@ -209,12 +209,14 @@ impl Packet for TcPacket<'_> {
     fn stage(&mut self, stage: Stage, _: &impl Tables, scratch: &mut Scratch) -> Verdict {
         let (ctx, notes) = (self.skb(), ptr::from_mut(scratch));
         let number = match stage {
+            Stage::Parse => dtr_lb_tc_parse(ctx, notes),
             Stage::Connection => dtr_lb_tc_connection(ctx, notes),
             Stage::Open => dtr_lb_tc_open(ctx, notes),
             Stage::Insert => dtr_lb_tc_insert(ctx, notes),
+            Stage::Advance => dtr_lb_tc_advance(ctx, notes),
             Stage::Icmp => dtr_lb_tc_icmp(ctx, notes),
             Stage::Error => dtr_lb_tc_error(ctx, notes),
-            Stage::Emit => dtr_lb_tc_emit(ctx, notes),
+            Stage::Emit(verdict) => dtr_lb_tc_emit(ctx, notes, verdict as u32),
             Stage::Answer(verdict) => dtr_lb_tc_answer(ctx, notes, verdict as u32),
             Stage::Report(verdict) => dtr_lb_tc_report(ctx, notes, verdict as u32),
         };
@@ -256,7 +258,7 @@ impl Packet for TcPacket<'_> {
 
 stages! {
     __sk_buff as TcContext as TcPacket:
-    dtr_lb_tc_connection, dtr_lb_tc_open, dtr_lb_tc_insert, dtr_lb_tc_icmp, dtr_lb_tc_error, dtr_lb_tc_emit, dtr_lb_tc_answer, dtr_lb_tc_report
+    dtr_lb_tc_parse, dtr_lb_tc_connection, dtr_lb_tc_open, dtr_lb_tc_insert, dtr_lb_tc_advance, dtr_lb_tc_icmp, dtr_lb_tc_error, dtr_lb_tc_emit, dtr_lb_tc_answer, dtr_lb_tc_report
 }
 
 /// A frame for the trace, by helpers only.

@@ -119,12 +119,14 @@ impl Packet for XdpPacket<'_> {
     fn stage(&mut self, stage: Stage, _: &impl Tables, scratch: &mut Scratch) -> Verdict {
         let (ctx, notes) = (self.ctx.ctx, ptr::from_mut(scratch));
         let number = match stage {
+            Stage::Parse => dtr_lb_xdp_parse(ctx, notes),
             Stage::Connection => dtr_lb_xdp_connection(ctx, notes),
             Stage::Open => dtr_lb_xdp_open(ctx, notes),
             Stage::Insert => dtr_lb_xdp_insert(ctx, notes),
+            Stage::Advance => dtr_lb_xdp_advance(ctx, notes),
             Stage::Icmp => dtr_lb_xdp_icmp(ctx, notes),
             Stage::Error => dtr_lb_xdp_error(ctx, notes),
-            Stage::Emit => dtr_lb_xdp_emit(ctx, notes),
+            Stage::Emit(verdict) => dtr_lb_xdp_emit(ctx, notes, verdict as u32),
             Stage::Answer(verdict) => dtr_lb_xdp_answer(ctx, notes, verdict as u32),
             Stage::Report(verdict) => dtr_lb_xdp_report(ctx, notes, verdict as u32),
         };
@@ -159,7 +161,7 @@ impl Packet for XdpPacket<'_> {
 
 stages! {
     xdp_md as XdpContext as XdpPacket:
-    dtr_lb_xdp_connection, dtr_lb_xdp_open, dtr_lb_xdp_insert, dtr_lb_xdp_icmp, dtr_lb_xdp_error, dtr_lb_xdp_emit, dtr_lb_xdp_answer, dtr_lb_xdp_report
+    dtr_lb_xdp_parse, dtr_lb_xdp_connection, dtr_lb_xdp_open, dtr_lb_xdp_insert, dtr_lb_xdp_advance, dtr_lb_xdp_icmp, dtr_lb_xdp_error, dtr_lb_xdp_emit, dtr_lb_xdp_answer, dtr_lb_xdp_report
 }
 
 /// A frame for the trace, by helpers only.

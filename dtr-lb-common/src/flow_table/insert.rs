@@ -49,23 +49,6 @@ pub fn insert<M: Memory>(
     insertion
 }
 
-/// The best entries of a bucket to take.
-#[derive(Clone, Copy)]
-struct Offer {
-    /// A free one; `NONE` if there is none.
-    free: Place,
-    /// The one that makes room most willingly, and how willingly.
-    place: Place,
-    rank: Rank,
-    occupied: u32,
-    handshakes: u32,
-}
-
-impl Offer {
-    const NONE: Self =
-        Self { free: Place::NONE, place: Place::NONE, rank: room::NEVER, occupied: 0, handshakes: 0 };
-}
-
 /// With the lock of the key held.
 #[inline(always)]
 fn insert_alone<M: Memory>(
@@ -76,99 +59,132 @@ fn insert_alone<M: Memory>(
     clock: &Clock<'_>,
     replace: impl FnOnce(&Flow) -> Replace,
 ) -> Insertion {
-    let wide = flow.wide();
-    let (mut first, mut second) = (Offer::NONE, Offer::NONE);
-    let mut same = Place::NONE;
-    let mut number = 0;
-    while number < CANDIDATES {
-        let place = buckets.candidate(number);
-        let offer = if number < WAYS { &mut first } else { &mut second };
-        number += 1;
-        let Some(line) = memory.line(place) else { return Insertion::Full };
-        let control = Control(line.load(word::CONTROL));
-        if control.state() != State::FREE {
-            offer.occupied += 1;
-            offer.handshakes += u32::from(control.state().handshake());
-            if control.state() != State::CONTINUED && entry::has_key(memory, place, control, &flow.key) {
-                same = place;
-            }
-        }
-        consider(memory, place, control, wide, clock, offer);
+    let seen = survey(memory, buckets, flow);
+    if seen.same != Place::NONE {
+        return replace_same(memory, seen.same, flow, holder, replace);
     }
-    if same != Place::NONE {
-        return replace_same(memory, same, flow, holder, replace);
-    }
-    let handshake = flow.state().handshake();
-    let place = choose(&mut first, &mut second, handshake);
+    let place = choose(memory, buckets, flow, clock, seen);
     if place == Place::NONE {
         return Insertion::Full;
     }
     let Some(line) = memory.line(place) else { return Insertion::Full };
     let control = Control(line.load(word::CONTROL));
     // What was free may have been taken since, and what had ended may be a new connection.
-    let rank = room::rank(memory, place, control, clock);
-    if rank == room::NEVER {
+    if room::rank(line, control, clock) == room::NEVER {
         return Insertion::Busy;
+    }
+    if !room::makes_room(memory, line, control, clock) {
+        return Insertion::Full;
     }
     take_and_write(memory, place, control, flow)
 }
 
-/// Notes what an entry offers. Of a pair of neighbours, for a wide entry, the one that is less willing decides.
+/// What stands in both buckets of a key.
+#[derive(Clone, Copy)]
+struct Survey {
+    /// The entry that has the key; `NONE` if none has.
+    same: Place,
+    /// Entries that are not free, and handshakes among them: of the first bucket, and of the second.
+    occupied: [u32; 2],
+    handshakes: [u32; 2],
+}
+
 #[inline(always)]
-fn consider<M: Memory>(
-    memory: &M,
-    place: Place,
-    control: Control,
-    wide: bool,
-    clock: &Clock<'_>,
-    offer: &mut Offer,
-) {
-    let mut rank = room::rank(memory, place, control, clock);
-    if wide {
-        if place.0 & 1 != 0 {
-            return;
+fn survey<M: Memory>(memory: &M, buckets: Buckets, flow: &Flow) -> Survey {
+    let mut same = Place::NONE;
+    // Four numbers of 8 bits.
+    let mut counts = 0;
+    let mut number = 0;
+    while number < CANDIDATES {
+        let place = buckets.candidate(number);
+        let shift = if number < WAYS { 0 } else { 16 };
+        number += 1;
+        let Some(line) = memory.line(place) else { continue };
+        let control = Control(line.load(word::CONTROL));
+        if control.state() == State::FREE {
+            continue;
         }
-        // A wide entry stands for both.
-        if control.is_free() || !control.wide() {
-            let other = Place(place.0 + 1);
-            let Some(line) = memory.line(other) else { return };
-            let second = room::rank(memory, other, Control(line.load(word::CONTROL)), clock);
-            if second > rank {
-                rank = second;
-            }
+        counts += 1 << shift;
+        if control.state().handshake() {
+            counts += 0x100 << shift;
+        }
+        if control.state() != State::CONTINUED && entry::has_key(memory, place, control, &flow.key) {
+            same = place;
         }
     }
-    if rank == room::FREE {
-        if offer.free == Place::NONE {
-            offer.free = place;
+    let same = Place(memory.opaque(u64::from(same.0)) as u32);
+    let counts = memory.opaque(counts);
+    let byte = |at: u32| (counts >> at) as u32 & 0xff;
+    Survey { same, occupied: [byte(0), byte(16)], handshakes: [byte(8), byte(24)] }
+}
+
+/// The entry to take: the one that makes room most willingly. A free one of the first bucket, unless that is nearly full and
+/// the second is not: with half of all entries taken one look in ten goes to the second bucket, and one insertion in 2,500 finds
+/// no free entry (docs/benchmarks.md). A bucket that has its share of handshakes takes another one in the place of one.
+#[inline(always)]
+fn choose<M: Memory>(memory: &M, buckets: Buckets, flow: &Flow, clock: &Clock<'_>, seen: Survey) -> Place {
+    let Survey { occupied: [first, second], handshakes, .. } = seen;
+    let second_is_emptier = first > 2 && first > second;
+    let handshake = flow.state().handshake();
+    let full_of_handshakes = |number: usize| handshake && handshakes[number] >= HANDSHAKES_A_BUCKET;
+    // What a free entry of each bucket ranks.
+    let free = memory.opaque(
+        rank_of_free(full_of_handshakes(0), second_is_emptier) << 8
+            | rank_of_free(full_of_handshakes(1), !second_is_emptier),
+    );
+    let (free_first, free_second) = (free >> 8 & 0xff, free & 0xff);
+    let wide = flow.wide();
+    let (mut best, mut best_place) = (room::NEVER, Place::NONE);
+    let mut number = 0;
+    while number < CANDIDATES {
+        let place = buckets.candidate(number);
+        let free = if number < WAYS { free_first } else { free_second };
+        number += 1;
+        let rank = memory.opaque(rank_at(memory, place, wide, clock));
+        let rank = if rank == room::FREE { free } else { rank };
+        if rank < best {
+            best = rank;
+            best_place = place;
         }
-    } else if rank < offer.rank {
-        offer.rank = rank;
-        offer.place = place;
+    }
+    best_place
+}
+
+/// Ranks below all that is not free; or above, where no free one may be taken.
+const PREFERRED: Rank = 0;
+const OTHER: Rank = 1;
+const NONE_FREE: Rank = 0xff;
+
+#[inline(always)]
+const fn rank_of_free(none: bool, other: bool) -> Rank {
+    if none {
+        NONE_FREE
+    } else if other {
+        OTHER
+    } else {
+        PREFERRED
     }
 }
 
-/// The first bucket, unless it is nearly full and the second is not: with half of all entries taken one look in ten goes
-/// to the second bucket, and one insertion in 2,500 finds no free entry (see docs/benchmarks.md).
+/// How willingly the entry at a place makes room; for a wide one, the pair that begins there: who is less willing decides.
 #[inline(always)]
-fn choose(first: &mut Offer, second: &mut Offer, handshake: bool) -> Place {
-    // A bucket that has its share of handshakes takes another one in the place of one.
-    if handshake && first.handshakes >= HANDSHAKES_A_BUCKET {
-        first.free = Place::NONE;
+fn rank_at<M: Memory>(memory: &M, place: Place, wide: bool, clock: &Clock<'_>) -> Rank {
+    let Some(line) = memory.line(place) else { return room::NEVER };
+    let control = Control(line.load(word::CONTROL));
+    let rank = room::rank(line, control, clock);
+    if !wide {
+        return rank;
     }
-    if handshake && second.handshakes >= HANDSHAKES_A_BUCKET {
-        second.free = Place::NONE;
+    if place.0 & 1 != 0 {
+        return room::NEVER;
     }
-    let prefer_first = first.occupied <= 2 || first.occupied <= second.occupied;
-    if first.free != Place::NONE && (prefer_first || second.free == Place::NONE) {
-        first.free
-    } else if second.free != Place::NONE {
-        second.free
-    } else if first.rank <= second.rank {
-        first.place
-    } else {
-        second.place
+    // A wide entry stands for both.
+    if !control.is_free() && control.wide() {
+        return rank;
     }
+    let Some(other) = memory.line(Place(place.0 + 1)) else { return room::NEVER };
+    let second = room::rank(other, Control(other.load(word::CONTROL)), clock);
+    if second > rank { second } else { rank }
 }
 
 #[inline(always)]

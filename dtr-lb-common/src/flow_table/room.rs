@@ -17,29 +17,25 @@ pub const FREE: Rank = 0;
 /// Does not.
 pub const NEVER: Rank = Rank::MAX;
 
+/// In the upper half of a rank; in the lower one, who was seen last makes room last. Those of free entries are below.
 const EXPIRED: Rank = 1;
 const ENDED: Rank = 2;
 const HANDSHAKE: Rank = 3;
 const DIRECT: Rank = 4;
 
-/// The rank of the entry at a place.
+/// The rank of the entry at a place, by itself: see [`makes_room`].
 #[inline(always)]
-pub fn rank<M: Memory>(memory: &M, place: Place, control: Control, clock: &Clock<'_>) -> Rank {
+pub fn rank<L: Line>(line: L, control: Control, clock: &Clock<'_>) -> Rank {
     if control.is_free() {
         return FREE;
     }
-    let Some(line) = memory.line(place) else { return NEVER };
     if control.locked() || control.state() == State::CONTINUED {
         return NEVER;
     }
     let state = control.state();
     let last_seen = line.load(word::LAST_SEEN);
     if clock.settings.expired(state, last_seen, clock.now) {
-        // A live one is as old as the direction that spoke last.
-        if !state.live() || partner_expired(memory, line, state, clock) {
-            return EXPIRED;
-        }
-        return NEVER;
+        return EXPIRED << Ticks::BITS;
     }
     let class = if state.ended() {
         ENDED
@@ -53,14 +49,20 @@ pub fn rank<M: Memory>(memory: &M, place: Place, control: Control, clock: &Clock
     class << Ticks::BITS | Rank::from(youth(last_seen, clock.now))
 }
 
+/// The last look at who was chosen: a live connection is as old as the direction that spoke last.
 #[inline(always)]
-fn partner_expired<M: Memory>(memory: &M, line: M::Line, state: State, clock: &Clock<'_>) -> bool {
+pub fn makes_room<M: Memory>(memory: &M, line: M::Line, control: Control, clock: &Clock<'_>) -> bool {
+    let state = control.state();
+    if !state.live() || control.direction() == Direction::Direct {
+        return true;
+    }
     let partner = Place(line.load(word::PARTNER));
     if partner == Place::NONE {
         return true;
     }
     let Some(other) = memory.line(partner) else { return true };
-    clock.settings.expired(state, other.load(word::LAST_SEEN), clock.now)
+    clock.settings.expired(state, line.load(word::LAST_SEEN), clock.now)
+        && clock.settings.expired(state, other.load(word::LAST_SEEN), clock.now)
 }
 
 /// More for what was seen later. Another CPU may have seen a packet a tick after this one read the clock.

@@ -20,8 +20,71 @@ use crate::{
 pub(super) enum Decision {
     /// It leaves as its entry says, under this verdict.
     Leaves(Verdict),
+    /// It does not.
+    Stops(Verdict),
     /// It is of no connection, or opens one: the order in the notes says which.
     Opens,
+}
+
+/// What a packet makes of its connection. There is one place where a connection ends and one where it changes, so that the
+/// verifier looks at each once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Step {
+    pub(super) decision: Decision,
+    /// The connection ends.
+    pub(super) ends: bool,
+    /// The packet tells something about its connection, which goes on. If not, not even that somebody is there.
+    pub(super) tells: bool,
+    pub(super) event: Event,
+}
+
+impl Step {
+    #[inline(always)]
+    pub(super) const fn quiet(decision: Decision) -> Self {
+        Self { decision, ends: false, tells: false, event: Event::NONE }
+    }
+
+    #[inline(always)]
+    pub(super) const fn end(decision: Decision) -> Self {
+        Self { ends: true, ..Self::quiet(decision) }
+    }
+
+    /// It leaves, and its connection changes.
+    #[inline(always)]
+    pub(super) const fn tell(event: Event) -> Self {
+        Self { event, tells: true, ..Self::quiet(Decision::Leaves(Verdict::Forwarded)) }
+    }
+
+    pub(super) const UNVERIFIED: Self = Self::quiet(Decision::Leaves(Verdict::ForwardedUnverified));
+
+    /// As one number, of which the verifier is to know nothing.
+    #[inline(always)]
+    const fn packed(self) -> u64 {
+        let (kind, verdict) = match self.decision {
+            Decision::Leaves(verdict) => (0, verdict as u64),
+            Decision::Stops(verdict) => (1, verdict as u64),
+            Decision::Opens => (2, 0),
+        };
+        kind | verdict << 8
+            | (self.ends as u64) << 16
+            | (self.tells as u64) << 17
+            | (self.event.0 as u64) << 24
+    }
+
+    #[inline(always)]
+    const fn unpacked(number: u64) -> Self {
+        let verdict = match Verdict::from_number((number >> 8 & 0xff) as u32) {
+            Some(verdict) => verdict,
+            None => Verdict::DroppedRewrite,
+        };
+        let decision = match number & 0xff {
+            0 => Decision::Leaves(verdict),
+            1 => Decision::Stops(verdict),
+            _ => Decision::Opens,
+        };
+        let (ends, tells) = (number >> 16 & 1 != 0, number >> 17 & 1 != 0);
+        Self { decision, ends, tells, event: Event((number >> 24) as u8) }
+    }
 }
 
 /// What two looks at a connection tell.
@@ -29,13 +92,14 @@ pub(super) enum Decision {
 pub(super) enum Known {
     /// There is none.
     No,
+    /// What is left of one, which is in the way of nobody, and is to go.
+    Gone,
     Yes,
     /// Another processor is changing it.
     Busy,
 }
 
-/// Looks for the connection of packets with the tuple of the notes' `found.key`, and reads both of its entries into the notes. What
-/// is left of one that is gone is taken away.
+/// Looks for the connection of packets with the tuple that the notes want, and reads both of its entries into the notes.
 #[inline(always)]
 pub(super) fn look_up(tables: &impl Tables, settings: &Settings, now: Ticks, scratch: &mut Scratch) -> Known {
     let Scratch { wanted, found: flow, other, .. } = scratch;
@@ -49,44 +113,55 @@ pub(super) fn look_up(tables: &impl Tables, settings: &Settings, now: Ticks, scr
         && state != State::TIME_WAIT_HELD
         && !flow_table::partner(memory, flow, other)
     {
-        let Some(line) = memory.line(flow.partner) else { return Known::No };
-        if Control(line.load(word::CONTROL)).locked() {
-            return Known::Busy;
-        }
-        // The other half is gone, or another connection's.
-        let _ = flow_table::end(memory, flow);
-        return Known::No;
+        let Some(line) = memory.line(flow.partner) else { return Known::Gone };
+        // Or the other half is gone, or another connection's.
+        return if Control(line.load(word::CONTROL)).locked() { Known::Busy } else { Known::Gone };
     }
     // A live one that has outlived the idle time-out goes on until both ends are told, by the agent.
     if !state.live() && sweep::outlived(settings, flow, other.last_seen, now) {
-        let _ = flow_table::end(memory, flow);
-        return Known::No;
+        return Known::Gone;
     }
     Known::Yes
 }
 
-/// Decides what becomes of a TCP packet.
+/// Decides what becomes of a TCP packet, and of its connection.
 #[inline(always)]
-pub(super) fn decide(
+pub(super) fn decide(packet: &impl Packet, tables: &impl Tables, scratch: &mut Scratch) -> Decision {
+    let Some(settings) = tables.settings() else { return Decision::Stops(Verdict::PassedNotReady) };
+    let now = tables.now();
+    let step = consider(packet, tables, settings, now, scratch);
+    let memory = &tables.flows();
+    let packed = memory.opaque(step.packed());
+    let step = Step::unpacked(packed);
+    if step.ends {
+        let _ = flow_table::end(memory, &scratch.found);
+    } else if step.tells {
+        tell(packet, tables, now, step.event, scratch);
+    }
+    step.decision
+}
+
+#[inline(always)]
+fn consider(
     packet: &impl Packet,
     tables: &impl Tables,
+    settings: &Settings,
+    now: Ticks,
     scratch: &mut Scratch,
-) -> Result<Decision, Verdict> {
-    let settings = tables.settings().ok_or(Verdict::PassedNotReady)?;
-    let now = tables.now();
+) -> Step {
     scratch.wanted = scratch.headers.tuple;
-    match look_up(tables, settings, now, scratch) {
-        Known::Busy => return Err(Verdict::DroppedBusy),
-        Known::No => {
-            scratch.order = Order { client: scratch.headers.tuple, ..Order::NONE };
-            return Ok(Decision::Opens);
-        }
-        Known::Yes => {}
+    let known = look_up(tables, settings, now, scratch);
+    if known == Known::Busy {
+        return Step::quiet(Decision::Stops(Verdict::DroppedBusy));
+    }
+    if known != Known::Yes {
+        scratch.order = Order { client: scratch.headers.tuple, ..Order::NONE };
+        return Step { ends: known == Known::Gone, ..Step::quiet(Decision::Opens) };
     }
     let flow = &scratch.found;
     let state = flow.state();
     if state == State::TIME_WAIT_HELD {
-        return Err(Verdict::DroppedLate);
+        return Step::quiet(Decision::Stops(Verdict::DroppedLate));
     }
     if flow.direction().from_client() && scratch.headers.flags.opens() && sequence::over(flow) {
         // The client uses the tuple again. The replica may still be in TIME_WAIT on the old NAT port.
@@ -97,95 +172,95 @@ pub(super) fn decide(
             hold: true,
             ..Order::NONE
         };
-        return Ok(Decision::Opens);
+        return Step::quiet(Decision::Opens);
     }
     scratch.leaves.set(&scratch.found, tables);
-    rewrite::check(packet, tables, scratch)?;
-    if state.handshake() {
-        return handshake::decide(packet, tables, settings, now, scratch);
+    if let Err(verdict) = rewrite::check(packet, tables, scratch) {
+        return Step::quiet(Decision::Stops(verdict));
     }
-    let verdict = goes_on(packet, tables, now, scratch);
-    let Scratch { headers, leaves, found, .. } = scratch;
+    if state.handshake() {
+        return handshake::consider(tables, settings, now, scratch);
+    }
+    let Scratch { headers, leaves, .. } = scratch;
     // A flow of a dead replica ends here: its client, told by a reset, opens another connection now and not when it has waited
     // long enough.
     if leaves.reset && !headers.flags.any(TcpFlags::RST) {
-        let _ = flow_table::end(&tables.flows(), found);
         tables.count(leaves.replica, |counters| counters.reset += 1);
-        return Err(Verdict::AnsweredReset);
+        return Step::end(Decision::Stops(Verdict::AnsweredReset));
     }
-    Ok(Decision::Leaves(verdict))
+    goes_on(scratch)
 }
 
 /// A packet of a connection that is established, or was.
 #[inline(always)]
-fn goes_on(packet: &impl Packet, tables: &impl Tables, now: Ticks, scratch: &mut Scratch) -> Verdict {
+fn goes_on(scratch: &Scratch) -> Step {
     let Scratch { headers, found: flow, other, .. } = scratch;
-    let memory = &tables.flows();
     let direct = flow.direction() == Direction::Direct;
     let from_client = flow.direction().from_client();
+    let event = Event::NONE.with(Event::FROM_CLIENT, from_client).with(Event::DIRECT, direct);
     let flags = headers.flags;
     let plausible = direct || sequence::in_window(headers.sequence, other.acknowledged);
-    let end = headers.sequence.wrapping_add(headers.payload);
-    let reset = flags.any(TcpFlags::RST);
-    let fin = !reset && flags.any(TcpFlags::FIN);
-    let pending = flow.control.fin(from_client);
-    let event = Event {
-        from_client,
-        reset: reset && (direct || sequence::resets(headers.sequence, flow, other)),
-        fin: fin && plausible,
-        acknowledges_fin: !reset
-            && flags.any(TcpFlags::ACK)
-            && flow.control.fin(!from_client)
-            && headers.acknowledgment == other.fin,
-        talks_on: !reset && !fin && pending && headers.payload != 0 && end.wrapping_sub(flow.fin) as i32 >= 0,
-    };
     if flags.any(TcpFlags::SYN) {
         // A SYN-ACK comes again where the client's ACK was lost.
         let repeated = flags.accepts() && !from_client && plausible;
-        return if repeated { Verdict::Forwarded } else { Verdict::ForwardedUnverified };
+        return if repeated { Step::quiet(Decision::Leaves(Verdict::Forwarded)) } else { Step::UNVERIFIED };
     }
-    let unverified = (reset && !event.reset) || (fin && !event.fin);
+    if flags.any(TcpFlags::RST) {
+        if !direct && !sequence::resets(headers.sequence, flow, other) {
+            return Step::UNVERIFIED;
+        }
+        return Step::tell(event.with(Event::RESET, true));
+    }
+    let fin = flags.any(TcpFlags::FIN);
+    let end = headers.sequence.wrapping_add(headers.payload);
+    let acknowledges_fin =
+        flags.any(TcpFlags::ACK) && flow.control.fin(!from_client) && headers.acknowledgment == other.fin;
     // What does not fit says nothing about the connection, not even that somebody is there.
-    if unverified || !(plausible || event.acknowledges_fin) {
-        return if unverified { Verdict::ForwardedUnverified } else { Verdict::Forwarded };
+    if !plausible && !acknowledges_fin {
+        return if fin { Step::UNVERIFIED } else { Step::quiet(Decision::Leaves(Verdict::Forwarded)) };
     }
-    if event.fin && !direct {
-        set(memory, flow, word::FIN, end.wrapping_add(1));
-    }
-    let changed = if direct { direct_event(event, flow.control) } else { event.apply(flow.control) };
-    if changed != flow.control {
-        change(
-            memory,
-            flow,
-            other,
-            |control| {
-                if direct { direct_event(event, control) } else { event.apply(control) }
-            },
-        );
-    }
-    set(memory, flow, word::LAST_SEEN, now);
-    if flags.any(TcpFlags::ACK) && !reset {
-        set(memory, flow, word::ACKNOWLEDGED, headers.acknowledgment);
-    }
-    if from_client {
-        follow_client(packet, tables, now, flow, other);
-    }
-    Verdict::Forwarded
+    let talks_on = !fin
+        && flow.control.fin(from_client)
+        && headers.payload != 0
+        && end.wrapping_sub(flow.fin) as i32 >= 0;
+    Step::tell(
+        event
+            .with(Event::FIN, fin && plausible)
+            .with(Event::ACKNOWLEDGES_FIN, acknowledges_fin)
+            .with(Event::TALKS_ON, talks_on),
+    )
 }
 
-/// Of a direct mode only the client is seen: what it says is taken for true. Nothing is lost by it that its next packet does not
-/// bring back.
+/// Writes down what a packet tells.
 #[inline(always)]
-fn direct_event(event: Event, control: Control) -> Control {
-    if event.fin {
-        return control.with_state(State::CLIENT_CLOSED);
+fn tell(packet: &impl Packet, tables: &impl Tables, now: Ticks, event: Event, scratch: &Scratch) {
+    let Scratch { headers, found: flow, other, .. } = scratch;
+    let memory = &tables.flows();
+    if event.has(Event::FIN) {
+        let end = headers.sequence.wrapping_add(headers.payload).wrapping_add(1);
+        set(memory, flow, word::FIN, end);
     }
-    event.apply(control)
+    set(memory, flow, word::LAST_SEEN, now);
+    if event.has(Event::ACCEPTS) {
+        // What the client has to acknowledge. A replica under a flood may have sent another number before (SYN cookies).
+        set(memory, other, word::ACKNOWLEDGED, headers.sequence.wrapping_add(1));
+    } else if headers.flags.any(TcpFlags::ACK)
+        && !event.has(Event::RESET)
+        && (event.has(Event::PROVES) || !flow.state().handshake())
+    {
+        set(memory, flow, word::ACKNOWLEDGED, headers.acknowledgment);
+    }
+    if event.apply(flow.control) != flow.control {
+        change(memory, flow, other, event);
+    }
+    if event.has(Event::FROM_CLIENT) {
+        follow_client(packet, tables, now, flow, other);
+    }
 }
 
 /// Writes a word of an entry, if it is still the connection's that was read.
 #[inline(always)]
-pub(super) fn set<M: Memory>(memory: &M, flow: &Flow, at: usize, value: u32) {
+fn set<M: Memory>(memory: &M, flow: &Flow, at: usize, value: u32) {
     if let Some(line) = memory.line(flow.place)
         && Control(line.load(word::CONTROL)).version() == flow.control.version()
     {
@@ -195,21 +270,13 @@ pub(super) fn set<M: Memory>(memory: &M, flow: &Flow, at: usize, value: u32) {
 
 /// Changes the state of a connection by either of its entries: the client's first, then the replica's.
 #[inline(always)]
-pub(super) fn change<M: Memory>(
-    memory: &M,
-    flow: &Flow,
-    other: &Flow,
-    next: impl Fn(Control) -> Control,
-) -> bool {
+fn change<M: Memory>(memory: &M, flow: &Flow, other: &Flow, event: Event) {
     let (client, replica) = if flow.direction().from_client() { (flow, other) } else { (other, flow) };
     let version = client.control.version();
-    if flow_table::transition(memory, client.place, version, next).is_none() {
-        return false;
-    }
-    if flow.direction() != Direction::Direct {
+    let changed = flow_table::transition(memory, client.place, version, |control| event.apply(control));
+    if changed.is_some() && !event.has(Event::DIRECT) {
         flow_table::copy_state(memory, client.place, version, replica);
     }
-    true
 }
 
 /// Where the client's packets come from may change while it is connected: its router fails over, its address moves.

@@ -1,9 +1,9 @@
 //! Last stage: a decision becomes bytes, and is counted for its replica.
 
-use super::{Family, Packet, Rewrite, Scratch, Stage, Tables, Verdict, replay, rewrite, translate, tunnel};
+use super::{Family, Packet, Rewrite, Scratch, Tables, Verdict, replay, rewrite, translate, tunnel};
 use crate::abi::{Direction, Mode};
 
-/// Sends a packet on its way, as its notes say.
+/// Sends a packet on its way, as its notes say. An ICMP error in its own family is a stage of its own.
 #[inline(always)]
 pub(super) fn emit(
     verdict: Verdict,
@@ -11,65 +11,32 @@ pub(super) fn emit(
     tables: &impl Tables,
     scratch: &mut Scratch,
 ) -> Verdict {
-    if verdict == Verdict::ForwardedIcmp {
-        return error(packet, tables, scratch);
-    }
-    let Scratch { headers, leaves, bytes, .. } = scratch;
+    let Scratch { headers, leaves, kept, replay, bytes, .. } = scratch;
     // As it came in.
     let bytes = u64::from(*bytes);
-    let family = headers.family;
-    let rewritten = if verdict == Verdict::Redispatched
-        || leaves.mode == Mode::IPIP
-        || (leaves.mode == Mode::NAT && family != leaves.to.destination.family())
-    {
-        packet.stage(Stage::Emit, tables, scratch) == Verdict::Forwarded
-    } else if leaves.mode == Mode::DSR {
-        packet.write(0, rewrite::macs(&leaves.hop)).is_some()
+    let replayed = *replay && verdict == Verdict::Redispatched;
+    let made = if replayed {
+        replay::replay(packet, leaves, &kept.syn)
     } else {
-        rewrite::rewrite(packet, family, leaves).is_some()
+        forward(packet, headers.family, leaves, tables)
     };
-    if !rewritten {
+    if made.is_none() {
         return Verdict::DroppedRewrite;
     }
-    if scratch.replay && verdict == Verdict::Redispatched {
+    // A refusal, and an ICMP error, is none of a replica's traffic.
+    if replayed || verdict == Verdict::ForwardedIcmp {
         return verdict;
     }
     let leaves = &scratch.leaves;
     tables.count(leaves.replica, |counters| {
-        let traffic = if leaves.direction == Direction::ToClient {
-            &mut counters.to_client
-        } else {
-            &mut counters.to_replica
+        let traffic = match leaves.direction {
+            Direction::ToClient => &mut counters.to_client,
+            Direction::ToReplica | Direction::Direct => &mut counters.to_replica,
         };
         traffic.packets += 1;
         traffic.bytes += bytes;
     });
     verdict
-}
-
-/// Sends an ICMP error on its way. It is none of a replica's traffic.
-#[inline(always)]
-fn error(packet: &mut impl Packet, tables: &impl Tables, scratch: &mut Scratch) -> Verdict {
-    if scratch.leaves.mode == Mode::NAT {
-        return packet.stage(Stage::Error, tables, scratch);
-    }
-    match packet.stage(Stage::Emit, tables, scratch) {
-        Verdict::Forwarded => Verdict::ForwardedIcmp,
-        verdict => verdict,
-    }
-}
-
-/// Sends a packet on its way of which more changes than addresses and ports, and one that goes to another replica than
-/// before.
-#[inline(always)]
-pub(super) fn made_over(packet: &mut impl Packet, tables: &impl Tables, scratch: &Scratch) -> Verdict {
-    let Scratch { headers, leaves, kept, replay, .. } = scratch;
-    let made = if *replay {
-        replay::replay(packet, leaves, &kept.syn)
-    } else {
-        forward(packet, headers.family, leaves, tables)
-    };
-    if made.is_some() { Verdict::Forwarded } else { Verdict::DroppedRewrite }
 }
 
 /// Where it fails, which takes a frame that ends before headers that were read, the frame may be half rewritten and must

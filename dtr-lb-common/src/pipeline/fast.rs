@@ -6,8 +6,8 @@
 
 use super::{ETHERNET, Head, Outcome, Packet, Tables, rewrite, tunnel};
 use crate::{
-    abi::{Mode, Replica},
-    address::{Address, Be16, Family},
+    abi::Mode,
+    address::{Be16, Family, MAPPED},
     checksum::TTL_DECREMENT,
     filter,
     flow_table::{
@@ -91,7 +91,7 @@ fn ipv4(packet: &mut impl Packet, tables: &impl Tables) -> Option<Outcome> {
     let destination = head.get32(v4::DESTINATION);
     let port = Be16::of_raw(head.get16(v4::TCP + tcp::DESTINATION_PORT));
     if !tables.marked(filter::place_v4(settings, destination, port)) {
-        return Some(not_ours(tables, bytes));
+        return Some(counted(tables, Verdict::PassedNotService, bytes));
     }
     let flags = head.get8(v4::TCP + tcp::FLAGS);
     if flags & (CHANGES | TcpFlags::ACK.0) != TcpFlags::ACK.0 {
@@ -107,65 +107,40 @@ fn ipv4(packet: &mut impl Packet, tables: &impl Tables) -> Option<Outcome> {
     if control.0 & Control::STEADY_MASK != Control::STEADY {
         return None;
     }
-    let replica_hop = line.load(word::REPLICA_HOP);
-    let id = replica_hop as u16;
-    let hop_line = tables.next_hops().next_hop((replica_hop >> 16) as u16)?;
+    let header = size_of::<Ipv4>() as u32 + u32::from(head.get8(v4::TCP + tcp::DATA_OFFSET) >> 4) * 4;
+    let way = way(head, tables, line, control, interface, Sizes { length, header, segment }, Family::V4)?;
+    let Way { id, egress, mode, hop_line: _, .. } = way;
     let ttl = head.get8(v4::TTL);
-    let direction = control.direction();
-    let (hop, mode) = match direction {
-        Direction::ToClient => (hop_words(hop_line), Mode::NAT),
-        _ => {
-            if !came_by(hop_line, head, interface) {
-                return None;
-            }
-            let replica = tables.replica(id)?;
-            let grown = length + if replica.mode == Mode::IPIP { size_of::<Ipv4>() as u32 } else { 0 };
-            let header = (V4 - ETHERNET) as u32 - size_of::<Tcp>() as u32
-                + u32::from(head.get8(v4::TCP + tcp::DATA_OFFSET) >> 4) * 4;
-            if replica.reset != 0 || too_large(replica, grown, grown - length + header, segment) {
-                return None;
-            }
-            // A packet of one family in one of the other is for the stages.
-            if replica.mode == Mode::IPIP && replica.address.family() != Family::V4 {
-                return None;
-            }
-            (next_hops::words(&replica.hop), replica.mode)
-        }
-    };
-    let [egress, ..] = hop;
-    if egress == 0 || (ttl <= 1 && mode != Mode::DSR) {
+    if ttl <= 1 && mode != Mode::DSR {
         return None;
     }
-    let (to_source, to_destination, to_ports) =
-        (line.load(word::TO), line.load(word::TO + 1), line.load(word::TO + 2));
-    let acknowledged = u32::from_be(head.get32(v4::TCP + tcp::ACKNOWLEDGMENT));
-    if !stamp(line, control, tables.now(), acknowledged) {
-        return None;
-    }
-    put_macs(head, hop);
+    stamp(line, tables.now(), u32::from_be(head.get32(v4::TCP + tcp::ACKNOWLEDGMENT)));
     if mode != Mode::DSR {
-        let addresses = minus(source) + minus(destination) + u64::from(to_source) + u64::from(to_destination);
-        head.put8(v4::TTL, ttl - 1);
         let checksum = u64::from(!head.get16(v4::CHECKSUM)) + u64::from(TTL_DECREMENT.fold());
+        head.put8(v4::TTL, ttl - 1);
         if mode == Mode::NAT {
+            let addresses = replace(head, v4::SOURCE, line, word::TO, 2);
+            let delta = replace(head, v4::TCP + tcp::PORTS, line, word::TO + 2, 1);
             head.put16(v4::CHECKSUM, !fold(checksum + addresses));
-            head.put32(v4::SOURCE, to_source);
-            head.put32(v4::DESTINATION, to_destination);
-            head.put32(v4::TCP + tcp::PORTS, to_ports);
-            let delta = minus(ports) + u64::from(to_ports);
+            way.put_macs(head, tables);
+            // The words that went into the frame are of one connection if the entry is still as it was.
+            if line.load(word::CONTROL) != control.0 {
+                return Some(counted(tables, Verdict::DroppedBusy, bytes));
+            }
             if correct(packet, v4::TCP + tcp::CHECKSUM, addresses, delta, Family::V4).is_none() {
-                return Some(spoiled(tables, bytes));
+                return Some(counted(tables, Verdict::DroppedRewrite, bytes));
             }
         } else {
             head.put16(v4::CHECKSUM, !fold(checksum));
-            let replica = tables.replica(id)?;
             let flow = tunnel::flow_bits(source, ports);
-            if tunnel::wrap_within(packet, Family::V4, &hop, replica, flow).is_none() {
-                return Some(spoiled(tables, bytes));
+            if tunnel::wrap_v4(packet, tables.replica(id)?, flow).is_none() {
+                return Some(counted(tables, Verdict::DroppedRewrite, bytes));
             }
         }
+    } else {
+        way.put_macs(head, tables);
     }
-    Some(gone(tables, id, direction, bytes, egress))
+    Some(gone(tables, id, control.direction(), bytes, egress))
 }
 
 #[inline(always)]
@@ -180,105 +155,158 @@ fn ipv6(packet: &mut impl Packet, tables: &impl Tables) -> Option<Outcome> {
         return None;
     }
     let settings = tables.settings()?;
-    let destination = address(head, v6::DESTINATION);
     let port = Be16::of_raw(head.get16(v6::TCP + tcp::DESTINATION_PORT));
-    if !tables.marked(filter::place_wide(settings, destination, port)) {
-        return Some(not_ours(tables, bytes));
+    if !tables.marked(filter::place_wide(settings, address(head, v6::DESTINATION), port)) {
+        return Some(counted(tables, Verdict::PassedNotService, bytes));
     }
     let flags = head.get8(v6::TCP + tcp::FLAGS);
     if flags & (CHANGES | TcpFlags::ACK.0) != TcpFlags::ACK.0 {
         return None;
     }
-    let (source, ports) = (address(head, v6::SOURCE), head.get32(v6::TCP + tcp::PORTS));
     let buckets = flow_table::buckets(
-        hash::flow_table_v6(&settings.flow_keys, source, destination, ports),
+        hash::flow_table_v6(
+            &settings.flow_keys,
+            address(head, v6::SOURCE),
+            address(head, v6::DESTINATION),
+            head.get32(v6::TCP + tcp::PORTS),
+        ),
         settings.flow_buckets,
     );
-    let line = find_v6(&tables.flows(), buckets, source, destination, ports)?;
+    let line = find_v6(&tables.flows(), buckets, head)?;
     let control = Control(line.load(word::CONTROL));
     if control.0 & Control::STEADY_MASK != Control::STEADY_WIDE {
         return None;
     }
-    let replica_hop = line.load(word::REPLICA_HOP);
-    let id = replica_hop as u16;
-    let hop_line = tables.next_hops().next_hop((replica_hop >> 16) as u16)?;
+    let header = size_of::<Ipv6>() as u32 + u32::from(head.get8(v6::TCP + tcp::DATA_OFFSET) >> 4) * 4;
+    let way = way(head, tables, line, control, interface, Sizes { length, header, segment }, Family::V6)?;
+    let Way { id, egress, mode, .. } = way;
     let hops = head.get8(v6::HOPS);
-    let direction = control.direction();
-    let (hop, mode) = match direction {
-        Direction::ToClient => (hop_words(hop_line), Mode::NAT),
-        _ => {
-            if !came_by(hop_line, head, interface) {
-                return None;
-            }
-            let replica = tables.replica(id)?;
-            let grown = length + if replica.mode == Mode::IPIP { size_of::<Ipv6>() as u32 } else { 0 };
-            let header = size_of::<Ipv6>() as u32 + u32::from(head.get8(v6::TCP + tcp::DATA_OFFSET) >> 4) * 4;
-            if replica.reset != 0 || too_large(replica, grown, grown - length + header, segment) {
-                return None;
-            }
-            // A packet of one family in one of the other is for the stages.
-            if replica.mode == Mode::IPIP && replica.address.family() != Family::V6 {
-                return None;
-            }
-            (next_hops::words(&replica.hop), replica.mode)
-        }
-    };
-    let [egress, ..] = hop;
-    if egress == 0 || (hops <= 1 && mode != Mode::DSR) {
+    if hops <= 1 && mode != Mode::DSR {
         return None;
     }
-    let to_source = words(line, word::WIDE_TO_SOURCE);
-    let to_destination = words(line, word::WIDE_TO_DESTINATION);
-    let to_ports = line.load(word::WIDE_TO_PORTS);
     // Towards the other family all of the packet is made anew.
-    if mode == Mode::NAT && mapped(to_destination) {
+    if mode == Mode::NAT && mapped(line) {
         return None;
     }
-    let acknowledged = u32::from_be(head.get32(v6::TCP + tcp::ACKNOWLEDGMENT));
-    if !stamp(line, control, tables.now(), acknowledged) {
-        return None;
-    }
-    put_macs(head, hop);
+    stamp(line, tables.now(), u32::from_be(head.get32(v6::TCP + tcp::ACKNOWLEDGMENT)));
     if mode != Mode::DSR {
         head.put8(v6::HOPS, hops - 1);
         if mode == Mode::NAT {
-            let mut addresses = 0;
-            let mut at = 0;
-            while at < 4 {
-                addresses += minus(source[at]) + minus(destination[at]);
-                addresses += u64::from(to_source[at]) + u64::from(to_destination[at]);
-                head.put32(v6::SOURCE + 4 * at, to_source[at]);
-                head.put32(v6::DESTINATION + 4 * at, to_destination[at]);
-                at += 1;
+            let addresses = replace(head, v6::SOURCE, line, word::WIDE_TO_SOURCE, 4)
+                + replace(head, v6::DESTINATION, line, word::WIDE_TO_DESTINATION, 4);
+            let delta = replace(head, v6::TCP + tcp::PORTS, line, word::WIDE_TO_PORTS, 1);
+            way.put_macs(head, tables);
+            if line.load(word::CONTROL) != control.0 {
+                return Some(counted(tables, Verdict::DroppedBusy, bytes));
             }
-            head.put32(v6::TCP + tcp::PORTS, to_ports);
-            let delta = minus(ports) + u64::from(to_ports);
             if correct(packet, v6::TCP + tcp::CHECKSUM, addresses, delta, Family::V6).is_none() {
-                return Some(spoiled(tables, bytes));
+                return Some(counted(tables, Verdict::DroppedRewrite, bytes));
             }
         } else {
-            let replica = tables.replica(id)?;
-            let [.., last] = source;
-            let flow = tunnel::flow_bits(last, ports);
-            if tunnel::wrap_within(packet, Family::V6, &hop, replica, flow).is_none() {
-                return Some(spoiled(tables, bytes));
+            let flow = tunnel::flow_bits(head.get32(v6::SOURCE + 12), head.get32(v6::TCP + tcp::PORTS));
+            if tunnel::wrap_v6(packet, tables.replica(id)?, flow).is_none() {
+                return Some(counted(tables, Verdict::DroppedRewrite, bytes));
             }
         }
+    } else {
+        way.put_macs(head, tables);
     }
-    Some(gone(tables, id, direction, bytes, egress))
+    Some(gone(tables, id, control.direction(), bytes, egress))
 }
 
-#[inline(always)]
-fn not_ours(tables: &impl Tables, bytes: u32) -> Outcome {
-    tables.record(Verdict::PassedNotService, bytes);
-    Outcome { verdict: Verdict::PassedNotService, interface: 0 }
+/// How large a packet is, in bytes: all of it, its headers, and what each segment carries into which it is cut.
+#[derive(Clone, Copy)]
+struct Sizes {
+    length: u32,
+    header: u32,
+    segment: u32,
 }
 
-/// A frame that could not be rewritten to the end, which takes a hook that refuses what it promised.
+/// Where a packet goes.
+struct Way<L> {
+    id: u16,
+    egress: u32,
+    mode: Mode,
+    /// The next hop to a client; not looked at towards a replica.
+    hop_line: L,
+    to_client: bool,
+}
+
+impl<L: Line> Way<L> {
+    #[inline(always)]
+    fn put_macs(&self, head: impl Head, tables: &impl Tables) {
+        let [_, a, b, c] = if self.to_client {
+            hop_words(self.hop_line)
+        } else {
+            match tables.replica(self.id) {
+                Some(replica) => next_hops::words(&replica.hop),
+                None => return,
+            }
+        };
+        head.put32(0, a);
+        head.put32(4, b);
+        head.put32(8, c);
+    }
+}
+
+/// Where the packet of an entry goes; nothing if that is not plain.
 #[inline(always)]
-fn spoiled(tables: &impl Tables, bytes: u32) -> Outcome {
-    tables.record(Verdict::DroppedRewrite, bytes);
-    Outcome { verdict: Verdict::DroppedRewrite, interface: 0 }
+fn way<L: Line>(
+    head: impl Head,
+    tables: &impl Tables,
+    line: L,
+    control: Control,
+    interface: u32,
+    sizes: Sizes,
+    family: Family,
+) -> Option<Way<impl Line>> {
+    let replica_hop = line.load(word::REPLICA_HOP);
+    let id = replica_hop as u16;
+    let hop_line = tables.next_hops().next_hop((replica_hop >> 16) as u16)?;
+    if control.direction() == Direction::ToClient {
+        let egress = hop_line.load(next_hops::word::HOP);
+        return (egress != 0).then_some(Way { id, egress, mode: Mode::NAT, hop_line, to_client: true });
+    }
+    let replica = tables.replica(id)?;
+    let egress = replica.hop.interface;
+    let mode = replica.mode;
+    // A packet of one family in one of the other is for the stages.
+    let across = mode == Mode::IPIP && replica.address.family() != family;
+    if across || egress == 0 || replica.reset != 0 || !came_by(hop_line, head, interface) {
+        return None;
+    }
+    let outer = match (mode, family) {
+        (Mode::IPIP, Family::V4) => size_of::<Ipv4>() as u32,
+        (Mode::IPIP, Family::V6) => size_of::<Ipv6>() as u32,
+        _ => 0,
+    };
+    let limit = if replica.mtu == 0 { u32::from(u16::MAX) } else { u32::from(replica.mtu) };
+    let Sizes { length, header, segment } = sizes;
+    if length + outer > limit && (segment == 0 || header + segment > limit) {
+        return None;
+    }
+    Some(Way { id, egress, mode, hop_line, to_client: false })
+}
+
+/// Replaces so many words of a frame by those of an entry. Returns what that changes in a sum.
+#[inline(always)]
+fn replace<L: Line>(head: impl Head, at: usize, line: L, from: usize, words: usize) -> u64 {
+    let mut delta = 0;
+    let mut number = 0;
+    while number < words {
+        let new = line.load(from + number);
+        delta += u64::from(!head.get32(at + 4 * number)) + u64::from(new);
+        head.put32(at + 4 * number, new);
+        number += 1;
+    }
+    delta
+}
+
+/// Ends here, under this verdict.
+#[inline(always)]
+fn counted(tables: &impl Tables, verdict: Verdict, bytes: u32) -> Outcome {
+    tables.record(verdict, bytes);
+    Outcome { verdict, interface: 0 }
 }
 
 /// Counts a packet that was sent on.
@@ -335,36 +363,23 @@ fn find_v4_in<M: Memory>(
 }
 
 #[inline(always)]
-fn find_v6<M: Memory>(
-    memory: &M,
-    buckets: Buckets,
-    source: [u32; 4],
-    destination: [u32; 4],
-    ports: u32,
-) -> Option<M::Line> {
-    match find_v6_in(memory, buckets.first, buckets.preferred(), source, destination, ports) {
+fn find_v6<M: Memory>(memory: &M, buckets: Buckets, head: impl Head) -> Option<M::Line> {
+    match find_v6_in(memory, buckets.first, buckets.preferred(), head) {
         Some(line) => Some(line),
-        None => find_v6_in(memory, buckets.second, buckets.preferred(), source, destination, ports),
+        None => find_v6_in(memory, buckets.second, buckets.preferred(), head),
     }
 }
 
 #[inline(always)]
-fn find_v6_in<M: Memory>(
-    memory: &M,
-    bucket: u32,
-    preferred: u32,
-    source: [u32; 4],
-    destination: [u32; 4],
-    ports: u32,
-) -> Option<M::Line> {
+fn find_v6_in<M: Memory>(memory: &M, bucket: u32, preferred: u32, head: impl Head) -> Option<M::Line> {
     let bucket = memory.bucket(bucket)?;
     let mut number = 0;
     while number < WAYS {
         let line = memory.pair_of(bucket, number ^ preferred);
         number += 2;
-        if line.load(word::WIDE_PORTS) == ports
-            && same(line, word::WIDE_SOURCE, source)
-            && same(line, word::WIDE_DESTINATION, destination)
+        if line.load(word::WIDE_PORTS) == head.get32(v6::TCP + tcp::PORTS)
+            && same(line, word::WIDE_SOURCE, head, v6::SOURCE)
+            && same(line, word::WIDE_DESTINATION, head, v6::DESTINATION)
         {
             return Some(line);
         }
@@ -373,13 +388,11 @@ fn find_v6_in<M: Memory>(
 }
 
 #[inline(always)]
-fn same<L: Line>(line: L, at: usize, [a, b, c, d]: [u32; 4]) -> bool {
-    line.load(at + 3) == d && line.load(at + 2) == c && line.load(at + 1) == b && line.load(at) == a
-}
-
-#[inline(always)]
-fn words<L: Line>(line: L, at: usize) -> [u32; 4] {
-    [line.load(at), line.load(at + 1), line.load(at + 2), line.load(at + 3)]
+fn same<L: Line>(line: L, at: usize, head: impl Head, in_head: usize) -> bool {
+    line.load(at + 3) == head.get32(in_head + 12)
+        && line.load(at + 2) == head.get32(in_head + 8)
+        && line.load(at + 1) == head.get32(in_head + 4)
+        && line.load(at) == head.get32(in_head)
 }
 
 #[inline(always)]
@@ -387,31 +400,28 @@ fn address(head: impl Head, at: usize) -> [u32; 4] {
     [head.get32(at), head.get32(at + 4), head.get32(at + 8), head.get32(at + 12)]
 }
 
-/// Whether these are the words of an IPv4 address.
+/// Whether a wide entry's packets leave to an IPv4 address.
 #[inline(always)]
-fn mapped([a, b, c, d]: [u32; 4]) -> bool {
-    Address::v6(bytemuck::must_cast([a, b, c, d])).family() == Family::V4
+fn mapped<L: Line>(line: L) -> bool {
+    let at = word::WIDE_TO_DESTINATION;
+    line.load(at + 2) == MAPPED && line.load(at + 1) | line.load(at) == 0
 }
 
-/// Notes that a packet was seen and what it acknowledges, if the entry is still as it was read: all that was read of it since
-/// is of one connection then.
+/// Notes that a packet was seen and what it acknowledges. Each is a word that is written only where it changes.
 #[inline(always)]
-fn stamp<L: Line>(line: L, control: Control, now: u32, acknowledged: u32) -> bool {
-    if line.load(word::CONTROL) != control.0 {
-        return false;
-    }
+fn stamp<L: Line>(line: L, now: u32, acknowledged: u32) {
     if line.load(word::LAST_SEEN) != now {
         line.store(word::LAST_SEEN, now);
     }
     if line.load(word::ACKNOWLEDGED) != acknowledged {
         line.store(word::ACKNOWLEDGED, acknowledged);
     }
-    true
 }
 
 #[inline(always)]
 fn hop_words<L: Line>(line: L) -> [u32; 4] {
-    words(line, next_hops::word::HOP)
+    let at = next_hops::word::HOP;
+    [line.load(at), line.load(at + 1), line.load(at + 2), line.load(at + 3)]
 }
 
 /// Whether a frame came by the next hop to its client: from its addresses, by its interface.
@@ -419,21 +429,6 @@ fn hop_words<L: Line>(line: L) -> [u32; 4] {
 fn came_by<L: Line>(line: L, head: impl Head, interface: u32) -> bool {
     let [a, b, c] = rewrite::turned([head.get32(0), head.get32(4), head.get32(8)]);
     hop_words(line) == [interface, a, b, c]
-}
-
-#[inline(always)]
-fn put_macs(head: impl Head, [_, a, b, c]: [u32; 4]) {
-    head.put32(0, a);
-    head.put32(4, b);
-    head.put32(8, c);
-}
-
-/// Whether a packet of `length` is too large for the way to its replica. One that is cut into segments counts by their length:
-/// `header` and what each carries.
-#[inline(always)]
-fn too_large(replica: &Replica, length: u32, header: u32, segment: u32) -> bool {
-    let limit = if replica.mtu == 0 { u32::from(u16::MAX) } else { u32::from(replica.mtu) };
-    length > limit && (segment == 0 || header + segment > limit)
 }
 
 /// Corrects the TCP checksum: in the frame, or by the hook's own means.
@@ -445,12 +440,6 @@ fn correct<P: Packet>(packet: &mut P, at: usize, addresses: u64, ports: u64, fam
         return Some(());
     }
     packet.correct_checksum(at, fold(addresses), fold(ports), family)
-}
-
-/// A word that goes out of a sum.
-#[inline(always)]
-const fn minus(word: u32) -> u64 {
-    !word as u64
 }
 
 /// A sum of 32-bit words as one of 16-bit words (RFC 1071 section 2 (C)).

@@ -14,7 +14,9 @@
 use bytemuck::Pod;
 
 use crate::{
-    abi::{Hop, KeptSyn, Replica, ReplicaCounters, ReplicaId, Service, ServiceKey, Settings, Ticks, Tuple},
+    abi::{
+        Hop, KeptSyn, Mode, Replica, ReplicaCounters, ReplicaId, Service, ServiceKey, Settings, Ticks, Tuple,
+    },
     address::{Address, Family},
     checksum::Delta,
     filter,
@@ -49,6 +51,7 @@ mod tunnel;
 
 use connection::Decision;
 pub use fast::fast;
+use open::Progress;
 pub use open::steering;
 pub use parse::EXTENSION_BYTES;
 use parse::Headers;
@@ -208,7 +211,11 @@ pub struct Outcome {
 pub fn run(packet: &mut impl Packet, tables: &impl Tables, scratch: &mut Scratch) -> Outcome {
     let verdict = balance(packet, tables, scratch);
     let (verdict, interface) = match verdict.action() {
-        Action::Forward => (emit::emit(verdict, packet, tables, scratch), scratch.leaves.hop.interface),
+        Action::Forward => {
+            let error = verdict == Verdict::ForwardedIcmp && scratch.leaves.mode == Mode::NAT;
+            let stage = if error { Stage::Error } else { Stage::Emit(verdict) };
+            (packet.stage(stage, tables, scratch), scratch.leaves.hop.interface)
+        }
         Action::Answer => {
             let interface = packet.interface();
             (packet.stage(Stage::Answer(verdict), tables, scratch), interface)
@@ -225,19 +232,42 @@ pub fn run(packet: &mut impl Packet, tables: &impl Tables, scratch: &mut Scratch
 /// Parses and decides. What is forwarded leaves as the notes say.
 #[inline(always)]
 fn balance(packet: &mut impl Packet, tables: &impl Tables, scratch: &mut Scratch) -> Verdict {
-    match parse(packet, tables, scratch) {
-        Ok(PROTOCOL_TCP) => {
+    let verdict = packet.stage(Stage::Parse, tables, scratch);
+    match scratch.next {
+        Next::Nothing => verdict,
+        Next::Icmp => packet.stage(Stage::Icmp, tables, scratch),
+        Next::Connection => {
             let verdict = packet.stage(Stage::Connection, tables, scratch);
-            if scratch.opens { packet.stage(Stage::Open, tables, scratch) } else { verdict }
+            if scratch.opens { open_connection(packet, tables, scratch) } else { verdict }
         }
-        Ok(_) => packet.stage(Stage::Icmp, tables, scratch),
-        Err(verdict) => verdict,
     }
 }
 
-/// Reads the headers, and looks whether the packet may be the datapath's. Returns the protocol: TCP or ICMP.
+/// Opens a connection: chooses a replica, enters the replica's direction with a port, then the client's.
 #[inline(always)]
-fn parse(packet: &impl Packet, tables: &impl Tables, scratch: &mut Scratch) -> Result<u8, Verdict> {
+fn open_connection(packet: &mut impl Packet, tables: &impl Tables, scratch: &mut Scratch) -> Verdict {
+    let mut verdict = packet.stage(Stage::Open, tables, scratch);
+    let mut insertions = 0;
+    while scratch.progress != Progress::Done && insertions < open::INSERTIONS {
+        insertions += 1;
+        let _ = packet.stage(Stage::Insert, tables, scratch);
+        verdict = packet.stage(Stage::Advance, tables, scratch);
+    }
+    verdict
+}
+
+/// What follows the reading of the headers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// The verdict is there.
+    Nothing,
+    Connection,
+    Icmp,
+}
+
+/// Reads the headers, and looks whether the packet may be the datapath's.
+#[inline(always)]
+fn parse(packet: &impl Packet, tables: &impl Tables, scratch: &mut Scratch) -> Result<Next, Verdict> {
     scratch.replay = false;
     scratch.opens = false;
     scratch.bytes = packet.linear();
@@ -252,7 +282,7 @@ fn parse(packet: &impl Packet, tables: &impl Tables, scratch: &mut Scratch) -> R
         }
     }
     if scratch.headers.protocol != PROTOCOL_TCP {
-        return Ok(scratch.headers.protocol);
+        return Ok(Next::Icmp);
     }
     parse::tcp(packet, transport, &mut scratch.headers)?;
     let settings = tables.settings().ok_or(Verdict::PassedNotReady)?;
@@ -260,25 +290,29 @@ fn parse(packet: &impl Packet, tables: &impl Tables, scratch: &mut Scratch) -> R
     if !tables.marked(filter::place(settings, destination, *destination_port)) {
         return Err(Verdict::PassedNotService);
     }
-    Ok(PROTOCOL_TCP)
+    Ok(Next::Connection)
 }
 
 /// Stages that few packets need. In the kernel each is a function that the verifier checks apart from the others, so that
 /// its work is their sum and not their product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
+    /// Reads the headers.
+    Parse,
     /// A TCP packet: what its connection makes of it.
     Connection,
     /// One that opens a connection.
     Open,
     /// Enters the draft of the notes into the flow table.
     Insert,
+    /// Goes on after that.
+    Advance,
     /// An ICMP packet.
     Icmp,
     /// An ICMP error about a flow, which is translated when it leaves.
     Error,
-    /// A packet that is made over as a whole when it leaves.
-    Emit,
+    /// A packet that leaves under this verdict.
+    Emit(Verdict),
     /// A packet that becomes the answer that the verdict says.
     Answer(Verdict),
     /// One that is dropped for this reason, as an example for the operator.
@@ -290,21 +324,32 @@ impl Stage {
     #[inline(always)]
     pub fn run(self, packet: &mut impl Packet, tables: &impl Tables, scratch: &mut Scratch) -> Verdict {
         match self {
+            Self::Parse => match parse(packet, tables, scratch) {
+                Ok(next) => {
+                    scratch.next = next;
+                    Verdict::PassedNotReady
+                }
+                Err(verdict) => {
+                    scratch.next = Next::Nothing;
+                    verdict
+                }
+            },
             Self::Connection => match connection::decide(packet, tables, scratch) {
-                Ok(Decision::Leaves(verdict)) | Err(verdict) => verdict,
-                Ok(Decision::Opens) => {
+                Decision::Leaves(verdict) | Decision::Stops(verdict) => verdict,
+                Decision::Opens => {
                     scratch.opens = true;
                     Verdict::PassedNoFlow
                 }
             },
-            Self::Open => either(open::open(packet, tables, scratch)),
+            Self::Open => open::open(packet, tables, scratch),
+            Self::Advance => open::advance(packet, tables, scratch),
             Self::Insert => {
                 open::enter(tables, scratch);
                 Verdict::Forwarded
             }
             Self::Icmp => icmp::icmp(packet, tables, scratch),
             Self::Error => icmp::rewrite(packet, scratch),
-            Self::Emit => emit::made_over(packet, tables, scratch),
+            Self::Emit(verdict) => emit::emit(verdict, packet, tables, scratch),
             Self::Answer(verdict) => answer::answer(packet, scratch, verdict),
             Self::Report(verdict) => {
                 tables.report(verdict, packet, &scratch.headers.tuple);

@@ -5,7 +5,7 @@
 //! others between the balancer and this replica. The entry of the replica's packets *is* the claim: its key is there once at
 //! most, so that who enters it has the port. The client's entry follows; both are seen when both are whole.
 
-use super::{Headers, Packet, Scratch, Stage, Tables, replay, rewrite, way_back};
+use super::{Headers, Packet, Scratch, Tables, replay, rewrite, way_back};
 use crate::{
     abi::{
         Control, Direction, Flow, KeptSyn, MAX_ATTEMPTED, MAX_NAT_ADDRESSES, Place, Replica, ReplicaId,
@@ -24,6 +24,8 @@ use crate::{
 
 /// How many ports are tried. With 70 % of a replica's ports taken, one connection in 300 finds none of 16 free.
 const PORT_ATTEMPTS: u32 = 16;
+/// Insertions for a connection at most.
+pub(super) const INSERTIONS: u32 = PORT_ATTEMPTS + 1;
 /// So many attempts are polite. After them ports are short, and a port may be taken from a client that has closed
 /// another connection on it, and from a handshake that is older than the longest round trip.
 const POLITE_ATTEMPTS: u32 = 4;
@@ -84,38 +86,78 @@ impl Claim {
     pub(super) const NONE: Self = Self { port: false, polite: false };
 }
 
-/// Opens a connection, as the order in the notes says: to the replica of its slot or, where that one has failed, to
-/// another. Where there is no other the packet goes on as it would have.
+/// How far the opening of a connection is: what the draft of the notes is, which is to be entered next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// Nothing is to be entered: the verdict is there.
+    Done,
+    /// The replica's entry, with a port.
+    Port,
+    /// The client's.
+    Client,
+}
+
+/// Begins to open a connection, as the order in the notes says: to the replica of its slot or, where that one has failed, to
+/// another. Then the draft is to be entered, [`advance`] tells how to go on, and so forth until all is done. Each is a stage
+/// of its own, and none calls another: a program has 512 bytes of stack for all functions that are under way.
 #[inline(always)]
-pub(super) fn open(
-    packet: &mut impl Packet,
+pub(super) fn open(packet: &impl Packet, tables: &impl Tables, scratch: &mut Scratch) -> Verdict {
+    match begin(packet, tables, scratch) {
+        Ok(()) => Verdict::PassedNoFlow,
+        Err(verdict) => settle(Err(verdict), packet, tables, scratch),
+    }
+}
+
+/// Goes on after the draft was entered, or was not.
+#[inline(always)]
+pub(super) fn advance(packet: &impl Packet, tables: &impl Tables, scratch: &mut Scratch) -> Verdict {
+    match entered(tables, scratch) {
+        Ok(false) => Verdict::PassedNoFlow,
+        Ok(true) => settle(Ok(()), packet, tables, scratch),
+        Err(verdict) => settle(Err(verdict), packet, tables, scratch),
+    }
+}
+
+/// The end of it. Where there is no other replica the packet goes on as it would have.
+#[inline(always)]
+fn settle(
+    opened: Result<(), Verdict>,
+    packet: &impl Packet,
     tables: &impl Tables,
     scratch: &mut Scratch,
-) -> Result<Verdict, Verdict> {
-    let opened = connect(packet, tables, scratch);
-    let Scratch { found, leaves, order, replay, .. } = scratch;
-    if order.cause == Cause::New {
-        return opened.map(|()| Verdict::Forwarded);
-    }
+) -> Verdict {
+    let Scratch { found, leaves, order, replay, progress, draft, target, .. } = scratch;
+    *progress = Progress::Done;
     match opened {
         Ok(()) => {
+            tables.count(*target, |counters| counters.new_flows += 1);
+            leaves.set(draft, tables);
+            let Some(replica) = tables.replica(*target) else { return Verdict::DroppedNoReplica };
+            leaves.by(replica);
+            if order.cause == Cause::New {
+                return Verdict::Forwarded;
+            }
             tables.count(order.failed, |counters| counters.redispatched += 1);
             *replay = order.cause == Cause::Refused;
-            Ok(Verdict::Redispatched)
+            Verdict::Redispatched
         }
+        Err(verdict) if order.cause == Cause::New => verdict,
         Err(_) => {
             if order.cause == Cause::Refused {
                 let _ = flow_table::end(&tables.flows(), found);
             }
             leaves.set(found, tables);
-            rewrite::check(packet, tables, scratch).map(|()| Verdict::Forwarded)
+            match rewrite::check(packet, tables, scratch) {
+                Ok(()) => Verdict::Forwarded,
+                Err(verdict) => verdict,
+            }
         }
     }
 }
 
-/// Finds a replica and enters the connection.
+/// Finds a replica, and drafts the first entry.
 #[inline(always)]
-fn connect(packet: &mut impl Packet, tables: &impl Tables, scratch: &mut Scratch) -> Result<(), Verdict> {
+fn begin(packet: &impl Packet, tables: &impl Tables, scratch: &mut Scratch) -> Result<(), Verdict> {
     let settings = tables.settings().ok_or(Verdict::PassedNotReady)?;
     let now = tables.now();
     let seed = settings.hash_seed;
@@ -129,17 +171,57 @@ fn connect(packet: &mut impl Packet, tables: &impl Tables, scratch: &mut Scratch
     if scratch.order.cause != Cause::Refused {
         rewrite::reaches(packet, replica, scratch)?;
     }
+    scratch.target = id;
+    scratch.attempt = 0;
+    scratch.random = hash::flow(seed, &scratch.order.client);
     let opening = Opening { id, replica, settings, now };
     if replica.mode.direct() {
-        opening.enter_direct(packet, tables, scratch)?;
+        opening.draft_direct(tables, scratch);
     } else {
-        opening.enter_nat(packet, tables, scratch)?;
+        opening.draft_port(scratch);
     }
-    tables.count(id, |counters| counters.new_flows += 1);
-    let Scratch { draft, leaves, .. } = scratch;
-    leaves.set(draft, tables);
-    leaves.by(replica);
     Ok(())
+}
+
+/// Looks how it went with the draft, and drafts the next one. Says whether there is none, as all is done.
+#[inline(always)]
+fn entered(tables: &impl Tables, scratch: &mut Scratch) -> Result<bool, Verdict> {
+    let settings = tables.settings().ok_or(Verdict::PassedNotReady)?;
+    let replica = tables.replica(scratch.target).ok_or(Verdict::DroppedNoReplica)?;
+    let opening = Opening { id: scratch.target, replica, settings, now: tables.now() };
+    let memory = &tables.flows();
+    let Scratch { insertion, progress, draft, claimed, attempt, .. } = scratch;
+    let direct = draft.direction() == Direction::Direct;
+    match (*progress, *insertion) {
+        (Progress::Port, Insertion::Done) => {
+            *claimed = *draft;
+            opening.draft_client(tables, scratch);
+            Ok(false)
+        }
+        (Progress::Port, Insertion::Exists) => {
+            *attempt += 1;
+            if *attempt >= PORT_ATTEMPTS {
+                return Err(Verdict::DroppedNoPort);
+            }
+            opening.draft_port(scratch);
+            Ok(false)
+        }
+        (_, Insertion::Done) => {
+            if !direct {
+                claimed.partner = draft.place;
+                flow_table::publish(memory, claimed);
+            }
+            flow_table::publish(memory, draft);
+            Ok(true)
+        }
+        (at, failed) => {
+            if at == Progress::Client && !direct {
+                insert::withdraw(memory, claimed);
+            }
+            // Of two of the same SYN at once, one is enough.
+            Err(if failed == Insertion::Full { Verdict::AnsweredTableFull } else { Verdict::DroppedBusy })
+        }
+    }
 }
 
 /// The replica of a new connection, whose SYN is kept.
@@ -226,15 +308,10 @@ struct Opening<'a> {
 }
 
 impl Opening<'_> {
-    /// Enters a connection whose replica answers directly: the client's entry alone.
+    /// Drafts the only entry of a connection whose replica answers directly.
     #[inline(always)]
-    fn enter_direct(
-        &self,
-        packet: &mut impl Packet,
-        tables: &impl Tables,
-        scratch: &mut Scratch,
-    ) -> Result<(), Verdict> {
-        let Scratch { headers, draft, order, kept, claim, .. } = scratch;
+    fn draft_direct(&self, tables: &impl Tables, scratch: &mut Scratch) {
+        let Scratch { headers, draft, order, kept, claim, progress, .. } = scratch;
         let opens = headers.flags.opens();
         draft.key = order.client;
         draft.to = order.client;
@@ -244,44 +321,28 @@ impl Opening<'_> {
         draft.acknowledged = headers.sequence.wrapping_add(1);
         draft.fin = if opens { tables.keep_syn(kept) } else { 0 };
         *claim = Claim { port: false, polite: true };
-        self.insert(packet, tables, scratch)?;
-        flow_table::publish(&tables.flows(), &mut scratch.draft);
-        Ok(())
+        *progress = Progress::Client;
     }
 
-    /// Claims a NAT port and enters both directions. The draft is the client's entry afterwards.
+    /// Drafts the replica's entry with the port of this attempt.
     #[inline(always)]
-    fn enter_nat(
-        &self,
-        packet: &mut impl Packet,
-        tables: &impl Tables,
-        scratch: &mut Scratch,
-    ) -> Result<(), Verdict> {
-        let mut random = hash::flow(self.settings.hash_seed, &scratch.order.client);
-        let mut attempt = 0;
-        loop {
-            if attempt >= PORT_ATTEMPTS {
-                return Err(Verdict::DroppedNoPort);
-            }
-            // One after the other: worked out apart from each other, the compiler would do it all at once, on the stack.
-            random = hash::mix(random, u64::from(attempt));
-            let Scratch { draft, order, claim, kept, .. } = scratch;
-            self.draw(random, attempt == 0, &order.client, &mut draft.key);
-            draft.to = order.client.reversed();
-            self.fill(draft, State::SYN_SENT, Direction::ToClient);
-            draft.partner = Place::NONE;
-            draft.acknowledged = sequence(kept).wrapping_add(1);
-            draft.fin = 0;
-            *claim = Claim { port: true, polite: attempt < POLITE_ATTEMPTS };
-            attempt += 1;
-            match self.insert(packet, tables, scratch) {
-                Ok(()) => break,
-                Err(Verdict::DroppedNoPort) => {}
-                Err(verdict) => return Err(verdict),
-            }
-        }
-        let Scratch { draft, claimed, order, claim, kept, .. } = scratch;
-        *claimed = *draft;
+    fn draft_port(&self, scratch: &mut Scratch) {
+        let Scratch { draft, order, claim, kept, attempt, random, progress, .. } = scratch;
+        *random = hash::mix(*random, u64::from(*attempt));
+        self.draw(*random, *attempt == 0, &order.client, &mut draft.key);
+        draft.to = order.client.reversed();
+        self.fill(draft, State::SYN_SENT, Direction::ToClient);
+        draft.partner = Place::NONE;
+        draft.acknowledged = sequence(kept).wrapping_add(1);
+        draft.fin = 0;
+        *claim = Claim { port: true, polite: *attempt < POLITE_ATTEMPTS };
+        *progress = Progress::Port;
+    }
+
+    /// Drafts the client's entry, after the replica's has its port.
+    #[inline(always)]
+    fn draft_client(&self, tables: &impl Tables, scratch: &mut Scratch) {
+        let Scratch { draft, claimed, order, claim, kept, progress, .. } = scratch;
         draft.key = order.client;
         draft.to = claimed.key.reversed();
         self.fill(draft, State::SYN_SENT, Direction::ToReplica);
@@ -289,35 +350,7 @@ impl Opening<'_> {
         draft.acknowledged = 0;
         draft.fin = tables.keep_syn(kept);
         *claim = Claim { port: false, polite: true };
-        let entered = self.insert(packet, tables, scratch);
-        let Scratch { draft, claimed, .. } = scratch;
-        if let Err(verdict) = entered {
-            insert::withdraw(&tables.flows(), claimed);
-            return Err(verdict);
-        }
-        claimed.partner = draft.place;
-        flow_table::publish(&tables.flows(), claimed);
-        flow_table::publish(&tables.flows(), draft);
-        Ok(())
-    }
-
-    /// Enters the draft. The stage is one of its own, so that the verifier looks at it once and not for each port.
-    #[inline(always)]
-    fn insert(
-        &self,
-        packet: &mut impl Packet,
-        tables: &impl Tables,
-        scratch: &mut Scratch,
-    ) -> Result<(), Verdict> {
-        let port = scratch.claim.port;
-        let _ = packet.stage(Stage::Insert, tables, scratch);
-        match scratch.insertion {
-            Insertion::Done => Ok(()),
-            Insertion::Exists if port => Err(Verdict::DroppedNoPort),
-            // Two of the same SYN at once: one is enough.
-            Insertion::Exists | Insertion::Busy => Err(Verdict::DroppedBusy),
-            Insertion::Full => Err(Verdict::AnsweredTableFull),
-        }
+        *progress = Progress::Client;
     }
 
     /// Makes `answer` the tuple of the replica's packets with the port of this attempt: the client's own if it may be used, then others

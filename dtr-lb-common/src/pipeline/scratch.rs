@@ -3,12 +3,13 @@
 use bytemuck::Zeroable as _;
 
 use super::{
-    open::{Claim, Order},
+    Next,
+    open::{Claim, Order, Progress},
     parse::Headers,
     rewrite::Rewrite,
 };
 use crate::{
-    abi::{KeptSyn, Tuple},
+    abi::{KeptSyn, ReplicaId, Tuple},
     flow_table::{Flow, Insertion},
 };
 
@@ -25,6 +26,8 @@ pub struct Scratch {
     pub(super) other: Flow,
     /// How the packet leaves.
     pub(super) leaves: Rewrite,
+    /// What follows the reading of the headers.
+    pub(super) next: Next,
     /// Whether a connection is to be opened, as the order says.
     pub(super) opens: bool,
     /// Whether it is a refusal that leaves as the SYN that was kept.
@@ -36,6 +39,11 @@ pub struct Scratch {
     /// Whether the quote goes as far as the TCP checksum.
     pub(super) tells_checksum: bool,
     pub(super) order: Order,
+    /// How far the opening is, to which replica, by how many attempts at a port, and what the next one is drawn from.
+    pub(super) progress: Progress,
+    pub(super) target: ReplicaId,
+    pub(super) attempt: u32,
+    pub(super) random: u64,
     pub(super) kept: KeptSyn,
     /// The entry that is being entered, on what terms, and how that ended.
     pub(super) draft: Flow,
@@ -56,12 +64,17 @@ impl Scratch {
             found: Flow::zeroed(),
             other: Flow::zeroed(),
             leaves: Rewrite::NONE,
+            next: Next::Nothing,
             opens: false,
             replay: false,
             mtu: 0,
             quoted_transport: 0,
             tells_checksum: false,
             order: Order::NONE,
+            progress: Progress::Done,
+            target: 0,
+            attempt: 0,
+            random: 0,
             kept: KeptSyn::zeroed(),
             draft: Flow::zeroed(),
             claim: Claim::NONE,

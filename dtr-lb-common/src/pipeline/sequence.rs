@@ -22,28 +22,69 @@ pub(super) const fn in_window(number: u32, acknowledged: u32) -> bool {
     number.wrapping_sub(acknowledged).wrapping_add(BEHIND) < WINDOW + BEHIND
 }
 
-/// What a packet of a connection that is established, or was, tells.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Event {
-    pub(super) from_client: bool,
-    /// A reset with the right number.
-    pub(super) reset: bool,
-    /// A FIN inside the window, or one that nobody could judge, of a direct mode.
-    pub(super) fin: bool,
-    /// It acknowledges the other side's FIN.
-    pub(super) acknowledges_fin: bool,
-    /// It carries more than this side's FIN had left to say: that FIN was not its own.
-    pub(super) talks_on: bool,
-}
+/// What a packet tells about its connection: bits. (In a program, a `bool` for each would have the verifier follow each
+/// combination by itself.)
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Event(pub(super) u8);
 
 impl Event {
+    /// Nothing but that it was seen.
+    pub(super) const NONE: Self = Self(0);
+    pub(super) const FROM_CLIENT: Self = Self(1);
+    /// The replica answers the client directly, and is not seen.
+    pub(super) const DIRECT: Self = Self(1 << 1);
+    /// It is the replica's SYN-ACK.
+    pub(super) const ACCEPTS: Self = Self(1 << 2);
+    /// It proves that a handshake is over.
+    pub(super) const PROVES: Self = Self(1 << 3);
+    /// A reset with the right number.
+    pub(super) const RESET: Self = Self(1 << 4);
+    /// A FIN inside the window.
+    pub(super) const FIN: Self = Self(1 << 5);
+    /// It acknowledges the other side's FIN.
+    pub(super) const ACKNOWLEDGES_FIN: Self = Self(1 << 6);
+    /// It carries more than this side's FIN had left to say: that FIN was not its own.
+    pub(super) const TALKS_ON: Self = Self(1 << 7);
+
+    #[inline(always)]
+    pub(super) const fn has(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    #[must_use]
+    #[inline(always)]
+    pub(super) const fn with(self, other: Self, set: bool) -> Self {
+        if set { Self(self.0 | other.0) } else { self }
+    }
+
     /// What becomes of a connection's state.
     #[inline(always)]
     pub(super) const fn apply(self, control: Control) -> Control {
-        let Self { from_client, reset, fin, acknowledges_fin, talks_on } = self;
+        if control.state().handshake() {
+            self.apply_to_handshake(control)
+        } else {
+            self.apply_to_connection(control)
+        }
+    }
+
+    #[inline(always)]
+    const fn apply_to_handshake(self, control: Control) -> Control {
+        if self.has(Self::ACCEPTS) && control.state().0 == State::SYN_SENT.0 {
+            return control.with_state(State::SYN_RECEIVED);
+        }
+        if !self.has(Self::PROVES) {
+            return control;
+        }
+        // A FIN that came with the proof waits like any other.
+        self.with_fin(control.with_state(State::ESTABLISHED))
+    }
+
+    #[inline(always)]
+    const fn apply_to_connection(self, control: Control) -> Control {
+        let from_client = self.has(Self::FROM_CLIENT);
         let state = control.state();
         let own_reset = if from_client { State::CLIENT_RESET } else { State::REPLICA_RESET };
-        if reset {
+        if self.has(Self::RESET) {
             if state.ended() {
                 return control;
             }
@@ -52,16 +93,26 @@ impl Event {
         // Who goes on talking has not sent a reset.
         let mut control =
             if state.0 == own_reset.0 { control.with_state(State::ESTABLISHED) } else { control };
-        if acknowledges_fin && control.fin(!from_client) {
+        if self.has(Self::ACKNOWLEDGES_FIN) && control.fin(!from_client) {
             control = closed(control.with_fin(!from_client, false), !from_client);
         }
-        if talks_on {
+        if self.has(Self::TALKS_ON) {
             control = control.with_fin(from_client, false);
         }
-        if fin && waits_for_fin(control.state(), from_client) {
-            control.with_fin(from_client, true)
-        } else {
+        self.with_fin(control)
+    }
+
+    /// With this side's FIN. In a direct mode nobody is seen to acknowledge it: it counts at once, and nothing is lost by that
+    /// which the client's next packet does not bring back.
+    #[inline(always)]
+    const fn with_fin(self, control: Control) -> Control {
+        let from_client = self.has(Self::FROM_CLIENT);
+        if !self.has(Self::FIN) || !waits_for_fin(control.state(), from_client) {
             control
+        } else if self.has(Self::DIRECT) {
+            control.with_state(State::CLIENT_CLOSED)
+        } else {
+            control.with_fin(from_client, true)
         }
     }
 }
@@ -106,8 +157,12 @@ mod tests {
     use super::*;
     use crate::flow_table::Direction;
 
-    const QUIET: Event =
-        Event { from_client: true, reset: false, fin: false, acknowledges_fin: false, talks_on: false };
+    const CLIENT: Event = Event::FROM_CLIENT;
+    const REPLICA: Event = Event::NONE;
+
+    fn event(from_client: bool, what: Event) -> Event {
+        if from_client { CLIENT.with(what, true) } else { what }
+    }
 
     fn control(state: State) -> Control {
         Control::new(state, Direction::ToReplica, false)
@@ -115,9 +170,9 @@ mod tests {
 
     /// A FIN of one side, and its acknowledgment by the other.
     fn close(control: Control, by_client: bool) -> Control {
-        let waits = Event { from_client: by_client, fin: true, ..QUIET }.apply(control);
+        let waits = event(by_client, Event::FIN).apply(control);
         assert_eq!(waits.state(), control.state(), "a FIN alone changes no state");
-        Event { from_client: !by_client, acknowledges_fin: true, ..QUIET }.apply(waits)
+        event(!by_client, Event::ACKNOWLEDGES_FIN).apply(waits)
     }
 
     #[test]
@@ -136,27 +191,44 @@ mod tests {
     fn a_reset_ends_what_is_live_and_is_taken_back_by_who_talks_on() {
         for state in [State::ESTABLISHED, State::CLIENT_CLOSED, State::REPLICA_CLOSED] {
             for from_client in [true, false] {
-                let reset = Event { from_client, reset: true, ..QUIET }.apply(control(state));
+                let reset = event(from_client, Event::RESET).apply(control(state));
                 assert!(reset.state().ended());
-                let other = Event { from_client: !from_client, ..QUIET }.apply(reset);
+                let other = event(!from_client, Event::NONE).apply(reset);
                 assert_eq!(other, reset, "its receiver may still have packets on their way");
-                let own = Event { from_client, ..QUIET }.apply(reset);
+                let own = event(from_client, Event::NONE).apply(reset);
                 assert_eq!(own.state(), State::ESTABLISHED);
             }
         }
         for state in [State::TIME_WAIT, State::CLOSED, State::CLIENT_RESET] {
-            let event = Event { from_client: false, reset: true, ..QUIET };
-            assert_eq!(event.apply(control(state)), control(state), "{state:?}");
+            assert_eq!(Event::RESET.apply(control(state)), control(state), "{state:?}");
         }
     }
 
     #[test]
     fn a_fin_that_its_sender_contradicts_is_forgotten() {
-        let waits = Event { fin: true, ..QUIET }.apply(control(State::ESTABLISHED));
+        let waits = CLIENT.with(Event::FIN, true).apply(control(State::ESTABLISHED));
         assert!(waits.fin(true));
-        assert_eq!(Event { talks_on: true, ..QUIET }.apply(waits), control(State::ESTABLISHED));
-        let other = Event { from_client: false, talks_on: true, ..QUIET }.apply(waits);
+        let talks_on = Event::TALKS_ON;
+        assert_eq!(CLIENT.with(talks_on, true).apply(waits), control(State::ESTABLISHED));
+        let other = REPLICA.with(talks_on, true).apply(waits);
         assert!(other.fin(true), "what the other side says is no contradiction");
+    }
+
+    #[test]
+    fn a_handshake_becomes_a_connection_by_its_proof_alone() {
+        for state in [State::SYN_SENT, State::SYN_RECEIVED] {
+            for event in [CLIENT, CLIENT.with(Event::FIN, true), CLIENT.with(Event::RESET, true)] {
+                assert_eq!(event.apply(control(state)), control(state), "{event:?}");
+            }
+            let proof = CLIENT.with(Event::PROVES, true);
+            assert_eq!(proof.apply(control(state)), control(State::ESTABLISHED));
+            let with_fin = proof.with(Event::FIN, true).apply(control(state));
+            assert_eq!(with_fin, control(State::ESTABLISHED).with_fin(true, true));
+            let direct = proof.with(Event::FIN, true).with(Event::DIRECT, true).apply(control(state));
+            assert_eq!(direct, control(State::CLIENT_CLOSED));
+        }
+        assert_eq!(Event::ACCEPTS.apply(control(State::SYN_SENT)), control(State::SYN_RECEIVED));
+        assert_eq!(Event::ACCEPTS.apply(control(State::SYN_RECEIVED)), control(State::SYN_RECEIVED));
     }
 
     #[test]

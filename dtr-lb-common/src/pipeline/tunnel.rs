@@ -8,10 +8,10 @@ use super::{
     rewrite::{self, macs},
 };
 use crate::{
-    abi::{Hop, Replica, Tuple},
+    abi::{Replica, Tuple},
     address::{Address, Be16, Family},
     flow_table::entry::ports,
-    wire::{Ipv4, Ipv6, Macs, PROTOCOL_IPV4, PROTOCOL_IPV6},
+    wire::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ethernet, Ipv4, Ipv6, Macs, PROTOCOL_IPV4, PROTOCOL_IPV6},
 };
 
 /// Puts a packet of `family` into another one. Where it fails the frame may be half rewritten.
@@ -52,17 +52,36 @@ pub(super) fn wrap(
     Some(())
 }
 
-/// As [`wrap`], for a replica and a packet of one family, whose hop is these words.
+/// Puts an IPv4 packet into one of IPv4 to its replica. Where it fails the frame must be dropped.
 #[inline(always)]
-pub(super) fn wrap_within(
-    packet: &mut impl Packet,
-    family: Family,
-    hop: &[u32; 4],
-    replica: &Replica,
-    flow: u16,
-) -> Option<()> {
-    let hop: Hop = bytemuck::must_cast(*hop);
-    wrap(packet, family, macs(&hop), &vary(&replica.nat[0], flow), &replica.address)
+pub(super) fn wrap_v4(packet: &mut impl Packet, replica: &Replica, flow: u16) -> Option<()> {
+    let header: Ipv4 = packet.read(ETHERNET)?;
+    packet.encapsulate(Family::V4, Family::V4)?;
+    let about = About {
+        length: header.total_length.get(),
+        tos: header.tos,
+        hops: HOPS,
+        protocol: PROTOCOL_IPV4,
+        fragment: About::WHOLE,
+    };
+    packet.write(0, Ethernet { macs: macs(&replica.hop), kind: ETHERTYPE_IPV4 })?;
+    packet.write(ETHERNET, header::ipv4(&vary(&replica.nat[0], flow), &replica.address, &about))
+}
+
+/// The same of IPv6.
+#[inline(always)]
+pub(super) fn wrap_v6(packet: &mut impl Packet, replica: &Replica, flow: u16) -> Option<()> {
+    let header: Ipv6 = packet.read(ETHERNET)?;
+    packet.encapsulate(Family::V6, Family::V6)?;
+    let about = About {
+        length: header.payload_length.get().wrapping_add(size_of::<Ipv6>() as u16),
+        tos: header.traffic_class(),
+        hops: HOPS,
+        protocol: PROTOCOL_IPV6,
+        fragment: About::WHOLE,
+    };
+    packet.write(0, Ethernet { macs: macs(&replica.hop), kind: ETHERTYPE_IPV6 })?;
+    packet.write(ETHERNET, header::ipv6(&vary(&replica.nat[0], flow), &replica.address, &about))
 }
 
 /// The outer source of a flow: its last 16 bits vary, so that the receive queues of a replica, which are chosen by the outer

@@ -31,7 +31,7 @@ pub(super) fn decide(
         return Err(Verdict::PassedIcmp);
     }
     match connection::look_up(tables, settings, tables.now(), scratch) {
-        Known::No => return Err(Verdict::PassedIcmp),
+        Known::No | Known::Gone => return Err(Verdict::PassedIcmp),
         Known::Busy => return Err(Verdict::DroppedBusy),
         Known::Yes => {}
     }
