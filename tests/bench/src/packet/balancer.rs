@@ -8,11 +8,10 @@ use bytemuck::Zeroable as _;
 use dtr_lb_agent::datapath::{Datapath, Hook, Options};
 use dtr_lb_bench_ebpf::flows::SERVICES;
 use dtr_lb_common::{
-    abi::{Flow, ReplicaId, Settings},
+    abi::{Flow, ReplicaId},
     address::Be16,
-    flow_table::{self, Clock, Control, Direction, Insertion, Place, State, insert::Replace},
-    hash,
-    model::Words,
+    flow_table::{Clock, Control, Direction, Place, State},
+    model::fill,
     verdict::Verdict,
 };
 use dtr_lb_tests::fixture::frames::tuple;
@@ -82,9 +81,9 @@ impl Balancer {
         for number in 0..load.flows {
             let [mut client, mut replica] = directions(load, number, services, &clock)?;
             let entered = if load.mode.direct() {
-                enter(table.words(), &mut client, &clock)?
+                fill::enter_direct(table.words(), &mut client, &clock)
             } else {
-                enter_both(table.words(), &mut client, &mut replica, &clock)?
+                fill::enter_both(table.words(), &mut client, &mut replica, &clock)
             };
             without += u32::from(!entered);
         }
@@ -150,40 +149,4 @@ fn directions(load: Load, number: u32, services: &Services, clock: &Clock<'_>) -
             flow(replica, client.reversed(), Direction::ToClient, OF_CLIENT + 1),
         ]
     })
-}
-
-/// Enters one direction. Says whether there was room. Nobody else writes the table.
-fn enter(table: Words<'_>, flow: &mut Flow, clock: &Clock<'_>) -> Result<bool> {
-    let entered = insert(table, flow, clock)?;
-    if entered {
-        flow_table::publish(&table, flow);
-    }
-    Ok(entered)
-}
-
-/// Enters both, the replica's first, as the datapath does.
-fn enter_both(table: Words<'_>, client: &mut Flow, replica: &mut Flow, clock: &Clock<'_>) -> Result<bool> {
-    if !insert(table, replica, clock)? {
-        return Ok(false);
-    }
-    client.partner = replica.place;
-    if !insert(table, client, clock)? {
-        flow_table::insert::withdraw(&table, replica);
-        return Ok(false);
-    }
-    replica.partner = client.place;
-    flow_table::publish(&table, replica);
-    flow_table::publish(&table, client);
-    Ok(true)
-}
-
-fn insert(table: Words<'_>, flow: &mut Flow, clock: &Clock<'_>) -> Result<bool> {
-    let Settings { flow_keys, flow_buckets, .. } = clock.settings;
-    let buckets = flow_table::buckets(hash::flow_table(flow_keys, &flow.key), *flow_buckets);
-    let mut holder = Flow::zeroed();
-    match flow_table::insert(&table, buckets, flow, &mut holder, clock, |_| Replace::No) {
-        Insertion::Done => Ok(true),
-        Insertion::Full => Ok(false),
-        other => anyhow::bail!("{:?} was not entered: {other:?}", flow.key),
-    }
 }
