@@ -253,6 +253,12 @@ impl Control {
         self.0 & Self::fin_bit(from_client) != 0
     }
 
+    /// Whether a packet of the connection that is neither SYN nor FIN nor RST changes nothing about it.
+    #[inline(always)]
+    pub const fn steady(self) -> bool {
+        self.0 & Self::STEADY_MASK & !Self::WIDE == Self::STEADY
+    }
+
     #[inline(always)]
     const fn fin_bit(from_client: bool) -> u32 {
         if from_client { Self::CLIENT_FIN } else { Self::REPLICA_FIN }
