@@ -74,10 +74,28 @@ fn insert_alone<M: Memory>(
     if room::rank(line, control, clock) == room::NEVER {
         return Insertion::Busy;
     }
-    if !room::makes_room(memory, line, control, clock) {
+    if !room::makes_room(memory, line, control, clock)
+        || !neighbour_makes_room(memory, place, control, flow, clock)
+    {
         return Insertion::Full;
     }
     take_and_write(memory, place, control, flow)
+}
+
+/// The same look at the second of two entries whose places a wide one is to take.
+#[inline(always)]
+fn neighbour_makes_room<M: Memory>(
+    memory: &M,
+    place: Place,
+    control: Control,
+    flow: &Flow,
+    clock: &Clock<'_>,
+) -> bool {
+    if !flow.wide() || (control.wide() && !control.is_free()) {
+        return true;
+    }
+    let Some(line) = memory.line(Place(place.0 + 1)) else { return false };
+    room::makes_room(memory, line, Control(line.load(word::CONTROL)), clock)
 }
 
 /// What stands in both buckets of a key.
