@@ -162,9 +162,13 @@ fn choose<M: Memory>(memory: &M, buckets: Buckets, flow: &Flow, clock: &Clock<'_
     let mut number = 0;
     while number < CANDIDATES {
         let place = buckets.candidate(number);
-        let free = if number < WAYS { free_first } else { free_second };
+        let (free, only_handshakes) = if number < WAYS {
+            (free_first, full_of_handshakes(0))
+        } else {
+            (free_second, full_of_handshakes(1))
+        };
         number += 1;
-        let rank = memory.opaque(rank_at(memory, place, wide, clock));
+        let rank = memory.opaque(rank_at(memory, place, wide, only_handshakes, clock));
         let rank = if rank == room::FREE { free } else { rank };
         if rank < best {
             best = rank;
@@ -191,23 +195,35 @@ const fn rank_of_free(none: bool, other: bool) -> Rank {
 }
 
 /// How willingly the entry at a place makes room; for a wide one, the pair that begins there: who is less willing decides.
+/// Where a bucket has its share of handshakes, only they do.
 #[inline(always)]
-fn rank_at<M: Memory>(memory: &M, place: Place, wide: bool, clock: &Clock<'_>) -> Rank {
+fn rank_at<M: Memory>(
+    memory: &M,
+    place: Place,
+    wide: bool,
+    only_handshakes: bool,
+    clock: &Clock<'_>,
+) -> Rank {
     let Some(line) = memory.line(place) else { return room::NEVER };
     let control = Control(line.load(word::CONTROL));
     let rank = room::rank(line, control, clock);
+    let unfit = only_handshakes && !control.state().handshake();
     if !wide {
-        return rank;
+        return if unfit { room::NEVER } else { rank };
     }
     if place.0 & 1 != 0 {
         return room::NEVER;
     }
     // A wide entry stands for both.
     if !control.is_free() && control.wide() {
-        return rank;
+        return if unfit { room::NEVER } else { rank };
     }
     let Some(other) = memory.line(Place(place.0 + 1)) else { return room::NEVER };
-    let second = room::rank(other, Control(other.load(word::CONTROL)), clock);
+    let control = Control(other.load(word::CONTROL));
+    if unfit && !control.state().handshake() {
+        return room::NEVER;
+    }
+    let second = room::rank(other, control, clock);
     if second > rank { second } else { rank }
 }
 
