@@ -16,6 +16,8 @@ pub enum Insertion {
     Exists,
     /// All entries that it may take are live connections'.
     Full,
+    /// The entry that had the key is gone, and its place does not fit: it is to be entered once more.
+    Cleared,
     /// Another CPU was at the same entries. Nothing has changed.
     Busy,
 }
@@ -249,7 +251,7 @@ fn replace_same<M: Memory>(
         return write(memory, place, taken, flow);
     }
     change::release(memory, place, taken);
-    Insertion::Busy
+    Insertion::Cleared
 }
 
 #[inline(always)]

@@ -25,7 +25,7 @@ use crate::{
 /// How many ports are tried. With 70 % of a replica's ports taken, one connection in 300 finds none of 16 free.
 const PORT_ATTEMPTS: u32 = 16;
 /// Insertions for a connection at most.
-pub(super) const INSERTIONS: u32 = PORT_ATTEMPTS + 1;
+pub(super) const INSERTIONS: u32 = PORT_ATTEMPTS + 2;
 /// So many attempts are polite. After them ports are short, and a port may be taken from a client that has closed
 /// another connection on it, and from a handshake that is older than the longest round trip.
 const POLITE_ATTEMPTS: u32 = 4;
@@ -198,12 +198,16 @@ fn entered(tables: &impl Tables, scratch: &mut Scratch) -> Result<bool, Verdict>
             opening.draft_client(tables, scratch);
             Ok(false)
         }
-        (Progress::Port, Insertion::Exists) => {
+        // Once more, without what was in the way.
+        (Progress::Client, Insertion::Cleared) => Ok(false),
+        (Progress::Port, Insertion::Exists | Insertion::Cleared) => {
             *attempt += 1;
             if *attempt >= PORT_ATTEMPTS {
                 return Err(Verdict::DroppedNoPort);
             }
-            opening.draft_port(scratch);
+            if *insertion == Insertion::Exists {
+                opening.draft_port(scratch);
+            }
             Ok(false)
         }
         (_, Insertion::Done) => {
