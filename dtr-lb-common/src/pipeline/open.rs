@@ -143,8 +143,12 @@ fn settle(
         }
         Err(verdict) if order.cause == Cause::New => verdict,
         Err(_) => {
+            let memory = &tables.flows();
             if order.cause == Cause::Refused {
-                let _ = flow_table::end(&tables.flows(), found);
+                let _ = flow_table::end(memory, found);
+            } else if !flow_table::stands(memory, found) {
+                // It made room for the first half of what was not to be, and its port is free.
+                return Verdict::DroppedBusy;
             }
             leaves.set(found, tables);
             match rewrite::check(packet, tables, scratch) {
