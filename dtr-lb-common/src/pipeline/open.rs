@@ -335,14 +335,16 @@ impl Opening<'_> {
     /// Drafts the replica's entry with the port of this attempt.
     #[inline(always)]
     fn draft_port(&self, scratch: &mut Scratch) {
-        let Scratch { draft, order, claim, kept, attempt, random, progress, .. } = scratch;
+        let Scratch { headers, draft, order, claim, kept, attempt, random, progress, .. } = scratch;
         *random = hash::mix(*random, u64::from(*attempt));
         self.draw(*random, *attempt == 0, &order.client, &mut draft.key);
         draft.to = order.client.reversed();
         self.fill(draft, State::SYN_SENT, Direction::ToClient);
         draft.partner = Place::NONE;
         draft.acknowledged = sequence(kept).wrapping_add(1);
-        draft.fin = 0;
+        // A refusal that becomes a SYN carries nothing.
+        let carries = if order.cause == Cause::Refused { 0 } else { headers.payload };
+        draft.fin = draft.acknowledged.wrapping_add(carries);
         *claim = Claim { port: true, polite: *attempt < POLITE_ATTEMPTS };
         *progress = Progress::Port;
     }
