@@ -124,7 +124,8 @@ fn survey<M: Memory>(memory: &M, buckets: Buckets, flow: &Flow) -> Survey {
         number += 1;
         let Some(line) = memory.line(place) else { continue };
         let control = Control(line.load(word::CONTROL));
-        if control.locked() {
+        // The own first half is, too.
+        if control.locked() && place != flow.partner {
             counts += 1 << 32;
         }
         if control.state() == State::FREE {
