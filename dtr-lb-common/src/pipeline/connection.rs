@@ -206,7 +206,7 @@ fn goes_on(scratch: &Scratch) -> Step {
         return if repeated { Step::quiet(Decision::Leaves(Verdict::Forwarded)) } else { Step::UNVERIFIED };
     }
     if flags.any(TcpFlags::RST) {
-        if !direct && !sequence::resets(headers.sequence, flow, other) {
+        if !direct && headers.sequence != other.acknowledged {
             return Step::UNVERIFIED;
         }
         return Step::tell(event.with(Event::RESET, true));

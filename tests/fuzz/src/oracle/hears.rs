@@ -202,8 +202,7 @@ impl Connection {
         }
         let asked_for = self.acknowledged[side.other() as usize];
         if said.has(flag::RST) {
-            let fin = self.fins[side as usize] == Some(said.sequence);
-            if said.sequence != asked_for && !fin {
+            if said.sequence != asked_for {
                 return Fate::Unverified;
             }
             if self.phase.live() {
