@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use dtr_lb_agent::{datapath::Hook, status::ReplicaStatus};
+use dtr_lb_agent::{datapath::Hook, flows::Listing, status::ReplicaStatus};
 use dtr_lb_tests::{
     balancer::{Balancer, BalancerOptions},
     lab::{CurlOutcome, Families, Lab, LabOptions, Topology, literal},
@@ -30,6 +30,7 @@ mod monitoring;
 mod names;
 mod seeing;
 mod services;
+mod session;
 mod sizes;
 mod traffic;
 
@@ -150,6 +151,17 @@ impl Stage {
     fn replica_statuses(&self) -> Result<Vec<ReplicaStatus>> {
         let status = self.balancer.status(&self.lab)?;
         Ok(status.services.into_iter().flat_map(|service| service.replicas).collect())
+    }
+
+    /// What `dtr-lb flows` with these arguments lists.
+    fn flows(&self, arguments: &[&str]) -> Result<Listing> {
+        let output = self.balancer.command(&self.lab, &[&["flows", "--json"], arguments].concat())?;
+        anyhow::ensure!(
+            output.status.success(),
+            "flows {arguments:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        serde_json::from_slice(&output.stdout).context("reading the flows")
     }
 
     /// No packet was dropped so far.
