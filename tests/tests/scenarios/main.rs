@@ -32,6 +32,7 @@ mod seeing;
 mod services;
 mod session;
 mod sizes;
+mod strangers;
 mod traffic;
 
 /// Where a scenario takes place.
@@ -211,6 +212,21 @@ fn topology_name(topology: Topology) -> &'static str {
     }
 }
 
+/// Scenarios of what this version's datapath does not do yet: they are reported as ignored, and run with `--include-ignored`. A
+/// change that brings it deletes its lines.
+const NOT_YET: &[&str] = &[
+    // Numbers of segments are not looked at.
+    "a_strangers_reset_and_syn_take_no_connection",
+    "a_strangers_reset_and_syn_take_no_ipv6_connection",
+    "a_strangers_fins_end_no_connection",
+    "a_strangers_word_is_forgotten_after_a_minute",
+    "a_stranger_on_the_segment_gets_no_answers",
+    "a_transfer_goes_on_among_a_strangers_segments",
+    "a_transfer_goes_on_among_a_strangers_fins_and_syns",
+    "a_flood_of_whole_handshakes_is_not_noticed",
+    "a_flood_of_whole_handshakes_is_not_noticed_over_ipv6",
+];
+
 /// What a trial may run beside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Beside {
@@ -242,6 +258,12 @@ fn trial(
     })
 }
 
+/// The trial, ignored if what it tries is not there yet.
+fn not_yet(trial: Trial) -> Trial {
+    let waits = NOT_YET.iter().any(|name| trial.name().split("::").next() == Some(name));
+    if waits { trial.with_ignored_flag(true) } else { trial }
+}
+
 fn main() {
     let scenarios: Vec<Scenario> = [
         traffic::SCENARIOS,
@@ -256,6 +278,7 @@ fn main() {
         seeing::SCENARIOS,
         monitoring::SCENARIOS,
         names::SCENARIOS,
+        strangers::SCENARIOS,
     ]
     .concat();
     let mut trials = Vec::new();
@@ -264,7 +287,7 @@ fn main() {
             trials.push(trial(name, &place.name(), Beside::Others, move || scenario(place)));
         }
     }
-    for &(name, places, scenario) in flood::SCENARIOS {
+    for (name, places, scenario) in [flood::SCENARIOS, strangers::ALONE].concat() {
         for &place in places {
             trials.push(trial(name, &place.name(), Beside::Nothing, move || scenario(place)));
         }
@@ -282,6 +305,7 @@ fn main() {
             trials.push(trial(&name, topology_name(topology), beside, move || test(topology)));
         }
     }
+    let trials = trials.into_iter().map(not_yet).collect();
     let missing = privilege::missing();
     let mut arguments = Arguments::from_args();
     // Time limits of scenarios are for a machine with two processors: one lab for each.

@@ -3,10 +3,10 @@
 use std::{
     io::{self, Read as _, Write as _},
     net::{IpAddr, SocketAddr, TcpStream},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use dtr_lb_tests::lab::SERVICE_NAME;
 
 use crate::Stage;
@@ -19,6 +19,8 @@ pub(crate) struct Session {
 
 /// Of opening it, and of its first request.
 const OPENED_WITHIN: Duration = Duration::from_secs(3);
+/// The answers to requests that are on their way: a packet that is lost is sent again after 0.2 s, 0.4 s, 0.8 s.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(3);
 
 impl Session {
     /// Opens it and makes a first request.
@@ -65,4 +67,29 @@ impl Session {
             }
         }
     }
+}
+
+/// All of them carry a request and its answer, by the replica that they were opened to.
+pub(crate) fn all_live<'a>(stage: &Stage, sessions: impl Iterator<Item = &'a mut Session>) -> Result<()> {
+    let mut sessions: Vec<_> = sessions.collect();
+    let said: Vec<_> = sessions.iter_mut().map(|session| session.say()).collect();
+    let deadline = Instant::now() + ANSWERED_WITHIN;
+    let mut dead = Vec::new();
+    for (session, said) in sessions.iter_mut().zip(said) {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match said.and_then(|()| session.answer(left)) {
+            Ok(replica) if replica == session.replica => {}
+            Ok(other) => dead.push(format!("`{other}` answers for `{}`", session.replica)),
+            Err(error) => dead.push(error.to_string()),
+        }
+    }
+    ensure!(
+        dead.is_empty(),
+        "{} of {} connections live; the first that does not: {}; verdicts {:?}",
+        sessions.len() - dead.len(),
+        sessions.len(),
+        dead[0],
+        stage.balancer.status(&stage.lab)?.verdicts
+    );
+    Ok(())
 }
