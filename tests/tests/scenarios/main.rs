@@ -28,6 +28,7 @@ mod flood;
 mod health;
 mod monitoring;
 mod names;
+mod room;
 mod seeing;
 mod services;
 mod session;
@@ -225,6 +226,9 @@ const NOT_YET: &[&str] = &[
     "a_transfer_goes_on_among_a_strangers_fins_and_syns",
     "a_flood_of_whole_handshakes_is_not_noticed",
     "a_flood_of_whole_handshakes_is_not_noticed_over_ipv6",
+    // The least recently used make room.
+    "connections_that_rest_push_nobody_out",
+    "a_full_table_refuses_and_pushes_nobody_out",
 ];
 
 /// What a trial may run beside.
@@ -287,7 +291,7 @@ fn main() {
             trials.push(trial(name, &place.name(), Beside::Others, move || scenario(place)));
         }
     }
-    for (name, places, scenario) in [flood::SCENARIOS, strangers::ALONE].concat() {
+    for (name, places, scenario) in [flood::SCENARIOS, room::SCENARIOS, strangers::ALONE].concat() {
         for &place in places {
             trials.push(trial(name, &place.name(), Beside::Nothing, move || scenario(place)));
         }
