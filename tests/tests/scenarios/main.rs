@@ -21,6 +21,7 @@ mod agent;
 mod bed;
 mod direct;
 mod edges;
+mod endings;
 mod endurance;
 mod failures;
 mod families;
@@ -226,9 +227,14 @@ const NOT_YET: &[&str] = &[
     "a_transfer_goes_on_among_a_strangers_fins_and_syns",
     "a_flood_of_whole_handshakes_is_not_noticed",
     "a_flood_of_whole_handshakes_is_not_noticed_over_ipv6",
+    "an_answer_arrives_after_the_clients_network_was_gone",
+    "a_replicas_fin_before_the_clients_ack_counts",
     // The least recently used make room.
     "connections_that_rest_push_nobody_out",
     "a_full_table_refuses_and_pushes_nobody_out",
+    // What is forgotten is forgotten in silence.
+    "both_ends_are_told_after_idle_timeout",
+    "a_replica_that_speaks_after_idle_timeout_leaves_no_client_hanging",
 ];
 
 /// What a trial may run beside.
@@ -282,6 +288,7 @@ fn main() {
         seeing::SCENARIOS,
         monitoring::SCENARIOS,
         names::SCENARIOS,
+        endings::SCENARIOS,
         strangers::SCENARIOS,
     ]
     .concat();
