@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use dtr_lb_agent::{datapath::Hook, status::ReplicaStatus};
+use dtr_lb_agent::{datapath::Hook, flows::Listing, status::ReplicaStatus};
 use dtr_lb_tests::{
     balancer::{Balancer, BalancerOptions},
     lab::{CurlOutcome, Families, Lab, LabOptions, Topology, literal},
@@ -21,6 +21,7 @@ mod agent;
 mod bed;
 mod direct;
 mod edges;
+mod endings;
 mod endurance;
 mod failures;
 mod families;
@@ -28,9 +29,13 @@ mod flood;
 mod health;
 mod monitoring;
 mod names;
+mod returns;
+mod room;
 mod seeing;
 mod services;
+mod session;
 mod sizes;
+mod strangers;
 mod traffic;
 
 /// Where a scenario takes place.
@@ -152,6 +157,17 @@ impl Stage {
         Ok(status.services.into_iter().flat_map(|service| service.replicas).collect())
     }
 
+    /// What `dtr-lb flows` with these arguments lists.
+    fn flows(&self, arguments: &[&str]) -> Result<Listing> {
+        let output = self.balancer.command(&self.lab, &[&["flows", "--json"], arguments].concat())?;
+        anyhow::ensure!(
+            output.status.success(),
+            "flows {arguments:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        serde_json::from_slice(&output.stdout).context("reading the flows")
+    }
+
     /// No packet was dropped so far.
     fn nothing_dropped(&self) -> Result<()> {
         let verdicts = self.balancer.status(&self.lab)?.verdicts;
@@ -199,6 +215,28 @@ fn topology_name(topology: Topology) -> &'static str {
     }
 }
 
+/// Scenarios of what this version's datapath does not do yet: they are reported as ignored, and run with `--include-ignored`. A
+/// change that brings it deletes its lines.
+const NOT_YET: &[&str] = &[
+    // Numbers of segments are not looked at.
+    "a_strangers_reset_and_syn_take_no_connection",
+    "a_strangers_reset_and_syn_take_no_ipv6_connection",
+    "a_strangers_fins_end_no_connection",
+    "a_strangers_word_is_forgotten_after_a_minute",
+    "a_stranger_on_the_segment_gets_no_answers",
+    "a_transfer_goes_on_among_a_strangers_segments",
+    "a_transfer_goes_on_among_a_strangers_fins_and_syns",
+    "a_flood_of_whole_handshakes_is_not_noticed",
+    "an_answer_arrives_after_the_clients_network_was_gone",
+    "a_replicas_fin_before_the_clients_ack_counts",
+    // The least recently used make room.
+    "connections_that_rest_push_nobody_out",
+    "a_full_table_refuses_and_pushes_nobody_out",
+    // What is forgotten is forgotten in silence.
+    "both_ends_are_told_after_idle_timeout",
+    "a_replica_that_speaks_after_idle_timeout_leaves_no_client_hanging",
+];
+
 /// What a trial may run beside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Beside {
@@ -230,6 +268,12 @@ fn trial(
     })
 }
 
+/// The trial, ignored if what it tries is not there yet.
+fn not_yet(trial: Trial) -> Trial {
+    let waits = NOT_YET.iter().any(|name| trial.name().split("::").next() == Some(name));
+    if waits { trial.with_ignored_flag(true) } else { trial }
+}
+
 fn main() {
     let scenarios: Vec<Scenario> = [
         traffic::SCENARIOS,
@@ -244,6 +288,9 @@ fn main() {
         seeing::SCENARIOS,
         monitoring::SCENARIOS,
         names::SCENARIOS,
+        endings::SCENARIOS,
+        returns::SCENARIOS,
+        strangers::SCENARIOS,
     ]
     .concat();
     let mut trials = Vec::new();
@@ -252,7 +299,7 @@ fn main() {
             trials.push(trial(name, &place.name(), Beside::Others, move || scenario(place)));
         }
     }
-    for &(name, places, scenario) in flood::SCENARIOS {
+    for (name, places, scenario) in [flood::SCENARIOS, room::SCENARIOS, strangers::ALONE].concat() {
         for &place in places {
             trials.push(trial(name, &place.name(), Beside::Nothing, move || scenario(place)));
         }
@@ -270,6 +317,7 @@ fn main() {
             trials.push(trial(&name, topology_name(topology), beside, move || test(topology)));
         }
     }
+    let trials = trials.into_iter().map(not_yet).collect();
     let missing = privilege::missing();
     let mut arguments = Arguments::from_args();
     // Time limits of scenarios are for a machine with two processors: one lab for each.
