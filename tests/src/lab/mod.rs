@@ -50,7 +50,7 @@ pub use self::{
     banner::{Banner, serve_banner},
     capture::{Capture, Caught},
     client::{Client, CurlOutcome, PeerCertificate},
-    command::missing_requirements,
+    command::{PROGRAMS, missing_program, missing_requirements},
     error::Error,
     flood::{Flood, FloodReport},
     frame::{Frame, Message, Segment},
