@@ -8,7 +8,7 @@ use std::{
 };
 
 use dtr_lb_agent::datapath::{Datapath, Options};
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Arguments, Trial};
 
 use crate::lab;
 
@@ -86,15 +86,11 @@ pub fn needing(programs: &[&str], trial: Trial) -> Trial {
     }
 }
 
-/// A trial that says when it begins, if that is wanted.
-pub fn trial(name: &str, test: impl FnOnce() -> Result<(), Failed> + Send + 'static) -> Trial {
-    let own = name.to_owned();
-    Trial::test(name, move || {
-        if env::var_os(TELL).is_some() {
-            tell(&format!("begins: {own}"));
-        }
-        test()
-    })
+/// Says that a trial begins, if that is wanted: the harness tells only how each ends.
+pub fn begins(name: &str) {
+    if env::var_os(TELL).is_some() {
+        tell(&format!("begins: {name}"));
+    }
 }
 
 /// Runs the trials, or skips them all for the reason in `missing`, and ends the process.

@@ -31,8 +31,11 @@ fn main() {
         ("pages_of_others_change_nothing", origin::pages_of_others_change_nothing),
         ("it_is_usable_on_a_phone_by_keyboard_and_in_the_dark", looks::phone_keyboard_and_dark),
     ];
-    let trial = |(name, test): (&str, Test)| {
-        let trial = privilege::trial(name, move || test().map_err(|error| format!("{error:?}").into()));
+    let trial = |(name, test): (&'static str, Test)| {
+        let trial = Trial::test(name, move || {
+            privilege::begins(name);
+            test().map_err(|error| format!("{error:?}").into())
+        });
         privilege::needing(&browser::PROGRAMS, trial)
     };
     let mut trials: Vec<_> = tests.into_iter().map(trial).collect();
