@@ -4,7 +4,7 @@
 //! looks again: what an installation was good for is decided by trying, never by its exit status. Every other command runs it
 //! first, for itself; with nothing missing that takes some tens of milliseconds.
 
-use std::{fs, os::unix::fs::symlink, path::Path, process::Command};
+use std::{collections::BTreeMap, fs, os::unix::fs::symlink, path::Path, process::Command};
 
 use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum as _;
@@ -42,7 +42,7 @@ pub(crate) fn ensure(scope: Scope) -> Result<GivenUp> {
             println!("setup: ready for {} ({ready})", scope.command());
             break;
         }
-        announce(scope, &facts, &plan, "will");
+        announce(scope, &facts, &plan, if plan.by_hand.is_empty() { "will" } else { "would" });
         refuse(scope, &facts, &plan)?;
         if round == ROUNDS || plan == before {
             bail!("what is missing (above) was installed and is still missing; the log is {}", log.display());
@@ -63,9 +63,16 @@ pub(crate) fn ensure(scope: Scope) -> Result<GivenUp> {
 pub(crate) fn check(scope: Option<Scope>) -> Result<()> {
     let scopes = scope.map_or_else(|| Scope::value_variants().to_vec(), |scope| vec![scope]);
     let mut unready = Vec::new();
+    // Several commands need the same.
+    let mut judged = BTreeMap::new();
     for scope in scopes {
         let (facts, ready) = look(scope, &GivenUp::new())?;
-        let plan = Plan::new(&facts, &mut |packages| judge(packages, None))?;
+        let plan = Plan::new(&facts, &mut |packages| {
+            if !judged.contains_key(packages) {
+                judged.insert(packages.to_vec(), judge(packages, None)?);
+            }
+            Ok(judged[packages].clone())
+        })?;
         if plan.is_empty() {
             println!("{}: ready ({ready})", scope.command());
             continue;
