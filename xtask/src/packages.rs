@@ -2,7 +2,7 @@
 
 use std::{path::Path, process::Command};
 
-use anyhow::Result;
+use anyhow::{Error, Result};
 
 use crate::{
     command::{captured, logged},
@@ -69,12 +69,21 @@ fn apt_install(packages: &[String]) -> Command {
 }
 
 /// Another repository's failure does not matter as long as the packages turn up; if they do not, the
-/// installation that follows says so, and the log has the reason.
-pub(crate) fn update(log: &Path) {
+/// installation that follows says so, and the log has the reason. Returns whether all is well.
+pub(crate) fn update(log: &Path) -> bool {
     println!("setup: apt-get update (apt's lists lack a package, or are out of date)");
-    if let Err(why) = logged(&mut apt_update(), log) {
-        println!("setup: going on in spite of this: {why:#}");
+    let outcome = logged(&mut apt_update(), log);
+    if let Err(why) = &outcome {
+        println!("setup: going on in spite of this: {}", reason(why));
     }
+    outcome.is_ok()
+}
+
+/// Of what apt has said, what it calls errors, on one line; the whole of it is in the log.
+pub(crate) fn reason(error: &Error) -> String {
+    let text = format!("{error:#}");
+    let errors: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("E: ")).map(str::trim).collect();
+    if errors.is_empty() { text.replace('\n', " ") } else { errors.join("; ") }
 }
 
 /// apt-get otherwise calls it a success to have reached no repository at all.
@@ -93,5 +102,19 @@ fn keep_from_starting_at_boot(packages: &[String], log: &Path) {
     println!("setup: disabling the services {}: the tests start their own", services.join(" "));
     if let Err(why) = logged(Command::new("systemctl").arg("disable").args(services), log) {
         println!("setup: going on in spite of this: {why:#}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_what_apt_says_the_errors_are_repeated() {
+        let said = Error::msg(
+            "`apt-get` failed. The end of its output:\nReading...\nE: Unable to locate package x\nE: no",
+        );
+        assert_eq!(reason(&said), "Unable to locate package x; no");
+        assert_eq!(reason(&Error::msg("killed\nby 9")), "killed by 9");
     }
 }

@@ -1,4 +1,4 @@
-//! Which command set-up prepares for. Each needs the build; what else it needs stands in [`crate::programs`].
+//! Which command set-up prepares for. Each but one needs the build; what else it needs stands in [`crate::programs`].
 
 use clap::ValueEnum;
 
@@ -42,6 +42,11 @@ impl Scope {
             Self::Bare => "bare",
             Self::Ci => "ci",
         }
+    }
+
+    /// Whether the command builds anything of the agent: `bare` does so in a Debian of its own.
+    pub(crate) fn builds(self) -> bool {
+        self != Self::Bare
     }
 
     /// Whether the command goes on without a program that cannot be had: its tests are then skipped, counted, and the reason

@@ -110,10 +110,13 @@ fn name(scope: Scope) -> String {
 /// Which packages do no harm, and how much these are. Where a log is given, apt's lists may be fetched; without lists nobody can
 /// say what would do harm.
 fn judge(packages: &[String], log: Option<&Path>) -> Result<(apt::Sorted, Option<apt::Size>)> {
+    let unjudged = || Ok((apt::Sorted { harmless: packages.to_vec(), harmful: Vec::new() }, None));
     if !packages::known(packages) {
         match log {
-            Some(log) => packages::update(log),
-            None => return Ok((apt::Sorted { harmless: packages.to_vec(), harmful: Vec::new() }, None)),
+            // The installation will say so, and what to do by hand.
+            Some(log) if !packages::update(log) && !packages::known(packages) => return unjudged(),
+            Some(_) => {}
+            None => return unjudged(),
         }
     }
     let sorted = apt::sort_out(packages, apt::simulate)?;
@@ -126,7 +129,7 @@ fn announce(scope: Scope, facts: &Facts, plan: &Plan, will: &str) {
     if let Some(fault) = &facts.fault {
         println!("  {fault}");
     }
-    if let Some(what) = missing_in_dashboard() {
+    if let (true, Some(what)) = (facts.dashboard_missing, missing_in_dashboard()) {
         println!("  {what}");
     }
     if !facts.programs.is_empty() {
@@ -189,7 +192,7 @@ fn act(step: &Step, log: &Path, given_up: &mut GivenUp) -> Result<()> {
         Step::Unpack { program, harm } => {
             println!("setup: unpacking {}", program.package);
             if let Err(why) = unpacked::take(program, log) {
-                given_up.insert(program.name, format!("{harm}; {why:#}"));
+                given_up.insert(program.name, format!("{harm}; {}", packages::reason(&why)));
             }
             Ok(())
         }
@@ -210,18 +213,19 @@ fn act(step: &Step, log: &Path, given_up: &mut GivenUp) -> Result<()> {
 /// All at once; if that fails, one by one, so that one package's trouble hurts only what needs it.
 fn install(names: &[String], log: &Path, given_up: &mut GivenUp) -> Result<()> {
     let Err(together) = packages::install(names, log) else { return Ok(()) };
-    println!("setup: together they cannot be installed, so each is tried: {together:#}");
+    println!("setup: together they cannot be installed, so each is tried: {}", packages::reason(&together));
     for name in names {
         let Err(why) = packages::install_alone(name, log) else { continue };
         let mut programs = PROGRAMS.iter().filter(|program| program.package == name).peekable();
         if programs.peek().is_none() {
-            return Err(why);
+            bail!("the build needs {name}: {}", packages::reason(&why));
         }
         for program in programs {
             if let Err(unpacking) = unpacked::take(program, log) {
+                let reasons = [packages::reason(&why), packages::reason(&unpacking)];
                 given_up.insert(
                     program.name,
-                    format!("apt failed ({why:#}), and unpacked it is no better ({unpacking:#})"),
+                    format!("apt: {}; as files it is no better: {}", reasons[0], reasons[1]),
                 );
             }
         }

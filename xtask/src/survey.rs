@@ -34,6 +34,7 @@ pub(crate) fn look(scope: Scope, given_up: &GivenUp) -> Result<(Facts, String)> 
     let chosen = route::choose(overridden.clone(), &toolchains);
     let programs = missing_programs(scope).filter(|program| !given_up.contains_key(program.name)).collect();
     let (description, fault) = match toolchain::probe(&chosen, &toolchains) {
+        _ if !scope.builds() => ("nothing is built here".to_owned(), None),
         Ok(description) => (description, None),
         Err(fault) => (String::new(), Some(fault)),
     };
@@ -49,7 +50,7 @@ pub(crate) fn look(scope: Scope, given_up: &GivenUp) -> Result<(Facts, String)> 
         root: effective_user_is_root(),
         chosen,
         fault,
-        dashboard_missing: missing_in_dashboard().is_some(),
+        dashboard_missing: scope.builds() && missing_in_dashboard().is_some(),
         npm: find_program("npm").is_some(),
         programs,
         apt,
