@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeMap, fs, os::unix::fs::symlink, path::Path, process::Command};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use clap::ValueEnum as _;
 
 use crate::{
@@ -48,11 +48,11 @@ pub(crate) fn ensure(scope: Scope) -> Result<GivenUp> {
             bail!("what is missing (above) was installed and is still missing; the log is {}", log.display());
         }
         for step in &plan.steps {
-            act(step, &log, &mut given_up).with_context(|| by_hand(&plan))?;
+            act(step, &log, &mut given_up).map_err(|why| anyhow!("{why:#}\n{}", by_hand(scope, &plan)))?;
         }
         if !given_up.is_empty() && !scope.goes_on_without() {
             let reasons = given_up.iter().map(|(name, why)| format!("{name} cannot be had: {why}"));
-            bail!("{}\n{}", reasons.collect::<Vec<_>>().join("\n"), by_hand(&plan));
+            bail!("{}\n{}", reasons.collect::<Vec<_>>().join("\n"), by_hand(scope, &plan));
         }
         before = plan;
     }
@@ -174,8 +174,12 @@ fn refuse(scope: Scope, facts: &Facts, plan: &Plan) -> Result<()> {
 }
 
 /// What to do if set-up itself fails at it.
-fn by_hand(plan: &Plan) -> String {
-    format!("set-up failed. What it was to do is, by hand:\n\n{}\n", indented(&plan.commands()))
+fn by_hand(scope: Scope, plan: &Plan) -> String {
+    format!(
+        "set-up failed. What it was to do is, by hand:\n\n{}\n\nand then `cargo xtask {}` again",
+        indented(&plan.commands()),
+        scope.command()
+    )
 }
 
 fn indented(lines: &[String]) -> String {
