@@ -60,6 +60,9 @@ pub(crate) struct Options {
     /// Keep the roots below target/bare, to look into them
     #[arg(long)]
     keep: bool,
+    /// Go on with the roots that `--keep` has left, and what is installed and built in them
+    #[arg(long)]
+    again: bool,
 }
 
 /// Makes both roots, one after the other, and runs the commands in them.
@@ -70,9 +73,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     let begun = Instant::now();
     let directory = target_dir().join("bare");
-    remove(&directory)?;
+    if !options.again {
+        remove(&directory)?;
+    }
     fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
-    let outcome = both(&directory);
+    let outcome = both(&directory, options.again);
     if !options.keep {
         for name in ["fresh", "backports"] {
             remove(&directory.join(name))?;
@@ -86,15 +91,17 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     outcome
 }
 
-fn both(directory: &Path) -> Result<()> {
-    let fresh = Root::make(directory, "fresh")?;
-    let backports = fresh.copy(directory, "backports")?;
-    fresh.clone_repository()?;
-    fresh.play(
-        &[],
-        WITHOUT_ROOT,
-        Expected::Refusal("sudo apt-get install --no-install-recommends rustc-web"),
-    )?;
+fn both(directory: &Path, again: bool) -> Result<()> {
+    let (fresh, backports) = if again {
+        (Root::kept(directory, "fresh")?, Root::kept(directory, "backports")?)
+    } else {
+        let fresh = Root::make(directory, "fresh")?;
+        let backports = fresh.copy(directory, "backports")?;
+        fresh.clone_repository()?;
+        let refused = "sudo apt-get install --no-install-recommends rustc-web";
+        fresh.play(&[], WITHOUT_ROOT, Expected::Refusal(refused))?;
+        (fresh, backports)
+    };
     fresh.play(&[], RUN, Expected::Success)?;
     fresh.play(&[], &part(), Expected::Success)?;
 

@@ -18,6 +18,8 @@ pub(crate) struct Program {
     pub(crate) version: &'static str,
     /// What it must be told where it is not installed but only unpacked, in the directory `@`.
     pub(crate) unpacked: &'static [&'static str],
+    /// The executable in its package, where the one on `PATH` is a script that knows only its own place.
+    pub(crate) behind: Option<&'static str>,
 }
 
 /// Where there is a lab.
@@ -40,7 +42,8 @@ pub(crate) const PROGRAMS: [Program; 20] = [
     Program::new("prometheus", "prometheus", "reads the metrics in a scenario", &[Test]),
     Program::new("promtool", "prometheus", "checks metrics and alert rules", &[Test]),
     Program::new("mandoc", "mandoc", "checks the manual pages", &[Test]).says_version("-h"),
-    Program::new("chromium", "chromium", "the browser that tries the dashboard", &[Test, Screenshots]),
+    Program::new("chromium", "chromium", "the browser that tries the dashboard", &[Test, Screenshots])
+        .behind_script("usr/lib/chromium/chromium"),
     Program::new("chromedriver", "chromium-driver", "drives that browser", &[Test, Screenshots]),
     Program::new("qemu-system-x86_64", "qemu-system-x86", "the machine of the system test", &[System])
         .unpacked_with(&["-L", "@/usr/share/qemu", "-L", "@/usr/share/seabios", "-L", "@/usr/lib/ipxe/qemu"]),
@@ -61,7 +64,7 @@ impl Program {
         why: &'static str,
         scopes: &'static [Scope],
     ) -> Self {
-        Self { name, package, why, scopes, version: "--version", unpacked: &[] }
+        Self { name, package, why, scopes, version: "--version", unpacked: &[], behind: None }
     }
 
     const fn says_version(mut self, argument: &'static str) -> Self {
@@ -71,6 +74,11 @@ impl Program {
 
     const fn unpacked_with(mut self, arguments: &'static [&'static str]) -> Self {
         self.unpacked = arguments;
+        self
+    }
+
+    const fn behind_script(mut self, path: &'static str) -> Self {
+        self.behind = Some(path);
         self
     }
 

@@ -73,16 +73,20 @@ fn fetch(package: &str, files: &Path, log: &Path) -> Result<()> {
 
 /// Finds its files by its own place, so that a repository that is moved takes them along.
 fn wrapper(program: &Program, files: &Path) -> Result<String> {
-    let executable = EXECUTABLES
-        .map(|directory| Path::new(directory).join(program.name))
+    let executable = program
+        .behind
+        .map(PathBuf::from)
         .into_iter()
+        .chain(EXECUTABLES.map(|directory| Path::new(directory).join(program.name)))
         .find(|path| files.join(path).exists())
         .with_context(|| format!("the package {} has no program {}", program.package, program.name))?;
     let mut libraries = BTreeSet::new();
     find_libraries(files, Path::new(""), &mut libraries)
         .with_context(|| format!("cannot look for libraries in {}", files.display()))?;
     let below = |path: &Path| format!("$root/{}", path.display());
-    let libraries = libraries.iter().map(|path| below(path)).collect::<Vec<_>>().join(":");
+    let joined =
+        |paths: &BTreeSet<PathBuf>| paths.iter().map(|path| below(path)).collect::<Vec<_>>().join(":");
+    let (perl, libraries) = (joined(&perl_directories(files)), joined(&libraries));
     let arguments: String =
         program.unpacked.iter().map(|word| format!(" \"{}\"", word.replace('@', "$root"))).collect();
     Ok(format!(
@@ -90,12 +94,23 @@ fn wrapper(program: &Program, files: &Path) -> Result<String> {
          # dtr-lb: {package}, unpacked by cargo xtask setup and not installed.\n\
          root=$(cd \"$(dirname \"$0\")/../files/{package}\" && pwd) || exit 127\n\
          LD_LIBRARY_PATH=\"{libraries}${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}\"\n\
-         PERL5LIB=\"$root/usr/share/perl5${{PERL5LIB:+:$PERL5LIB}}\"\n\
+         PERL5LIB=\"{perl}${{PERL5LIB:+:$PERL5LIB}}\"\n\
          export LD_LIBRARY_PATH PERL5LIB\n\
          exec \"{executable}\"{arguments} \"$@\"\n",
         package = program.package,
         executable = below(&executable),
     ))
+}
+
+/// Where Debian's packages put modules of Perl, relative to `files`: `usr/share/perl5`, and with machine code
+/// `usr/lib/TRIPLET/perl5/VERSION`.
+fn perl_directories(files: &Path) -> BTreeSet<PathBuf> {
+    let below = |directory: PathBuf| {
+        let entries = fs::read_dir(files.join(&directory)).into_iter().flatten().filter_map(Result::ok);
+        entries.map(move |entry| directory.join(entry.file_name()))
+    };
+    let compiled = below("usr/lib".into()).flat_map(|triplet| below(triplet.join("perl5")));
+    compiled.chain([PathBuf::from("usr/share/perl5")]).filter(|path| files.join(path).is_dir()).collect()
 }
 
 /// Each directory that has a shared library, relative to `root`.

@@ -34,6 +34,8 @@ set -e
 root=$1 toolchain=$2 place=$3 other=$4
 shift 4
 mount --make-rprivate /
+# To be the root of all, as `ip netns` wants it, it has to be a mount of its own.
+mount --bind "$root" "$root"
 mount -t proc proc "$root/proc"
 mount --rbind /sys "$root/sys"
 mount -t bpf bpf "$root/sys/fs/bpf"
@@ -66,15 +68,16 @@ struct Toolchain {
 }
 
 impl Root {
+    /// The one that was kept.
+    pub(super) fn kept(directory: &Path, name: &'static str) -> Result<Self> {
+        let (path, log) = (directory.join(name), directory.join(format!("{name}.log")));
+        Ok(Self { name, path, log, toolchain: Toolchain::active()? })
+    }
+
     /// A fresh one, with what the README asks for.
     pub(super) fn make(directory: &Path, name: &'static str) -> Result<Self> {
         let begun = Instant::now();
-        let root = Self {
-            name,
-            path: directory.join(name),
-            log: directory.join(format!("{name}.log")),
-            toolchain: Toolchain::active()?,
-        };
+        let root = Self::kept(directory, name)?;
         let mut debstrap = Command::new(find_program("mmdebstrap").context("mmdebstrap is gone")?);
         debstrap
             .args(["--mode=root", "--variant=apt", "--format=directory"])
