@@ -34,15 +34,15 @@ const RUN: &str = "cargo xtask run --for 10s";
 /// a test is played that cannot do without it. The whole takes ten minutes, and is what `cargo xtask ci` runs anyway.
 const TEST: &str = "cargo xtask test";
 const PART: [&str; 9] = [
-    "http_and_https::xdp_one_arm",               // nginx, curl, openssl, ip, ethtool
+    "http_and_https::xdp_one_arm", // nginx, curl, openssl, ip, ethtool, mount
     "an_image_is_pushed_and_pulled::tc_two_arm", // docker-registry, skopeo
-    "a_trace_is_a_capture_file::xdp_one_arm",    // tshark
-    "prometheus_reads_it",                       // prometheus
-    "alerts_fire_where_they_should",             // promtool
-    "manual_pages_are_clean",                    // mandoc
-    "a_name_is_asked_for_once_in_its_time",      // dnsmasq
-    "killed_while_it_takes_over",                // strace
-    "without_a_token_nothing_can_be_changed",    // chromium
+    "a_trace_is_a_capture_file::xdp_one_arm", // tshark
+    "prometheus_reads_it",         // prometheus
+    "alerts_fire_where_they_should", // promtool
+    "manual_pages_are_clean",      // mandoc
+    "a_name_is_asked_for_once_in_its_time", // dnsmasq
+    "killed_while_it_takes_over",  // strace
+    "without_a_token_nothing_can_be_changed", // chromium
 ];
 /// What the system test needs, qemu-system-x86 among it.
 const SYSTEM: &str = "cargo xtask setup --for system";
@@ -93,7 +93,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 fn both(directory: &Path, again: bool) -> Result<()> {
     let (fresh, backports) = if again {
-        (Root::kept(directory, "fresh")?, Root::kept(directory, "backports")?)
+        let fresh = Root::kept(directory, "fresh")?;
+        fresh.update_repository()?;
+        (fresh, Root::kept(directory, "backports")?)
     } else {
         let fresh = Root::make(directory, "fresh")?;
         let backports = fresh.copy(directory, "backports")?;

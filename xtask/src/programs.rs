@@ -26,9 +26,10 @@ pub(crate) struct Program {
 const LAB: &[Scope] = &[Run, Test, Screenshots, Bench];
 
 /// Every program.
-pub(crate) const PROGRAMS: [Program; 20] = [
+pub(crate) const PROGRAMS: [Program; 21] = [
     Program::new("ip", "iproute2", "the lab's namespaces and links", &[Run, Host, Test, Screenshots, Bench])
         .says_version("-V"),
+    Program::new("mount", "mount", "a client's own hosts file in the lab", LAB),
     Program::new("ethtool", "ethtool", "the links' offloads, turned off in the lab", LAB),
     Program::new("nginx", "nginx", "a replica's front end in the lab", LAB).says_version("-v"),
     Program::new("docker-registry", "docker-registry", "the registry behind each replica", LAB),
@@ -103,7 +104,7 @@ mod tests {
 
     #[test]
     fn a_command_needs_its_own_programs_and_no_others() {
-        let lab = ["ip", "ethtool", "nginx", "docker-registry", "skopeo", "curl", "openssl"];
+        let lab = ["ip", "mount", "ethtool", "nginx", "docker-registry", "skopeo", "curl", "openssl"];
         for (scope, want) in [
             (Scope::Build, &[][..]),
             (Run, &lab),

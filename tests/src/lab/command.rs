@@ -11,7 +11,8 @@ use super::error::Error;
 
 /// What every lab runs. `openssl`, `curl` and `skopeo` are clients, the rest builds it. What only some tests run, they ask for
 /// themselves ([`missing_program`]).
-pub const PROGRAMS: [&str; 7] = ["ip", "ethtool", "nginx", "docker-registry", "curl", "openssl", "skopeo"];
+pub const PROGRAMS: [&str; 8] =
+    ["ip", "mount", "ethtool", "nginx", "docker-registry", "curl", "openssl", "skopeo"];
 
 /// Set by `cargo xtask test`: programs that set-up could not get, one a line, each with the reason.
 const UNAVAILABLE: &str = "DTR_LB_UNAVAILABLE";

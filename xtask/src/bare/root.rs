@@ -152,6 +152,15 @@ impl Root {
         Ok(())
     }
 
+    /// Brings a clone that was kept to the last commit.
+    pub(super) fn update_repository(&self) -> Result<()> {
+        let git = |words: &[&str]| {
+            captured(Command::new("git").arg("-C").arg(self.path.join(CLONE)).args(words)).map(drop)
+        };
+        git(&["fetch", "--quiet", &workspace_root().display().to_string(), "HEAD"])?;
+        git(&["reset", "--quiet", "--hard", "FETCH_HEAD"])
+    }
+
     /// Runs a command in the clone, timed, its output in the log. What `others` has compiled is taken over.
     pub(super) fn play(&self, others: &[&Self], command: &str, expected: Expected) -> Result<()> {
         let begun = Instant::now();
