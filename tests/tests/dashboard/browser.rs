@@ -122,12 +122,22 @@ impl Browser {
     /// A click as a person does it: the element must be seen and not covered.
     pub(crate) fn click(&self, css: &str) -> Result<()> {
         let driver = self.driver()?;
-        self.run(async {
-            let element = driver.find(By::Css(css)).await?;
-            element.scroll_into_view().await?;
-            element.click().await
-        })
-        .with_context(|| format!("clicking {css}"))
+        let click = || {
+            self.run(async {
+                let element = driver.find(By::Css(css)).await?;
+                element.scroll_into_view().await?;
+                element.click().await
+            })
+        };
+        // The page draws its rows anew each second: one may be gone between being found and being clicked.
+        let mut clicked = click();
+        for _ in 0..3 {
+            if !clicked.as_ref().is_err_and(|error| format!("{error:#}").contains("stale element")) {
+                break;
+            }
+            clicked = click();
+        }
+        clicked.with_context(|| format!("clicking {css}"))
     }
 
     /// Types into an element.
