@@ -190,7 +190,7 @@ impl Root {
         let script = r#"
 set -e
 cd /etc/apt
-grep -rhoE 'https?://[^ ]+/debian/? ?' sources.list sources.list.d 2>/dev/null | head -n 1 >/tmp/mirror
+grep -rhoE 'https?://[^ ]+/debian/?( |$)' sources.list sources.list.d 2>/dev/null | head -n 1 >/tmp/mirror
 printf 'deb %s bookworm-backports main\n' "$(cat /tmp/mirror)" >sources.list.d/backports.list
 apt-get update && apt-get install --yes --no-install-recommends --target-release bookworm-backports qemu-utils
 "#;
