@@ -64,13 +64,13 @@ fn missing_of(programs: &[&str]) -> Option<Missing> {
     (!missing.is_empty()).then(|| Missing::Program(missing.join("; ")))
 }
 
-/// How many trials are left out for what reason.
-static LEFT_OUT: Mutex<BTreeMap<String, usize>> = Mutex::new(BTreeMap::new());
+/// The trials that are left out, each with the reason.
+static LEFT_OUT: Mutex<Vec<(String, String)>> = Mutex::new(Vec::new());
 
 /// The trial, left out of a plain run for this reason.
 pub fn left_out(trial: Trial, reason: &str) -> Trial {
-    let mut reasons = LEFT_OUT.lock().unwrap_or_else(PoisonError::into_inner);
-    *reasons.entry(reason.to_owned()).or_default() += 1;
+    let mut left_out = LEFT_OUT.lock().unwrap_or_else(PoisonError::into_inner);
+    left_out.push((trial.name().to_owned(), reason.to_owned()));
     trial.with_ignored_flag(true)
 }
 
@@ -97,7 +97,14 @@ pub fn begins(name: &str) {
 pub fn run(arguments: &Arguments, missing: Option<Missing>, trials: Vec<Trial>) -> ! {
     let Some(missing) = missing else {
         if !arguments.list && !arguments.ignored && !arguments.include_ignored {
-            for (reason, count) in &*LEFT_OUT.lock().unwrap_or_else(PoisonError::into_inner) {
+            let filter = arguments.filter.as_deref().unwrap_or_default();
+            let mut reasons = BTreeMap::<String, usize>::new();
+            for (name, reason) in LEFT_OUT.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+                if name.contains(filter) {
+                    *reasons.entry(reason.clone()).or_default() += 1;
+                }
+            }
+            for (reason, count) in reasons {
                 tell(&format!("skipped: {count} tests, because {reason}"));
             }
         }
