@@ -33,10 +33,7 @@ const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 10));
 
 /// Runs `body` with the path of a fresh BPF file system.
 fn as_root(body: impl FnOnce(&Path) + Send + 'static) {
-    if !geteuid().is_root() {
-        eprintln!("skipped: needs root");
-        return;
-    }
+    assert!(geteuid().is_root(), "needs root");
     let mount_point = tempfile::tempdir().expect("a temporary directory");
     let path = mount_point.path().to_owned();
     // As much as the agent's main thread has: a table is 131 KB, and unoptimized code copies it again and again.

@@ -49,7 +49,7 @@ pub use self::{
     access_log::{AccessLine, Requests},
     capture::{Capture, Caught},
     client::{Client, CurlOutcome, PeerCertificate},
-    command::missing_requirements,
+    command::{PROGRAMS, missing_program, missing_requirements},
     error::Error,
     flood::{Flood, FloodReport},
     frame::{Frame, Message, Segment},

@@ -203,10 +203,46 @@ type Scenario = (&'static str, &'static [Place], fn(Place) -> Result<()>);
 
 /// For what a hook or a topology could break.
 const EVERYWHERE: &[Place] = &[Place::XDP_ONE_ARM, Place::XDP_TWO_ARM, Place::TC_ONE_ARM, Place::TC_TWO_ARM];
-/// Each hook and each topology once: for what is the pipeline's own, and crosses interfaces at most.
+/// Each hook and each topology once: for what is the pipeline's own, and crosses interfaces at most. `cargo xtask test` plays what
+/// goes everywhere only here, too, unless it is given `--all`.
 const CROSSWISE: &[Place] = &[Place::XDP_ONE_ARM, Place::TC_TWO_ARM];
 /// Both hooks with one arm: for what the topology has no part in.
 const BOTH_HOOKS: &[Place] = &[Place::XDP_ONE_ARM, Place::TC_ONE_ARM];
+
+/// What the programs are needed for that not every lab has, by names of scenarios.
+const NEEDS: &[(&str, &str)] = &[
+    ("a_trace_is_a_capture_file", "tshark"),
+    ("a_trace_that_nobody_reads_ends_and_says_what_was_lost", "tshark"),
+    ("metrics_say_what_the_status_says_and_outlive_the_agent", "promtool"),
+    ("prometheus_reads_it_and_its_alerts_see_a_dead_replica", "prometheus"),
+    ("replicas_follow_their_host_name", "dnsmasq"),
+    ("names_outlast_dns", "dnsmasq"),
+    ("killed_while_it_starts_the_next_agent_makes_it_whole", "strace"),
+    ("killed_while_it_takes_over_nothing_is_noticed", "strace"),
+    ("killed_while_it_writes_the_next_agent_goes_on", "strace"),
+    ("killed_while_it_reloads_the_next_agent_goes_on", "strace"),
+    ("killed_while_it_ends_the_next_agent_makes_it_whole", "strace"),
+];
+
+/// Set by `cargo xtask test` without `--all`.
+const SHORT: &str = "DTR_LB_SHORT";
+
+/// What takes minutes: an agent is killed at each of its system calls. `cargo xtask test` plays only one of these.
+const LONG: &[&str] = &[
+    "killed_while_it_starts_the_next_agent_makes_it_whole",
+    "killed_while_it_takes_over_nothing_is_noticed",
+    "killed_while_it_writes_the_next_agent_goes_on",
+    "killed_while_it_reloads_the_next_agent_goes_on",
+];
+
+/// The places that `cargo xtask test` takes.
+fn short(name: &str, places: &'static [Place]) -> &'static [Place] {
+    match places.len() {
+        _ if LONG.contains(&name) => &[],
+        4.. => CROSSWISE,
+        _ => places,
+    }
+}
 
 fn topology_name(topology: Topology) -> &'static str {
     match topology {
@@ -252,20 +288,27 @@ fn trial(
     test: impl FnOnce() -> Result<()> + Send + 'static,
 ) -> Trial {
     static MACHINE: RwLock<()> = RwLock::new(());
-    Trial::test(format!("{name}::{place}"), move || {
+    let full_name = format!("{name}::{place}");
+    let own = full_name.clone();
+    let whole = Trial::test(full_name, move || {
         // A trial that panicked while it held the lock has failed, and changed nothing that others need.
         let outcome = match beside {
             Beside::Others => {
                 let _shared = MACHINE.read().unwrap_or_else(PoisonError::into_inner);
+                privilege::begins(&own);
                 test()
             }
             Beside::Nothing => {
                 let _alone = MACHINE.write().unwrap_or_else(PoisonError::into_inner);
+                privilege::begins(&own);
                 test()
             }
         };
         outcome.map_err(|error| format!("{error:?}").into())
-    })
+    });
+    let programs: Vec<_> =
+        NEEDS.iter().filter(|(scenario, _)| *scenario == name).map(|(_, program)| *program).collect();
+    privilege::needing(&programs, whole)
 }
 
 /// The trial, ignored if what it tries is not there yet.
@@ -293,9 +336,13 @@ fn main() {
         strangers::SCENARIOS,
     ]
     .concat();
+    for name in NEEDS.iter().map(|(name, _)| name).chain(LONG) {
+        assert!(scenarios.iter().any(|(scenario, ..)| scenario == name), "there is no scenario {name}");
+    }
+    let is_short = std::env::var_os(SHORT).is_some();
     let mut trials = Vec::new();
     for (name, places, scenario) in scenarios {
-        for &place in places {
+        for &place in if is_short { short(name, places) } else { places } {
             trials.push(trial(name, &place.name(), Beside::Others, move || scenario(place)));
         }
     }
@@ -307,7 +354,10 @@ fn main() {
     for &(name, places, scenario) in endurance::SCENARIOS {
         for &place in places {
             let trial = trial(name, &place.name(), Beside::Others, move || scenario(place));
-            trials.push(trial.with_ignored_flag(true));
+            trials.push(privilege::left_out(
+                trial,
+                "they take as long as they are told to: CONTRIBUTING, `--ignored`",
+            ));
         }
     }
     for &(name, test) in bed::TESTS {

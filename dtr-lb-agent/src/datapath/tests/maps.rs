@@ -60,6 +60,7 @@ fn sweep_all(datapath: &mut Datapath) -> crate::datapath::Census {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test runs it"]
 fn as_root_a_full_set_of_services_can_be_replaced_by_another() {
     as_root(|root| {
         let mut datapath = open(root);
@@ -75,6 +76,7 @@ fn as_root_a_full_set_of_services_can_be_replaced_by_another() {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test runs it"]
 fn as_root_what_does_not_fit_is_refused_before_anything_is_written() {
     as_root(|_| {
         let mut datapath = fresh();
@@ -101,6 +103,7 @@ fn as_root_what_does_not_fit_is_refused_before_anything_is_written() {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test runs it"]
 fn as_root_an_id_of_a_replica_that_left_is_kept_while_flows_name_it() {
     as_root(|_| {
         let mut datapath = fresh();
@@ -121,6 +124,7 @@ fn as_root_an_id_of_a_replica_that_left_is_kept_while_flows_name_it() {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test runs it"]
 fn as_root_a_replica_inherits_nothing_with_an_id_that_another_had() {
     as_root(|_| {
         let mut datapath = fresh();
@@ -147,6 +151,7 @@ fn as_root_a_replica_inherits_nothing_with_an_id_that_another_had() {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test runs it"]
 fn as_root_the_census_counts_entries_of_every_state() {
     as_root(|_| {
         let mut datapath = fresh();
@@ -175,6 +180,7 @@ fn as_root_the_census_counts_entries_of_every_state() {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test runs it"]
 fn as_root_an_entry_that_came_to_life_since_it_was_read_stays() {
     as_root(|_| {
         let mut datapath = fresh();
@@ -199,6 +205,7 @@ fn as_root_an_entry_that_came_to_life_since_it_was_read_stays() {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test runs it"]
 fn as_root_under_xdp_a_replica_behind_another_interface_has_no_next_hop() {
     as_root(|_| {
         ip("link add near0 type veth peer name far0");
@@ -243,6 +250,7 @@ fn memlock(map: &Map) -> u64 {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test runs it"]
 fn as_root_the_estimate_of_memory_is_the_kernels_figure_within_a_tenth() {
     as_root(|_| {
         for max_flows in [1024, 100_000] {
@@ -269,6 +277,7 @@ fn request(destination: IpAddr) -> Vec<u8> {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test runs it"]
 fn as_root_the_addresses_of_services_answer_and_others_do_not_whoever_wrote_them() {
     as_root(|root| {
         let answers = |datapath: &mut Datapath, address: IpAddr| {
