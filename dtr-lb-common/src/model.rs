@@ -26,6 +26,7 @@ use crate::{
 /// In bytes that nobody may rely on.
 const ANY: u8 = 0xa5;
 
+pub mod fill;
 mod shared;
 
 pub use shared::{SharedLine, SharedNextHops, SharedTable, Words};

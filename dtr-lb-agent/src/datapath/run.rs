@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use aya::programs::{TestRun as _, TestRunOptions};
+use aya::programs::{ProgramError, ProgramFd, TestRun as _, TestRunOptions};
 use dtr_lb_common::{
     abi::{Flow, Ticks, map, program},
     flow_table::{Control, Line as _, Memory as _, Place, WAYS, entry::word},
@@ -70,6 +70,16 @@ impl Datapath {
         result
             .map(|result| result.duration)
             .map_err(|error| DatapathError::Refused { program: name, reason: causes(&error) })
+    }
+
+    /// The program of `hook`, for a benchmark whose own program goes on with it.
+    pub fn program(&mut self, hook: Hook) -> Result<ProgramFd, DatapathError> {
+        let (name, fd) = match hook {
+            Hook::NativeXdp | Hook::GenericXdp => (program::XDP, object::xdp_program(&mut self.ebpf)?.fd()),
+            Hook::Tc => (program::TC, object::tc_program(&mut self.ebpf, program::TC)?.fd()),
+        };
+        let cloned = fd.and_then(|fd| fd.try_clone().map_err(ProgramError::IOError));
+        cloned.map_err(|error| DatapathError::program(name, &error))
     }
 
     /// How many instructions the verifier walked through to accept the program of `hook`.

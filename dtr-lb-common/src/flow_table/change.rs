@@ -88,7 +88,8 @@ pub(super) fn take<M: Memory>(memory: &M, place: Place, control: Control, hold: 
     Some(control.taken())
 }
 
-/// Ends the client's entry at `place`, if it is the other one of the replica's at `replica`. Says whether it is gone.
+/// Ends the client's entry at `place`, if it is the other one of the replica's at `replica`, of which `seen` is known. Says whether
+/// it is gone.
 #[inline(always)]
 fn end_client<M: Memory>(memory: &M, place: Place, replica: Place, seen: Control) -> bool {
     let Some(line) = memory.line(place) else { return true };
@@ -99,6 +100,12 @@ fn end_client<M: Memory>(memory: &M, place: Place, replica: Place, seen: Control
     let pair = control.direction() == Direction::ToReplica
         && control.state() != State::FREE
         && line.load(word::PARTNER) == replica.0;
+    // Who was held up since he saw the replica's entry may find another connection in both places. What is read of the client's
+    // entry before this look is of the connection that was seen.
+    let stands = memory.line(replica).is_some_and(|line| line.load(word::CONTROL) == seen.0);
+    if !stands {
+        return false;
+    }
     if !pair {
         return true;
     }

@@ -5,11 +5,13 @@
 //!       1      control: locked, state, direction, wide, unacknowledged FINs, version
 //!       2      place of the other entry
 //!       3      when a packet was last seen
-//!       4      what this direction acknowledged last; in a handshake: what it has to acknowledge
+//!       4      what this direction acknowledged last
 //!       5      sequence number behind this direction's FIN; in the client's entry of a handshake: where its SYN is kept
 //!       6      when the connection was opened
-//!       7      packets of this direction  (kept for the flow log)
-//!       8, 9   bytes of this direction    (kept for the flow log)
+//!       7      what this direction has to acknowledge in the handshake: a word of its own, as the fast path may store what it
+//!              acknowledges into an entry that is another connection's by now
+//!       8      packets of this direction  (kept for the flow log)
+//!       9      bytes of this direction    (kept for the flow log)
 //!      10..13  key: source, destination, ports
 //!      13..16  what the packet leaves with: source, destination, ports
 //! ```
@@ -35,8 +37,9 @@ pub mod word {
     pub const ACKNOWLEDGED: usize = 4;
     pub const FIN: usize = 5;
     pub const OPENED: usize = 6;
-    pub const PACKETS: usize = 7;
-    pub const BYTES: usize = 8;
+    pub const EXPECTED: usize = 7;
+    pub const PACKETS: usize = 8;
+    pub const BYTES: usize = 9;
     pub const KEY: usize = 10;
     pub const TO: usize = 13;
     pub const WIDE_SOURCE: usize = 10;
@@ -231,6 +234,13 @@ impl Control {
         self.0 >> Self::VERSION_SHIFT
     }
 
+    /// Whether another look at the word, later, finds the same connection, and that nobody has rewritten the entry between
+    /// both: its state may be another one.
+    #[inline(always)]
+    pub const fn stays(self, later: Self) -> bool {
+        (self.0 ^ later.0) & (u32::MAX << Self::VERSION_SHIFT | Self::LOCKED) == 0
+    }
+
     /// Whether nothing stands there, and nobody is about to change that.
     #[inline(always)]
     pub const fn is_free(self) -> bool {
@@ -396,7 +406,8 @@ pub(super) fn load<M: Memory>(memory: &M, place: Place, control: Control, flow: 
     flow.hop = (replica_hop >> 16) as u16;
     flow.partner = Place(line.load(word::PARTNER));
     flow.last_seen = line.load(word::LAST_SEEN);
-    flow.acknowledged = line.load(word::ACKNOWLEDGED);
+    let acknowledged = if control.state().handshake() { word::EXPECTED } else { word::ACKNOWLEDGED };
+    flow.acknowledged = line.load(acknowledged);
     flow.fin = line.load(word::FIN);
     flow.opened = line.load(word::OPENED);
     if control.wide() {
@@ -426,11 +437,11 @@ pub(super) fn store<M: Memory>(memory: &M, place: Place, flow: &Flow) -> Option<
     line.store(word::PARTNER, flow.partner.0);
     line.store(word::LAST_SEEN, flow.last_seen);
     line.store(word::ACKNOWLEDGED, flow.acknowledged);
+    line.store(word::EXPECTED, flow.acknowledged);
     line.store(word::FIN, flow.fin);
     line.store(word::OPENED, flow.opened);
     line.store(word::PACKETS, 0);
     line.store(word::BYTES, 0);
-    line.store(word::BYTES + 1, 0);
     if flow.wide() {
         let pair = memory.pair(place)?;
         store_address(pair, word::WIDE_SOURCE, &flow.key.source);

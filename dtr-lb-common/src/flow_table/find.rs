@@ -6,7 +6,8 @@ use super::{
 };
 use crate::abi::Tuple;
 
-/// Reads the entry at a place, if one stands there and nobody rewrites it meanwhile.
+/// Reads the entry at a place, if one stands there and nobody rewrites it meanwhile. Its state may change meanwhile: who took that
+/// for another entry would take a connection for gone whose other end speaks at the same time.
 #[inline(always)]
 pub fn read<M: Memory>(memory: &M, place: Place, flow: &mut Flow) -> bool {
     let Some(line) = memory.line(place) else { return false };
@@ -14,7 +15,7 @@ pub fn read<M: Memory>(memory: &M, place: Place, flow: &mut Flow) -> bool {
     if control.locked() || control.state() == State::FREE || control.state() == State::CONTINUED {
         return false;
     }
-    entry::load(memory, place, control, flow).is_some() && line.load(word::CONTROL) == control.0
+    entry::load(memory, place, control, flow).is_some() && control.stays(Control(line.load(word::CONTROL)))
 }
 
 /// Reads the entry that has this key. Says whether there is one.

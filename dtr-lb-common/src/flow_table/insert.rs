@@ -65,7 +65,8 @@ fn insert_alone<M: Memory>(
     }
     let place = choose(memory, buckets, flow, clock, seen);
     if place == Place::NONE {
-        return Insertion::Full;
+        // Who has locked one may leave it in a moment: a client whose SYN is dropped sends it again, and one that is refused gives up.
+        return if seen.locked { Insertion::Busy } else { Insertion::Full };
     }
     let Some(line) = memory.line(place) else { return Insertion::Full };
     let control = Control(line.load(word::CONTROL));
@@ -84,6 +85,8 @@ fn insert_alone<M: Memory>(
 struct Survey {
     /// The entry that has the key; `NONE` if none has.
     same: Place,
+    /// Another processor is at one of them.
+    locked: bool,
     /// Entries that are not free, and handshakes among them: of the first bucket, and of the second.
     occupied: [u32; 2],
     handshakes: [u32; 2],
@@ -92,7 +95,7 @@ struct Survey {
 #[inline(always)]
 fn survey<M: Memory>(memory: &M, buckets: Buckets, flow: &Flow) -> Survey {
     let mut same = Place::NONE;
-    // Four numbers of 8 bits.
+    // Four numbers of 8 bits, and how many are locked.
     let mut counts = 0;
     let mut number = 0;
     while number < CANDIDATES {
@@ -101,6 +104,9 @@ fn survey<M: Memory>(memory: &M, buckets: Buckets, flow: &Flow) -> Survey {
         number += 1;
         let Some(line) = memory.line(place) else { continue };
         let control = Control(line.load(word::CONTROL));
+        if control.locked() {
+            counts += 1 << 32;
+        }
         if control.state() == State::FREE {
             continue;
         }
@@ -115,7 +121,7 @@ fn survey<M: Memory>(memory: &M, buckets: Buckets, flow: &Flow) -> Survey {
     let same = Place(memory.opaque(u64::from(same.0)) as u32);
     let counts = memory.opaque(counts);
     let byte = |at: u32| (counts >> at) as u32 & 0xff;
-    Survey { same, occupied: [byte(0), byte(16)], handshakes: [byte(8), byte(24)] }
+    Survey { same, locked: counts >> 32 != 0, occupied: [byte(0), byte(16)], handshakes: [byte(8), byte(24)] }
 }
 
 /// The entry to take: the one that makes room most willingly. A free one of the first bucket, unless that is nearly full and

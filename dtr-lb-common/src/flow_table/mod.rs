@@ -12,8 +12,8 @@
 //! compare-and-exchange only, and a new version begins each time that the entry is given away or taken. Invariants:
 //!
 //! 1. Who has set `LOCKED` owns the entry and is the only one who writes its key, its rewriting and its control word.
-//! 2. A reader looks at the control word before and after: the same word, not locked, means that all in between is of one
-//!    connection.
+//! 2. A reader looks at the control word before and after: the same version, not locked, means that all in between is of one
+//!    connection. Its state may have changed: that is no reason to take it for gone.
 //! 3. The client's control word *is* the connection: it is changed first, and an end begins there. So a connection is
 //!    promoted or evicted, never both, and states do not overtake each other. The replica's copy follows.
 //! 4. A NAT port is taken for as long as the replica's entry stands. It is entered before the client's and freed after it, so
@@ -25,8 +25,8 @@
 //!
 //! Nobody waits for an entry. A locked one counts as taken, and who cannot get on says `Busy`: the packet is dropped, and TCP
 //! sends it again. Fields that are not part of a connection's identity (`last_seen`, `acknowledged`) are single words, written
-//! without the lock by who forwards a packet: a store that comes late costs the next connection nothing that it decides by, as
-//! handshakes keep what they compare until they are published.
+//! without the lock by who forwards a packet: a store of the fast path that comes late costs the next connection nothing that it
+//! decides by, as what a handshake compares stands in a word of its own (`EXPECTED`), which no established connection writes.
 
 use crate::abi::{Settings, Ticks};
 
@@ -36,6 +36,8 @@ pub mod find;
 pub mod insert;
 pub mod next_hops;
 pub mod room;
+#[cfg(test)]
+mod tests;
 
 pub use change::{copy_state, end, transition};
 pub use entry::{Control, Direction, Flow, Place, State};

@@ -243,7 +243,9 @@ fn tell(packet: &impl Packet, tables: &impl Tables, now: Ticks, event: Event, sc
     set(memory, flow, word::LAST_SEEN, now);
     if event.has(Event::ACCEPTS) {
         // What the client has to acknowledge. A replica under a flood may have sent another number before (SYN cookies).
-        set(memory, other, word::ACKNOWLEDGED, headers.sequence.wrapping_add(1));
+        let expected = headers.sequence.wrapping_add(1);
+        set(memory, other, word::EXPECTED, expected);
+        set(memory, other, word::ACKNOWLEDGED, expected);
     } else if headers.flags.any(TcpFlags::ACK)
         && !event.has(Event::RESET)
         && (event.has(Event::PROVES) || !flow.state().handshake())

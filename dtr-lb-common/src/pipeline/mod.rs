@@ -32,6 +32,8 @@ mod fast;
 mod handshake;
 mod header;
 mod icmp;
+#[cfg(test)]
+mod interleavings;
 #[cfg(any(feature = "user", test))]
 pub mod notice;
 mod open;

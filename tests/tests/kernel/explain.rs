@@ -12,7 +12,7 @@ use dtr_lb_agent::{
     explain::{Explanation, Question, explain},
 };
 use dtr_lb_common::{
-    abi::{MAX_TRIED, Mode, Traffic},
+    abi::{MAX_ATTEMPTED, Mode, Traffic},
     address::Family,
     hash::mix,
     verdict::Verdict,
@@ -145,7 +145,7 @@ fn compare(
         return Ok(verdict);
     }
     let mut asked = Vec::new();
-    for _ in 0..=MAX_TRIED {
+    for _ in 0..=MAX_ATTEMPTED {
         let (nat, replica) = ends(&frame).ok_or("it did not leave as TCP")?;
         let (next, answer) = run(datapath, hook, &segment(replica, nat, Kind::Refusal))?;
         if next != Verdict::Redispatched.name() {

@@ -95,7 +95,7 @@ fn a_lost_handshake_does_not_speak_for_the_next_owner_of_its_port() {
             let late = alice.client(kind).sent;
             play(plan, &mut host).refuses(&format!("{kind:?} of the first"), &late, verdict);
             play(plan, &mut host).talks("the next owner", &bob);
-            let states: Vec<_> = host.entries().flows.iter().map(|(_, flow)| flow.state).collect();
+            let states: Vec<_> = host.entries().flows.iter().map(|flow| flow.state()).collect();
             assert_eq!(states, [State::ESTABLISHED; 2]);
         }
     }

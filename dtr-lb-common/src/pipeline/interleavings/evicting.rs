@@ -1,0 +1,160 @@
+//! Connections that make room for others, while packets of theirs come.
+
+use super::{
+    explore::{Ended, Scenario, explore},
+    memory::Order,
+    packets::Peer,
+};
+use crate::{abi::State, flow_table, verdict::Verdict};
+
+/// Two entries are a bucket's share of handshakes, so that another handshake takes their place.
+fn one_of_both(ended: &Ended<'_>) {
+    let (old, new) = (Peer::new(0).state(&ended.cpu), Peer::new(1).state(&ended.cpu));
+    assert!(old.is_none_or(State::live) || new.is_none(), "{old:?}, {new:?}");
+    if ended.done[1].live {
+        assert_eq!(old, Some(State::ESTABLISHED), "a live connection was evicted");
+    }
+}
+
+/// A handshake is evicted by its client's entry while its client proves that it exists.
+#[test]
+fn promoted_and_evicted_by_the_client_s_entry() {
+    let scenario = Scenario {
+        before: |cpu| {
+            Peer::new(0).syn(cpu);
+            cpu.later(1);
+            Peer::new(0).syn_ack(cpu);
+            cpu.later(1);
+        },
+        at_once: &[
+            |cpu| {
+                Peer::new(1).syn(cpu);
+            },
+            |cpu| {
+                Peer::new(0).ack(cpu);
+                Peer::new(0).note_if_live(cpu);
+            },
+        ],
+        afterwards: one_of_both,
+        ..Scenario::NONE
+    };
+    explore("promoted and evicted by the client's entry", scenario);
+}
+
+/// The same by its replica's.
+#[test]
+fn promoted_and_evicted_by_the_replica_s_entry() {
+    let scenario = Scenario {
+        before: |cpu| {
+            Peer::new(0).syn(cpu);
+            Peer::new(0).syn_ack(cpu);
+            cpu.later(1);
+            // Once more: the client's entry is the younger one.
+            Peer::new(0).syn(cpu);
+            cpu.later(1);
+        },
+        at_once: &[
+            |cpu| {
+                Peer::new(1).syn(cpu);
+            },
+            |cpu| {
+                Peer::new(0).ack(cpu);
+                Peer::new(0).note_if_live(cpu);
+            },
+        ],
+        afterwards: one_of_both,
+        ..Scenario::NONE
+    };
+    explore("promoted and evicted by the replica's entry", scenario);
+}
+
+fn idle(cpu: &super::world::Cpu<'_>) {
+    for number in [0, 2] {
+        Peer::new(number).establish(cpu);
+    }
+    cpu.later(4000);
+    Peer::new(2).ack(cpu);
+    Peer::new(2).data(cpu);
+}
+
+fn reader_is_right(ended: &Ended<'_>) {
+    let old = Peer::new(0);
+    let (verdict, left) = ended.done[1].said[0];
+    if verdict == Verdict::Forwarded {
+        let right = [old.answers().reversed(), old.client.reversed()];
+        assert!(right.contains(&left), "a packet left as another connection's: {left:?}");
+    }
+    assert_eq!(Peer::new(2).state(&ended.cpu), Some(State::ESTABLISHED));
+    if let Some(new) = Peer::new(1).seen(&ended.cpu) {
+        let new = Peer { port: new.to.source_port.get(), ..Peer::new(1) };
+        new.syn_ack(&ended.cpu);
+        new.ack(&ended.cpu);
+        let state = new.state(&ended.cpu);
+        assert_eq!(state, Some(State::ESTABLISHED), "it cannot be opened: {:#?}", ended.entries());
+    }
+}
+
+/// A packet of a connection that has been idle for too long, and makes room. What is stored late changes nothing that the
+/// new one decides by.
+#[test]
+fn a_client_s_packet_and_an_eviction() {
+    let scenario = Scenario {
+        before: idle,
+        at_once: &[
+            |cpu| {
+                Peer::new(1).syn(cpu);
+            },
+            |cpu| {
+                Peer::new(0).ack(cpu);
+            },
+        ],
+        afterwards: reader_is_right,
+        order: Order::Weak,
+        preemptions: 1,
+        ..Scenario::NONE
+    };
+    explore("a client's packet and an eviction", scenario);
+}
+
+#[test]
+fn a_replica_s_packet_and_an_eviction() {
+    let scenario = Scenario {
+        before: idle,
+        at_once: &[
+            |cpu| {
+                Peer::new(1).syn(cpu);
+            },
+            |cpu| {
+                Peer::new(0).data(cpu);
+            },
+        ],
+        afterwards: reader_is_right,
+        order: Order::Weak,
+        preemptions: 1,
+        ..Scenario::NONE
+    };
+    explore("a replica's packet and an eviction", scenario);
+}
+
+/// Who wants to evict a connection is held up, until another one stands in its place.
+#[test]
+fn an_eviction_that_comes_too_late() {
+    let scenario = Scenario {
+        before: idle,
+        at_once: &[
+            |cpu| {
+                Peer::new(1).syn(cpu);
+            },
+            |cpu| {
+                if let Some(flow) = Peer::new(0).seen(cpu) {
+                    let _ = flow_table::end(&cpu.memory(), &flow);
+                }
+                Peer::new(0).establish(cpu);
+                Peer::new(0).note_if_live(cpu);
+            },
+        ],
+        afterwards: one_of_both,
+        ..Scenario::NONE
+    };
+    explore("an eviction that comes too late", scenario);
+}

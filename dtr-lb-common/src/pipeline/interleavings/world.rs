@@ -1,0 +1,310 @@
+//! What the processors of a scenario share besides the flow table, and their packets.
+
+use std::{
+    cell::{Cell, RefCell},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use super::memory::{Table, Used};
+use crate::{
+    abi::{
+        Hop, KeptSyn, Mode, Replica, ReplicaCounters, ReplicaId, Service, ServiceFlags, ServiceKey, Settings,
+        Ticks, Tuple,
+    },
+    address::{Address, Be16, Family},
+    flow_table::{Line, Memory, next_hops::NextHops},
+    model::Frame,
+    pipeline::{Packet, Scratch, Tables, fast, run},
+    verdict::Verdict,
+    wire::TcpFlags,
+};
+
+pub(super) const FIRST_PORT: u16 = 10_000;
+const MAC: [u8; 12] = [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
+
+/// Times in ticks: ten a second.
+pub(super) const SETTINGS: Settings = Settings {
+    hash_seed: 7,
+    flow_keys: [
+        0x9e37_79b9_7f4a_7c15,
+        0xbf58_476d_1ce4_e5b9,
+        0x94d0_49bb_1331_11eb,
+        0xd6e8_feb8_6659_fd93,
+        0xa076_1d64_78bd_642f,
+        0xe703_7ed1_a0b4_28db,
+        0x8ebc_6af0_9c88_c6e3,
+        0x5899_65cc_7537_4cc3,
+        0x1d8e_4e27_c47d_124f,
+        0xeb44_acca_b455_d165,
+    ],
+    flow_buckets: 1,
+    first_port: FIRST_PORT as u32,
+    port_count: 20_000,
+    second: 10,
+    established: 3000,
+    half_closed: 600,
+    time_wait: 600,
+    closed: 100,
+    half_open: 50,
+    port_rest: 20,
+};
+
+/// The tables of all processors.
+pub(super) struct World {
+    pub(super) table: Table,
+    pub(super) now: AtomicU32,
+    settings: Settings,
+    replicas: [Replica; 5],
+    /// The one next hop that there is.
+    hop: [AtomicU32; 8],
+    syns: Mutex<Vec<KeptSyn>>,
+}
+
+impl World {
+    pub(super) fn new(table: Table, buckets: u32, now: Ticks) -> Self {
+        let replicas = std::array::from_fn(|id| replica(id as u8));
+        let settings = Settings { flow_buckets: buckets, ..SETTINGS };
+        let hop = std::array::from_fn(|_| AtomicU32::new(0));
+        Self { table, now: now.into(), settings, replicas, hop, syns: Mutex::default() }
+    }
+
+    /// The same with another table.
+    pub(super) fn with(&self, table: Table) -> Self {
+        let new = Self::new(table, self.settings.flow_buckets, self.now.load(Ordering::Relaxed));
+        for (new, old) in new.hop.iter().zip(&self.hop) {
+            new.store(old.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+        *new.syns() = self.syns().clone();
+        new
+    }
+
+    fn syns(&self) -> std::sync::MutexGuard<'_, Vec<KeptSyn>> {
+        self.syns.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn address(family: Family, net: u8, host: u8) -> Address {
+    match family {
+        Family::V4 => std::net::IpAddr::from([10, 0, net, host]).into(),
+        Family::V6 => {
+            let words = [0x2001, 0xdb8, 0, u16::from(net), 0, 0, 0, u16::from(host)];
+            std::net::IpAddr::from(words).into()
+        }
+    }
+}
+
+/// Replicas 1 and 2 are of IPv4, 3 and 4 of IPv6.
+fn replica(id: u8) -> Replica {
+    let family = if id < 3 { Family::V4 } else { Family::V6 };
+    let vip = ServiceKey::new(address(family, 0, 100), Be16::new(443));
+    Replica {
+        hop: Hop { interface: 2, destination: [3; 3], source: [4; 3] },
+        mtu: 0,
+        mode: Mode::NAT,
+        reset: 0,
+        nat_count: 1,
+        address: address(family, 2, id),
+        nat: [address(family, 0, 1); 4],
+        service: vip,
+        port: Be16::new(8443),
+        zero: 0,
+    }
+}
+
+/// A client whose connections with this port go to replica 1 (3, of IPv6) at first. The port is its NAT port, too, if it is free.
+pub(super) fn client(family: Family, number: usize, port: u16) -> Tuple {
+    let tuple = |host| Tuple {
+        source: address(family, 1, host),
+        destination: address(family, 0, 100),
+        source_port: Be16::new(port),
+        destination_port: Be16::new(443),
+    };
+    let to_first =
+        |tuple: &Tuple| crate::hash::slot(crate::hash::flow(SETTINGS.hash_seed, tuple)).is_multiple_of(2);
+    (1..=250).map(tuple).filter(to_first).nth(number).expect("half of all clients are such")
+}
+
+/// The tuple of the packets of this replica to a client with this NAT port.
+pub(super) fn answer(id: u8, port: u16) -> Tuple {
+    let Replica { address, nat, port: own, .. } = replica(id);
+    Tuple { source: address, destination: nat[0], source_port: own, destination_port: Be16::new(port) }
+}
+
+/// A TCP packet.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tcp {
+    pub(super) tuple: Tuple,
+    pub(super) flags: TcpFlags,
+    pub(super) sequence: u32,
+    pub(super) acknowledgment: u32,
+}
+
+impl Tcp {
+    fn frame(&self) -> Frame {
+        let Tuple { source, destination, source_port, destination_port } = self.tuple;
+        let mut bytes = MAC.to_vec();
+        let address = |address: Address| -> [u8; 16] { bytemuck::cast(address.wide()) };
+        match source.family() {
+            Family::V4 => {
+                bytes.extend([8, 0, 0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6, 0, 0]);
+                bytes.extend(&address(source)[12..]);
+                bytes.extend(&address(destination)[12..]);
+            }
+            Family::V6 => {
+                bytes.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, 20, 6, 64]);
+                bytes.extend(address(source));
+                bytes.extend(address(destination));
+            }
+        }
+        bytes.extend(source_port.get().to_be_bytes());
+        bytes.extend(destination_port.get().to_be_bytes());
+        bytes.extend(self.sequence.to_be_bytes());
+        bytes.extend(self.acknowledgment.to_be_bytes());
+        bytes.extend([0x50, self.flags.0, 255, 255, 0, 0, 0, 0]);
+        Frame { bytes, interface: 1 }
+    }
+}
+
+/// What became of a packet, and the tuple that it left with.
+pub(super) type Said = (Verdict, Tuple);
+
+/// A processor.
+pub(super) struct Cpu<'a> {
+    pub(super) world: &'a World,
+    number: u8,
+    pub(super) said: RefCell<Vec<Said>>,
+    /// It has seen that a connection is live.
+    pub(super) live: Cell<bool>,
+}
+
+impl<'a> Cpu<'a> {
+    /// Number 0 leaves no notes about the words that it uses.
+    pub(super) fn new(world: &'a World, number: u8) -> Self {
+        Self { world, number, said: RefCell::default(), live: Cell::default() }
+    }
+
+    pub(super) fn memory(&self) -> Used<'a> {
+        self.world.table.by(self.number)
+    }
+
+    /// A packet comes.
+    pub(super) fn packet(&self, tcp: Tcp) {
+        let mut frame = tcp.frame();
+        let outcome = fast(&mut frame, self).unwrap_or_else(|| run(&mut frame, self, &mut Scratch::new()));
+        let said = (outcome.verdict, left(&frame, tcp.tuple.source.family()));
+        self.said.borrow_mut().push(said);
+    }
+
+    pub(super) fn later(&self, ticks: Ticks) {
+        self.world.now.fetch_add(ticks, Ordering::Relaxed);
+    }
+}
+
+fn left(frame: &Frame, family: Family) -> Tuple {
+    let word = |at| frame.read::<u32>(at).expect("a whole frame");
+    let four = |at| Address::v4(bytemuck::cast(word(at)));
+    let six = |at| Address::v6(bytemuck::cast([word(at), word(at + 4), word(at + 8), word(at + 12)]));
+    let (source, destination, tcp) = match family {
+        Family::V4 => (four(26), four(30), 34),
+        Family::V6 => (six(22), six(38), 54),
+    };
+    let port = |at| Be16::of_raw(frame.read::<u16>(at).expect("a whole frame"));
+    Tuple { source, destination, source_port: port(tcp), destination_port: port(tcp + 2) }
+}
+
+/// A word of the next hop's.
+#[derive(Clone, Copy)]
+struct HopLine<'a>(&'a [AtomicU32; 8]);
+
+impl Line for HopLine<'_> {
+    fn load(self, word: usize) -> u32 {
+        self.0[word].load(Ordering::SeqCst)
+    }
+
+    fn store(self, word: usize, value: u32) {
+        self.0[word].store(value, Ordering::SeqCst);
+    }
+
+    fn exchange(self, word: usize, old: u32, new: u32) -> bool {
+        self.0[word].compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Hops<'a>(&'a World);
+
+impl<'a> NextHops for Hops<'a> {
+    type Line = HopLine<'a>;
+
+    fn next_hop(&self, _: u16) -> Option<HopLine<'a>> {
+        Some(HopLine(&self.0.hop))
+    }
+}
+
+impl Tables for Cpu<'_> {
+    fn now(&self) -> Ticks {
+        self.world.now.load(Ordering::Relaxed)
+    }
+
+    fn settings(&self) -> Option<&Settings> {
+        Some(&self.world.settings)
+    }
+
+    fn marked(&self, _: u32) -> bool {
+        true
+    }
+
+    fn flows(&self) -> impl Memory {
+        self.memory()
+    }
+
+    fn next_hops(&self) -> impl NextHops {
+        Hops(self.world)
+    }
+
+    fn keep_syn(&self, syn: &KeptSyn) -> u32 {
+        let mut syns = self.world.syns();
+        syns.push(*syn);
+        syns.len() as u32
+    }
+
+    fn kept_syn(&self, at: u32, syn: &mut KeptSyn) -> bool {
+        let Some(kept) = self.world.syns().get(at.wrapping_sub(1) as usize).copied() else { return false };
+        *syn = kept;
+        true
+    }
+
+    fn service(&self, key: &ServiceKey) -> Option<Service> {
+        let number = match key.address.family() {
+            Family::V4 => 0,
+            Family::V6 => 1,
+        };
+        let of = self.world.replicas[1 + 2 * number as usize].service;
+        (of == *key).then_some(Service { table: number, sources: 0, flags: ServiceFlags::default() })
+    }
+
+    fn vip(&self, address: &Address) -> bool {
+        self.world.replicas.iter().any(|replica| replica.service.address == *address)
+    }
+
+    fn allowed(&self, _: u32, _: &Address) -> bool {
+        true
+    }
+
+    fn slot(&self, table: u32, slot: u32) -> ReplicaId {
+        (1 + 2 * table + slot % 2) as ReplicaId
+    }
+
+    fn replica(&self, id: ReplicaId) -> Option<&Replica> {
+        self.world.replicas.get(usize::from(id)).filter(|_| id != 0)
+    }
+
+    fn count(&self, _: ReplicaId, _: impl FnOnce(&mut ReplicaCounters)) {}
+
+    fn record(&self, _: Verdict, _: u32) {}
+
+    fn report(&self, _: Verdict, _: &impl Packet, _: &Tuple) {}
+}
