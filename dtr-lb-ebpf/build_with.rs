@@ -2,7 +2,11 @@
 //! benchmark. The toolchain is chosen by the rule that `cargo xtask setup` follows.
 
 use std::{
-    env, io,
+    env,
+    ffi::OsString,
+    fs, io,
+    os::unix::fs::PermissionsExt as _,
+    path::PathBuf,
     process::{Command, ExitCode},
 };
 
@@ -14,6 +18,16 @@ mod route;
 /// Makes the inner cargo report nothing but warnings and errors.
 const QUIET: &str = "CARGO_TERM_QUIET";
 
+/// Says that this process has the environment that the inner cargo is to find.
+const PREPARED: &str = "DTR_LB_BUILD_PREPARED";
+
+const LINKER: &str = "bpf-linker";
+
+/// The processor that is compiled for: compare-and-exchange of 32-bit words takes the instructions of 32 bits, which came with
+/// Linux 5.1, and is of 5.12 itself. Not `generic` with `+alu32`: without jumps by 32 bits, which belong to v3, LLVM (up to 22 at
+/// least) compares a word with a constant whose highest bit is set as if the constant were one of 64 bits, and finds them different.
+const PROCESSOR: &str = "v3";
+
 /// What every object is made with. Once a build script names anything, cargo watches nothing else by itself, and
 /// aya-build names only the programs' own directory. Paths from a directory of the workspace.
 const SOURCES: [&str; 2] = ["dtr-lb-ebpf/build_with.rs", "xtask/src/route.rs"];
@@ -22,11 +36,22 @@ const SOURCES: [&str; 2] = ["dtr-lb-ebpf/build_with.rs", "xtask/src/route.rs"];
 pub(crate) fn script(root: &str, build: impl FnOnce() -> Result<(), String>) -> ExitCode {
     // aya-build turns each line of the inner cargo's progress into a warning. The inner cargo is aya-build's
     // child, so what it should find in its environment has to be in this process's from the start.
-    if env::var_os(QUIET).is_none()
-        && let Ok(own) = env::current_exe()
-        && let Ok(status) = Command::new(own).env(QUIET, "true").status()
-    {
-        return if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    if env::var_os(PREPARED).is_none() {
+        let prepared = own_linker().and_then(|path| {
+            Command::new(env::current_exe()?)
+                .env(PREPARED, "true")
+                .env(QUIET, "true")
+                .env("PATH", path)
+                .status()
+        });
+        return match prepared {
+            Ok(status) if status.success() => ExitCode::SUCCESS,
+            Ok(_) => ExitCode::FAILURE,
+            Err(why) => {
+                println!("cargo::error=the build of the eBPF programs was not prepared: {why}");
+                ExitCode::FAILURE
+            }
+        };
     }
     for source in SOURCES {
         println!("cargo::rerun-if-changed={root}/{source}");
@@ -86,9 +111,31 @@ fn missing(toolchain: &str, what: &str) -> String {
     )
 }
 
-fn linker_is_on_path() -> bool {
+/// A search path on which the linker is one that compiles for [`PROCESSOR`]. rustc tells it to take a generic one, and aya-build sets
+/// the flags of rustc, and nothing else reaches it.
+fn own_linker() -> io::Result<OsString> {
     let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path).any(|directory| directory.join("bpf-linker").is_file())
+    let Some(linker) = linker(&path) else { return Ok(path) };
+    let out = env::var_os("OUT_DIR").ok_or_else(|| io::Error::other("cargo has not set OUT_DIR"))?;
+    let directory = PathBuf::from(out).join("linker");
+    fs::create_dir_all(&directory)?;
+    let script = directory.join(LINKER);
+    let words = format!(
+        "#!/bin/sh\nfor word do\n  shift\n  [ \"$word\" = generic ] && word={PROCESSOR}\n  set -- \"$@\" \"$word\"\ndone\n\
+         exec '{}' \"$@\"\n",
+        linker.display()
+    );
+    fs::write(&script, words)?;
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
+    env::join_paths([directory].into_iter().chain(env::split_paths(&path))).map_err(io::Error::other)
+}
+
+fn linker(path: &OsString) -> Option<PathBuf> {
+    env::split_paths(path).map(|directory| directory.join(LINKER)).find(|file| file.is_file())
+}
+
+fn linker_is_on_path() -> bool {
+    linker(&env::var_os("PATH").unwrap_or_default()).is_some()
 }
 
 /// For instance `dtr-lb-bpf: rustc 1.96.0 (ac68faa20 2026-05-25)`.
