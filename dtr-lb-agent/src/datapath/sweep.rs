@@ -17,7 +17,7 @@ use aya::{
 use bytemuck::Zeroable as _;
 use dtr_lb_common::{
     abi::{Control, Direction, Flow, MAX_REPLICAS, Place, ReplicaId, Settings, State, Ticks, program},
-    flow_table::{self, Line as _, Memory as _, WAYS, entry::word},
+    flow_table::{self, Line as _, entry::word},
     model::Words,
     pipeline::sweep::{REQUESTS, Request, outlived},
     wire::Ethernet,
@@ -88,8 +88,7 @@ impl Sweep {
         let end = self.bucket.saturating_add(SLICE).min(table.buckets());
         let mut slice = Slice::default();
         let mut over = Vec::new();
-        for place in (self.bucket * WAYS..end * WAYS).map(Place) {
-            let Some(line) = table.line(place) else { continue };
+        for (place, line) in table.lines(self.bucket..end) {
             let control = Control(line.load(word::CONTROL));
             if control.is_free() || control.locked() || control.state() == State::CONTINUED {
                 continue;
