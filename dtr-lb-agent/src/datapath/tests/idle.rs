@@ -6,7 +6,8 @@ use std::{
     mem,
     net::IpAddr,
     os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use dtr_lb_common::abi::{Hop, State};
@@ -19,7 +20,7 @@ use super::{
 };
 use crate::datapath::DesiredReplica;
 
-/// How long a frame takes on a virtual cable at most, on a machine that has other things to do.
+/// How long a frame takes on a virtual cable at most, or the cable to come up, on a machine that has other things to do.
 const LONG: Duration = Duration::from_secs(5);
 const RST: u8 = 4;
 
@@ -107,10 +108,17 @@ fn segment(frame: &[u8]) -> Option<Arrived> {
 /// A cable whose near end is the balancer's.
 fn cable(number: u32) -> Wire {
     ip(&format!("link add near{number} type veth peer name far{number}"));
-    for end in ["near", "far"] {
-        ip(&format!("link set {end}{number} up"));
+    let ends = [format!("near{number}"), format!("far{number}")];
+    for end in &ends {
+        ip(&format!("link set {end} up"));
     }
-    Wire::open(&format!("far{number}"))
+    // Until the kernel has noticed that both are up, which it looks for once a second, what is sent is dropped.
+    let begun = Instant::now();
+    while !ends.iter().all(|end| ip(&format!("-oneline link show {end}")).contains("state UP")) {
+        assert!(begun.elapsed() < LONG, "the cable does not come up");
+        thread::sleep(Duration::from_millis(10));
+    }
+    Wire::open(&ends[1])
 }
 
 #[test]
