@@ -20,8 +20,8 @@ use nix::{
 };
 
 use super::{
-    Census, Datapath, DatapathError, Desired, DesiredReplica, DesiredService, DesiredSettings, Interface, Options,
-    service_key,
+    Census, Datapath, DatapathError, Desired, DesiredReplica, DesiredService, DesiredSettings, Interface,
+    Options, service_key,
 };
 
 mod attach;

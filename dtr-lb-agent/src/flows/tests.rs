@@ -34,8 +34,7 @@ fn one_entry_stands_for_a_connection_and_tells_its_ends() {
     assert!(back(State::ESTABLISHED).is_none() && back(State::TIME_WAIT).is_none());
     let held = back(State::TIME_WAIT_HELD).expect("nothing else is left of it");
     assert_eq!((held.client, held.nat), (client, there.nat));
-    let direct =
-        Ends::of(&entry(Direction::Direct, State::ESTABLISHED, client, client)).expect("it stands");
+    let direct = Ends::of(&entry(Direction::Direct, State::ESTABLISHED, client, client)).expect("it stands");
     assert_eq!((direct.client, direct.nat), (client, None));
 }
 

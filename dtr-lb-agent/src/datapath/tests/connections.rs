@@ -6,11 +6,7 @@ use bytemuck::Zeroable as _;
 use dtr_lb_common::{
     abi::{Control, Direction, Flow, Hop, Place, ReplicaId, Settings, State, Ticks, Tuple, map},
     address::Be16,
-    flow_table::{
-        self, Clock, Insertion,
-        insert::Replace,
-        next_hops,
-    },
+    flow_table::{self, Clock, Insertion, insert::Replace, next_hops},
     hash,
 };
 

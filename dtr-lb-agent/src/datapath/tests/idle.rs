@@ -41,7 +41,8 @@ impl Wire {
     fn open(interface: &str) -> Self {
         let protocol = (libc::ETH_P_ALL as u16).to_be();
         // SAFETY: the call takes numbers only.
-        let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, protocol.into()) };
+        let fd =
+            unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, protocol.into()) };
         assert!(fd >= 0, "a packet socket: {}", io::Error::last_os_error());
         // SAFETY: the kernel has just given it to us, and nobody else has it.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };

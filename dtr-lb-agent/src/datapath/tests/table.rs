@@ -99,7 +99,8 @@ fn as_root_what_a_packet_revived_before_the_kernel_looked_stays() {
         let lasts = lasts(&datapath, State::CLOSED) + 9;
         let old = now.wrapping_sub(lasts);
         let mut ends = |flow: &Flow| {
-            let done = sweep::carry_out(&mut datapath.ebpf, &[*flow], Request::end).expect("the program runs");
+            let done =
+                sweep::carry_out(&mut datapath.ebpf, &[*flow], Request::end).expect("the program runs");
             done[0]
         };
         let [client, replica] = connections.nat(1, &connection(State::CLOSED, 1, [old; 2]));
