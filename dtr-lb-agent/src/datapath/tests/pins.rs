@@ -120,7 +120,7 @@ fn as_root_all_differences_are_listed() {
         let DatapathError::Layout { differences, .. } = &error else { panic!("{error}") };
         let wanted = [
             "v99` is of another layout",
-            "map FLOWS: 2048 entries",
+            "map FLOWS: 1024 entries",
             "map SETTINGS: it is a Hash map",
             "map SETTINGS: 16 key bytes",
             "map SETTINGS: 4 value bytes",
