@@ -145,13 +145,13 @@ fn survey<M: Memory>(memory: &M, buckets: Buckets, flow: &Flow) -> Survey {
     Survey { same, locked: counts >> 32 != 0, occupied: [byte(0), byte(16)], handshakes: [byte(8), byte(24)] }
 }
 
-/// The entry to take: the one that makes room most willingly. A free one of the first bucket, unless that is nearly full and
-/// the second is not: with half of all entries taken one look in ten goes to the second bucket, and one insertion in 2,500 finds
-/// no free entry (docs/benchmarks.md). A bucket that has its share of handshakes takes another one in the place of one.
+/// The entry to take: the one that makes room most willingly. A free one of the first bucket, unless that has two or more entries
+/// and the second has fewer: what that costs a look-up, and how seldom both are full then, is in docs/benchmarks.md. A bucket
+/// that has its share of handshakes takes another one in the place of one.
 #[inline(always)]
 fn choose<M: Memory>(memory: &M, buckets: Buckets, flow: &Flow, clock: &Clock<'_>, seen: Survey) -> Place {
     let Survey { occupied: [first, second], handshakes, .. } = seen;
-    let second_is_emptier = first > 2 && first > second;
+    let second_is_emptier = first > 1 && first > second;
     let handshake = flow.state().handshake();
     let full_of_handshakes = |number: usize| handshake && handshakes[number] >= HANDSHAKES_A_BUCKET;
     // What a free entry of each bucket ranks.

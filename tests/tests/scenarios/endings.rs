@@ -310,6 +310,13 @@ fn early_fin(place: Place) -> Result<()> {
         "after the replica's FIN and the client's ACK it is {now:?}"
     );
     client.send(&Segment { fin: true, ..acknowledging(2) }.packet(&[]))?;
+    let last = Segment {
+        fin: false,
+        sequence: answer.sequence.wrapping_add(2),
+        acknowledgment: 1002,
+        ..fin.clone()
+    };
+    replica.send(&last.packet(&[]))?;
     let ended = until(Duration::from_secs(3), || {
         stage.flows(&["--client", "198.18.7.7/32"]).is_ok_and(|listed| listed.carrying == 0)
     });

@@ -51,6 +51,8 @@ pub(super) fn answers(place: Place) -> Result<()> {
     let mut outcome = Ok(());
     while outcome.is_ok() && begun.elapsed() < LASTS {
         outcome = all_live(&stage, victims.iter_mut().map(|victim| &mut victim.session));
+        // nginx ends a connection after a thousand requests.
+        thread::sleep(PAUSE / 4);
     }
     drop(stop);
     attack.join().map_err(|_| anyhow!("the stranger's thread panicked"))??;
