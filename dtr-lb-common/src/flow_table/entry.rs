@@ -6,7 +6,8 @@
 //!       2      place of the other entry
 //!       3      when a packet was last seen
 //!       4      what this direction acknowledged last
-//!       5      sequence number behind this direction's FIN; in the client's entry of a handshake: where its SYN is kept
+//!       5      sequence number behind this direction's FIN; in the client's entry of a handshake: where its SYN is kept, and
+//!              in the replica's: the last number that it may acknowledge, behind what the SYN carries
 //!       6      when the connection was opened
 //!       7      what this direction has to acknowledge in the handshake: a word of its own, as the fast path may store what it
 //!              acknowledges into an entry that is another connection's by now
@@ -253,6 +254,12 @@ impl Control {
         self.0 & Self::fin_bit(from_client) != 0
     }
 
+    /// Whether a packet of the connection that is neither SYN nor FIN nor RST changes nothing about it.
+    #[inline(always)]
+    pub const fn steady(self) -> bool {
+        self.0 & Self::STEADY_MASK & !Self::WIDE == Self::STEADY
+    }
+
     #[inline(always)]
     const fn fin_bit(from_client: bool) -> u32 {
         if from_client { Self::CLIENT_FIN } else { Self::REPLICA_FIN }
@@ -339,7 +346,8 @@ pub struct Flow {
     pub last_seen: Ticks,
     /// What this direction acknowledged last; in a handshake what it has to acknowledge.
     pub acknowledged: u32,
-    /// The number behind this direction's FIN; in the client's entry of a handshake where its SYN is kept.
+    /// The number behind this direction's FIN; in the client's entry of a handshake where its SYN is kept, and in the replica's
+    /// the number behind what the SYN carries.
     pub fin: u32,
     pub opened: Ticks,
 }

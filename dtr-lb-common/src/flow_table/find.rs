@@ -37,6 +37,14 @@ pub fn find<M: Memory>(memory: &M, key: &Tuple, buckets: Buckets, flow: &mut Flo
     false
 }
 
+/// Whether the entry that was read still is that connection's.
+#[inline(always)]
+pub fn stands<M: Memory>(memory: &M, flow: &Flow) -> bool {
+    let Some(line) = memory.line(flow.place) else { return false };
+    let control = Control(line.load(word::CONTROL));
+    !control.locked() && control.version() == flow.control.version()
+}
+
 /// Reads the other direction's entry. Says whether it is there: both name each other.
 #[inline(always)]
 pub fn partner<M: Memory>(memory: &M, flow: &Flow, other: &mut Flow) -> bool {

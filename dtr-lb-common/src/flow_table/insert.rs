@@ -16,6 +16,8 @@ pub enum Insertion {
     Exists,
     /// All entries that it may take are live connections'.
     Full,
+    /// The entry that had the key is gone, and its place does not fit: it is to be entered once more.
+    Cleared,
     /// Another CPU was at the same entries. Nothing has changed.
     Busy,
 }
@@ -74,10 +76,28 @@ fn insert_alone<M: Memory>(
     if room::rank(line, control, clock) == room::NEVER {
         return Insertion::Busy;
     }
-    if !room::makes_room(memory, line, control, clock) {
+    if !room::makes_room(memory, line, control, clock)
+        || !neighbour_makes_room(memory, place, control, flow, clock)
+    {
         return Insertion::Full;
     }
     take_and_write(memory, place, control, flow)
+}
+
+/// The same look at the second of two entries whose places a wide one is to take.
+#[inline(always)]
+fn neighbour_makes_room<M: Memory>(
+    memory: &M,
+    place: Place,
+    control: Control,
+    flow: &Flow,
+    clock: &Clock<'_>,
+) -> bool {
+    if !flow.wide() || (control.wide() && !control.is_free()) {
+        return true;
+    }
+    let Some(line) = memory.line(Place(place.0 + 1)) else { return false };
+    room::makes_room(memory, line, Control(line.load(word::CONTROL)), clock)
 }
 
 /// What stands in both buckets of a key.
@@ -104,7 +124,8 @@ fn survey<M: Memory>(memory: &M, buckets: Buckets, flow: &Flow) -> Survey {
         number += 1;
         let Some(line) = memory.line(place) else { continue };
         let control = Control(line.load(word::CONTROL));
-        if control.locked() {
+        // The own first half is, too.
+        if control.locked() && place != flow.partner {
             counts += 1 << 32;
         }
         if control.state() == State::FREE {
@@ -144,9 +165,13 @@ fn choose<M: Memory>(memory: &M, buckets: Buckets, flow: &Flow, clock: &Clock<'_
     let mut number = 0;
     while number < CANDIDATES {
         let place = buckets.candidate(number);
-        let free = if number < WAYS { free_first } else { free_second };
+        let (free, only_handshakes) = if number < WAYS {
+            (free_first, full_of_handshakes(0))
+        } else {
+            (free_second, full_of_handshakes(1))
+        };
         number += 1;
-        let rank = memory.opaque(rank_at(memory, place, wide, clock));
+        let rank = memory.opaque(rank_at(memory, place, wide, only_handshakes, clock));
         let rank = if rank == room::FREE { free } else { rank };
         if rank < best {
             best = rank;
@@ -173,23 +198,35 @@ const fn rank_of_free(none: bool, other: bool) -> Rank {
 }
 
 /// How willingly the entry at a place makes room; for a wide one, the pair that begins there: who is less willing decides.
+/// Where a bucket has its share of handshakes, only they do.
 #[inline(always)]
-fn rank_at<M: Memory>(memory: &M, place: Place, wide: bool, clock: &Clock<'_>) -> Rank {
+fn rank_at<M: Memory>(
+    memory: &M,
+    place: Place,
+    wide: bool,
+    only_handshakes: bool,
+    clock: &Clock<'_>,
+) -> Rank {
     let Some(line) = memory.line(place) else { return room::NEVER };
     let control = Control(line.load(word::CONTROL));
     let rank = room::rank(line, control, clock);
+    let unfit = only_handshakes && !control.state().handshake();
     if !wide {
-        return rank;
+        return if unfit { room::NEVER } else { rank };
     }
     if place.0 & 1 != 0 {
         return room::NEVER;
     }
     // A wide entry stands for both.
     if !control.is_free() && control.wide() {
-        return rank;
+        return if unfit { room::NEVER } else { rank };
     }
     let Some(other) = memory.line(Place(place.0 + 1)) else { return room::NEVER };
-    let second = room::rank(other, Control(other.load(word::CONTROL)), clock);
+    let control = Control(other.load(word::CONTROL));
+    if unfit && !control.state().handshake() {
+        return room::NEVER;
+    }
+    let second = room::rank(other, control, clock);
     if second > rank { second } else { rank }
 }
 
@@ -215,7 +252,7 @@ fn replace_same<M: Memory>(
         return write(memory, place, taken, flow);
     }
     change::release(memory, place, taken);
-    Insertion::Busy
+    Insertion::Cleared
 }
 
 #[inline(always)]

@@ -41,7 +41,7 @@ mod tests;
 
 pub use change::{copy_state, end, transition};
 pub use entry::{Control, Direction, Flow, Place, State};
-pub use find::{find, partner, read};
+pub use find::{find, partner, read, stands};
 pub use insert::{Insertion, insert, publish};
 
 /// Entries in a bucket.

@@ -22,6 +22,7 @@ const EXPIRED: Rank = 1;
 const ENDED: Rank = 2;
 const HANDSHAKE: Rank = 3;
 const DIRECT: Rank = 4;
+const LIVE: Rank = 5;
 
 /// The rank of the entry at a place, by itself: see [`makes_room`].
 #[inline(always)]
@@ -35,7 +36,9 @@ pub fn rank<L: Line>(line: L, control: Control, clock: &Clock<'_>) -> Rank {
     let state = control.state();
     let last_seen = line.load(word::LAST_SEEN);
     if clock.settings.expired(state, last_seen, clock.now) {
-        return EXPIRED << Ticks::BITS;
+        // A live one may have been heard the other way: it must not stand before others that make room.
+        let live = state.live() && control.direction() != Direction::Direct;
+        return (if live { LIVE } else { EXPIRED }) << Ticks::BITS;
     }
     let class = if state.ended() {
         ENDED

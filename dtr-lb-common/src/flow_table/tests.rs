@@ -173,7 +173,7 @@ proptest! {
                     match entered {
                         Insertion::Done => { model.insert((number, wide), state); }
                         Insertion::Exists => prop_assert!(known),
-                        Insertion::Full => {}
+                        Insertion::Full | Insertion::Cleared => {}
                         Insertion::Busy => prop_assert!(wide || model.keys().any(|(_, wide)| *wide), "nobody else is here"),
                     }
                 }

@@ -83,8 +83,10 @@ fn ipv4(packet: &mut impl Packet, tables: &impl Tables) -> Option<Outcome> {
     let plain = head.get8(ETHERNET) == 0x45
         && head.get8(v4::PROTOCOL) == PROTOCOL_TCP
         && u16::from_be(head.get16(v4::FRAGMENT)) & 0x3fff == 0;
-    let whole = length >= (V4 - ETHERNET) as u32 && length + ETHERNET as u32 <= bytes;
-    if !plain || !whole || head.get8(v4::TCP + tcp::DATA_OFFSET) < 0x50 {
+    let data_offset = head.get8(v4::TCP + tcp::DATA_OFFSET);
+    let header = size_of::<Ipv4>() as u32 + u32::from(data_offset >> 4) * 4;
+    let whole = length >= header && length + ETHERNET as u32 <= bytes;
+    if !plain || !whole || data_offset < 0x50 {
         return None;
     }
     let settings = tables.settings()?;
@@ -107,7 +109,6 @@ fn ipv4(packet: &mut impl Packet, tables: &impl Tables) -> Option<Outcome> {
     if control.0 & Control::STEADY_MASK != Control::STEADY {
         return None;
     }
-    let header = size_of::<Ipv4>() as u32 + u32::from(head.get8(v4::TCP + tcp::DATA_OFFSET) >> 4) * 4;
     let way = way(head, tables, line, control, interface, Sizes { length, header, segment }, Family::V4)?;
     let Way { id, egress, mode, hop_line: _, .. } = way;
     let ttl = head.get8(v4::TTL);
@@ -150,8 +151,10 @@ fn ipv6(packet: &mut impl Packet, tables: &impl Tables) -> Option<Outcome> {
     let head = packet.head(V6)?;
     let length = size_of::<Ipv6>() as u32 + u32::from(u16::from_be(head.get16(v6::LENGTH)));
     let plain = head.get8(ETHERNET) >> 4 == 6 && head.get8(v6::PROTOCOL) == PROTOCOL_TCP;
-    let whole = length >= (V6 - ETHERNET) as u32 && length + ETHERNET as u32 <= bytes;
-    if !plain || !whole || head.get8(v6::TCP + tcp::DATA_OFFSET) < 0x50 {
+    let data_offset = head.get8(v6::TCP + tcp::DATA_OFFSET);
+    let header = size_of::<Ipv6>() as u32 + u32::from(data_offset >> 4) * 4;
+    let whole = length >= header && length + ETHERNET as u32 <= bytes;
+    if !plain || !whole || data_offset < 0x50 {
         return None;
     }
     let settings = tables.settings()?;
@@ -177,7 +180,6 @@ fn ipv6(packet: &mut impl Packet, tables: &impl Tables) -> Option<Outcome> {
     if control.0 & Control::STEADY_MASK != Control::STEADY_WIDE {
         return None;
     }
-    let header = size_of::<Ipv6>() as u32 + u32::from(head.get8(v6::TCP + tcp::DATA_OFFSET) >> 4) * 4;
     let way = way(head, tables, line, control, interface, Sizes { length, header, segment }, Family::V6)?;
     let Way { id, egress, mode, .. } = way;
     let hops = head.get8(v6::HOPS);

@@ -75,7 +75,9 @@ fn from_replica(tables: &impl Tables, scratch: &mut Scratch) -> Step {
     let Scratch { headers, found: flow, other: client, order, .. } = scratch;
     let flags = headers.flags;
     let unanswered = flow.state() == State::SYN_SENT;
-    let of_our_syn = flags.any(TcpFlags::ACK) && headers.acknowledgment == flow.acknowledged;
+    // The SYN, and what it carried or a part of that (RFC 7413 section 4.2.2).
+    let of_our_syn = flags.any(TcpFlags::ACK)
+        && headers.acknowledgment.wrapping_sub(flow.acknowledged) <= flow.fin.wrapping_sub(flow.acknowledged);
     if flags.any(TcpFlags::RST) {
         if unanswered && of_our_syn {
             tables.count(flow.replica, |counters| counters.refused += 1);

@@ -25,7 +25,7 @@ use crate::{
 /// How many ports are tried. With 70 % of a replica's ports taken, one connection in 300 finds none of 16 free.
 const PORT_ATTEMPTS: u32 = 16;
 /// Insertions for a connection at most.
-pub(super) const INSERTIONS: u32 = PORT_ATTEMPTS + 1;
+pub(super) const INSERTIONS: u32 = PORT_ATTEMPTS + 2;
 /// So many attempts are polite. After them ports are short, and a port may be taken from a client that has closed
 /// another connection on it, and from a handshake that is older than the longest round trip.
 const POLITE_ATTEMPTS: u32 = 4;
@@ -143,8 +143,12 @@ fn settle(
         }
         Err(verdict) if order.cause == Cause::New => verdict,
         Err(_) => {
+            let memory = &tables.flows();
             if order.cause == Cause::Refused {
-                let _ = flow_table::end(&tables.flows(), found);
+                let _ = flow_table::end(memory, found);
+            } else if !flow_table::stands(memory, found) {
+                // It made room for the first half of what was not to be, and its port is free.
+                return Verdict::DroppedBusy;
             }
             leaves.set(found, tables);
             match rewrite::check(packet, tables, scratch) {
@@ -198,12 +202,16 @@ fn entered(tables: &impl Tables, scratch: &mut Scratch) -> Result<bool, Verdict>
             opening.draft_client(tables, scratch);
             Ok(false)
         }
-        (Progress::Port, Insertion::Exists) => {
+        // Once more, without what was in the way.
+        (Progress::Client, Insertion::Cleared) => Ok(false),
+        (Progress::Port, Insertion::Exists | Insertion::Cleared) => {
             *attempt += 1;
             if *attempt >= PORT_ATTEMPTS {
                 return Err(Verdict::DroppedNoPort);
             }
-            opening.draft_port(scratch);
+            if *insertion == Insertion::Exists {
+                opening.draft_port(scratch);
+            }
             Ok(false)
         }
         (_, Insertion::Done) => {
@@ -327,14 +335,16 @@ impl Opening<'_> {
     /// Drafts the replica's entry with the port of this attempt.
     #[inline(always)]
     fn draft_port(&self, scratch: &mut Scratch) {
-        let Scratch { draft, order, claim, kept, attempt, random, progress, .. } = scratch;
+        let Scratch { headers, draft, order, claim, kept, attempt, random, progress, .. } = scratch;
         *random = hash::mix(*random, u64::from(*attempt));
         self.draw(*random, *attempt == 0, &order.client, &mut draft.key);
         draft.to = order.client.reversed();
         self.fill(draft, State::SYN_SENT, Direction::ToClient);
         draft.partner = Place::NONE;
         draft.acknowledged = sequence(kept).wrapping_add(1);
-        draft.fin = 0;
+        // A refusal that becomes a SYN carries nothing.
+        let carries = if order.cause == Cause::Refused { 0 } else { headers.payload };
+        draft.fin = draft.acknowledged.wrapping_add(carries);
         *claim = Claim { port: true, polite: *attempt < POLITE_ATTEMPTS };
         *progress = Progress::Port;
     }

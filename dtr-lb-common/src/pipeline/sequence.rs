@@ -137,13 +137,6 @@ const fn closed(control: Control, by_client: bool) -> Control {
     control.with_state(next)
 }
 
-/// Whether a reset of `flow`'s direction has the number that its receiver takes. `other` is the receiver's direction.
-#[inline(always)]
-pub(super) const fn resets(sequence: u32, flow: &Flow, other: &Flow) -> bool {
-    sequence == other.acknowledged
-        || (flow.control.fin(flow.direction().from_client()) && sequence == flow.fin)
-}
-
 /// Whether a connection is over for its client, whose SYN with the same tuple opens another one.
 #[inline(always)]
 pub fn over(flow: &Flow) -> bool {

@@ -33,6 +33,19 @@ const REPLICA_FLAGS: [u8; 8] = [
     flag::RST | flag::ACK,
     flag::RST,
 ];
+/// What somebody sends who passes himself off as an end.
+const STRANGER_FLAGS: [u8; 10] = [
+    flag::RST,
+    flag::RST,
+    flag::RST | flag::ACK,
+    flag::SYN,
+    flag::SYN | flag::ACK,
+    flag::ACK,
+    flag::ACK,
+    flag::PSH | flag::ACK,
+    flag::FIN | flag::ACK,
+    flag::FIN | flag::ACK,
+];
 
 /// A change to what is sent.
 #[derive(Clone, Copy, Debug)]
@@ -58,10 +71,11 @@ pub enum Event {
         recent: Recent,
         sends: Sends,
     },
-    /// SYN, SYN-ACK and ACK.
+    /// SYN, SYN-ACK and ACK, and then data both ways if so.
     Handshake {
         client: usize,
         service: usize,
+        talks: bool,
     },
     /// Both ends close the connection, the replica first if so.
     Close {
@@ -69,9 +83,28 @@ pub enum Event {
         service: usize,
         replica_first: bool,
     },
+    /// A client closes its connection and opens another one, to another replica if the first one drains; then that one sends.
+    Again {
+        client: usize,
+        service: usize,
+        replica_first: bool,
+        drains: bool,
+        sends: Sends,
+    },
     Wait(u32),
-    Evict(usize),
+    /// The agent ends what has outlived its state, and frees next hops.
+    Sweep,
+    /// Another processor has a lock of the flow table when a frame comes to its insertion of this number.
+    Busy(u8),
     Change,
+    /// Somebody sends with the addresses of one end of a connection to the other.
+    Spoof {
+        recent: Recent,
+        from_client: bool,
+        /// By the way that the client's packets come.
+        same_way: bool,
+        sends: Sends,
+    },
     /// Somebody sends from one end to another, whosever they are.
     Stranger {
         from: Pool,
@@ -120,7 +153,7 @@ pub struct Pool {
 impl Event {
     /// Reads an event. The bytes that follow in its record are the change of the world, if it is one.
     pub fn read(u: &mut Unstructured<'_>) -> Self {
-        let kind = u.byte() % 32;
+        let kind = u.byte() % 40;
         match kind {
             0..=8 => Self::Client {
                 client: u.below(CLIENTS),
@@ -129,11 +162,18 @@ impl Event {
                 sends: Sends::read(&CLIENT_FLAGS, u),
             },
             9..=15 => Self::Replica { recent: recent(u), sends: Sends::read(&REPLICA_FLAGS, u) },
-            16..=19 => Self::Handshake { client: u.below(CLIENTS), service: u.below(3) },
+            16..=19 => Self::Handshake { client: u.below(CLIENTS), service: u.below(3), talks: u.one_in(3) },
             20 => Self::Close { client: u.below(CLIENTS), service: u.below(3), replica_first: u.one_in(2) },
             21..=23 => Self::Wait(ticks(u)),
-            24 => Self::Evict(u.byte().into()),
+            24 => Self::Sweep,
             25 => Self::Change,
+            32..=37 => Self::Spoof {
+                recent: recent(u),
+                from_client: u.one_in(2),
+                same_way: u.one_in(2),
+                sends: Sends::read(&STRANGER_FLAGS, u),
+            },
+            38 => Self::Busy(u.byte() % 3),
             26 | 27 => Self::Stranger {
                 from: Pool::read(u),
                 to: Pool::read(u),
@@ -153,7 +193,14 @@ impl Event {
                 wrong: u.one_in(6),
                 damage: Damage::read(u),
             },
-            _ => Self::Echo { to: Pool::read(u), length: u.byte(), wrong: u.one_in(6) },
+            31 => Self::Echo { to: Pool::read(u), length: u.byte(), wrong: u.one_in(6) },
+            _ => Self::Again {
+                client: u.below(CLIENTS),
+                service: u.below(3),
+                replica_first: u.one_in(2),
+                drains: u.one_in(2),
+                sends: Sends::read(&REPLICA_FLAGS, u),
+            },
         }
     }
 }
@@ -206,7 +253,17 @@ impl Sends {
         Self { flags, knobs, damage: Damage::read(u) }
     }
 
-    /// The segment from one end to another.
+    /// Which numbers it has: see [`crate::ends::Tcp::numbers`].
+    pub fn numbers(&self) -> u8 {
+        self.knobs[3]
+    }
+
+    /// Any number.
+    pub fn random(&self) -> u32 {
+        self.knobs.iter().fold(0, |number: u32, knob| (number ^ u32::from(*knob)).wrapping_mul(0x9e37_79b1))
+    }
+
+    /// The segment from one end to another, with any numbers.
     pub fn segment(&self, way: Way, from: End, to: End) -> Segment {
         let [data, header, options, numbers, lengths, tos] = self.knobs;
         let mut segment = Segment::new(way, from, to, self.flags);
@@ -225,7 +282,7 @@ impl Sends {
         segment.options = [0, 0, 4, 12, 20, 40, 0, 8][usize::from(options % 8)];
         segment.reserved = if options & 0x38 == 0x38 { options >> 4 } else { 0 };
         segment.urgent = if options & 0xc0 == 0xc0 { 7 } else { 0 };
-        segment.sequence = u32::from(numbers).wrapping_mul(0x0101_0101);
+        segment.sequence = self.random();
         segment.acknowledgment = !segment.sequence;
         segment.window = u16::from(numbers) << 4;
         match lengths {

@@ -1,7 +1,12 @@
 //! Frames: built by the fuzzer, and handed to the pipeline.
 
+use std::cell::Cell;
+
 use bytemuck::Pod;
-use dtr_lb_common::{address::Family, pipeline::Packet};
+use dtr_lb_common::{
+    address::Family,
+    pipeline::{Head, Packet},
+};
 
 use crate::net::{End, Way, checksum, pseudo, sum};
 
@@ -35,7 +40,55 @@ fn header(family: Family) -> usize {
     }
 }
 
+/// The first bytes of a frame.
+#[derive(Clone, Copy)]
+pub struct Start<'a>(&'a [Cell<u8>]);
+
+impl Start<'_> {
+    fn get<const N: usize>(self, at: usize) -> [u8; N] {
+        debug_assert!(N == 1 || at.is_multiple_of(2), "read at the odd offset {at}");
+        std::array::from_fn(|byte| self.0[at + byte].get())
+    }
+
+    fn put<const N: usize>(self, at: usize, bytes: [u8; N]) {
+        debug_assert!(N == 1 || at.is_multiple_of(2), "written at the odd offset {at}");
+        self.0[at..at + N].iter().zip(bytes).for_each(|(place, byte)| place.set(byte));
+    }
+}
+
+impl Head for Start<'_> {
+    fn get8(self, at: usize) -> u8 {
+        self.0[at].get()
+    }
+
+    fn get16(self, at: usize) -> u16 {
+        u16::from_ne_bytes(self.get(at))
+    }
+
+    fn get32(self, at: usize) -> u32 {
+        u32::from_ne_bytes(self.get(at))
+    }
+
+    fn put8(self, at: usize, value: u8) {
+        self.0[at].set(value);
+    }
+
+    fn put16(self, at: usize, value: u16) {
+        self.put(at, value.to_ne_bytes());
+    }
+
+    fn put32(self, at: usize, value: u32) {
+        self.put(at, value.to_ne_bytes());
+    }
+}
+
 impl Packet for Frame {
+    type Head<'a> = Start<'a>;
+
+    fn head(&mut self, bytes: usize) -> Option<Start<'_>> {
+        Some(Start(Cell::from_mut(self.bytes.get_mut(..bytes)?).as_slice_of_cells()))
+    }
+
     fn read<T: Pod>(&self, offset: usize) -> Option<T> {
         debug_assert!(offset.is_multiple_of(2), "read at the odd offset {offset}");
         self.bytes.get(offset..offset + size_of::<T>()).map(bytemuck::pod_read_unaligned)

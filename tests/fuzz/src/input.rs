@@ -4,7 +4,7 @@
 use arbitrary::Unstructured;
 
 /// Bytes that say the world.
-pub const WORLD: usize = 48;
+pub const WORLD: usize = 56;
 /// Bytes that say an event.
 pub const EVENT: usize = 16;
 /// Events at most.

@@ -41,7 +41,7 @@ struct Options {
 }
 
 /// Inputs that are kept as seeds.
-const SEEDS: usize = 96;
+const SEEDS: usize = 128;
 
 fn main() -> ExitCode {
     // A panic is a finding like others; where it was is part of it.

@@ -1,136 +1,127 @@
-//! The pipeline's tables in plain memory, for sequences that are short and many: lists, where the library's `model` has
-//! maps, and tables that may be full.
+//! The pipeline's tables in plain memory, for sequences that are short and many: few buckets, few places for next hops, few
+//! SYNs that are kept. There are two of them, so that each frame can be played twice.
 
 use std::cell::{Cell, RefCell};
 
 use dtr_lb_common::{
-    abi::{Flow, HalfOpen, Replica, ReplicaCounters, ReplicaId, Service, ServiceKey, Settings, Ticks, Tuple},
+    abi::{
+        Flow, Hop, KeptSyn, Replica, ReplicaCounters, ReplicaId, Service, ServiceKey, Settings, Ticks, Tuple,
+    },
     address::Address,
-    pipeline::{FlowEntry, FlowTable, InsertError, Packet, Tables},
+    flow_table::{self, next_hops},
+    pipeline::{
+        Packet, Tables,
+        sweep::{Request, carry_out},
+    },
     verdict::Verdict,
 };
 
 use crate::{
     net::Ip,
-    world::{Full, MAX_REPLICAS, MAX_SERVICES, SECOND, World},
+    words::{Line, Words},
+    world::{MAX_REPLICAS, MAX_SERVICES, SECOND, World},
 };
 
 /// Replicas that there may be, and id 0.
 const IDS: usize = MAX_SERVICES * MAX_REPLICAS + 1;
+/// When sequences begin: shortly before the clock wraps.
+pub const START: Ticks = 0_u32.wrapping_sub(20 * SECOND);
+/// Places in which a hop may stand.
+const HOP_PLACES: usize = 8;
 
-/// A table of flows.
+/// What the pipeline has written.
 #[derive(Debug)]
-pub struct List<E> {
-    entries: RefCell<Vec<(Tuple, E)>>,
-    room: usize,
-    full: Full,
-    /// Says which entry is evicted next.
-    turn: Cell<usize>,
-    evicted: RefCell<Vec<Tuple>>,
-}
-
-impl<E: Copy> List<E> {
-    fn new(room: usize, full: Full) -> Self {
-        let (entries, evicted) = (RefCell::new(Vec::with_capacity(32)), RefCell::default());
-        Self { entries, room, full, turn: Cell::new(0), evicted }
-    }
-
-    pub fn has(&self, key: &Tuple) -> bool {
-        self.entries.borrow().iter().any(|(known, _)| known == key)
-    }
-
-    pub fn count(&self) -> usize {
-        self.entries.borrow().len()
-    }
-
-    pub fn keys(&self) -> Vec<Tuple> {
-        self.entries.borrow().iter().map(|(key, _)| *key).collect()
-    }
-
-    /// Takes out the entry at this place.
-    pub fn evict(&self, at: usize) -> Option<Tuple> {
-        let mut entries = self.entries.borrow_mut();
-        (at < entries.len()).then(|| entries.remove(at).0)
-    }
-
-    /// What made room since the last call.
-    pub fn take_evicted(&self) -> Vec<Tuple> {
-        self.evicted.take()
-    }
-}
-
-impl<E: FlowEntry + Copy> FlowTable for &List<E> {
-    type Entry = E;
-
-    fn with<R>(&self, key: &Tuple, f: impl FnOnce(&mut E) -> R) -> Option<R> {
-        self.entries.borrow_mut().iter_mut().find(|(known, _)| known == key).map(|(_, entry)| f(entry))
-    }
-
-    fn insert(&self, key: &Tuple, entry: &E) -> Result<(), InsertError> {
-        if self.has(key) { Err(InsertError::Exists) } else { self.put(key, entry) }
-    }
-
-    fn put(&self, key: &Tuple, entry: &E) -> Result<(), InsertError> {
-        let mut entries = self.entries.borrow_mut();
-        if let Some((_, known)) = entries.iter_mut().find(|(known, _)| known == key) {
-            *known = *entry;
-            return Ok(());
-        }
-        if entries.len() >= self.room {
-            if self.full == Full::Fails {
-                return Err(InsertError::Full);
-            }
-            let turn = self.turn.get().wrapping_add(1);
-            self.turn.set(turn);
-            let at = turn.wrapping_mul(7) % entries.len();
-            self.evicted.borrow_mut().push(entries.remove(at).0);
-        }
-        entries.push((*key, *entry));
-        Ok(())
-    }
-
-    fn remove(&self, key: &Tuple) {
-        self.entries.borrow_mut().retain(|(known, _)| known != key);
-    }
-}
-
-/// What the pipeline knows, and what it has counted.
-#[derive(Debug)]
-pub struct Memory {
-    pub world: World,
-    pub now: Cell<Ticks>,
-    pub flows: List<Flow>,
-    pub half_open: List<HalfOpen>,
-    replicas: Vec<Option<Replica>>,
+pub struct Store {
+    pub flows: Words,
+    hops: Words,
+    syns: RefCell<Vec<Option<KeptSyn>>>,
+    next_syn: Cell<usize>,
+    /// The SYN that the last frame has overwritten, and where it stood.
+    overwritten: Cell<Option<(usize, Option<KeptSyn>)>>,
     counters: RefCell<[ReplicaCounters; IDS]>,
     /// Packets that were recorded, and the last one of them.
     pub recorded: Cell<u64>,
     pub last: Cell<Option<(Verdict, u32)>>,
     pub reported: Cell<Option<Verdict>>,
+    /// Locks that can be had before one cannot.
+    locks: Cell<Option<u8>>,
+    /// One could not be had.
+    pub refused: Cell<bool>,
 }
 
-impl Memory {
-    pub fn new(world: World) -> Self {
-        let (flows, half_open) = (List::new(world.flows, world.full), List::new(world.half_open, world.full));
-        let mut memory = Self {
-            world,
-            // Shortly before the clock wraps.
-            now: Cell::new(0_u32.wrapping_sub(20 * SECOND)),
-            flows,
-            half_open,
-            replicas: Vec::new(),
+impl Store {
+    fn new(world: &World) -> Self {
+        Self {
+            flows: Words::of_buckets(world.buckets),
+            hops: Words::of_hops(world.hops),
+            syns: RefCell::new(vec![None; world.syns]),
+            next_syn: Cell::new(0),
+            overwritten: Cell::new(None),
             counters: RefCell::new([ReplicaCounters::default(); IDS]),
             recorded: Cell::new(0),
             last: Cell::new(None),
             reported: Cell::new(None),
-        };
-        memory.write_replicas();
-        memory
+            locks: Cell::new(None),
+            refused: Cell::new(false),
+        }
     }
 
-    /// Takes over what the world says of replicas.
-    pub fn write_replicas(&mut self) {
-        self.replicas = (0..IDS as u16).map(|id| self.world.abi_replica(id)).collect();
+    /// Becomes what the other one is.
+    fn take_over(&self, from: &Self) {
+        self.flows.take_over(&from.flows);
+        self.hops.take_over(&from.hops);
+        self.syns.borrow_mut().clone_from(&from.syns.borrow());
+        self.next_syn.set(from.next_syn.get());
+        *self.counters.borrow_mut() = *from.counters.borrow();
+        self.recorded.set(from.recorded.get());
+        self.last.set(from.last.get());
+        self.locks.set(from.locks.get());
+        self.refused.set(false);
+    }
+
+    /// In what it is not what the other one is.
+    fn differs(&self, other: &Self) -> Option<String> {
+        if self.flows != other.flows {
+            let differ =
+                |(one, other): (&Flow, &Flow)| (one != other).then(|| format!("{one:?} and {other:?}"));
+            let (one, other) = (self.flows.entries(), other.flows.entries());
+            let found = one.iter().zip(&other).find_map(differ);
+            return Some(found.unwrap_or_else(|| format!("{} and {} entries", one.len(), other.len())));
+        }
+        let hops = self.hops != other.hops;
+        let syns = self.next_syn != other.next_syn || *self.syns.borrow() != *other.syns.borrow();
+        let counted = *self.counters.borrow() != *other.counters.borrow()
+            || (self.recorded.get(), self.last.get(), self.reported.get())
+                != (other.recorded.get(), other.last.get(), other.reported.get());
+        let what = [(hops, "next hops"), (syns, "SYNs that are kept"), (counted, "counters")];
+        what.iter().find(|(differs, _)| *differs).map(|(_, what)| (*what).to_owned())
+    }
+
+    pub fn hop(&self, index: u16) -> Option<Hop> {
+        next_hops::get(&Hops(self), index)
+    }
+
+    /// Whether there surely is a place for another next hop.
+    pub fn takes_hop(&self, hop: &Hop) -> bool {
+        let all = || (0..self.hops.hops()).filter_map(|index| self.hop(index as u16));
+        let places = HOP_PLACES.min(self.hops.hops());
+        all().count() < places || (self.hops.hops() <= HOP_PLACES && all().any(|one| one == *hop))
+    }
+
+    /// The next hops that no entry names.
+    fn unnamed_hops(&self) -> impl Iterator<Item = u16> {
+        let places = self.hops.hops() as u16;
+        let named: Vec<u16> = self.flows.entries().iter().map(|flow| flow.hop % places).collect();
+        (0..places).filter(move |index| !named.contains(index))
+    }
+
+    /// What was kept there before the last frame.
+    pub fn kept_before(&self, at: u32) -> Option<KeptSyn> {
+        let at = (at as usize).checked_sub(1)?;
+        match self.overwritten.get() {
+            Some((place, before)) if place == at => before,
+            _ => self.syns.borrow().get(at).copied().flatten(),
+        }
     }
 
     pub fn counters(&self) -> [ReplicaCounters; IDS] {
@@ -142,57 +133,188 @@ impl Memory {
     }
 }
 
-impl Tables for Memory {
+/// The table of next hops. Those of the datapath are as many as an index can say; here several indices are one place.
+#[derive(Clone, Copy)]
+struct Hops<'a>(&'a Store);
+
+impl<'a> next_hops::NextHops for Hops<'a> {
+    type Line = Line<'a>;
+
+    fn next_hop(&self, index: u16) -> Option<Line<'a>> {
+        self.0.hops.hop(index)
+    }
+}
+
+/// The flow table, with locks that others may have.
+#[derive(Clone, Copy)]
+struct Locked<'a>(&'a Store);
+
+impl<'a> flow_table::Memory for Locked<'a> {
+    type Line = Line<'a>;
+    type Bucket = usize;
+
+    fn bucket(&self, number: u32) -> Option<usize> {
+        (&self.0.flows).bucket(number)
+    }
+
+    fn way(&self, bucket: usize, way: u32) -> Line<'a> {
+        (&self.0.flows).way(bucket, way)
+    }
+
+    fn pair_of(&self, bucket: usize, way: u32) -> Line<'a> {
+        (&self.0.flows).pair_of(bucket, way)
+    }
+
+    fn lock(&self, _: u32) -> bool {
+        let left = self.0.locks.get();
+        self.0.locks.set(left.and_then(|left| left.checked_sub(1)));
+        let refused = left == Some(0);
+        self.0.refused.set(self.0.refused.get() || refused);
+        !refused
+    }
+
+    fn unlock(&self, _: u32) {}
+}
+
+/// What the pipeline knows, and what it has counted.
+#[derive(Debug)]
+pub struct Memory {
+    pub world: World,
+    pub now: Ticks,
+    replicas: Vec<Option<Replica>>,
+    pub store: Store,
+    /// Where a frame is played once more.
+    again: Store,
+}
+
+impl Memory {
+    pub fn new(world: World) -> Self {
+        let (store, again) = (Store::new(&world), Store::new(&world));
+        let mut memory = Self { world, now: START, replicas: Vec::new(), store, again };
+        memory.write_replicas();
+        memory
+    }
+
+    /// Takes over what the world says of replicas.
+    pub fn write_replicas(&mut self) {
+        self.replicas = (0..IDS as u16).map(|id| self.world.abi_replica(id)).collect();
+    }
+
+    /// Before a frame: the other store becomes a copy.
+    pub fn branch(&self) {
+        self.store.refused.set(false);
+        self.store.overwritten.set(None);
+        self.store.reported.set(None);
+        self.again.reported.set(None);
+        self.again.take_over(&self.store);
+    }
+
+    /// After a frame that was played in both: in what they differ.
+    pub fn differs(&self) -> Option<String> {
+        self.store.differs(&self.again)
+    }
+
+    pub fn tables(&self) -> View<'_> {
+        View { memory: self, store: &self.store }
+    }
+
+    pub fn tables_again(&self) -> View<'_> {
+        View { memory: self, store: &self.again }
+    }
+
+    /// After so many insertions another processor has the lock.
+    pub fn refuse_lock(&self, after: u8) {
+        self.store.locks.set(Some(after));
+    }
+
+    /// The agent's sweep asks for the end of everything, which is granted to what has outlived its state, and for the room of next
+    /// hops that no entry names. Returns how many connections have ended.
+    pub fn sweep(&self) -> usize {
+        let (mut flow, mut other): (Flow, Flow) =
+            (bytemuck::Zeroable::zeroed(), bytemuck::Zeroable::zeroed());
+        let mut granted = |request: &Request| carry_out(request, &self.tables(), &mut flow, &mut other);
+        let swept = self.store.flows.entries().iter().filter(|flow| granted(&Request::end(flow))).count();
+        for index in self.store.unnamed_hops() {
+            granted(&Request::free_hop(index, self.now.wrapping_add(1)));
+        }
+        swept
+    }
+}
+
+/// One of the two stores, as the pipeline sees it.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    memory: &'a Memory,
+    store: &'a Store,
+}
+
+impl Tables for View<'_> {
     fn now(&self) -> Ticks {
-        self.now.get()
+        self.memory.now
     }
 
     fn settings(&self) -> Option<&Settings> {
-        self.world.settings()
+        self.memory.world.settings()
     }
 
     fn marked(&self, place: u32) -> bool {
-        self.world.marked(place)
+        self.memory.world.marked(place)
     }
 
-    fn flows(&self) -> impl FlowTable<Entry = Flow> {
-        &self.flows
+    fn flows(&self) -> impl flow_table::Memory {
+        Locked(self.store)
     }
 
-    fn half_open(&self) -> impl FlowTable<Entry = HalfOpen> {
-        &self.half_open
+    fn next_hops(&self) -> impl next_hops::NextHops {
+        Hops(self.store)
+    }
+
+    fn keep_syn(&self, syn: &KeptSyn) -> u32 {
+        let mut syns = self.store.syns.borrow_mut();
+        let at = self.store.next_syn.get();
+        self.store.next_syn.set((at + 1) % syns.len());
+        self.store.overwritten.set(Some((at, syns[at].replace(*syn))));
+        at as u32 + 1
+    }
+
+    fn kept_syn(&self, at: u32, syn: &mut KeptSyn) -> bool {
+        let Some(at) = (at as usize).checked_sub(1) else { return false };
+        self.store.syns.borrow().get(at).copied().flatten().is_some_and(|kept| {
+            *syn = kept;
+            true
+        })
     }
 
     fn service(&self, key: &ServiceKey) -> Option<Service> {
-        self.world.abi_service(key)
+        self.memory.world.abi_service(key)
     }
 
     fn vip(&self, address: &Address) -> bool {
-        self.world.is_vip(&Ip::from(*address))
+        self.memory.world.is_vip(&Ip::from(*address))
     }
 
     fn allowed(&self, number: u32, source: &Address) -> bool {
-        self.world.allowed(number, source)
+        self.memory.world.allowed(number, source)
     }
 
     fn slot(&self, table: u32, slot: u32) -> ReplicaId {
-        self.world.slot(table, slot)
+        self.memory.world.slot(table, slot)
     }
 
     fn replica(&self, id: ReplicaId) -> Option<&Replica> {
-        self.replicas.get(usize::from(id))?.as_ref()
+        self.memory.replicas.get(usize::from(id))?.as_ref()
     }
 
     fn count(&self, id: ReplicaId, f: impl FnOnce(&mut ReplicaCounters)) {
-        f(&mut self.counters.borrow_mut()[usize::from(id)]);
+        f(&mut self.store.counters.borrow_mut()[usize::from(id)]);
     }
 
     fn record(&self, verdict: Verdict, bytes: u32) {
-        self.recorded.set(self.recorded.get() + 1);
-        self.last.set(Some((verdict, bytes)));
+        self.store.recorded.set(self.store.recorded.get() + 1);
+        self.store.last.set(Some((verdict, bytes)));
     }
 
     fn report(&self, verdict: Verdict, _: &impl Packet, _: &Tuple) {
-        self.reported.set(Some(verdict));
+        self.store.reported.set(Some(verdict));
     }
 }

@@ -8,6 +8,8 @@ pub struct Reached {
     /// Frames by verdict.
     pub verdicts: [u64; VERDICTS],
     pub frames: u64,
+    /// Frames that the fast path has sent on.
+    pub fast: u64,
     /// Combinations of verdict, kind of event, phase of the connection and families, by a hash.
     seen: Vec<u64>,
     /// New ones since [`Self::news`] was asked last.
@@ -19,7 +21,7 @@ const COMBINATIONS: usize = 1 << 16;
 
 impl Default for Reached {
     fn default() -> Self {
-        Self { verdicts: [0; VERDICTS], frames: 0, seen: vec![0; COMBINATIONS / 64], fresh: 0 }
+        Self { verdicts: [0; VERDICTS], frames: 0, fast: 0, seen: vec![0; COMBINATIONS / 64], fresh: 0 }
     }
 }
 
@@ -54,6 +56,7 @@ impl Reached {
         self.seen.iter_mut().zip(&other.seen).for_each(|(mine, theirs)| *mine |= theirs);
         self.verdicts.iter_mut().zip(&other.verdicts).for_each(|(mine, theirs)| *mine += theirs);
         self.frames += other.frames;
+        self.fast += other.fast;
     }
 
     /// Verdicts that were not.

@@ -4,22 +4,26 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use arbitrary::Unstructured;
 use dtr_lb_common::{
-    pipeline::{Scratch, run},
+    pipeline::{Outcome, Scratch, fast, run},
     verdict::Verdict,
 };
 
 use crate::{
-    event::{Damage, Event, Pool, Sends},
+    event::{Event, Sends},
     frame::Frame,
     input::records,
     memory::Memory,
-    net::{End, Way, checksum, pseudo, sum},
+    net::Way,
     oracle::{Oracle, Step, connection::Phase},
-    random::Random,
     reached::Reached,
     reader::{flag, read},
     world::World,
 };
+
+mod others;
+mod speak;
+
+use speak::Speaker;
 
 /// What a sequence must not do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -61,10 +65,18 @@ fn sequence(
         tell(format!("{world:#?}"));
     }
     let memory = Memory::new(world);
-    let frame = Frame { bytes: Vec::with_capacity(2048), interface: 0 };
-    let before = Vec::with_capacity(2048);
-    let (oracle, scratch) = (Oracle::default(), Scratch::new());
-    let mut player = Player { memory, oracle, scratch, frame, before, kind: 0, reached, tell };
+    let frame = || Frame { bytes: Vec::with_capacity(2048), interface: 0 };
+    let mut player = Player {
+        memory,
+        oracle: Oracle::default(),
+        scratch: Scratch::new(),
+        frame: frame(),
+        again: frame(),
+        before: Vec::with_capacity(2048),
+        kind: 0,
+        reached,
+        tell,
+    };
     for (number, mut record) in events.enumerate() {
         *at = number;
         let event = Event::read(&mut record);
@@ -81,6 +93,8 @@ struct Player<'a, 'b> {
     oracle: Oracle,
     scratch: Scratch,
     frame: Frame,
+    /// The same frame, played without the fast path.
+    again: Frame,
     before: Vec<u8>,
     /// Of the event, for what was reached.
     kind: u8,
@@ -100,40 +114,45 @@ impl Player<'_, '_> {
             }
             Event::Replica { recent, sends } => {
                 self.kind = 1;
-                self.replica_sends(*recent, sends)
+                let Some(at) = self.oracle.recent_with_side(*recent) else { return Ok(()) };
+                self.replica_sends(at, sends)
             }
-            Event::Handshake { client, service } => {
+            Event::Handshake { client, service, talks } => {
                 self.kind = 2;
-                self.client_sends(*client, *service, false, &Sends::plain(flag::SYN))?;
-                self.answers(*client, *service, flag::SYN | flag::ACK)?;
-                self.client_sends(*client, *service, false, &Sends::plain(flag::ACK))
+                self.shake_hands(*client, *service)?;
+                if *talks {
+                    let talk = flag::PSH | flag::ACK;
+                    self.client_sends(*client, *service, false, &Sends::plain(talk))?;
+                    self.answers(*client, *service, talk)?;
+                }
+                Ok(())
             }
             Event::Close { client, service, replica_first } => {
                 self.kind = 3;
-                let fin = flag::FIN | flag::ACK;
-                if *replica_first {
-                    self.answers(*client, *service, fin)?;
+                self.close(*client, *service, *replica_first)
+            }
+            Event::Again { client, service, replica_first, drains, sends } => {
+                self.kind = 9;
+                let Some(before) = self.last(*client, *service) else { return Ok(()) };
+                self.close(*client, *service, *replica_first)?;
+                if *drains {
+                    self.memory.world.drain(self.oracle.connections[before].replica);
+                    self.memory.write_replicas();
                 }
-                self.client_sends(*client, *service, false, &Sends::plain(fin))?;
-                if *replica_first { Ok(()) } else { self.answers(*client, *service, fin) }
+                self.shake_hands(*client, *service)?;
+                self.replica_sends(before, sends)
             }
             Event::Wait(ticks) => {
-                self.memory.now.set(self.memory.now.get().wrapping_add(*ticks));
+                self.memory.now = self.memory.now.wrapping_add(*ticks);
                 self.oracle.now += u64::from(*ticks);
                 Ok(())
             }
-            Event::Evict(nth) => {
-                let flows = self.memory.flows.count();
-                let all = flows + self.memory.half_open.count();
-                let nth = nth % all.max(1);
-                let key = self
-                    .memory
-                    .flows
-                    .evict(nth)
-                    .or_else(|| self.memory.half_open.evict(nth - flows.min(nth)));
-                if let Some(key) = key {
-                    self.oracle.evicted(&key, &self.memory);
-                }
+            Event::Sweep => {
+                let swept = self.memory.sweep();
+                self.oracle.swept(swept, &self.memory)
+            }
+            Event::Busy(after) => {
+                self.memory.refuse_lock(*after);
                 Ok(())
             }
             Event::Change => {
@@ -147,7 +166,11 @@ impl Player<'_, '_> {
                 if from.ip.is_v4() != to.ip.is_v4() {
                     to.ip = from.ip;
                 }
-                self.sends(SOMEWHERE, from, to, sends)
+                self.sends(SOMEWHERE, from, to, sends, Speaker::Nobody)
+            }
+            Event::Spoof { recent, from_client, same_way, sends } => {
+                self.kind = 8;
+                self.spoofs(*recent, *from_client, *same_way, sends)
             }
             Event::Noise { seed, length, header } => {
                 self.kind = 5;
@@ -165,140 +188,6 @@ impl Player<'_, '_> {
         }
     }
 
-    fn client_sends(
-        &mut self,
-        client: usize,
-        service: usize,
-        other_router: bool,
-        sends: &Sends,
-    ) -> Result<(), String> {
-        let services = &self.memory.world.services;
-        let vip = services[service % services.len()].vip;
-        let (end, way) = World::client(client, vip.ip.is_v4(), other_router);
-        self.sends(way, end, vip, sends)
-    }
-
-    fn replica_sends(&mut self, recent: usize, sends: &Sends) -> Result<(), String> {
-        let mut sides = self.oracle.connections.iter().rev().filter_map(|one| one.side);
-        let Some((replica, nat)) = sides.nth(recent) else { return Ok(()) };
-        self.sends(SOMEWHERE, replica, nat, sends)
-    }
-
-    /// The replica's end of a client's last connection sends.
-    fn answers(&mut self, client: usize, service: usize, flags: u8) -> Result<(), String> {
-        let services = &self.memory.world.services;
-        let vip = services[service % services.len()].vip;
-        let (end, _) = World::client(client, vip.ip.is_v4(), false);
-        let current = self.oracle.current(end, vip).and_then(|at| self.oracle.connections[at].side);
-        current.map_or(Ok(()), |(replica, nat)| self.sends(SOMEWHERE, replica, nat, &Sends::plain(flags)))
-    }
-
-    fn sends(&mut self, way: Way, from: End, to: End, sends: &Sends) -> Result<(), String> {
-        sends.segment(way, from, to).write(&mut self.before);
-        if let Some(damage) = &sends.damage {
-            damage.apply(&mut self.before);
-        }
-        self.passes(&way)
-    }
-
-    fn noise(&mut self, seed: u64, length: u16, header: u8) {
-        self.before.clear();
-        self.before.resize(length.into(), 0);
-        Random::new(seed).fill(&mut self.before);
-        let kinds: [&[u8]; 8] = [
-            &[],
-            &[0x08, 0x00, 0x45, 0],
-            &[0x86, 0xdd, 0x60, 0],
-            &[0x08, 0x00],
-            &[0x86, 0xdd],
-            &[0x81, 0x00],
-            &[0x08, 0x06],
-            &[0x08, 0x00, 0x45, 0, 0, 60, 0, 0, 0, 0, 9, 17],
-        ];
-        let start = kinds[usize::from(header)];
-        if let Some(place) = self.before.get_mut(12..12 + start.len()) {
-            place.copy_from_slice(start);
-        }
-    }
-
-    /// An IP header, and then what `message` says, behind it.
-    fn ip(&mut self, way: &Way, from: End, to: End, protocols: [u8; 2], message: &[u8]) {
-        let before = &mut self.before;
-        before.clear();
-        before.extend(way.destination);
-        before.extend(way.source);
-        if from.ip.is_v4() {
-            let length = (20 + message.len() as u16).to_be_bytes();
-            before.extend([8, 0, 0x45, 0, length[0], length[1], 0, 7, 0x40, 0, 61, protocols[0], 0, 0]);
-            before.extend(from.ip.bytes());
-            before.extend(to.ip.bytes());
-            let right = checksum(sum(0, &before[14..])).to_be_bytes();
-            before[24..26].copy_from_slice(&right);
-        } else {
-            let length = (message.len() as u16).to_be_bytes();
-            before.extend([0x86, 0xdd, 0x60, 0, 0, 0, length[0], length[1], protocols[1], 61]);
-            before.extend(from.ip.bytes());
-            before.extend(to.ip.bytes());
-        }
-        before.extend(message);
-    }
-
-    /// Writes the checksum of an ICMP message.
-    fn icmp_checksum(message: &mut [u8], from: End, to: End, wrong: bool) {
-        let start = if from.ip.is_v4() { 0 } else { pseudo(&from.ip, &to.ip, 58, message.len()) };
-        let right = checksum(sum(start, message)).wrapping_add(u16::from(wrong));
-        message[2..4].copy_from_slice(&right.to_be_bytes());
-    }
-
-    fn error(
-        &mut self,
-        recent: usize,
-        to_client: bool,
-        (kind, code): (u8, u8),
-        quote: u8,
-        wrong: bool,
-        damage: Option<&Damage>,
-    ) -> Result<(), String> {
-        let Some(one) = self.oracle.connections.iter().rev().nth(recent) else { return Ok(()) };
-        // The packet that did not arrive: to the client, or to the replica.
-        let (from, to) = match (to_client, one.side) {
-            (true, _) | (false, None) => (one.vip, one.client),
-            (false, Some((replica, nat))) => (nat, replica),
-        };
-        let router = if quote & 1 == 0 {
-            to
-        } else {
-            Pool { address: 4, port: 0, v4: from.ip.is_v4() }.end(&self.memory.world)
-        };
-        let router = if router.ip.is_v4() == from.ip.is_v4() { router } else { to };
-        let kinds: [u8; 6] = if from.ip.is_v4() { [3, 3, 11, 12, 5, 0] } else { [1, 2, 3, 4, 2, 129] };
-        let mut quoted = Vec::new();
-        Sends { flags: flag::ACK, knobs: [12, 0, 0, 9, 0, 0], damage: None }
-            .segment(SOMEWHERE, from, to)
-            .write(&mut quoted);
-        let header = if from.ip.is_v4() { 20 } else { 40 };
-        let quoted = &quoted[14..];
-        let length = (header + [8, 8, 20, 40, 60, 4, 0, 1000][usize::from(quote >> 5)]).min(quoted.len());
-        let mut message = vec![kinds[usize::from(kind) % 6], code, 0, 0, 0, 0, 4 + (kind >> 7), 220];
-        message.extend(&quoted[..length]);
-        Self::icmp_checksum(&mut message, router, from, wrong);
-        self.ip(&SOMEWHERE, router, from, [1, 58], &message);
-        if let Some(damage) = damage {
-            damage.apply(&mut self.before);
-        }
-        self.passes(&SOMEWHERE)
-    }
-
-    fn echo(&mut self, to: &Pool, length: u8, wrong: bool) -> Result<(), String> {
-        let to = to.end(&self.memory.world);
-        let (from, way) = World::client(usize::from(length), to.ip.is_v4(), false);
-        let mut message = vec![if to.ip.is_v4() { 8 } else { 128 }, 0, 0, 0, 1, 2, 3, 4];
-        message.extend((0..length).map(|at| at ^ 0x5a));
-        Self::icmp_checksum(&mut message, from, to, wrong);
-        self.ip(&way, from, to, [1, 58], &message);
-        self.passes(&way)
-    }
-
     /// The frame goes through the pipeline, and is judged.
     fn passes(&mut self, came: &Way) -> Result<(), String> {
         self.frame.bytes.clear();
@@ -311,9 +200,19 @@ impl Player<'_, '_> {
             source: mac(6).unwrap_or_default(),
             interface: came.interface,
         };
-        let new_flows = self.memory.new_flows();
-        let outcome = run(&mut self.frame, &self.memory, &mut self.scratch);
-        let opened = self.memory.new_flows() - new_flows;
+        self.again.bytes.clone_from(&self.before);
+        self.again.interface = came.interface;
+        self.memory.branch();
+        let new_flows = self.memory.store.new_flows();
+        let tables = self.memory.tables();
+        let quick = fast(&mut self.frame, &tables);
+        let untouched =
+            quick.is_some() || (self.frame.bytes == self.before && self.memory.differs().is_none());
+        if !untouched {
+            return Err("the fast path leaves a frame to the stages that it has changed".to_owned());
+        }
+        let outcome = quick.unwrap_or_else(|| run(&mut self.frame, &tables, &mut self.scratch));
+        let opened = self.memory.store.new_flows() - new_flows;
         self.note(outcome.verdict);
         if let Some(tell) = &mut self.tell {
             tell(format!(
@@ -323,6 +222,10 @@ impl Player<'_, '_> {
                 hex(&self.before),
                 hex(&self.frame.bytes)
             ));
+        }
+        if quick.is_some() {
+            self.reached.fast += 1;
+            self.plays_again(outcome)?;
         }
         let step = Step {
             before: &self.before,
@@ -334,6 +237,19 @@ impl Player<'_, '_> {
             memory: &self.memory,
         };
         self.oracle.judge(&step).map_err(|why| format!("{}: {why}", outcome.verdict.name()))
+    }
+
+    /// The stages must do what the fast path did.
+    fn plays_again(&mut self, outcome: Outcome) -> Result<(), String> {
+        let slow = run(&mut self.again, &self.memory.tables_again(), &mut self.scratch);
+        if slow != outcome {
+            return Err(format!("by the fast path {outcome:?}, and by the stages {slow:?}"));
+        }
+        if self.frame.bytes != self.again.bytes {
+            return Err(format!("the fast path and the stages differ: {}", hex(&self.again.bytes)));
+        }
+        let differs = self.memory.differs();
+        differs.map_or(Ok(()), |what| Err(format!("the fast path and the stages leave different {what}")))
     }
 
     fn note(&mut self, verdict: Verdict) {
@@ -351,6 +267,7 @@ impl Player<'_, '_> {
             combination |= phase << 12 | u64::from(client_side) << 16 | u64::from(seen.v4) << 17;
             combination |= families << 18 | u64::from(seen.flags & 7) << 20;
             combination |= one.map_or(0, |one| one.tried.len() as u64) << 24;
+            combination |= one.map_or(0, |one| u64::from(one.waiting_fins())) << 27;
         }
         self.reached.note(combination);
     }

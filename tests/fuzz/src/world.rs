@@ -4,12 +4,13 @@ use arbitrary::Unstructured;
 use dtr_lb_common::{
     abi::{MAX_NAT_ADDRESSES, Mode, Replica, Service, ServiceFlags, ServiceKey, Settings, Ticks},
     address::{Address, Be16},
-    filter, hash,
+    filter, flow_table, hash,
 };
 
 use crate::{
     input::Read,
     net::{End, Ip, Way, tuple},
+    random::Random,
 };
 
 /// Ticks in a second.
@@ -26,6 +27,7 @@ pub const HALF_CLOSED: u32 = 300;
 pub const TIME_WAIT: u32 = 60;
 pub const CLOSED: u32 = 10;
 pub const HALF_OPEN: u32 = 30;
+pub const PORT_REST: u32 = 2;
 
 /// A replica of a service.
 #[derive(Clone, Debug)]
@@ -53,24 +55,16 @@ pub struct Frontend {
     slots: Vec<u16>,
 }
 
-/// What an insertion does where a table is full.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Full {
-    Fails,
-    /// Another entry is evicted, as the kernel does.
-    Evicts,
-}
-
 #[derive(Clone, Debug)]
 pub struct World {
     pub ready: bool,
     pub ports: u16,
     pub seed: u64,
     pub services: Vec<Frontend>,
-    /// Entries that each table has room for.
-    pub flows: usize,
-    pub half_open: usize,
-    pub full: Full,
+    /// Buckets of the flow table, next hops, and SYNs that are kept.
+    pub buckets: u32,
+    pub hops: usize,
+    pub syns: usize,
     settings: Settings,
     marks: Option<Vec<u32>>,
 }
@@ -81,15 +75,17 @@ impl World {
         let ports = u.pick(&[1, 2, 4, 16, 3000, 3000]);
         let seed = u64::from(u.byte() % 4);
         let ready = !u.one_in(64);
-        let roomy = !u.one_in(5);
-        let mut room = || if roomy { usize::MAX } else { 1 + u.below(9) };
-        let (flows, half_open) = (room(), room());
-        let full = u.pick(&[Full::Evicts, Full::Fails]);
+        let buckets = u.pick(&[16, 16, 16, 1, 1, 2, 2, 3, 4, 5, 8, 32]);
+        let hops = u.pick(&[32, 32, 32, 32, 32, 8, 2, 1]);
+        let syns = u.pick(&[16, 16, 16, 16, 16, 4, 2, 1]);
+        let mut random = Random::new(u.short().into());
         let count = 1 + u.below(MAX_SERVICES);
         let shares_nat = u.one_in(3);
         let services = (0..count).map(|number| frontend(number, shares_nat, u)).collect();
         let settings = Settings {
             hash_seed: seed,
+            flow_keys: std::array::from_fn(|_| random.number()),
+            flow_buckets: buckets,
             first_port: FIRST_PORT.into(),
             port_count: ports.into(),
             second: SECOND,
@@ -98,8 +94,9 @@ impl World {
             time_wait: TIME_WAIT * SECOND,
             closed: CLOSED * SECOND,
             half_open: HALF_OPEN * SECOND,
+            port_rest: PORT_REST * SECOND,
         };
-        let mut world = Self { ready, ports, seed, services, flows, half_open, full, settings, marks: None };
+        let mut world = Self { ready, ports, seed, services, buckets, hops, syns, settings, marks: None };
         if !u.one_in(4) {
             world.marks = Some(world.marked_places());
         }
@@ -165,10 +162,31 @@ impl World {
     /// The replica of a client's new connection; 0 if there is none. The hash is the product's contract: balancers that
     /// share a VIP agree by it.
     pub fn steered(&self, service: usize, client: End) -> u16 {
+        self.slot(service as u32, hash::slot(self.steering(service, client)))
+    }
+
+    fn steering(&self, service: usize, client: End) -> u64 {
         let Frontend { vip, affinity, .. } = self.services[service];
         let tuple = tuple(client, vip);
-        let hash = if affinity { hash::source(self.seed, &tuple) } else { hash::flow(self.seed, &tuple) };
-        self.slot(service as u32, hash::slot(hash))
+        if affinity { hash::source(self.seed, &tuple) } else { hash::flow(self.seed, &tuple) }
+    }
+
+    /// The replica that is asked after these have failed: the first that is found in 16 more slots.
+    pub fn steered_again(&self, service: usize, client: End, failed: &[u16]) -> Option<u16> {
+        let mut hash = self.steering(service, client);
+        let mut slots = (1..=16).map(|attempt| {
+            hash = hash::mix(hash, attempt);
+            self.slot(service as u32, hash::slot(hash))
+        });
+        let reachable = |id| self.replica(id).is_some_and(|(_, replica)| replica.way.interface != 0);
+        slots.find(|id| *id != 0 && reachable(*id) && !failed.contains(id))
+    }
+
+    /// The buckets that an entry of a tuple may stand in.
+    pub fn buckets_of(&self, from: End, to: End) -> [u32; 2] {
+        let hash = hash::flow_table(&self.settings.flow_keys, &tuple(from, to));
+        let buckets = flow_table::buckets(hash, self.buckets);
+        [buckets.first, buckets.second]
     }
 
     pub fn replica(&self, id: u16) -> Option<(&Frontend, &Backend)> {
@@ -195,6 +213,13 @@ impl World {
             reset: replica.reset.into(),
             zero: 0,
         })
+    }
+
+    /// Gives a replica no new connections.
+    pub fn drain(&mut self, id: u16) {
+        let Some((service, replica)) = place(id) else { return };
+        self.services[service].replicas[replica].weight = 0;
+        self.services[service].fill(service);
     }
 
     /// Changes something, as the agent would.

@@ -1,10 +1,28 @@
-//! A TCP connection through the balancer, as its ends see it.
+//! A TCP connection through the balancer: what its ends have said, and what the datapath must make of it.
+
+use dtr_lb_common::abi::{Place, State};
 
 use crate::{
+    ends::Tcp,
     net::{End, Ip, Way},
-    reader::{Seen, flag},
-    world::{CLOSED, HALF_CLOSED, HALF_OPEN, IDLE, SECOND, TIME_WAIT},
+    reader::Seen,
+    world::{CLOSED, HALF_CLOSED, HALF_OPEN, IDLE, PORT_REST, SECOND, TIME_WAIT},
 };
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    Client = 0,
+    Replica = 1,
+}
+
+impl Side {
+    pub fn other(self) -> Self {
+        match self {
+            Self::Client => Self::Replica,
+            Self::Replica => Self::Client,
+        }
+    }
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
@@ -22,9 +40,37 @@ pub enum Phase {
     ClientReset,
     ReplicaReset,
     /// Its client has another one by now; its NAT port rests.
-    Resting,
+    Held,
     /// Nothing of it is left.
     Gone,
+}
+
+impl Phase {
+    /// How the flow table calls it.
+    pub fn state(self) -> State {
+        match self {
+            Self::Asked => State::SYN_SENT,
+            Self::Answered => State::SYN_RECEIVED,
+            Self::Open => State::ESTABLISHED,
+            Self::ClientClosed => State::CLIENT_CLOSED,
+            Self::ReplicaClosed => State::REPLICA_CLOSED,
+            Self::TimeWait => State::TIME_WAIT,
+            Self::Closed => State::CLOSED,
+            Self::ClientReset => State::CLIENT_RESET,
+            Self::ReplicaReset => State::REPLICA_RESET,
+            Self::Held => State::TIME_WAIT_HELD,
+            Self::Gone => State::FREE,
+        }
+    }
+
+    pub fn handshake(self) -> bool {
+        matches!(self, Self::Asked | Self::Answered)
+    }
+
+    /// Data may be sent.
+    pub fn live(self) -> bool {
+        matches!(self, Self::Open | Self::ClientClosed | Self::ReplicaClosed)
+    }
 }
 
 /// What of a client's SYN another replica must see.
@@ -70,121 +116,104 @@ pub struct Connection {
     pub phase: Phase,
     /// When its SYN was sent to this replica.
     pub began: u64,
-    /// When the last packet of it was known to the datapath.
-    pub last: u64,
-    /// When the last packet of its client's was.
-    pub client_last: u64,
-    /// Nothing happened to it that the oracle does not follow to the end: an eviction, a full table.
-    pub sure: bool,
-    /// When one of its entries vanished.
-    pub evicted: Option<u64>,
-    /// The ways to the client that may be in force.
-    pub ways: Vec<Way>,
+    /// When each side was heard last.
+    pub last: [u64; 2],
+    /// What each side has acknowledged last; in a handshake, what it has to.
+    pub acknowledged: [u32; 2],
+    /// The number behind what its SYN carries.
+    pub syn_end: u32,
+    /// The number behind a FIN that the other side has not acknowledged.
+    pub fins: [Option<u32>; 2],
+    /// The way to the client.
+    pub way: Way,
     /// Source of the outer packets, in mode IPIP.
     pub outer: Option<Ip>,
     /// Replicas that were asked before.
     pub tried: Vec<u16>,
     pub syn: Syn,
+    /// Where that is kept.
+    pub kept: u32,
+    /// Where its entries stand: that of the client's packets, and of the replica's.
+    pub places: [Place; 2],
+    /// What its ends know.
+    pub ends: [Tcp; 2],
+    /// Its entries take two places each.
+    pub wide: bool,
+    /// Its entries stand where others with their keys did.
+    pub in_place: [bool; 2],
+    /// What a stranger said was believed once.
+    pub fooled: bool,
 }
 
 impl Connection {
-    /// How long it may be without a packet, in ticks.
-    pub fn lifetime(&self) -> u64 {
+    pub fn direct(&self) -> bool {
+        self.side.is_none()
+    }
+
+    /// Its client has none with the same ends that is newer.
+    pub fn lasts(&self) -> bool {
+        self.phase.handshake() || (self.phase.live() && !self.over())
+    }
+
+    /// Over for its client, who may open another.
+    pub fn over(&self) -> bool {
+        match self.phase {
+            Phase::TimeWait | Phase::Closed | Phase::ClientReset | Phase::ReplicaReset => true,
+            // Of a replica that answers directly, nobody sees it close.
+            Phase::ClientClosed => self.direct(),
+            Phase::Asked | Phase::Answered | Phase::Open | Phase::ReplicaClosed => false,
+            Phase::Held | Phase::Gone => false,
+        }
+    }
+
+    /// FINs that wait, as bits.
+    pub fn waiting_fins(&self) -> u8 {
+        u8::from(self.fins[0].is_some()) | u8::from(self.fins[1].is_some()) << 1
+    }
+
+    fn lifetime(&self) -> u64 {
         let seconds = match self.phase {
             Phase::Asked | Phase::Answered => HALF_OPEN,
             Phase::Open => IDLE,
             Phase::ClientClosed | Phase::ReplicaClosed => HALF_CLOSED,
-            Phase::TimeWait | Phase::Resting | Phase::ClientReset | Phase::ReplicaReset => TIME_WAIT,
-            Phase::Closed | Phase::Gone => CLOSED,
+            Phase::TimeWait | Phase::Held => TIME_WAIT,
+            Phase::Closed | Phase::ClientReset | Phase::ReplicaReset | Phase::Gone => CLOSED,
         };
         u64::from(seconds * SECOND)
     }
 
-    pub fn is_handshake(&self) -> bool {
-        matches!(self.phase, Phase::Asked | Phase::Answered)
+    /// Whether a side has been silent for longer than the phase lasts.
+    fn expired(&self, side: Side, now: u64) -> bool {
+        now - self.last[side as usize] > self.lifetime()
     }
 
-    pub fn is_reset(&self) -> bool {
-        matches!(self.phase, Phase::ClientReset | Phase::ReplicaReset)
+    /// Whether all of it has.
+    pub fn outlived(&self, now: u64) -> bool {
+        let client = self.phase == Phase::Held || self.expired(Side::Client, now);
+        client && (self.direct() || self.expired(Side::Replica, now))
     }
 
-    /// Neither closed nor reset.
-    fn lasts(&self) -> bool {
+    /// Whether it may make room for another one.
+    pub fn makes_room(&self, now: u64) -> bool {
+        !self.phase.live() || self.direct() || self.outlived(now)
+    }
+
+    /// Whether it must give up its NAT port to a connection of this client.
+    ///
+    /// To its own client's next one; for an old handshake and a host whose connection has ended to anybody, where ports are
+    /// short; and where no socket is left at the replica, after a while.
+    pub fn gives_up_port(&self, client: End, vip: End, now: u64) -> bool {
+        let own = (self.client, self.vip) == (client, vip);
+        let silent = now - self.last[Side::Replica as usize];
+        let old = self.expired(Side::Replica, now);
         match self.phase {
-            Phase::Asked | Phase::Answered | Phase::Open | Phase::ReplicaClosed => true,
-            // Of a replica that answers directly, nobody sees it close.
-            Phase::ClientClosed => self.side.is_some(),
-            Phase::TimeWait | Phase::Closed | Phase::ClientReset | Phase::ReplicaReset => false,
-            Phase::Resting | Phase::Gone => false,
-        }
-    }
-
-    /// Over, so that its client may open another.
-    pub fn over(&self) -> bool {
-        !self.lasts() && !matches!(self.phase, Phase::Resting | Phase::Gone)
-    }
-
-    /// An entry may lag a second behind the one of the other direction.
-    pub fn surely_in_time(&self, now: u64) -> bool {
-        now - self.last + u64::from(SECOND) <= self.lifetime()
-    }
-
-    /// Whether it is surely open, or about to be.
-    pub fn surely_lasts(&self, now: u64) -> bool {
-        self.sure && self.lasts() && self.surely_in_time(now)
-    }
-
-    /// Whether a packet of one of its ends must go on to the other.
-    pub fn surely_carries(&self, seen: &Seen, now: u64) -> bool {
-        let carries = self.lasts() || (self.over() && !seen.opens());
-        self.sure && carries && self.surely_in_time(now)
-    }
-
-    /// Whether a connection of another host surely may not have its NAT port. A host may have its own back once a
-    /// connection was closed, and anybody that of an old handshake.
-    pub fn surely_holds_against(&self, host: &Ip, now: u64) -> bool {
-        let holds = match self.phase {
-            Phase::TimeWait | Phase::Closed | Phase::Resting => self.client.ip != *host,
-            Phase::Gone => false,
-            Phase::Asked | Phase::Answered => now - self.began <= u64::from(SECOND * 3 / 10),
-            Phase::Open | Phase::ClientClosed | Phase::ReplicaClosed => true,
-            Phase::ClientReset | Phase::ReplicaReset => true,
-        };
-        holds && self.sure && self.surely_in_time(now)
-    }
-
-    /// The phase after a packet that went on. `accepts` is the replica's SYN and ACK.
-    pub fn after(&self, flags: u8, from_client: bool) -> Phase {
-        let has = |flag| flags & flag != 0;
-        if self.is_handshake() {
-            let answered = self.phase == Phase::Answered || self.side.is_none();
-            return match from_client {
-                _ if has(flag::RST) => Phase::Gone,
-                true if answered && has(flag::ACK) && !has(flag::SYN) => {
-                    if has(flag::FIN) {
-                        Phase::ClientClosed
-                    } else {
-                        Phase::Open
-                    }
-                }
-                false if has(flag::SYN) && has(flag::ACK) => Phase::Answered,
-                true | false => self.phase,
-            };
-        }
-        let reset = if from_client { Phase::ClientReset } else { Phase::ReplicaReset };
-        let ended = matches!(self.phase, Phase::TimeWait | Phase::Closed | Phase::Resting | Phase::Gone);
-        if has(flag::RST) {
-            return if ended { self.phase } else { reset };
-        }
-        // The end that sent the reset, if it was the end, goes on talking.
-        let phase = if self.phase == reset { Phase::Open } else { self.phase };
-        match (phase, from_client) {
-            _ if !has(flag::FIN) => phase,
-            (Phase::Open, true) => Phase::ClientClosed,
-            (Phase::Open, false) => Phase::ReplicaClosed,
-            (Phase::ClientClosed, false) => Phase::Closed,
-            (Phase::ReplicaClosed, true) => Phase::TimeWait,
-            _ => phase,
+            Phase::Gone => true,
+            Phase::Asked | Phase::Answered => own || old || now - self.began > u64::from(SECOND * 3 / 10),
+            Phase::TimeWait | Phase::Held => own || old || self.client.ip == client.ip,
+            Phase::Closed | Phase::ClientReset | Phase::ReplicaReset => {
+                own || old || self.client.ip == client.ip || silent > u64::from(PORT_REST * SECOND)
+            }
+            Phase::Open | Phase::ClientClosed | Phase::ReplicaClosed => false,
         }
     }
 }

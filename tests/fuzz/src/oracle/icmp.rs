@@ -60,18 +60,18 @@ impl Oracle {
     fn error(&self, step: &Step<'_>, seen: &Seen) -> Result<(), Wrong> {
         let (from, to) = quoted(step.before, seen).ok_or("forwarded, and quotes no TCP")?;
         // What a replica was sent: the client sent it. What a client was sent: the replica did.
-        let about_client = self.connections.iter().rev().find(|one| one.side == Some((to, from)));
-        let about_replica = self.connections.iter().rev().find(|one| one.client == to && one.vip == from);
+        let mut stands = self.connections.iter().rev().filter(|one| one.phase != Phase::Gone);
+        let about_client = stands.clone().find(|one| one.side == Some((to, from)));
+        let about_replica =
+            stands.find(|one| one.client == to && one.vip == from && one.phase != Phase::Held);
         if let Some(one) = about_client.or(about_replica) {
-            let over =
-                matches!(one.phase, Phase::Resting | Phase::Gone) || self.now - one.last > one.lifetime();
-            // Half a connection must not speak for whoever has its port by now: not for a second, as it changes nothing.
-            if one.evicted.is_some() || (one.sure && over) {
+            let over = one.phase == Phase::Held || (!one.phase.live() && one.outlived(self.now));
+            if over {
                 return Err(format!("forwarded, about a connection that is no more: {one:?}"));
             }
         }
         let (ways, end, wanted): (Vec<Way>, Ip, _) = if let Some(one) = about_client {
-            (one.ways.clone(), one.client.ip, (one.client, one.vip))
+            (vec![one.way], one.client.ip, (one.client, one.vip))
         } else if let Some(one) = about_replica {
             let (service, replica) = step.world().replica(one.replica).ok_or("no replica")?;
             let Some(side) = one.side else {

@@ -1,38 +1,44 @@
 //! What must become of each frame, said of connections and of bytes, not of tables.
 //!
-//! The oracle follows each connection by what was forwarded. It demands:
+//! The oracle follows each connection by what its ends, and strangers, send. It demands:
 //! - what is passed or dropped is as it came; what leaves is rewritten by the book, to the last byte; what is answered is
 //!   answered exactly (`bytes`);
 //! - a frame is counted once, and a replica's counters are the sums of what was sent;
-//! - a connection that is open, or about to be, has each of its packets forwarded, to its own replica and port, unless
+//! - a packet of a connection goes on, to its own replica and port, under the verdict that its numbers deserve, unless
 //!   something stands in the way that the verdict says; a client's SYN reaches a replica if one can take it;
-//! - what a replica sends reaches the client whose connection it is part of, while that is the client's last one;
+//! - states change by numbers only that are right (`hears`), and never by a stranger's whose are wrong (`guard`);
+//! - after each event the flow table has the entries of all connections, as they are, and no others (`table`): both halves
+//!   of a connection agree, no key is there twice, entries do not overlap, handshakes are few in a bucket;
+//! - what vanishes may: it is over, or it had to make room where another one stands now. A live NAT connection never does;
 //! - no two connections share a replica's end and a NAT end; after a close that leaves the replica's socket in
 //!   TIME_WAIT not before that has passed; a handshake may lose its port after 300 ms;
-//! - a connection changes its replica by redispatch only, before it was answered, to one that was not asked yet;
-//! - a connection of which half was evicted is forgotten within a second;
+//! - a connection changes its replica by redispatch only, before it was answered, to the one that was to be asked next;
 //! - nothing else is forwarded.
 //!
-//! Where an entry was evicted or a table is full, the oracle holds to who gets what, and not to what must be forwarded.
+//! Which port and which place a connection gets, and which of several has to make room, is the datapath's choice.
 
 mod bytes;
-mod client;
 pub mod connection;
+mod guard;
+mod hears;
 mod icmp;
-mod replica;
+mod open;
+mod table;
 
 use bytes::Wrong;
-use connection::{Connection, Phase, Syn};
+use connection::{Connection, Phase, Side};
 use dtr_lb_common::{
-    abi::{Mode, Tuple},
+    abi::Mode,
     verdict::{Action, Verdict},
 };
+use hears::{Fate, Said};
+use table::Room;
 
 use crate::{
     memory::Memory,
-    net::{End, Ip, Way, tuple},
-    reader::{Seen, Unread, flag, read},
-    world::{FIRST_PORT, Full, SECOND, World},
+    net::{End, Ip, Way},
+    reader::{Seen, Unread, read},
+    world::{FIRST_PORT, World},
 };
 
 /// A frame that went through the pipeline.
@@ -85,31 +91,48 @@ pub struct Oracle {
     pub connections: Vec<Connection>,
     frames: u64,
     sums: Sums,
+    /// What the frame may have done to other connections.
+    room: Room,
+    /// Handshakes in each bucket after the frame before.
+    handshakes: Vec<u32>,
 }
 
 impl Oracle {
-    /// The connection of a client's packets: its last one.
-    pub fn current(&self, client: End, vip: End) -> Option<usize> {
+    /// A client's last connection with a service, even if nothing is left of it.
+    pub fn last(&self, client: End, vip: End) -> Option<usize> {
         self.connections.iter().rposition(|one| one.client == client && one.vip == vip)
     }
 
-    /// The connection of a replica's packets: the last one that had this NAT end.
-    fn owner(&self, replica: End, nat: End) -> Option<usize> {
-        self.connections.iter().rposition(|one| one.side == Some((replica, nat)))
+    /// One of the last connections, of those whose replica answers through the datapath.
+    pub fn recent_with_side(&self, recent: usize) -> Option<usize> {
+        let mut sides = self.connections.iter().enumerate().rev().filter(|(_, one)| one.side.is_some());
+        sides.nth(recent).map(|(at, _)| at)
     }
 
-    /// An entry vanished.
-    pub fn evicted(&mut self, key: &Tuple, memory: &Memory) {
-        let lost = !memory.flows.has(key) && !memory.half_open.has(key);
+    /// The connection that a client's packets are of.
+    fn current(&self, client: End, vip: End) -> Option<usize> {
+        let stands = |one: &Connection| !matches!(one.phase, Phase::Held | Phase::Gone);
+        self.last(client, vip).filter(|at| stands(&self.connections[*at]))
+    }
+
+    /// The connection that a replica's packets to a NAT end are of.
+    fn owner(&self, replica: End, nat: End) -> Option<usize> {
+        self.connections.iter().rposition(|one| one.side == Some((replica, nat)) && one.phase != Phase::Gone)
+    }
+
+    /// The agent has ended so many entries that had outlived their state.
+    pub fn swept(&mut self, count: usize, memory: &Memory) -> Result<(), Wrong> {
+        let mut over = 0;
         for one in &mut self.connections {
-            let of_client = tuple(one.client, one.vip) == *key;
-            if of_client || one.side.is_some_and(|(replica, nat)| tuple(replica, nat) == *key) {
-                one.sure = false;
-                if lost {
-                    one.evicted.get_or_insert(self.now);
-                }
+            if one.phase != Phase::Gone && one.outlived(self.now) {
+                one.phase = Phase::Gone;
+                over += 1;
             }
         }
+        if count != over {
+            return Err(format!("{count} connections were swept, and {over} are over"));
+        }
+        self.settle(memory, Room::No)
     }
 
     /// Judges a frame.
@@ -123,12 +146,14 @@ impl Oracle {
         if step.verdict == Verdict::DroppedRewrite {
             return Err("could not be rewritten".to_owned());
         }
+        self.room = Room::No;
         match read(step.before) {
             Err(unread) => unreadable(unread, step.verdict)?,
             Ok(seen) if seen.protocol != 6 => self.icmp(step, &seen)?,
             Ok(_) if !step.world().ready => only(step, Verdict::PassedNotReady)?,
             Ok(seen) => self.tcp(step, &seen)?,
         }
+        self.settle(step.memory, self.room)?;
         self.count(step);
         if self.sums == (Sums { new_flows: self.sums.new_flows, ..self.observed(step.memory) }) {
             Ok(())
@@ -138,24 +163,105 @@ impl Oracle {
     }
 
     fn tcp(&mut self, step: &Step<'_>, seen: &Seen) -> Result<(), Wrong> {
-        // What made room did so before the frame left, and may have made room for its own connection.
-        let mut evicted = step.memory.flows.take_evicted();
-        evicted.extend(step.memory.half_open.take_evicted());
-        evicted.iter().for_each(|key| self.evicted(key, step.memory));
-        let result = if let Some(service) = step.world().service_at(seen.to) {
-            self.of_client(step, seen, service)
-        } else if let Some(owner) = self.owner(seen.from, seen.to) {
-            self.of_replica(step, seen, owner)
-        } else {
-            only(step, Verdict::PassedNotService)
+        let service = step.world().service_at(seen.to);
+        let (side, known) = match service {
+            Some(_) => (Side::Client, self.current(seen.from, seen.to)),
+            None => (Side::Replica, self.owner(seen.from, seen.to)),
         };
-        evicted.iter().for_each(|key| self.evicted(key, step.memory));
-        let World { full, half_open, .. } = *step.world();
-        if full == Full::Fails && step.memory.half_open.count() + 2 > half_open {
-            // A claim may have made room for itself and then found none for the other direction.
-            self.connections.iter_mut().for_each(|one| one.sure = false);
+        // What is over is found out by its next packet; of a live one, by the agent's sweep.
+        let known = known.filter(|at| {
+            let one = &mut self.connections[*at];
+            let over = !one.phase.live() && one.outlived(self.now);
+            if over {
+                one.phase = Phase::Gone;
+            }
+            !over
+        });
+        match (known, service) {
+            (Some(at), service) => self.of_connection(step, seen, at, side, service),
+            (None, Some(service)) => self.opens(step, seen, service, None),
+            (None, None) => only(step, Verdict::PassedNotService),
         }
-        result
+    }
+
+    /// A packet of a connection.
+    fn of_connection(
+        &mut self,
+        step: &Step<'_>,
+        seen: &Seen,
+        at: usize,
+        side: Side,
+        service: Option<usize>,
+    ) -> Result<(), Wrong> {
+        let (world, now) = (step.world(), self.now);
+        let one = &self.connections[at];
+        if one.phase == Phase::Held {
+            return only(step, Verdict::DroppedLate);
+        }
+        if let Some(service) = service
+            && seen.opens()
+            && one.over()
+        {
+            return self.opens(step, seen, service, Some(at));
+        }
+        let impeded = match side {
+            Side::Client => self.impeded(world, seen, one.replica, step.verdict),
+            Side::Replica => self.impeded_back(seen, &one.client.ip, step.verdict),
+        };
+        if impeded.any {
+            return self.is_stopped(step, seen, impeded);
+        }
+        let mut heard = one.clone();
+        let fate = heard.hears(&Said::of(step.before, seen), side, now);
+        if fate == Fate::Fails {
+            return self.fails(step, seen, at, side);
+        }
+        let dead = world.replica(one.replica).is_some_and(|(_, replica)| replica.reset);
+        let rst = seen.flags & crate::reader::flag::RST != 0;
+        if dead && side == Side::Client && !one.phase.handshake() && !rst {
+            only(step, Verdict::AnsweredReset)?;
+            self.connections[at].phase = Phase::Gone;
+            return self.is_reset(step, seen);
+        }
+        only(step, if fate == Fate::Unverified { Verdict::ForwardedUnverified } else { Verdict::Forwarded })?;
+        match side {
+            Side::Client => self.left_to_replica(step, seen, at)?,
+            Side::Replica => bytes::rewritten(step.before, seen, step.after, &one.way, one.vip, one.client)
+                .and_then(|()| step.leaves_by(&one.way))?,
+        }
+        match fate {
+            Fate::Believed if side == Side::Client => {
+                // Where the client's packets come from may change; there may be no room to note it.
+                let back = step.came.back();
+                if step.memory.store.takes_hop(&back.hop()) || self.noted(step, at, &back) {
+                    heard.way = back;
+                }
+            }
+            Fate::Ends => heard.phase = Phase::Gone,
+            Fate::Believed | Fate::Ignored | Fate::Unverified | Fate::Fails => {}
+        }
+        self.connections[at] = heard;
+        Ok(())
+    }
+
+    /// Whether the datapath has noted a way to a connection's client.
+    fn noted(&self, step: &Step<'_>, at: usize, back: &Way) -> bool {
+        let place = self.connections[at].places[Side::Client as usize];
+        let entries = step.memory.store.flows.entries();
+        let flow = entries.iter().find(|flow| flow.place == place);
+        flow.is_some_and(|flow| step.memory.store.hop(flow.hop) == Some(back.hop()))
+    }
+
+    fn is_stopped(&self, step: &Step<'_>, seen: &Seen, impeded: Impeded) -> Result<(), Wrong> {
+        if !impeded.by_this {
+            return Err("must not go on, for another reason".to_owned());
+        }
+        if step.verdict == Verdict::AnsweredTooBig { self.too_big(step, seen) } else { Ok(()) }
+    }
+
+    fn is_reset(&self, step: &Step<'_>, seen: &Seen) -> Result<(), Wrong> {
+        bytes::reset(step.before, seen, step.after, &step.came)?;
+        step.leaves_by(&step.came)
     }
 
     fn count(&mut self, step: &Step<'_>) {
@@ -167,7 +273,8 @@ impl Oracle {
         // A refusal that becomes a SYN is no traffic of its replica's.
         let refusal =
             step.verdict == Verdict::Redispatched && step.before.len() > 13 && self.was_refusal(step);
-        if step.verdict == Verdict::Forwarded || (step.verdict == Verdict::Redispatched && !refusal) {
+        let forwarded = matches!(step.verdict, Verdict::Forwarded | Verdict::ForwardedUnverified);
+        if forwarded || (step.verdict == Verdict::Redispatched && !refusal) {
             self.sums.packets += 1;
             self.sums.bytes += step.before.len() as u64;
         }
@@ -179,7 +286,7 @@ impl Oracle {
 
     fn observed(&self, memory: &Memory) -> Sums {
         let mut sums = Sums::default();
-        for one in memory.counters() {
+        for one in memory.store.counters() {
             sums.packets += one.to_client.packets + one.to_replica.packets;
             sums.bytes += one.to_client.bytes + one.to_replica.bytes;
             sums.redispatched += one.redispatched;
@@ -187,39 +294,6 @@ impl Oracle {
             sums.new_flows += one.new_flows;
         }
         sums
-    }
-
-    /// A packet of a connection went on.
-    fn goes_on(&mut self, at: usize, step: &Step<'_>, seen: &Seen, from_client: bool) -> Result<(), Wrong> {
-        let now = self.now;
-        let one = &mut self.connections[at];
-        if one.evicted.is_some_and(|evicted| now - evicted > u64::from(SECOND)) {
-            return Err(format!("half evicted long ago, and not forgotten: {one:?}"));
-        }
-        if one.sure && (one.phase == Phase::Gone || now - one.last > one.lifetime()) {
-            return Err(format!("over, and not forgotten: {one:?}"));
-        }
-        let established = !one.is_handshake();
-        let mut phase = one.after(seen.flags, from_client);
-        // A table that is full takes a connection later.
-        if !established && from_client && phase != Phase::Gone && phase != one.phase {
-            let open = step.memory.flows.has(&tuple(one.client, one.vip));
-            phase = if open { phase } else { one.phase };
-        }
-        if from_client {
-            let control = seen.flags & (flag::SYN | flag::FIN | flag::RST) != 0;
-            let back = step.came.back();
-            if established && (control || now - one.client_last > u64::from(SECOND)) && one.sure {
-                one.ways.clear();
-            }
-            if established && !one.ways.contains(&back) {
-                one.ways.push(back);
-            }
-            one.client_last = now;
-        }
-        one.phase = phase;
-        one.last = now;
-        Ok(())
     }
 
     /// Whether anything stands in the way of a packet to a replica, by what its verdict may be.
@@ -261,78 +335,6 @@ impl Oracle {
             ],
         )
     }
-
-    /// A packet of a connection did not go on.
-    fn stops(&mut self, at: usize, seen: &Seen) {
-        let now = self.now;
-        let one = &mut self.connections[at];
-        if one.phase == Phase::Gone {
-            return;
-        }
-        if one.sure && now - one.last > one.lifetime() {
-            one.phase = Phase::Gone;
-            return;
-        }
-        // In the last second of its time it may be over for one direction and not yet for the other.
-        one.sure &= one.surely_in_time(now);
-        // Of a handshake nothing is noted before it is known to go on.
-        if one.is_handshake() || one.phase == Phase::Resting {
-            return;
-        }
-        one.last = now;
-        // The datapath has noted it, as far as it got.
-        if one.is_reset() || seen.flags & (flag::SYN | flag::FIN | flag::RST) != 0 {
-            one.sure = false;
-        }
-    }
-
-    /// The client of a connection that is over has sent another SYN.
-    fn rests(&mut self, at: usize) {
-        let now = self.now;
-        let one = &mut self.connections[at];
-        if matches!(one.phase, Phase::Resting | Phase::Gone) {
-            return;
-        }
-        one.sure &= one.surely_in_time(now);
-        // A reset connection keeps its port, too; one of a replica that answers directly has none.
-        let rests = !one.sure || (one.over() && one.side.is_some());
-        one.phase = if rests { Phase::Resting } else { Phase::Gone };
-        one.last = now;
-    }
-
-    /// A SYN was sent to a replica, with this NAT end.
-    fn begins(&mut self, begun: Connection) -> Result<(), Wrong> {
-        for one in self.connections.iter_mut().filter(|one| begun.side.is_some() && one.side == begun.side) {
-            if one.surely_holds_against(&begun.client.ip, self.now) {
-                return Err(format!("{:?} got the NAT port of {one:?}", begun.client));
-            }
-            // Whatever was left of it has made room.
-            one.phase = Phase::Gone;
-        }
-        self.connections.push(begun);
-        Ok(())
-    }
-
-    /// The connection of a client with a replica, about to begin.
-    fn new_connection(&self, step: &Step<'_>, seen: &Seen, service: usize, id: u16) -> Connection {
-        Connection {
-            client: seen.from,
-            service,
-            vip: seen.to,
-            replica: id,
-            side: None,
-            phase: if seen.opens() { Phase::Asked } else { Phase::Answered },
-            began: self.now,
-            last: self.now,
-            client_last: self.now,
-            sure: true,
-            evicted: None,
-            ways: vec![step.came.back()],
-            outer: None,
-            tried: Vec::new(),
-            syn: Syn::of(step.before, seen),
-        }
-    }
 }
 
 /// What stands in the way of a packet.
@@ -358,11 +360,13 @@ fn is_nat_end(world: &World, id: u16, nat: End) -> bool {
 
 fn counted_once(frames: u64, step: &Step<'_>) -> Result<(), Wrong> {
     let bytes = step.before.len() as u32;
-    if step.memory.recorded.get() != frames || step.memory.last.get() != Some((step.verdict, bytes)) {
-        return Err(format!("not counted once: {:?}", step.memory.last.get()));
+    if step.memory.store.recorded.get() != frames
+        || step.memory.store.last.get() != Some((step.verdict, bytes))
+    {
+        return Err(format!("not counted once: {:?}", step.memory.store.last.get()));
     }
     let dropped = (step.verdict.action() == Action::Drop).then_some(step.verdict);
-    if step.memory.reported.take() != dropped {
+    if step.memory.store.reported.take() != dropped {
         return Err("a drop is reported, and nothing else".to_owned());
     }
     Ok(())
