@@ -221,7 +221,10 @@ impl<'a> Conversations<'a> {
             _ if known.over && known.lifetime == u64::from(ticks(HALF_CLOSED)) => (true, HALF_CLOSED),
             _ => (false, IDLE),
         };
-        let known = Known { handshake, over, lifetime: ticks(lifetime).into(), last: self.now, ..known };
+        // A SYN that asks for another replica where there is none shows nothing new.
+        let asks = handshake && self.now - known.began > u64::from(SECOND / 2);
+        let last = if asks { known.last } else { self.now };
+        let known = Known { handshake, over, lifetime: ticks(lifetime).into(), last, ..known };
         self.known.insert(client, known);
     }
 
