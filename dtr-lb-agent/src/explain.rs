@@ -184,12 +184,22 @@ pub fn explain(
     directory: &Directory,
     now: Ticks,
 ) -> Result<Explanation, ExplainError> {
-    let answer = match question.source.port {
-        Some(port) => one(question, port, reader, directory, now)?,
-        None => all_ports(question, reader, directory, now)?,
-    };
+    // The whole pipeline in one function, and tables of 131 KB by value: in a debug build that takes more than the 2 MiB of a
+    // thread's stack.
+    let answer = std::thread::scope(|scope| {
+        let work = || match question.source.port {
+            Some(port) => one(question, port, reader, directory, now),
+            None => all_ports(question, reader, directory, now),
+        };
+        let thread = std::thread::Builder::new().name("explain".into()).stack_size(STACK);
+        let thread = thread.spawn_scoped(scope, work).map_err(DatapathError::thread)?;
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })?;
     Ok(answer)
 }
+
+/// Bytes of stack of the thread that explains.
+const STACK: usize = 16 << 20;
 
 /// The packet's interface: one that is not 0, as is every real one.
 const INTERFACE: u32 = 1;

@@ -69,11 +69,31 @@ impl Line for KernelLine {
         unsafe { self.0.add(word).write_volatile(value) }
     }
 
+    /// By 64 bits, the neighbour's with it: an exchange of 32 bits takes instructions of 32 bits (`alu32`), and with these
+    /// alone, without the jumps that go with them, LLVM 22 compares words with constants above 2^31 wrongly. Where only
+    /// the neighbour has changed it is tried again.
     #[inline(always)]
     fn exchange(self, word: usize, old: u32, new: u32) -> bool {
         const ORDER: AtomicOrdering = AtomicOrdering::SeqCst;
-        // SAFETY: as in `store`.
-        unsafe { atomic_cxchg::<u32, ORDER, ORDER>(self.0.add(word), old, new).1 }
+        const ATTEMPTS: u32 = 3;
+        // SAFETY: as in `store`; lines begin at 8 bytes, and have an even number of words.
+        let pair = unsafe { self.0.add(word & !1) }.cast::<u64>();
+        let shift = if (word % 2 == 1) == cfg!(target_endian = "little") { u32::BITS } else { 0 };
+        let mut attempt = 0;
+        while attempt < ATTEMPTS {
+            attempt += 1;
+            // SAFETY: as above.
+            let seen = unsafe { pair.read_volatile() };
+            if (seen >> shift) as u32 != old {
+                return false;
+            }
+            let wanted = seen & !(u64::from(u32::MAX) << shift) | u64::from(new) << shift;
+            // SAFETY: as above.
+            if unsafe { atomic_cxchg::<u64, ORDER, ORDER>(pair, seen, wanted).1 } {
+                return true;
+            }
+        }
+        false
     }
 }
 

@@ -92,11 +92,11 @@ pub(crate) fn stage(packet: &mut impl Packet, stage: Stage) -> Verdict {
 
 /// Carries out a request of the agent's sweep.
 #[inline(always)]
-pub(crate) fn carry_out(request: &Request) -> bool {
+pub(crate) fn carry_out(kind: u32, at: u32, seen: u32) -> bool {
     let Some(scratch) = SWEEP_SCRATCH.get_ptr_mut(0) else { return false };
     // SAFETY: this CPU's own value, of this program alone, which is not interrupted by another of its kind.
     let [flow, other] = unsafe { &mut *scratch };
-    sweep::carry_out(request, &Maps, flow, other)
+    sweep::carry_out(&Request::new(kind, at, seen), &Maps, flow, other)
 }
 
 /// Lets `f` see this CPU's notes.

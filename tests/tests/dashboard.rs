@@ -31,8 +31,12 @@ fn main() {
         ("pages_of_others_change_nothing", origin::pages_of_others_change_nothing),
         ("it_is_usable_on_a_phone_by_keyboard_and_in_the_dark", looks::phone_keyboard_and_dark),
     ];
-    let trial = |(name, test): (&str, Test)| {
-        Trial::test(name, move || test().map_err(|error| format!("{error:?}").into()))
+    let trial = |(name, test): (&'static str, Test)| {
+        let trial = Trial::test(name, move || {
+            privilege::begins(name);
+            test().map_err(|error| format!("{error:?}").into())
+        });
+        privilege::needing(&browser::PROGRAMS, trial)
     };
     let mut trials: Vec<_> = tests.into_iter().map(trial).collect();
     if let Some(directory) = screenshots::wanted() {
@@ -43,13 +47,5 @@ fn main() {
     let mut arguments = Arguments::from_args();
     // Each has a lab and a browser.
     arguments.test_threads.get_or_insert(1);
-    let missing = privilege::missing();
-    if let (None, Some(reason)) = (&missing, browser::missing()) {
-        #[expect(clippy::print_stderr, reason = "a test program's own report")]
-        {
-            eprintln!("skipped: {} tests, because {reason}", trials.len());
-        }
-        trials = trials.into_iter().map(|trial| trial.with_ignored_flag(true)).collect();
-    }
-    privilege::run(&arguments, missing, trials);
+    privilege::run(&arguments, privilege::missing(), trials);
 }

@@ -46,7 +46,7 @@ fn main() {
         million::is_swept_while_packets_go_on,
     ));
     let arguments = Arguments::from_args();
-    let missing = privilege::missing();
+    let missing = privilege::missing_for_bpf();
     privilege::run(&arguments, missing, trials);
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    env, fs,
+    fs,
     path::{Path, PathBuf},
     process::{Command, Output},
 };
@@ -13,27 +13,20 @@ use libtest_mimic::{Arguments, Trial};
 
 const PACKAGING: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../packaging");
 
-/// What the tests run.
-const PROGRAMS: [&str; 3] = ["promtool", "mandoc", "bash"];
+type Test = fn() -> Result<()>;
 
 fn main() {
-    let trial = |name, test: fn() -> Result<()>| {
-        Trial::test(name, move || test().map_err(|error| format!("{error:?}").into()))
-    };
-    let trials = vec![
-        trial("alerts_fire_where_they_should", alerts),
-        trial("manual_pages_are_clean_and_there_is_one_for_each_command", manual),
-        trial("bash_takes_the_completions", bash),
-        trial("every_shell_has_completions", shells),
+    let tests: [(&str, &[&str], Test); 4] = [
+        ("alerts_fire_where_they_should", &["promtool"], alerts),
+        ("manual_pages_are_clean_and_there_is_one_for_each_command", &["mandoc"], manual),
+        ("bash_takes_the_completions", &["bash"], bash),
+        ("every_shell_has_completions", &[], shells),
     ];
-    privilege::run(&Arguments::from_args(), missing(), trials);
-}
-
-fn missing() -> Option<String> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let absent = |program: &&str| !env::split_paths(&path).any(|directory| directory.join(program).is_file());
-    let missing: Vec<_> = PROGRAMS.into_iter().filter(|program| absent(program)).collect();
-    (!missing.is_empty()).then(|| format!("missing: {}", missing.join(", ")))
+    let trial = |(name, programs, test): (&str, &[&str], Test)| {
+        let trial = Trial::test(name, move || test().map_err(|error| format!("{error:?}").into()));
+        privilege::needing(programs, trial)
+    };
+    privilege::run(&Arguments::from_args(), None, tests.map(trial).into());
 }
 
 fn run(command: &mut Command) -> Result<Output> {

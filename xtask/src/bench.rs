@@ -5,7 +5,8 @@ use anyhow::Result;
 use crate::{
     command::{cargo, shown, target_dir},
     run::as_root,
-    setup::{self, Scope},
+    scope::Scope,
+    setup,
 };
 
 /// What to measure.
@@ -32,7 +33,7 @@ pub(crate) fn run(bench: &Bench) -> Result<()> {
     // The lab has programs of its own.
     let (name, scope) = match bench {
         Bench::Packet { .. } => ("packet", Scope::Build),
-        Bench::Probes => ("probes", Scope::All),
+        Bench::Probes => ("probes", Scope::Bench),
     };
     setup::ensure(scope)?;
     let build = ["build", "--quiet", "--release", "--package"];

@@ -5,41 +5,70 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 
 use crate::{
+    bare,
     command::{cargo, shown},
     deny, fuzz,
-    setup::{self, Scope},
-    system,
-    test::{self, Selection},
+    scope::Scope,
+    setup, system,
+    test::{self, Counts},
 };
 
-type Step = (&'static str, fn() -> Result<()>);
+/// What to run besides.
+#[derive(Debug, Clone, Copy, Default, clap::Args)]
+pub(crate) struct Options {
+    /// Also try the README's commands in a bare Debian, whether or not a change concerns them: for once a week
+    #[arg(long)]
+    bare: bool,
+}
+
+type Step = (&'static str, fn(&mut Counts) -> Result<()>);
 
 const STEPS: [Step; 8] = [
-    ("setup", || setup::ensure(Scope::All)),
-    ("format", || shown(cargo().args(["fmt", "--all", "--check"]))),
-    ("clippy", || shown(cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))),
-    ("doc", || shown(cargo().args(["doc", "--no-deps", "--workspace"]).env("RUSTDOCFLAGS", "-Dwarnings"))),
-    ("deny", deny::run),
-    ("fuzz", fuzz::ci),
-    ("test", || test::run(&Selection::default())),
-    ("system", system::run),
+    ("setup", |_| setup::ensure(Scope::Ci).map(drop)),
+    ("format", |_| shown(cargo().args(["fmt", "--all", "--check"]))),
+    ("clippy", |_| shown(cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))),
+    ("doc", |_| shown(cargo().args(["doc", "--no-deps", "--workspace"]).env("RUSTDOCFLAGS", "-Dwarnings"))),
+    ("deny", |_| deny::run()),
+    ("fuzz", |_| fuzz::ci()),
+    ("test", |counts| {
+        *counts = test::all()?;
+        counts.verdict()
+    }),
+    ("system", |_| system::run()),
 ];
+const BARE: Step = ("bare", |_| bare::run(&bare::Options::default()));
 
-/// Runs all steps, and stops at the first that fails.
-pub(crate) fn run() -> Result<()> {
+/// Runs all steps, and stops at the first that fails. The last line counts the tests.
+pub(crate) fn run(options: Options) -> Result<()> {
+    let why_bare = if options.bare { Some("it was asked for".to_owned()) } else { bare::is_due()? };
     let mut done = Vec::new();
-    for (name, step) in STEPS {
+    let mut counts = Counts::default();
+    let mut outcome = Ok(());
+    for (name, step) in STEPS.into_iter().chain(why_bare.is_some().then_some(BARE)) {
         println!("ci: {name}");
+        if let ("bare", Some(why)) = (name, &why_bare) {
+            println!("ci: a bare Debian, because {why}");
+        }
         let start = Instant::now();
-        let result = step();
+        let result = step(&mut counts);
         done.push((name, start.elapsed(), result.is_ok()));
         if result.is_err() {
-            print!("{}", table(&done));
-            return result.with_context(|| format!("ci stopped at {name}"));
+            outcome = result.with_context(|| format!("ci stopped at {name}"));
+            break;
         }
     }
     print!("{}", table(&done));
-    Ok(())
+    if why_bare.is_none() {
+        println!(
+            "ci: the README's commands in a bare Debian were left out: nothing of theirs has changed (--bare)"
+        );
+    }
+    // A step that is no test counts when it fails, so that the last line never says that all is well.
+    if outcome.is_err() && counts.failed == 0 {
+        counts.failed = 1;
+    }
+    println!("{counts}");
+    outcome
 }
 
 /// One line a step, seconds with one decimal, and the sum.

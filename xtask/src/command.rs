@@ -2,7 +2,7 @@
 
 use std::{
     env,
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     fs::{self, OpenOptions},
     io::Write as _,
     path::{Path, PathBuf},
@@ -25,10 +25,32 @@ pub(crate) fn target_dir() -> PathBuf {
     workspace_root().join(env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
 }
 
+/// Where programs are that are unpacked and not installed.
+pub(crate) fn tools_directory() -> PathBuf {
+    target_dir().join("tools")
+}
+
+/// `PATH`, and after it where system administration programs are when a user's `PATH` omits them, and the unpacked programs.
+pub(crate) fn search_path() -> OsString {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let mut directories = env::split_paths(&path).collect::<Vec<_>>();
+    for more in ["/usr/local/sbin", "/usr/sbin", "/sbin"]
+        .map(PathBuf::from)
+        .into_iter()
+        .chain([tools_directory().join("bin")])
+    {
+        if !directories.contains(&more) {
+            directories.push(more);
+        }
+    }
+    // What came from a PATH has no colon in it; a target directory that has one cannot be searched.
+    env::join_paths(directories).unwrap_or(path)
+}
+
 /// The cargo that started this program, to be run in the workspace's root.
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(workspace_root());
+    command.current_dir(workspace_root()).env("PATH", search_path());
     // Cargo describes the package it runs in its environment. Left in place, that would make build scripts
     // that watch these variables run again each time a developer changes between `cargo` and `cargo xtask`.
     for (name, _) in env::vars_os() {
@@ -42,11 +64,9 @@ pub(crate) fn cargo() -> Command {
     command
 }
 
-/// A program's path: on `PATH`, or where system administration programs are when a user's `PATH` omits them.
+/// A program's path, by [`search_path`].
 pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path)
-        .chain(["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from))
+    env::split_paths(&search_path())
         .map(|directory| directory.join(name))
         .find(|candidate| is_executable(candidate))
 }
@@ -100,6 +120,8 @@ pub(crate) fn logged(command: &mut Command, log: &Path) -> Result<()> {
 pub(crate) fn line(command: &Command) -> String {
     let variables = command
         .get_envs()
+        // It is long, and set for the sake of unpacked programs.
+        .filter(|(name, _)| *name != "PATH")
         .filter_map(|(name, value)| Some(format!("{}={}", name.display(), quoted(value?))))
         .collect::<Vec<_>>();
     let words = [command.get_program()].into_iter().chain(command.get_args()).map(quoted);

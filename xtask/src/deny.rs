@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::{
     command::{captured, find_program, logged, shown, succeeds, target_dir, workspace_root},
     packages,
-    setup::effective_user_is_root,
+    survey::effective_user_is_root,
 };
 
 /// The version that is installed where there is none; it stands in `cargo-deny.txt`, too.

@@ -17,7 +17,8 @@ use anyhow::{Context as _, Result};
 
 use crate::{
     command::{captured, cargo, find_program, shown, target_dir, workspace_root},
-    setup::{self, Scope},
+    scope::Scope,
+    setup,
 };
 
 /// How to pack.
@@ -42,7 +43,7 @@ struct Release {
 
 /// Builds, packs, and says what was made.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    setup::ensure(Scope::Build)?;
+    setup::ensure(Scope::Dist)?;
     for made in [package(options)?, tarball(options)?] {
         let size = fs::metadata(&made).with_context(|| format!("cannot look at {}", made.display()))?.len();
         println!("dist: {} ({:.1} MB)", made.display(), size as f64 / 1e6);

@@ -4,7 +4,8 @@ use anyhow::Result;
 
 use crate::{
     command::{cargo, shown, target_dir},
-    setup::{self, Scope},
+    scope::Scope,
+    setup,
 };
 
 /// Sequences that CI plays besides the corpus: some seconds.

@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+mod apt;
+mod bare;
 mod bench;
 mod ci;
 mod command;
@@ -12,20 +14,25 @@ mod fuzz;
 mod fuzz_input;
 mod packages;
 mod plan;
+mod programs;
 mod route;
 mod run;
+mod scope;
+mod service_policy;
 mod setup;
+mod survey;
 mod system;
 mod test;
 mod toolchain;
 mod trial;
+mod unpacked;
 
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::setup::Scope;
+use crate::scope::Scope;
 
 /// Developer commands of dtr-lb.
 #[derive(Debug, Parser)]
@@ -37,11 +44,14 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Install what the build and the tests need on this machine
+    /// Install what a command needs on this machine: by default `test`, and with that `run`
     Setup {
-        /// Only say what is missing; the exit status is 1 if anything is
+        /// Only say what is missing, for each command; the exit status is 1 if anything is
         #[arg(long)]
         check: bool,
+        /// The command to prepare for, or to look at
+        #[arg(long = "for", value_name = "COMMAND")]
+        scope: Option<Scope>,
     },
     /// Build everything
     Build,
@@ -65,7 +75,9 @@ enum Command {
     /// Make a Debian package and a tarball, in target/dist
     Dist(dist::Options),
     /// Run what CI runs
-    Ci,
+    Ci(ci::Options),
+    /// Try the README's two commands in a bare Debian 12 of their own; needs root
+    Bare(bare::Options),
 }
 
 fn main() -> ExitCode {
@@ -80,8 +92,8 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<()> {
     match command {
-        Command::Setup { check: true } => setup::check(),
-        Command::Setup { check: false } => setup::ensure(Scope::All),
+        Command::Setup { check: true, scope } => setup::check(scope),
+        Command::Setup { check: false, scope } => setup::ensure(scope.unwrap_or(Scope::Test)).map(drop),
         Command::Build => build(),
         Command::Run(options) => run::run(&options),
         Command::Test(selection) => test::run(&selection),
@@ -91,7 +103,8 @@ fn run(command: Command) -> Result<()> {
         Command::FuzzInput(options) => fuzz_input::run(&options),
         Command::Deny => deny::run(),
         Command::Dist(options) => dist::run(&options),
-        Command::Ci => ci::run(),
+        Command::Ci(options) => ci::run(options),
+        Command::Bare(options) => bare::run(&options),
     }
 }
 

@@ -1,59 +1,14 @@
-//! Debian packages: which ones the tests need, which are installed, and installing them without starting the
-//! services that some of them bring.
+//! Debian packages: which are installed, and installing more, so that none of the services that some bring is started.
 
-use std::{
-    fs,
-    os::unix::fs::OpenOptionsExt as _,
-    path::{Path, PathBuf},
-    process::Command,
+use std::{path::Path, process::Command};
+
+use anyhow::{Error, Result};
+
+use crate::{
+    command::{captured, logged},
+    programs::services_of,
+    service_policy::ServicePolicy,
 };
-
-use anyhow::{Context as _, Result};
-
-use crate::command::{captured, find_program, logged, succeeds};
-
-/// A program that the tests run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Program {
-    /// The executable's name.
-    pub(crate) name: &'static str,
-    /// The Debian package that brings it.
-    pub(crate) package: &'static str,
-    /// What the tests use it for.
-    pub(crate) why: &'static str,
-}
-
-/// Every program that the tests run.
-pub(crate) const TEST_PROGRAMS: [Program; 20] = [
-    Program { name: "nginx", package: "nginx", why: "a replica's front end in the lab, and the comparison" },
-    Program { name: "docker-registry", package: "docker-registry", why: "the registry behind each replica" },
-    Program { name: "skopeo", package: "skopeo", why: "the client that pushes and pulls images" },
-    Program { name: "curl", package: "curl", why: "the client of the HTTP scenarios" },
-    Program { name: "openssl", package: "openssl", why: "the replicas' certificates, and a TLS client" },
-    Program { name: "dnsmasq", package: "dnsmasq-base", why: "the name server of replicas' host names" },
-    Program { name: "ip", package: "iproute2", why: "the lab's namespaces and links" },
-    Program { name: "ethtool", package: "ethtool", why: "the links' offloads, turned off in the lab" },
-    Program { name: "chromium", package: "chromium", why: "the browser that tries the dashboard" },
-    Program { name: "chromedriver", package: "chromium-driver", why: "drives that browser" },
-    Program { name: "tshark", package: "tshark", why: "reads the capture files that a trace writes" },
-    Program { name: "prometheus", package: "prometheus", why: "reads the metrics in a scenario" },
-    Program { name: "promtool", package: "prometheus", why: "checks metrics and alert rules" },
-    Program { name: "mandoc", package: "mandoc", why: "checks the manual pages" },
-    Program { name: "strace", package: "strace", why: "kills the agent at a system call of a test's choice" },
-    Program { name: "qemu-system-x86_64", package: "qemu-system-x86", why: "the machine of the system test" },
-    Program { name: "mmdebstrap", package: "mmdebstrap", why: "the system in that machine" },
-    Program { name: "mke2fs", package: "e2fsprogs", why: "its disk" },
-    Program { name: "dpkg-shlibdeps", package: "dpkg-dev", why: "what the Debian package depends on" },
-    Program { name: "lintian", package: "lintian", why: "what is wrong with the Debian package" },
-];
-
-/// The packages that start a service once installed.
-pub(crate) const SERVICES: [&str; 3] = ["nginx", "docker-registry", "prometheus"];
-
-/// The test programs that are not there.
-pub(crate) fn missing_programs() -> Vec<Program> {
-    TEST_PROGRAMS.into_iter().filter(|program| find_program(program.name).is_none()).collect()
-}
 
 /// Those of these packages that are not installed.
 pub(crate) fn not_installed(packages: &[String]) -> Vec<String> {
@@ -65,8 +20,16 @@ pub(crate) fn not_installed(packages: &[String]) -> Vec<String> {
 }
 
 /// Whether apt's lists know all of these packages.
-pub(crate) fn known<S: AsRef<std::ffi::OsStr>>(packages: &[S]) -> bool {
-    succeeds(Command::new("apt-cache").arg("show").args(packages))
+pub(crate) fn known<S: AsRef<str>>(packages: &[S]) -> bool {
+    // Its exit status tells only whether it knows one of them.
+    let shown = captured(
+        Command::new("apt-cache")
+            .args(["show", "--no-all-versions"])
+            .args(packages.iter().map(AsRef::as_ref)),
+    )
+    .unwrap_or_default();
+    let is_shown = |name: &str| shown.lines().any(|line| line.strip_prefix("Package: ") == Some(name));
+    packages.iter().all(|package| is_shown(package.as_ref()))
 }
 
 /// Installs packages. apt's lists are fetched only if they lack one of them or turn out to be outdated.
@@ -88,6 +51,15 @@ pub(crate) fn install(packages: &[String], log: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Installs one package, with the lists as they are.
+pub(crate) fn install_alone(package: &str, log: &Path) -> Result<()> {
+    let packages = [package.to_owned()];
+    let _policy = ServicePolicy::forbid_starting(&packages)?;
+    logged(&mut apt_install(&packages), log)?;
+    keep_from_starting_at_boot(&packages, log);
+    Ok(())
+}
+
 /// `--no-remove`: a package of somebody's must never be the price (rustc-web, for one, replaces Debian's rustc).
 fn apt_install(packages: &[String]) -> Command {
     let mut apt = Command::new("apt-get");
@@ -97,12 +69,21 @@ fn apt_install(packages: &[String]) -> Command {
 }
 
 /// Another repository's failure does not matter as long as the packages turn up; if they do not, the
-/// installation that follows says so, and the log has the reason.
-fn update(log: &Path) {
+/// installation that follows says so, and the log has the reason. Returns whether all is well.
+pub(crate) fn update(log: &Path) -> bool {
     println!("setup: apt-get update (apt's lists lack a package, or are out of date)");
-    if let Err(why) = logged(&mut apt_update(), log) {
-        println!("setup: going on in spite of this: {why:#}");
+    let outcome = logged(&mut apt_update(), log);
+    if let Err(why) = &outcome {
+        println!("setup: going on in spite of this: {}", reason(why));
     }
+    outcome.is_ok()
+}
+
+/// Of what apt has said, what it calls errors, on one line; the whole of it is in the log.
+pub(crate) fn reason(error: &Error) -> String {
+    let text = format!("{error:#}");
+    let errors: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("E: ")).map(str::trim).collect();
+    if errors.is_empty() { text.replace('\n', " ") } else { errors.join("; ") }
 }
 
 /// apt-get otherwise calls it a success to have reached no repository at all.
@@ -124,89 +105,16 @@ fn keep_from_starting_at_boot(packages: &[String], log: &Path) {
     }
 }
 
-pub(crate) fn services_of(packages: &[String]) -> Vec<&'static str> {
-    SERVICES.into_iter().filter(|service| packages.iter().any(|package| package == service)).collect()
-}
-
-const POLICY: &str = "/usr/sbin/policy-rc.d";
-const POLICY_MARK: &str = "# dtr-lb: cargo xtask setup";
-
-/// Keeps package installation from starting services: nginx would take port 80 of the developer's machine.
-/// The administrator's own policy is left alone.
-struct ServicePolicy {
-    ours: Option<PathBuf>,
-}
-
-impl ServicePolicy {
-    fn forbid_starting(packages: &[String]) -> Result<Self> {
-        let services = services_of(packages);
-        if services.is_empty() {
-            return Ok(Self { ours: None });
-        }
-        let policy = PathBuf::from(POLICY);
-        if let Ok(text) = fs::read_to_string(&policy) {
-            if !text.contains(POLICY_MARK) {
-                println!("setup: {POLICY} decides whether this is started now: {}", services.join(" "));
-                return Ok(Self { ours: None });
-            }
-            // One of ours, from a run that was killed.
-            fs::remove_file(&policy).with_context(|| format!("cannot remove {POLICY}"))?;
-        }
-        println!("setup: {POLICY} is put in place meanwhile, not to start {}", services.join(" "));
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o755)
-            .open(&policy)
-            .with_context(|| format!("cannot create {POLICY}"))?;
-        let guard = Self { ours: Some(policy) };
-        std::io::Write::write_all(&mut file, policy_text(std::process::id()).as_bytes())
-            .with_context(|| format!("cannot write {POLICY}"))?;
-        Ok(guard)
-    }
-}
-
-/// Forbids (101) as long as this process lives: should it be killed, what stays behind has no effect.
-fn policy_text(process: u32) -> String {
-    format!("#!/bin/sh\n{POLICY_MARK}\n[ -d /proc/{process} ] && exit 101\nexit 0\n")
-}
-
-impl Drop for ServicePolicy {
-    fn drop(&mut self) {
-        if let Some(path) = &self.ours
-            && let Err(why) = fs::remove_file(path)
-        {
-            eprintln!("setup: cannot remove {POLICY}: {why}. Remove it, or services will not start");
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_policy_forbids_only_while_its_process_lives() {
-        let verdict = |process| {
-            let text = policy_text(process);
-            Command::new("sh").args(["-c", &text, "policy-rc.d", "nginx", "start"]).status().unwrap().code()
-        };
-        assert_eq!(verdict(std::process::id()), Some(101));
-        assert_eq!(verdict(u32::MAX), Some(0));
-    }
-
-    #[test]
-    fn only_packages_with_a_service_need_the_policy() {
-        let packages = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
-        assert_eq!(services_of(&packages(&["curl", "docker-registry"])), ["docker-registry"]);
-        assert!(services_of(&packages(&["curl", "libnginx-mod-stream"])).is_empty());
-        assert!(ServicePolicy::forbid_starting(&packages(&["curl"])).unwrap().ours.is_none());
-    }
-
-    #[test]
-    fn every_service_belongs_to_a_package_that_is_installed() {
-        for service in SERVICES {
-            assert!(TEST_PROGRAMS.iter().any(|program| program.package == service), "{service}");
-        }
+    fn of_what_apt_says_the_errors_are_repeated() {
+        let said = Error::msg(
+            "`apt-get` failed. The end of its output:\nReading...\nE: Unable to locate package x\nE: no",
+        );
+        assert_eq!(reason(&said), "Unable to locate package x; no");
+        assert_eq!(reason(&Error::msg("killed\nby 9")), "killed by 9");
     }
 }

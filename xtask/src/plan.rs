@@ -1,9 +1,15 @@
 //! From what set-up found to what it will do: pure, so that every kind of machine can be tried in a test.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Result;
 
 use crate::{
-    packages::{Program, services_of},
+    apt::{Size, Sorted},
+    programs::{Program, services_of},
     route,
     toolchain::{DISTRO_RUSTC, DISTRO_RUSTLIB, Fault},
 };
@@ -26,7 +32,7 @@ pub(crate) struct Facts {
     pub(crate) nightly_works: bool,
     /// What the distribution's route still lacks; `None` where the distribution does not offer it.
     pub(crate) distro: Option<Distro>,
-    /// The test programs that are not there.
+    /// The programs that the command needs and that are not there.
     pub(crate) programs: Vec<Program>,
     /// Whether what the dashboard takes from npm is missing.
     pub(crate) dashboard_missing: bool,
@@ -56,8 +62,10 @@ pub(crate) struct Distro {
 /// One thing to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Install packages, each with its reason.
-    Packages(Vec<(String, String)>),
+    /// Install packages, each with its reason; how much that is, where apt knows it.
+    Packages { wanted: Vec<(String, String)>, size: Option<Size> },
+    /// Take a program as files, because its package would harm the host.
+    Unpack { program: Program, harm: String },
     /// Make the distribution's compiler a toolchain of rustup's.
     Link { directory: PathBuf, cargo: PathBuf },
     /// Take back such a link, which is broken.
@@ -72,20 +80,56 @@ pub(crate) enum Step {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Plan {
     pub(crate) steps: Vec<Step>,
+    /// What the build needs and apt cannot install without harm to the host: package, its reason, the harm.
+    pub(crate) blocked: Vec<(String, String, String)>,
     /// Lines to show; if there are any, no step is taken.
     pub(crate) by_hand: Vec<String>,
 }
 
+/// Asked once for all packages that are wanted: which of them do no harm, and how much these are.
+pub(crate) type Judge<'a> = dyn FnMut(&[String]) -> Result<(Sorted, Option<Size>)> + 'a;
+
 impl Plan {
     /// The plan for a machine; empty if nothing is missing.
-    pub(crate) fn new(facts: &Facts) -> Self {
+    pub(crate) fn new(facts: &Facts, judge: &mut Judge<'_>) -> Result<Self> {
         let mut plan = Self::default();
         let mut packages = Vec::new();
         let mut after = Vec::new();
+        plan.toolchain(facts, &mut packages, &mut after);
+        if facts.dashboard_missing {
+            let why = "it fetches what draws the dashboard's plots";
+            match (facts.npm, facts.apt) {
+                (true, _) => {}
+                (false, true) => packages.push(("npm".to_owned(), why.to_owned())),
+                (false, false) => plan.by_hand.push(format!("# npm, with your package manager: {why}")),
+            }
+            after.push(Step::Dashboard);
+        }
+        if facts.apt {
+            packages.extend(
+                facts.programs.iter().map(|program| (program.package.to_owned(), program.why.to_owned())),
+            );
+        } else if !facts.programs.is_empty() {
+            let names = facts.programs.iter().map(|program| program.name).collect::<Vec<_>>();
+            plan.by_hand
+                .push(format!("# and these programs, with your package manager: {}", names.join(" ")));
+        }
+        if !packages.is_empty() {
+            plan.packages(packages, &facts.programs, judge)?;
+        }
+        plan.steps.extend(after);
+        if !facts.root && plan.steps.iter().any(|step| matches!(step, Step::Packages { .. })) {
+            plan.by_hand.extend(plan.commands());
+        }
+        Ok(plan)
+    }
+
+    /// What compiles and links the eBPF programs.
+    fn toolchain(&mut self, facts: &Facts, packages: &mut Vec<(String, String)>, after: &mut Vec<Step>) {
         match (&facts.fault, &facts.distro) {
             (None, _) => {}
             (Some(fault), _) if facts.overridden => {
-                plan.by_hand.extend(repair_override(&facts.chosen, fault));
+                self.by_hand.extend(repair_override(&facts.chosen, fault));
             }
             (Some(_), _) if facts.nightly_works => after.push(Step::Unlink),
             (Some(fault), Some(distro)) => {
@@ -103,37 +147,50 @@ impl Plan {
                     after.push(Step::Linker { llvm: distro.llvm });
                 }
             }
-            (Some(_), None) => plan.by_hand.extend(UPSTREAM.lines().map(str::to_owned)),
+            (Some(_), None) => self.by_hand.extend(UPSTREAM.lines().map(str::to_owned)),
         }
-        if facts.dashboard_missing {
-            let why = "it fetches what draws the dashboard's plots";
-            match (facts.npm, facts.apt) {
-                (true, _) => {}
-                (false, true) => packages.push(("npm".to_owned(), why.to_owned())),
-                (false, false) => plan.by_hand.push(format!("# npm, with your package manager: {why}")),
+    }
+
+    /// Divides what is wanted: to install, to unpack, and what stands in the way.
+    fn packages(
+        &mut self,
+        mut wanted: Vec<(String, String)>,
+        programs: &[Program],
+        judge: &mut Judge<'_>,
+    ) -> Result<()> {
+        let mut names = wanted.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+        names.dedup();
+        let (sorted, size) = judge(&names)?;
+        wanted.retain(|(name, _)| sorted.harmless.contains(name));
+        let mut unpacked = Vec::new();
+        for (name, harm) in sorted.harmful {
+            let of_it = programs.iter().filter(|program| program.package == name);
+            let steps = of_it.map(|&program| Step::Unpack { program, harm: harm.clone() });
+            let before = unpacked.len();
+            unpacked.extend(steps);
+            if unpacked.len() == before {
+                let why = if name == "npm" {
+                    "it fetches what draws the dashboard's plots"
+                } else {
+                    "the eBPF toolchain"
+                };
+                self.blocked.push((name, why.to_owned(), harm));
             }
-            after.push(Step::Dashboard);
         }
-        if facts.apt {
-            let named = |program: &Program| (program.package.to_owned(), format!("tests: {}", program.why));
-            packages.extend(facts.programs.iter().map(named));
-        } else if !facts.programs.is_empty() {
-            let names = facts.programs.iter().map(|program| program.name).collect::<Vec<_>>();
-            plan.by_hand
-                .push(format!("# and these programs, with your package manager: {}", names.join(" ")));
+        if !wanted.is_empty() {
+            self.steps.push(Step::Packages { wanted, size });
         }
-        if !packages.is_empty() {
-            plan.steps.push(Step::Packages(packages));
-        }
-        plan.steps.extend(after);
-        if !facts.root && plan.steps.iter().any(|step| matches!(step, Step::Packages(_))) {
-            plan.by_hand.extend(plan.steps.iter().flat_map(Step::commands));
-        }
-        plan
+        self.steps.extend(unpacked);
+        Ok(())
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.steps.is_empty() && self.by_hand.is_empty()
+        self.steps.is_empty() && self.by_hand.is_empty() && self.blocked.is_empty()
+    }
+
+    /// What a person types to do the same.
+    pub(crate) fn commands(&self) -> Vec<String> {
+        self.steps.iter().flat_map(Step::commands).collect()
     }
 }
 
@@ -161,9 +218,11 @@ impl Step {
     /// What is about to be done and why, one line each.
     pub(crate) fn describe(&self) -> Vec<String> {
         match self {
-            Self::Packages(packages) => {
-                packages.iter().map(|(name, why)| format!("install package {name} ({why})")).collect()
-            }
+            Self::Packages { wanted, size } => describe_packages(wanted, size.as_ref()),
+            Self::Unpack { program, harm } => vec![format!(
+                "unpack {} below target/tools and leave the host as it is ({}): {harm}",
+                program.package, program.why
+            )],
             Self::Link { directory, .. } => vec![format!(
                 "link {DISTRO_RUSTC} into rustup as toolchain {}, in {} (it compiles the eBPF programs)",
                 route::LINKED,
@@ -186,8 +245,9 @@ impl Step {
     /// The same as commands for a shell, for somebody who is not root.
     pub(crate) fn commands(&self) -> Vec<String> {
         match self {
-            Self::Packages(packages) => {
-                let names = packages.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+            Self::Packages { wanted, .. } => {
+                let mut names = wanted.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+                names.dedup();
                 let services = services_of(&names);
                 let mut commands = vec![
                     "sudo apt-get update".to_owned(),
@@ -200,6 +260,7 @@ impl Step {
                 }
                 commands
             }
+            Self::Unpack { .. } => Vec::new(),
             Self::Link { directory, cargo } => {
                 let at = quoted(directory);
                 vec![
@@ -219,6 +280,31 @@ impl Step {
             )],
         }
     }
+}
+
+/// How many and how much, then the packages, those with one reason on one line.
+fn describe_packages(wanted: &[(String, String)], size: Option<&Size>) -> Vec<String> {
+    let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
+    let mut names = BTreeSet::new();
+    for (name, why) in wanted {
+        names.insert(name);
+        match reasons.iter_mut().find(|(reason, _)| reason == why) {
+            Some((_, packages)) => packages.push(name),
+            None => reasons.push((why, vec![name])),
+        }
+    }
+    let count = match names.len() {
+        1 => "1 package".to_owned(),
+        many => format!("{many} packages"),
+    };
+    let size = match size {
+        Some(Size { download, disk }) => {
+            format!("with what they depend on {download} to download, {disk} on disk")
+        }
+        None => "how much that is, apt does not know before `apt-get update`".to_owned(),
+    };
+    let lines = reasons.into_iter().map(|(why, packages)| format!("  {}: {why}", packages.join(" ")));
+    [format!("install {count} by apt; {size}")].into_iter().chain(lines).collect()
 }
 
 /// Where Debian's packages put an LLVM.

@@ -9,8 +9,10 @@ use std::{ffi::OsString, os::unix::process::CommandExt as _, path::PathBuf, proc
 use anyhow::{Context as _, Result, bail};
 
 use crate::{
-    command::{cargo, find_program, line, shown, target_dir},
-    setup::{self, Scope},
+    command::{cargo, find_program, line, search_path, shown, target_dir},
+    scope::Scope,
+    setup,
+    survey::effective_user_is_root,
 };
 
 /// Where cargo leaves what it builds in the dev profile.
@@ -42,7 +44,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     build.args(["build", "--quiet", "--package", "dtr-lb-agent", "--bins"]);
     let (scope, program, arguments) = if options.agent.is_empty() {
         build.args(["--package", "dtr-lb-tests"]);
-        (Scope::All, "dtr-lb-lab", options.lab())
+        (Scope::Run, "dtr-lb-lab", options.lab())
     } else {
         (Scope::Build, "dtr-lb", options.agent.clone())
     };
@@ -69,15 +71,25 @@ impl Options {
 /// Namespaces and BPF need root. Without it, only the program runs as root, so that no file in the target
 /// directory is root's.
 pub(crate) fn as_root(program: PathBuf) -> Result<Command> {
-    if setup::effective_user_is_root() {
-        return Ok(Command::new(program));
+    if effective_user_is_root() {
+        let mut command = Command::new(program);
+        command.env("PATH", search_path());
+        return Ok(command);
     }
     if find_program("sudo").is_none() {
         bail!("this needs root, and there is no sudo. Run `cargo xtask run` as root");
     }
     let mut command = Command::new("sudo");
-    command.arg("--preserve-env").arg(program);
+    // sudo sets a PATH of its own.
+    command.arg("--preserve-env").arg("env").arg(path_variable()).arg(program);
     Ok(command)
+}
+
+/// `PATH=...`, for `env`.
+pub(crate) fn path_variable() -> OsString {
+    let mut variable = OsString::from("PATH=");
+    variable.push(search_path());
+    variable
 }
 
 #[cfg(test)]

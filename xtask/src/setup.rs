@@ -1,209 +1,204 @@
-//! `cargo xtask setup`: finds what the build and the tests need on this machine, and installs what is missing.
+//! `cargo xtask setup`: finds what a command needs on this machine, and installs what is missing.
 //!
-//! It looks, plans ([`crate::plan`]), says what it is about to do and why, does it, and looks again: what an
-//! installation was good for is decided by trying, never by its exit status. Every other command runs it
-//! first; with nothing missing that takes some tens of milliseconds.
+//! It looks ([`crate::survey`]), plans ([`crate::plan`]), says what it is about to do, why and how much that is, does it, and
+//! looks again: what an installation was good for is decided by trying, never by its exit status. Every other command runs it
+//! first, for itself; with nothing missing that takes some tens of milliseconds.
 
-use std::{
-    env, fs,
-    os::unix::fs::symlink,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{collections::BTreeMap, fs, os::unix::fs::symlink, path::Path, process::Command};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
+use clap::ValueEnum as _;
 
 use crate::{
-    command::{captured, cargo, find_program, line, logged, succeeds, target_dir, workspace_root},
-    dashboard, packages,
-    plan::{Distro, Facts, Plan, Step, linker_arguments, llvm_prefix},
+    apt,
+    command::{cargo, line, logged, target_dir},
+    packages,
+    plan::{Facts, Plan, Step, linker_arguments, llvm_prefix},
+    programs::PROGRAMS,
     route,
-    toolchain::{self, DISTRO_RUSTC, DISTRO_RUSTLIB, Fault},
+    scope::Scope,
+    survey::{GivenUp, dashboard_directory, look, missing_in_dashboard},
+    toolchain::{DISTRO_RUSTC, DISTRO_RUSTLIB},
+    unpacked,
 };
 
-/// The packages of the distribution's compiler for BPF.
-const COMPILER_PACKAGES: [&str; 2] = ["rustc-web", "libstd-rust-web-dev-bpf"];
-/// The LLVM of that compiler, for as long as it is not there to be asked.
-const EXPECTED_LLVM: u32 = 22;
 /// How often to act and look again: once for packages, once for a linker that then turns out not to fit, and
 /// once for an LLVM that is not the expected one.
 const ROUNDS: usize = 3;
 
-/// How much a command needs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Scope {
-    /// The eBPF toolchain.
-    Build,
-    /// That, and the programs that the tests run.
-    All,
-}
-
-/// Makes sure that all is there, installing what is missing.
-pub(crate) fn ensure(scope: Scope) -> Result<()> {
+/// Makes sure that all is there, installing what is missing. Returns the programs that cannot be had, if the command goes on
+/// without them.
+pub(crate) fn ensure(scope: Scope) -> Result<GivenUp> {
     let log = target_dir().join("setup").join("setup.log");
+    let mut given_up = GivenUp::new();
     let mut before = Plan::default();
     for round in 0.. {
-        let (facts, ready) = look(scope)?;
-        let plan = Plan::new(&facts);
+        let (facts, ready) = look(scope, &given_up)?;
+        let plan = Plan::new(&facts, &mut |packages| judge(packages, facts.root.then_some(&log)))?;
         if plan.is_empty() {
-            println!("setup: ready ({ready})");
+            for (name, why) in &given_up {
+                println!("setup: {name} cannot be had: {why}");
+            }
+            println!("setup: ready for {} ({ready})", scope.command());
             break;
         }
-        announce(&facts, &plan, "will");
-        if !plan.by_hand.is_empty() {
-            bail!("{} Run:\n\n{}\n", refusal(&facts), indented(&plan.by_hand));
-        }
+        announce(scope, &facts, &plan, if plan.by_hand.is_empty() { "will" } else { "would" });
+        refuse(scope, &facts, &plan)?;
         if round == ROUNDS || plan == before {
             bail!("what is missing (above) was installed and is still missing; the log is {}", log.display());
         }
         for step in &plan.steps {
-            act(step, &log)?;
+            act(step, &log, &mut given_up).map_err(|why| anyhow!("{why:#}\n{}", by_hand(scope, &plan)))?;
+        }
+        if !given_up.is_empty() && !scope.goes_on_without() {
+            let reasons = given_up.iter().map(|(name, why)| format!("{name} cannot be had: {why}"));
+            bail!("{}\n{}", reasons.collect::<Vec<_>>().join("\n"), by_hand(scope, &plan));
         }
         before = plan;
+    }
+    Ok(given_up)
+}
+
+/// Only says what is missing, for one command or a block for each; an error if anything is.
+pub(crate) fn check(scope: Option<Scope>) -> Result<()> {
+    let scopes = scope.map_or_else(|| Scope::value_variants().to_vec(), |scope| vec![scope]);
+    let mut unready = Vec::new();
+    // Several commands need the same.
+    let mut judged = BTreeMap::new();
+    for scope in scopes {
+        let (facts, ready) = look(scope, &GivenUp::new())?;
+        let plan = Plan::new(&facts, &mut |packages| {
+            if !judged.contains_key(packages) {
+                judged.insert(packages.to_vec(), judge(packages, None)?);
+            }
+            Ok(judged[packages].clone())
+        })?;
+        if plan.is_empty() {
+            println!("{}: ready ({ready})", scope.command());
+            continue;
+        }
+        announce(scope, &facts, &plan, "would");
+        unready.push((scope, facts, plan));
+    }
+    match unready.as_slice() {
+        [] => Ok(()),
+        [(scope, facts, plan)] => {
+            refuse(*scope, facts, plan)?;
+            bail!(
+                "something is missing for {0}. `cargo xtask {0}` and `cargo xtask setup --for {1}` do this:\n\n{2}\n",
+                scope.command(),
+                name(*scope),
+                indented(&plan.commands())
+            )
+        }
+        several => {
+            let names = several.iter().map(|(scope, ..)| scope.command()).collect::<Vec<_>>();
+            bail!(
+                "something is missing for: {}. Each installs what it needs; `cargo xtask setup --check --for COMMAND` shows the \
+                 commands",
+                names.join(", ")
+            )
+        }
+    }
+}
+
+/// As `--for` takes it.
+fn name(scope: Scope) -> String {
+    scope.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+}
+
+/// Which packages do no harm, and how much these are. Where a log is given, apt's lists may be fetched; without lists nobody can
+/// say what would do harm.
+fn judge(packages: &[String], log: Option<&Path>) -> Result<(apt::Sorted, Option<apt::Size>)> {
+    let unjudged = || Ok((apt::Sorted { harmless: packages.to_vec(), harmful: Vec::new() }, None));
+    if !packages::known(packages) {
+        match log {
+            // The installation will say so, and what to do by hand.
+            Some(log) if !packages::update(log) && !packages::known(packages) => return unjudged(),
+            Some(_) => {}
+            None => return unjudged(),
+        }
+    }
+    let sorted = apt::sort_out(packages, apt::simulate)?;
+    let size = apt::size(&sorted.harmless)?;
+    Ok((sorted, size))
+}
+
+fn announce(scope: Scope, facts: &Facts, plan: &Plan, will: &str) {
+    println!("{}: something is missing", scope.command());
+    if let Some(fault) = &facts.fault {
+        println!("  {fault}");
+    }
+    if let (true, Some(what)) = (facts.dashboard_missing, missing_in_dashboard()) {
+        println!("  {what}");
+    }
+    if !facts.programs.is_empty() {
+        let names = facts.programs.iter().map(|program| program.name).collect::<Vec<_>>();
+        println!("  not on PATH: {}", names.join(" "));
+    }
+    for text in plan.steps.iter().flat_map(Step::describe) {
+        match text.strip_prefix(' ') {
+            Some(detail) => println!("     {detail}"),
+            None => println!("  {will} {text}"),
+        }
+    }
+    for (package, why, harm) in &plan.blocked {
+        println!("  cannot install {package} ({why}): {harm}");
+    }
+}
+
+/// An error if there is something that only the developer can do.
+fn refuse(scope: Scope, facts: &Facts, plan: &Plan) -> Result<()> {
+    if !plan.by_hand.is_empty() {
+        let why = if facts.overridden && facts.fault.is_some() {
+            "DTR_LB_BPF_TOOLCHAIN names a toolchain that cannot build the eBPF programs."
+        } else if facts.apt && !facts.root {
+            "This needs root."
+        } else {
+            "This machine's packages cannot provide all of it."
+        };
+        bail!("{why} Run:\n\n{}\n\nand `cargo xtask {}` again", indented(&plan.by_hand), scope.command());
+    }
+    if !plan.blocked.is_empty() {
+        let names = plan.blocked.iter().map(|(name, ..)| name.as_str()).collect::<Vec<_>>().join(" ");
+        let commands =
+            ["apt-get update".to_owned(), format!("apt-get install --no-install-recommends {names}")];
+        bail!(
+            "the build needs packages that apt cannot add as things are (the reasons are above). Decide yourself what may be \
+             changed, with:\n\n{}\n\nand run `cargo xtask {}` again",
+            indented(&commands),
+            scope.command()
+        );
     }
     Ok(())
 }
 
-/// Only says what is missing; an error if anything is.
-pub(crate) fn check() -> Result<()> {
-    let (facts, ready) = look(Scope::All)?;
-    let plan = Plan::new(&facts);
-    if plan.is_empty() {
-        println!("setup: ready ({ready})");
-        return Ok(());
-    }
-    announce(&facts, &plan, "would");
-    if plan.by_hand.is_empty() {
-        let commands = plan.steps.iter().flat_map(Step::commands).collect::<Vec<_>>();
-        bail!("something is missing. Run `cargo xtask setup`, which does this:\n\n{}\n", indented(&commands));
-    }
-    bail!("{} Run:\n\n{}\n", refusal(&facts), indented(&plan.by_hand));
-}
-
-fn announce(facts: &Facts, plan: &Plan, will: &str) {
-    if let Some(fault) = &facts.fault {
-        println!("setup: {fault}");
-    }
-    if let Some(what) = missing_in_dashboard() {
-        println!("setup: {what}");
-    }
-    for program in &facts.programs {
-        println!("setup: the tests' program {} is not on PATH", program.name);
-    }
-    for text in plan.steps.iter().flat_map(Step::describe) {
-        println!("setup: {will} {text}");
-    }
-}
-
-fn refusal(facts: &Facts) -> &'static str {
-    if facts.overridden && facts.fault.is_some() {
-        "DTR_LB_BPF_TOOLCHAIN names a toolchain that cannot build the eBPF programs."
-    } else if facts.apt && !facts.root {
-        "This needs root."
-    } else {
-        "This machine's packages cannot provide all of it."
-    }
+/// What to do if set-up itself fails at it.
+fn by_hand(scope: Scope, plan: &Plan) -> String {
+    format!(
+        "set-up failed. What it was to do is, by hand:\n\n{}\n\nand then `cargo xtask {}` again",
+        indented(&plan.commands()),
+        scope.command()
+    )
 }
 
 fn indented(lines: &[String]) -> String {
     lines.iter().map(|text| format!("    {text}")).collect::<Vec<_>>().join("\n")
 }
 
-/// What is there, and one line about it.
-fn look(scope: Scope) -> Result<(Facts, String)> {
-    let toolchains = toolchain::installed()?;
-    let overridden = env::var(route::OVERRIDE).ok().filter(|name| !name.is_empty());
-    let chosen = route::choose(overridden.clone(), &toolchains);
-    let programs = if scope == Scope::All { packages::missing_programs() } else { Vec::new() };
-    let (description, fault) = match toolchain::probe(&chosen, &toolchains) {
-        Ok(description) => (description, None),
-        Err(fault) => (String::new(), Some(fault)),
-    };
-    let broken = fault.is_some();
-    let apt = find_program("apt-get").is_some();
-    let facts = Facts {
-        nightly_works: broken
-            && chosen != route::NIGHTLY
-            && toolchain::probe(route::NIGHTLY, &toolchains).is_ok(),
-        linker: !matches!(fault, Some(Fault::NoLinker | Fault::LinkerBroken { .. })) && linker_starts(broken),
-        distro: if broken && apt { distro()? } else { None },
-        overridden: overridden.is_some(),
-        root: effective_user_is_root(),
-        chosen,
-        fault,
-        dashboard_missing: missing_in_dashboard().is_some(),
-        npm: find_program("npm").is_some(),
-        programs,
-        apt,
-    };
-    let tests = if scope == Scope::All { "; the tests' programs are there" } else { "" };
-    Ok((facts, format!("{description}{tests}")))
-}
-
-fn dashboard_directory() -> PathBuf {
-    workspace_root().join("dtr-lb-agent").join(dashboard::DIRECTORY)
-}
-
-/// What the dashboard's files from npm lack.
-fn missing_in_dashboard() -> Option<String> {
-    dashboard::is_complete(&dashboard_directory()).err()
-}
-
-/// The fault that is reported is the first one; the linker's may hide behind it.
-fn linker_starts(ask: bool) -> bool {
-    !ask || find_program("bpf-linker").is_some_and(|path| succeeds(Command::new(path).arg("--version")))
-}
-
-pub(crate) fn effective_user_is_root() -> bool {
-    fs::metadata("/proc/self").is_ok_and(|found| std::os::unix::fs::MetadataExt::uid(&found) == 0)
-}
-
-/// What the distribution's route lacks, where there is one.
-fn distro() -> Result<Option<Distro>> {
-    let has_compiler =
-        Path::new(DISTRO_RUSTC).exists() && toolchain::precompiled_core(Path::new(DISTRO_RUSTLIB)).is_some();
-    if !has_compiler && !is_debian() && !packages::known(&COMPILER_PACKAGES) {
-        return Ok(None);
-    }
-    let compiler = if has_compiler { Vec::new() } else { COMPILER_PACKAGES.map(str::to_owned).to_vec() };
-    let llvm = Some(EXPECTED_LLVM)
-        .filter(|_| !has_compiler)
-        .or_else(toolchain::distro_llvm_major)
-        .unwrap_or(EXPECTED_LLVM);
-    let linker = [
-        format!("llvm-{llvm}-dev"),
-        format!("libpolly-{llvm}-dev"),
-        "libzstd-dev".to_owned(),
-        "zlib1g-dev".to_owned(),
-    ];
-    Ok(Some(Distro {
-        compiler: packages::not_installed(&compiler),
-        linker: packages::not_installed(&linker),
-        llvm,
-        directory: data_directory()?.join("dtr-lb").join("bpf-toolchain"),
-        cargo: captured(Command::new("rustup").args(["which", "cargo"]))?.trim().into(),
-    }))
-}
-
-/// Debian itself has the packages even if apt's lists, never fetched, do not know them yet.
-fn is_debian() -> bool {
-    fs::read_to_string("/etc/os-release")
-        .is_ok_and(|text| text.lines().any(|line| line == "ID=debian" || line == "ID=\"debian\""))
-}
-
-/// The link is the user's, like rustup's other toolchains, and serves every checkout.
-fn data_directory() -> Result<PathBuf> {
-    let set = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    set("XDG_DATA_HOME")
-        .or_else(|| set("HOME").map(|home| home.join(".local/share")))
-        .context("neither XDG_DATA_HOME nor HOME is set to a path: no place for the toolchain's link")
-}
-
-fn act(step: &Step, log: &Path) -> Result<()> {
+fn act(step: &Step, log: &Path, given_up: &mut GivenUp) -> Result<()> {
     match step {
-        Step::Packages(wanted) => {
-            let names = wanted.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
-            packages::install(&names, log)
+        Step::Packages { wanted, .. } => {
+            let mut names = wanted.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+            names.dedup();
+            install(&names, log, given_up)
+        }
+        Step::Unpack { program, harm } => {
+            println!("setup: unpacking {}", program.package);
+            if let Err(why) = unpacked::take(program, log) {
+                given_up.insert(program.name, format!("{harm}; {}", packages::reason(&why)));
+            }
+            Ok(())
         }
         Step::Link { directory, cargo } => link(directory, cargo, log),
         Step::Dashboard => logged(Command::new("npm").arg("ci").current_dir(dashboard_directory()), log),
@@ -217,6 +212,29 @@ fn act(step: &Step, log: &Path) -> Result<()> {
             logged(&mut command, log)
         }
     }
+}
+
+/// All at once; if that fails, one by one, so that one package's trouble hurts only what needs it.
+fn install(names: &[String], log: &Path, given_up: &mut GivenUp) -> Result<()> {
+    let Err(together) = packages::install(names, log) else { return Ok(()) };
+    println!("setup: together they cannot be installed, so each is tried: {}", packages::reason(&together));
+    for name in names {
+        let Err(why) = packages::install_alone(name, log) else { continue };
+        let mut programs = PROGRAMS.iter().filter(|program| program.package == name).peekable();
+        if programs.peek().is_none() {
+            bail!("the build needs {name}: {}", packages::reason(&why));
+        }
+        for program in programs {
+            if let Err(unpacking) = unpacked::take(program, log) {
+                let reasons = [packages::reason(&why), packages::reason(&unpacking)];
+                given_up.insert(
+                    program.name,
+                    format!("apt: {}; as files it is no better: {}", reasons[0], reasons[1]),
+                );
+            }
+        }
+    }
+    Ok(())
 }
 
 /// rustup takes any directory that has `bin` and `lib` for a toolchain.

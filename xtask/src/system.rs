@@ -18,7 +18,9 @@ use anyhow::{Context as _, Result, bail};
 use crate::{
     command::{captured, find_program, line, target_dir, workspace_root},
     dist,
-    setup::{self, Scope},
+    scope::Scope,
+    setup,
+    survey::effective_user_is_root,
 };
 use image::Image;
 
@@ -37,8 +39,8 @@ const PASSED: &str = "PASSED";
 
 /// Makes the package, and has it tried in the machine.
 pub(crate) fn run() -> Result<()> {
-    setup::ensure(Scope::All)?;
-    if !setup::effective_user_is_root() {
+    setup::ensure(Scope::System)?;
+    if !effective_user_is_root() {
         bail!("the system test makes a Debian system with files of root's: run it as root, e.g. by sudo");
     }
     let directory = target_dir().join("system");

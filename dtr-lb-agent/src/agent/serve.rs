@@ -318,7 +318,9 @@ impl Agent {
                 entries,
                 max_flows,
                 refused,
-                "the flow table is full: new connections are refused by a reset (verdict answered_table_full), open ones go on.                  Raise datapath.max_flows and restart the agent after `dtr-lb detach`, or shorten datapath.idle_timeout"
+                "the flow table is full: new connections are refused by a reset (verdict answered_table_full), \
+                 open ones go on. Raise datapath.max_flows and restart the agent after `dtr-lb detach`, or shorten \
+                 datapath.idle_timeout"
             ),
             Some((Level::Near, _)) => warn!(
                 entries,

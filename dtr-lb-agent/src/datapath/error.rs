@@ -97,6 +97,11 @@ fn denied(error: &(dyn std::error::Error + 'static)) -> bool {
 }
 
 impl DatapathError {
+    /// A thread that could not be started.
+    pub(crate) fn thread(error: io::Error) -> Self {
+        Self::Object { reason: format!("a thread to look at the maps cannot be started: {error}") }
+    }
+
     pub(super) fn object(error: &EbpfError) -> Self {
         if denied(error) {
             return Self::Permission { operation: "create BPF maps".into() };

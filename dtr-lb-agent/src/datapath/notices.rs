@@ -126,7 +126,7 @@ impl Notices {
     /// What was done since the last call, if anything was.
     pub(super) fn take_asked(&mut self) -> Option<Asked> {
         let asked = mem::take(&mut self.asked);
-        let nothing = asked.clients == 0 && asked.lost == 0 && asked.error.is_none();
+        let nothing = asked.clients == 0 && asked.lost == 0 && asked.idle == 0 && asked.error.is_none();
         (!nothing).then_some(asked)
     }
 }

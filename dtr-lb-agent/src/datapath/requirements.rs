@@ -31,11 +31,6 @@ pub const REQUIREMENTS: &[Requirement] = &[
         probe: || Ok(is_program_supported(ProgramType::Xdp)?),
     },
     Requirement {
-        feature: "LRU hash maps",
-        since: "4.10",
-        probe: || Ok(is_map_supported(MapType::LruHash)?),
-    },
-    Requirement {
         feature: "the helper bpf_jiffies64 for XDP",
         since: "5.5",
         probe: || Ok(is_helper_supported(ProgramType::Xdp, BpfHelper::BPF_FUNC_jiffies64)?),
@@ -45,7 +40,8 @@ pub const REQUIREMENTS: &[Requirement] = &[
         since: "5.8",
         probe: || Ok(is_map_supported(MapType::RingBuf)?),
     },
-    // XDP links are older (5.9).
+    // Older than this, and without a probe of their own: arrays that can be mapped (5.5), XDP links (5.9), and compare-and-exchange
+    // of 32 bits (5.12).
     Requirement {
         feature: "XDP frames in several buffers",
         since: "5.18",

@@ -17,7 +17,7 @@ use aya::{
 use bytemuck::Zeroable as _;
 use dtr_lb_common::{
     abi::{Control, Direction, Flow, MAX_REPLICAS, Place, ReplicaId, Settings, State, Ticks, program},
-    flow_table::{self, Line as _, Memory as _, WAYS, entry::word},
+    flow_table::{self, Line as _, entry::word},
     model::Words,
     pipeline::sweep::{REQUESTS, Request, outlived},
     wire::Ethernet,
@@ -88,8 +88,7 @@ impl Sweep {
         let end = self.bucket.saturating_add(SLICE).min(table.buckets());
         let mut slice = Slice::default();
         let mut over = Vec::new();
-        for place in (self.bucket * WAYS..end * WAYS).map(Place) {
-            let Some(line) = table.line(place) else { continue };
+        for (place, line) in table.lines(self.bucket..end) {
             let control = Control(line.load(word::CONTROL));
             if control.is_free() || control.locked() || control.state() == State::CONTINUED {
                 continue;
@@ -108,27 +107,29 @@ impl Sweep {
                 continue;
             }
             let replica_hop = line.load(word::REPLICA_HOP);
-            let (replica, hop) = (replica_hop as ReplicaId, replica_hop >> 16);
-            self.held[usize::from(replica) % MAX_REPLICAS] += 1;
-            self.named[hop as usize] = true;
-            if !state.live() {
-                continue;
-            }
-            if control.direction() != Direction::ToReplica
+            let replica = replica_hop as ReplicaId;
+            self.stays(control, replica, (replica_hop >> 16) as u16);
+            if state.live()
+                && control.direction() != Direction::ToReplica
                 && dead.contains(&replica)
                 && let Some((flow, _)) = whole(table, place)
             {
                 slice.waiting.push(flow);
             }
-            self.flows[usize::from(replica) % MAX_REPLICAS] += u64::from(control.direction().from_client());
         }
-        for ended in carry_out(ebpf, &over, |(flow, _)| Request::end(flow))? {
-            self.census.removed += 1;
-            if let (flow, Some(other)) = ended
-                && flow.state().live()
-            {
-                slice.idle.push((flow, other));
+        let ended = carry_out(ebpf, &over, |(flow, _)| Request::end(flow))?;
+        for ((flow, other), ended) in over.into_iter().zip(ended) {
+            match other {
+                _ if !ended => {
+                    for entry in [Some(flow), other].into_iter().flatten() {
+                        self.stays(entry.control, entry.replica, entry.hop);
+                    }
+                    continue;
+                }
+                Some(other) if flow.state().live() => slice.idle.push((flow, other)),
+                _ => {}
             }
+            self.census.removed += 1;
         }
         self.bucket = end;
         if end == table.buckets() {
@@ -141,6 +142,14 @@ impl Sweep {
             });
         }
         Ok(slice)
+    }
+
+    /// Counts an entry that stays: its replica keeps its id, and its next hop is named.
+    fn stays(&mut self, control: Control, replica: ReplicaId, hop: u16) {
+        let at = usize::from(replica) % MAX_REPLICAS;
+        self.held[at] += 1;
+        self.named[usize::from(hop)] = true;
+        self.flows[at] += u64::from(control.state().live() && control.direction().from_client());
     }
 
     /// Frees next hops that no entry named in two walks, unless they were assigned since.
@@ -176,13 +185,13 @@ fn whole(table: Words<'_>, place: Place) -> Option<(Flow, Option<Flow>)> {
     Some((flow, found.then_some(other)))
 }
 
-/// Has the kernel carry out a request for each of these. Returns those for which it did.
-fn carry_out<T: Copy>(
+/// Has the kernel carry out a request for each of these. Says for each whether it did.
+pub(super) fn carry_out<T>(
     ebpf: &mut Ebpf,
     all: &[T],
     request: impl Fn(&T) -> Request,
-) -> Result<Vec<T>, DatapathError> {
-    let mut done = Vec::new();
+) -> Result<Vec<bool>, DatapathError> {
+    let mut done = Vec::with_capacity(all.len());
     for part in all.chunks(REQUESTS) {
         let requests: Vec<Request> = part.iter().map(&request).collect();
         let mut frame = vec![0; size_of::<Ethernet>()];
@@ -195,12 +204,10 @@ fn carry_out<T: Copy>(
             .test_run(options)
             .map_err(|error| DatapathError::Refused { program: program::SWEEP, reason: causes(&error) })?;
         let answers = out[size_of::<Ethernet>()..].chunks_exact(size_of::<Request>());
-        for (asked, answer) in part.iter().zip(answers) {
+        done.extend(answers.map(|answer| {
             let answer: Request = bytemuck::pod_read_unaligned(answer);
-            if answer.kind == Request::CARRIED_OUT {
-                done.push(*asked);
-            }
-        }
+            answer.kind == Request::CARRIED_OUT
+        }));
     }
     Ok(done)
 }

@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use dtr_lb_common::abi::Hop;
 use nix::{
     mount::{MsFlags, mount},
     net::if_::if_nametoindex,
@@ -19,24 +20,26 @@ use nix::{
 };
 
 use super::{
-    Datapath, DatapathError, Desired, DesiredReplica, DesiredService, DesiredSettings, Interface, Options,
-    service_key,
+    Census, Datapath, DatapathError, Desired, DesiredReplica, DesiredService, DesiredSettings, Interface,
+    Options, service_key,
 };
 
 mod attach;
+mod connections;
+mod idle;
 mod maps;
+mod memory;
 mod pins;
 mod probing;
 mod repair;
+mod table;
 
 const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 10));
+const REPLICA: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 11));
 
 /// Runs `body` with the path of a fresh BPF file system.
 fn as_root(body: impl FnOnce(&Path) + Send + 'static) {
-    if !geteuid().is_root() {
-        eprintln!("skipped: needs root");
-        return;
-    }
+    assert!(geteuid().is_root(), "needs root");
     let mount_point = tempfile::tempdir().expect("a temporary directory");
     let path = mount_point.path().to_owned();
     // As much as the agent's main thread has: a table is 131 KB, and unoptimized code copies it again and again.
@@ -60,6 +63,36 @@ fn options(root: &Path) -> Options {
 
 fn open(root: &Path) -> Datapath {
     Datapath::open(&options(root)).expect("the datapath opens")
+}
+
+/// A datapath that is pinned nowhere.
+fn fresh() -> Datapath {
+    of_size(1024)
+}
+
+fn of_size(max_flows: u32) -> Datapath {
+    Datapath::open(&Options { max_flows, pins: None, log_packets: false }).expect("the datapath opens")
+}
+
+fn replica(address: IpAddr, interface: u32) -> DesiredReplica {
+    DesiredReplica {
+        address,
+        port: 443,
+        weight: 100,
+        hop: Some(Hop { interface, ..Hop::default() }),
+        nat: vec![VIP],
+        mtu: 0,
+        reset: false,
+    }
+}
+
+/// A whole walk through the flow table.
+fn sweep_all(datapath: &mut Datapath) -> Census {
+    loop {
+        if let Some(census) = datapath.sweep().expect("the table can be swept") {
+            return census;
+        }
+    }
 }
 
 fn refused<T>(result: Result<T, DatapathError>) -> DatapathError {

@@ -1,5 +1,5 @@
 use bytemuck::Zeroable as _;
-use dtr_lb_common::address::Be16;
+use dtr_lb_common::{abi::Control, address::Be16};
 
 use super::*;
 
@@ -18,27 +18,31 @@ fn filter(query: &Query) -> Result<Filter, FlowsError> {
     Filter::new(query, &Directory::default(), &BTreeMap::new())
 }
 
+fn entry(direction: Direction, state: State, key: Tuple, to: Tuple) -> Flow {
+    Flow { control: Control::new(state, direction, false), key, to, ..Flow::zeroed() }
+}
+
 #[test]
 fn one_entry_stands_for_a_connection_and_tells_its_ends() {
     let (client, replica) =
         (tuple("192.0.2.1:40000", "10.0.0.10:443"), tuple("10.0.0.2:10001", "10.0.0.11:443"));
-    let to = |side, state, to| Flow { side, state, to, ..Flow::zeroed() };
-    let there = Ends::of(&client, &to(Side::TO_REPLICA, State::ESTABLISHED, replica)).expect("it stands");
+    let there = entry(Direction::ToReplica, State::ESTABLISHED, client, replica);
+    let there = Ends::of(&there).expect("it stands");
     assert_eq!(there.vip().to_string(), "10.0.0.10:443");
     assert_eq!(there.nat.map(|nat| nat.to_string()).as_deref(), Some("10.0.0.2:10001"));
-    assert_eq!(there.partner, Some(replica.reversed()));
-    let back = |state| Ends::of(&replica.reversed(), &to(Side::TO_CLIENT, state, client.reversed()));
-    assert!(back(State::ESTABLISHED).is_none());
-    let resting = back(State::RESTING).expect("nothing else is left of it");
-    assert_eq!((resting.client, resting.nat), (client, there.nat));
-    let direct = Ends::of(&client, &to(Side::DIRECT, State::ESTABLISHED, client)).expect("it stands");
-    assert_eq!((direct.nat, direct.partner), (None, None));
+    let back = |state| Ends::of(&entry(Direction::ToClient, state, replica.reversed(), client.reversed()));
+    assert!(back(State::ESTABLISHED).is_none() && back(State::TIME_WAIT).is_none());
+    let held = back(State::TIME_WAIT_HELD).expect("nothing else is left of it");
+    assert_eq!((held.client, held.nat), (client, there.nat));
+    let direct = Ends::of(&entry(Direction::Direct, State::ESTABLISHED, client, client)).expect("it stands");
+    assert_eq!((direct.client, direct.nat), (client, None));
 }
 
 #[test]
 fn a_filter_takes_what_all_of_its_parts_take() {
-    let flow = Flow { state: State::ESTABLISHED, replica: 7, ..Flow::zeroed() };
-    let ends = Ends { client: tuple("192.0.2.1:40000", "10.0.0.10:443"), nat: None, partner: None };
+    let client = tuple("192.0.2.1:40000", "10.0.0.10:443");
+    let flow = Flow { replica: 7, ..entry(Direction::ToReplica, State::ESTABLISHED, client, client) };
+    let ends = Ends { client, nat: None };
     let prefix = |text: &str| Query { client: Some(text.parse().expect("a prefix")), ..Query::default() };
     let state = |text: &str| Query { state: Some(text.into()), ..Query::default() };
     let cases = [

@@ -130,17 +130,17 @@ fn datapath(datapath: &DatapathStatus, page: &mut Page) {
     page.gauge("dtr_lb_flows", "Connections that may still carry data.", *flows as f64);
     page.gauge(
         "dtr_lb_flow_capacity",
-        "Connections that the flow table holds: half its entries.",
+        "Connections that the flow table is for (max_flows).",
         *max_flows as f64,
     );
     page.gauge(
         "dtr_lb_flow_entries",
-        "Entries of the flow table, of connections that have ended among them; a connection has two, one in direct modes.",
+        "Entries of the flow table in use. A connection has two, four with an IPv6 address in it; half of that in direct modes.",
         *flow_entries as f64,
     );
     page.gauge(
         "dtr_lb_flow_entry_capacity",
-        "Entries that the flow table holds; when it is full, the least recently used go.",
+        "Entries at which the flow table is called full: two for each connection of max_flows.",
         2.0 * *max_flows as f64,
     );
 }

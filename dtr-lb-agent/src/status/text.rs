@@ -42,7 +42,7 @@ impl Status {
                 "tables NOT UP TO DATE: new connections follow the last ones; the agent's log says why\n",
             );
         }
-        // A connection has two entries at most.
+        // A connection of IPv4 has two entries, one with an IPv6 address in it four.
         let DatapathStatus { flows, flow_entries, max_flows, .. } = self.datapath;
         let full = 100 * flow_entries / (2 * max_flows).max(1);
         text.push_str(&format!("flows {flows}; the table for {max_flows} is {full} % full\n"));

@@ -53,6 +53,13 @@ impl<'a> Words<'a> {
         (self.0.len() / BUCKET_WORDS) as u32
     }
 
+    /// The words of all entries of some buckets, whatever stands there.
+    pub fn lines(self, buckets: std::ops::Range<u32>) -> impl Iterator<Item = (Place, SharedLine<'a>)> + 'a {
+        let words = buckets.start as usize * BUCKET_WORDS..buckets.end as usize * BUCKET_WORDS;
+        let lines = self.0.get(words).unwrap_or_default().chunks_exact(ENTRY_WORDS).map(SharedLine);
+        (buckets.start * WAYS..).map(Place).zip(lines)
+    }
+
     /// All entries of some buckets that stand there now. A connection that comes or goes meanwhile may be seen by half.
     pub fn entries(self, buckets: std::ops::Range<u32>) -> impl Iterator<Item = Flow> + 'a {
         let places = buckets.start * WAYS..buckets.end * WAYS;

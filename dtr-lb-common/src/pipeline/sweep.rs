@@ -41,7 +41,23 @@ impl Request {
         Self::new(kind::FREE_HOP, index.into(), since)
     }
 
-    fn new(kind: u32, at: u32, seen: u32) -> Self {
+    #[inline(always)]
+    pub fn kind(&self) -> u32 {
+        bytemuck::must_cast(self.kind)
+    }
+
+    #[inline(always)]
+    pub fn at(&self) -> u32 {
+        bytemuck::must_cast(self.at)
+    }
+
+    #[inline(always)]
+    pub fn seen(&self) -> u32 {
+        bytemuck::must_cast(self.seen)
+    }
+
+    #[inline(always)]
+    pub fn new(kind: u32, at: u32, seen: u32) -> Self {
         Self { kind: bytemuck::must_cast(kind), at: bytemuck::must_cast(at), seen: bytemuck::must_cast(seen) }
     }
 }
@@ -49,8 +65,8 @@ impl Request {
 /// Carries out a request. Says whether it was.
 #[inline(always)]
 pub fn carry_out(request: &Request, tables: &impl Tables, flow: &mut Flow, other: &mut Flow) -> bool {
-    let (at, seen): (u32, u32) = (bytemuck::must_cast(request.at), bytemuck::must_cast(request.seen));
-    match bytemuck::must_cast::<_, u32>(request.kind) {
+    let (at, seen) = (request.at(), request.seen());
+    match request.kind() {
         kind::END => {
             let Some(settings) = tables.settings() else { return false };
             let memory = &tables.flows();

@@ -9,21 +9,32 @@ use std::{
 
 use super::error::Error;
 
-/// What the lab runs. `openssl` and `curl` are clients, the rest builds the lab.
-const PROGRAMS: [&str; 12] = [
-    "ip",
-    "ethtool",
-    "dnsmasq",
-    "nginx",
-    "docker-registry",
-    "curl",
-    "openssl",
-    "skopeo",
-    "strace",
-    "tshark",
-    "prometheus",
-    "promtool",
-];
+/// What every lab runs. `openssl`, `curl` and `skopeo` are clients, the rest builds it. What only some tests run, they ask for
+/// themselves ([`missing_program`]).
+pub const PROGRAMS: [&str; 8] =
+    ["ip", "mount", "ethtool", "nginx", "docker-registry", "curl", "openssl", "skopeo"];
+
+/// Set by `cargo xtask test`: programs that set-up could not get, one a line, each with the reason.
+const UNAVAILABLE: &str = "DTR_LB_UNAVAILABLE";
+
+/// Why there is no such program; `None` if there is.
+pub fn missing_program(name: &str) -> Option<String> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    if env::split_paths(&path).any(|directory| directory.join(name).is_file()) {
+        return None;
+    }
+    Some(explained(name, &env::var(UNAVAILABLE).unwrap_or_default()))
+}
+
+/// What set-up has said of it.
+fn explained(name: &str, unavailable: &str) -> String {
+    let said =
+        unavailable.lines().find(|line| line.split_once(": ").is_some_and(|(program, _)| program == name));
+    said.map_or_else(
+        || format!("{name} is not installed or not in PATH (`cargo xtask setup`)"),
+        str::to_owned,
+    )
+}
 
 /// What is missing on this machine to make a lab: empty if one can be made.
 ///
@@ -33,15 +44,7 @@ pub fn missing_requirements() -> Vec<String> {
     if !nix::unistd::geteuid().is_root() {
         missing.push("not root: network namespaces need CAP_SYS_ADMIN and CAP_NET_ADMIN".to_owned());
     }
-    let path = env::var_os("PATH").unwrap_or_default();
-    let absent = |program: &&str| !env::split_paths(&path).any(|directory| directory.join(program).is_file());
-    missing.extend(
-        PROGRAMS
-            .iter()
-            .copied()
-            .filter(absent)
-            .map(|program| format!("{program} is not installed or not in PATH")),
-    );
+    missing.extend(PROGRAMS.iter().filter_map(|program| missing_program(program)));
     missing
 }
 
@@ -100,6 +103,14 @@ fn check(command: &Command, output: Output) -> Result<Output, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_program_that_set_up_could_not_get_is_told_with_its_reason() {
+        let unavailable = "tshark: apt would remove wireshark\npromtool: no network";
+        assert_eq!(explained("tshark", unavailable), "tshark: apt would remove wireshark");
+        assert!(explained("prom", unavailable).contains("not installed"));
+        assert_eq!(missing_program("sh"), None);
+    }
 
     #[test]
     fn a_failure_names_the_command_line_and_what_it_said() {

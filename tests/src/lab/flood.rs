@@ -1,25 +1,28 @@
-//! A flood of SYNs from sources that do not exist, as an attacker sends them: at a bounded rate, and so many.
+//! A flood of SYNs from sources that do not exist, as an attacker sends them: at a bounded rate, and so many. Alone, or each
+//! with an ACK that pretends to have seen the answer.
 
 use std::{
     io::{self, IoSlice},
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     os::fd::AsRawFd as _,
     thread,
     time::{Duration, Instant},
 };
 
-use etherparse::{PacketBuilder, TcpOptionElement};
+use etherparse::TcpOptionElement;
 use nix::{
     errno::Errno,
     sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, sendmmsg},
 };
 
-use super::{error::Error, namespace::Namespace, random::Random, raw::RawSocket};
+use super::{error::Error, frame::Segment, namespace::Namespace, random::Random, raw::RawSocket};
 
 /// Packets of one system call.
 const BATCH: usize = 64;
 /// The most packets of one flood: each is made beforehand, so that sending is all that is done while it lasts.
 const MOST_PACKETS: usize = 1_000_000;
+/// An ACK follows its SYN by the SYNs of this part of a second: the replica's answer has gone by before it.
+const ACKS_AFTER: u32 = 10;
 
 /// A flood under way. Dropping it waits for its end.
 #[derive(Debug)]
@@ -30,14 +33,14 @@ pub struct Flood {
 /// What a flood did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FloodReport {
-    /// SYNs that the kernel took.
+    /// Packets that the kernel took.
     pub sent: usize,
     /// From the first to the last.
     pub took: Duration,
 }
 
 impl FloodReport {
-    /// SYNs a second.
+    /// Packets a second.
     pub fn rate(&self) -> f64 {
         self.sent as f64 / self.took.as_secs_f64()
     }
@@ -54,9 +57,39 @@ impl Flood {
         count: usize,
         seed: u64,
     ) -> Result<Self, Error> {
-        let socket = RawSocket::open(namespace, target.ip())?;
         let mut random = Random::new(seed);
-        let packets: Vec<_> = (0..count.min(MOST_PACKETS)).map(|_| syn(target, &mut random)).collect();
+        let packets = (0..count.min(MOST_PACKETS)).map(|_| packet(&syn(target, &mut random))).collect();
+        Self::launch(namespace, target, rate, packets)
+    }
+
+    /// The same, and after each SYN, a tenth of a second later, an ACK from the same source. It acknowledges a number at random: who
+    /// sends it has not seen the replica's answer. `rate` and `count` are those of pairs.
+    pub fn start_pairs(
+        namespace: &Namespace,
+        target: SocketAddr,
+        rate: u32,
+        count: usize,
+        seed: u64,
+    ) -> Result<Self, Error> {
+        let mut random = Random::new(seed);
+        let syns: Vec<_> = (0..count.min(MOST_PACKETS / 2)).map(|_| syn(target, &mut random)).collect();
+        let lag = (rate / ACKS_AFTER) as usize;
+        let mut packets = Vec::with_capacity(2 * syns.len());
+        for place in 0..syns.len() + lag {
+            packets.extend(syns.get(place).map(packet));
+            let due = place.checked_sub(lag).and_then(|place| syns.get(place));
+            packets.extend(due.map(|syn| ack(syn, &mut random).packet(&[])));
+        }
+        Self::launch(namespace, target, 2 * rate, packets)
+    }
+
+    fn launch(
+        namespace: &Namespace,
+        target: SocketAddr,
+        rate: u32,
+        packets: Vec<Vec<u8>>,
+    ) -> Result<Self, Error> {
+        let socket = RawSocket::open(namespace, target.ip())?;
         let thread = thread::spawn(move || send(&socket, &packets, rate));
         Ok(Self { thread: Some(thread) })
     }
@@ -85,30 +118,31 @@ impl Drop for Flood {
     }
 }
 
-/// A SYN like a real client's, from an address that is nobody's.
-fn syn(target: SocketAddr, random: &mut Random) -> Vec<u8> {
+/// A SYN from an address that is nobody's.
+fn syn(target: SocketAddr, random: &mut Random) -> Segment {
     let [a, b, c, d, e, f, g, h] = random.next().to_be_bytes();
-    let builder = match target {
-        SocketAddr::V4(target) => {
-            let source = Ipv4Addr::new(198, 18 | a & 1, b, c);
-            PacketBuilder::ipv4(source.octets(), target.ip().octets(), 64)
-        }
-        SocketAddr::V6(target) => {
-            let host = Ipv6Addr::new(0x2001, 0xdb8, 0xf, 0, 0, a.into(), b.into(), c.into());
-            PacketBuilder::ipv6(host.octets(), target.ip().octets(), 64)
-        }
+    let source: IpAddr = match target {
+        SocketAddr::V4(_) => Ipv4Addr::new(198, 18 | a & 1, b, c).into(),
+        SocketAddr::V6(_) => Ipv6Addr::new(0x2001, 0xdb8, 0xf, 0, 0, a.into(), b.into(), c.into()).into(),
     };
     let port = u16::from_be_bytes([d, e]) | 1024;
     let sequence = u32::from_be_bytes([f, g, h, a]);
-    let builder = builder.tcp(port, target.port(), sequence, 64_240).syn();
-    let options =
-        [TcpOptionElement::MaximumSegmentSize(1460), TcpOptionElement::SelectiveAcknowledgementPermitted];
-    let mut bytes = Vec::with_capacity(80);
-    // Two short options fit, and writing to a Vec cannot fail.
-    if let Ok(builder) = builder.options(&options) {
-        let _ = builder.write(&mut bytes, &[]);
-    }
-    bytes
+    Segment { syn: true, sequence, ..Segment::between((source, port).into(), target) }
+}
+
+/// A SYN with the options of a real client's.
+fn packet(syn: &Segment) -> Vec<u8> {
+    syn.packet(&[
+        TcpOptionElement::MaximumSegmentSize(1460),
+        TcpOptionElement::SelectiveAcknowledgementPermitted,
+    ])
+}
+
+/// The end of a handshake whose answer was not seen.
+fn ack(syn: &Segment, random: &mut Random) -> Segment {
+    let sequence = syn.sequence.wrapping_add(1);
+    let acknowledgment = (random.next() >> 32) as u32;
+    Segment { syn: false, ack: true, sequence, acknowledgment, ..syn.clone() }
 }
 
 fn send(socket: &RawSocket, packets: &[Vec<u8>], rate: u32) -> io::Result<FloodReport> {
@@ -147,7 +181,7 @@ mod tests {
             let mut random = Random::new(1);
             let mut sources = HashSet::new();
             for _ in 0..2000 {
-                let bytes = syn(target, &mut random);
+                let bytes = packet(&syn(target, &mut random));
                 let packet = SlicedPacket::from_ip(&bytes).unwrap();
                 let Some(TransportSlice::Tcp(tcp)) = packet.transport else { panic!("no TCP: {bytes:?}") };
                 assert!(tcp.syn() && !tcp.ack() && !tcp.rst() && tcp.source_port() >= 1024);

@@ -1,11 +1,17 @@
-//! A frame as it was seen on an interface, and what stands in it. Read by an independent packet library.
+//! A frame as it was seen on an interface, and what stands in it; and segments that are to be sent by hand. Read and written
+//! by an independent packet library.
 
 use std::{
     net::{IpAddr, SocketAddr},
     time::Instant,
 };
 
-use etherparse::{LaxNetSlice, LaxSlicedPacket, TcpSlice, TransportSlice};
+use etherparse::{LaxNetSlice, LaxSlicedPacket, PacketBuilder, TcpOptionElement, TcpSlice, TransportSlice};
+
+/// TTL or hop limit of what is sent by hand: Linux's own.
+const HOPS: u8 = 64;
+/// The window of what is sent by hand: that of a Linux client's SYN.
+const WINDOW: u16 = 64_240;
 
 /// A captured frame, from its Ethernet header on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,6 +123,66 @@ impl Frame {
     }
 }
 
+impl Segment {
+    /// A segment from one end to another, of one family, that says nothing yet: no flag, no data, all numbers 0.
+    pub fn between(source: SocketAddr, destination: SocketAddr) -> Self {
+        Self {
+            source,
+            destination,
+            syn: false,
+            ack: false,
+            fin: false,
+            rst: false,
+            sequence: 0,
+            acknowledgment: 0,
+            window: WINDOW,
+            data: 0,
+            checksum_is_right: true,
+        }
+    }
+
+    /// It as an IP packet, for a [`RawSocket`](super::RawSocket), with these options; its data are bytes of 0. The checksum is
+    /// right.
+    ///
+    /// # Panics
+    /// If its ends are not of one family, or the options take more than 40 bytes.
+    pub fn packet(&self, options: &[TcpOptionElement]) -> Vec<u8> {
+        let builder = match (self.source.ip(), self.destination.ip()) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                PacketBuilder::ipv4(source.octets(), destination.octets(), HOPS)
+            }
+            (IpAddr::V6(source), IpAddr::V6(destination)) => {
+                PacketBuilder::ipv6(source.octets(), destination.octets(), HOPS)
+            }
+            (source, destination) => panic!("{source} and {destination} are not of one family"),
+        };
+        let ports = (self.source.port(), self.destination.port());
+        let mut tcp = builder.tcp(ports.0, ports.1, self.sequence, self.window);
+        if self.syn {
+            tcp = tcp.syn();
+        }
+        if self.ack {
+            tcp = tcp.ack(self.acknowledgment);
+        }
+        if self.fin {
+            tcp = tcp.fin();
+        }
+        if self.rst {
+            tcp = tcp.rst();
+        }
+        let tcp = match tcp.options(options) {
+            Ok(tcp) => tcp,
+            Err(error) => panic!("{options:?}: {error}"),
+        };
+        let data = vec![0; self.data];
+        let mut bytes = Vec::with_capacity(tcp.size(data.len()));
+        match tcp.write(&mut bytes, &data) {
+            Ok(()) => bytes,
+            Err(error) => panic!("{self:?}: {error}"),
+        }
+    }
+}
+
 fn addresses(packet: &LaxSlicedPacket<'_>) -> Option<(IpAddr, IpAddr)> {
     match packet.net.as_ref()? {
         LaxNetSlice::Ipv4(ip) => {
@@ -169,6 +235,27 @@ mod tests {
             assert_eq!(frame(bytes.clone()).packet_length(), Some(bytes.len() - 14));
             *bytes.last_mut().unwrap() ^= 1;
             assert!(!frame(bytes).tcp().unwrap().checksum_is_right);
+        }
+    }
+
+    #[test]
+    fn a_segment_that_is_sent_by_hand_is_read_as_it_was_meant() {
+        for (source, destination) in
+            [("10.77.0.100:40000", "10.77.0.10:80"), ("[fd77::100]:40000", "[fd77::10]:80")]
+        {
+            let plain = Segment::between(source.parse().unwrap(), destination.parse().unwrap());
+            let numbers = Segment { ack: true, sequence: 7, acknowledgment: 9, ..plain.clone() };
+            for segment in [
+                Segment { syn: true, sequence: 5, ..plain.clone() },
+                Segment { rst: true, ..plain.clone() },
+                Segment { fin: true, ..numbers.clone() },
+                Segment { data: 1400, ..numbers.clone() },
+            ] {
+                let packet = segment.packet(&[TcpOptionElement::MaximumSegmentSize(1460)]);
+                let kind = if segment.source.is_ipv4() { [8, 0] } else { [0x86, 0xdd] };
+                let bytes = [&[0; 12], kind.as_slice(), &packet].concat();
+                assert_eq!(frame(bytes).tcp(), Some(segment));
+            }
         }
     }
 

@@ -10,7 +10,6 @@
 //! It needs root, and the programs that [`missing_requirements`] looks for.
 
 mod access_log;
-mod banner;
 mod build;
 mod capture;
 mod certificate;
@@ -31,6 +30,7 @@ mod process;
 mod random;
 mod raw;
 mod replica;
+mod server;
 mod server_config;
 mod sweep;
 mod topology;
@@ -47,10 +47,9 @@ use std::{
 
 pub use self::{
     access_log::{AccessLine, Requests},
-    banner::{Banner, serve_banner},
     capture::{Capture, Caught},
     client::{Client, CurlOutcome, PeerCertificate},
-    command::missing_requirements,
+    command::{PROGRAMS, missing_program, missing_requirements},
     error::Error,
     flood::{Flood, FloodReport},
     frame::{Frame, Message, Segment},
@@ -61,6 +60,7 @@ pub use self::{
     process::Process,
     raw::RawSocket,
     replica::{Replica, ReplicaOptions},
+    server::{Server, serve, serve_banner},
     topology::{Cidr, Families, Router, SERVICE_NAME, Topology, literal},
     wait::until,
 };
@@ -226,6 +226,30 @@ impl Lab {
         match self.namespaces().find(|(candidate, _)| *candidate == name) {
             Some((_, namespace)) => namespace,
             None => panic!("this lab has no namespace {name:?}"),
+        }
+    }
+
+    /// Cuts a host off, by its short name, as [`Replica::cut`] does: nobody hears of it, and its sockets stay.
+    ///
+    /// # Panics
+    /// If there is no such host.
+    pub fn cut(&self, name: &str) -> Result<(), Error> {
+        self.ports_of(name).try_for_each(|port| self.namespace(SWITCH).link_down(port))
+    }
+
+    /// Connects it again.
+    ///
+    /// # Panics
+    /// If there is no such host.
+    pub fn join(&self, name: &str) -> Result<(), Error> {
+        self.ports_of(name).try_for_each(|port| self.namespace(SWITCH).link_up(port))
+    }
+
+    /// The switch's ports that a host's cables lead to.
+    fn ports_of(&self, name: &str) -> impl Iterator<Item = &str> {
+        match self.plan.hosts().find(|host| host.name == name) {
+            Some(host) => host.cables.iter().map(|cable| cable.switch_port.as_str()),
+            None => panic!("this lab has no host {name:?}"),
         }
     }
 

@@ -86,6 +86,16 @@ impl Namespace {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
+    /// Takes an interface of this namespace up. Of a switch's port: the cable is whole again.
+    pub(super) fn link_up(&self, interface: &str) -> Result<(), Error> {
+        self.ip(&["link", "set", interface, "up"]).map(drop)
+    }
+
+    /// Takes it down. Of a switch's port: the cable is cut.
+    pub(super) fn link_down(&self, interface: &str) -> Result<(), Error> {
+        self.ip(&["link", "set", interface, "down"]).map(drop)
+    }
+
     /// Sets a sysctl of this namespace, by its dotted name: `net.ipv4.ip_forward`.
     pub fn sysctl(&self, key: &str, value: &str) -> Result<(), Error> {
         let path = Path::new("/proc/sys").join(key.replace('.', "/"));

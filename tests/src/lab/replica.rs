@@ -196,12 +196,12 @@ impl Replica {
 
     /// Cuts it off: the switch's port goes down. The servers run on, and nobody gets an answer, not even a reset.
     pub fn cut(&self) -> Result<(), Error> {
-        self.place.switch.ip(&["link", "set", &self.place.switch_port, "down"]).map(drop)
+        self.place.switch.link_down(&self.place.switch_port)
     }
 
     /// Connects it again after [`cut`](Self::cut).
     pub fn join(&self) -> Result<(), Error> {
-        self.place.switch.ip(&["link", "set", &self.place.switch_port, "up"]).map(drop)
+        self.place.switch.link_up(&self.place.switch_port)
     }
 
     /// Whether its servers run. A frozen or a cut-off one does.

@@ -13,14 +13,13 @@ const PORT: u16 = 9515;
 /// How long a page may take to show what it is to show, on a busy machine.
 pub(crate) const SHOW_LIMIT: Duration = Duration::from_secs(15);
 
-/// Why there is no browser; `None` if there is.
-pub(crate) fn missing() -> Option<String> {
-    let on_path = |name: &str| {
-        env::split_paths(&env::var_os("PATH").unwrap_or_default())
-            .any(|directory| directory.join(name).is_file())
-    };
-    let missing: Vec<_> = ["chromium", "chromedriver"].into_iter().filter(|name| !on_path(name)).collect();
-    (!missing.is_empty()).then(|| format!("{} is not installed: `cargo xtask setup`", missing.join(" and ")))
+/// What it is made of.
+pub(crate) const PROGRAMS: [&str; 2] = ["chromium", "chromedriver"];
+
+fn on_path(name: &str) -> Result<String> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let found = env::split_paths(&path).map(|directory| directory.join(name)).find(|path| path.is_file());
+    Ok(found.with_context(|| format!("{name} is not in PATH"))?.display().to_string())
 }
 
 /// A browser with one page. Dropping it ends it.
@@ -42,7 +41,7 @@ impl Browser {
         command.arg(format!("--port={PORT}")).env("TMPDIR", &home).env("HOME", &home);
         let process = lab.spawn("chromedriver", command)?;
         let mut capabilities = DesiredCapabilities::chrome();
-        capabilities.set_binary("/usr/bin/chromium")?;
+        capabilities.set_binary(&on_path("chromium")?)?;
         // As root there is no sandbox, and in a container /dev/shm may be small.
         for argument in
             ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]
@@ -123,12 +122,22 @@ impl Browser {
     /// A click as a person does it: the element must be seen and not covered.
     pub(crate) fn click(&self, css: &str) -> Result<()> {
         let driver = self.driver()?;
-        self.run(async {
-            let element = driver.find(By::Css(css)).await?;
-            element.scroll_into_view().await?;
-            element.click().await
-        })
-        .with_context(|| format!("clicking {css}"))
+        let click = || {
+            self.run(async {
+                let element = driver.find(By::Css(css)).await?;
+                element.scroll_into_view().await?;
+                element.click().await
+            })
+        };
+        // The page draws its rows anew each second: one may be gone between being found and being clicked.
+        let mut clicked = click();
+        for _ in 0..3 {
+            if !clicked.as_ref().is_err_and(|error| format!("{error:#}").contains("stale element")) {
+                break;
+            }
+            clicked = click();
+        }
+        clicked.with_context(|| format!("clicking {css}"))
     }
 
     /// Types into an element.

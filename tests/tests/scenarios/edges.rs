@@ -12,12 +12,13 @@ use dtr_lb_tests::{
     lab::{ReplicaOptions, serve_banner},
 };
 
-use crate::{EVERYWHERE, Place, Scenario};
+use crate::{BOTH_HOOKS, CROSSWISE, Place, Scenario};
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    ("services_on_other_ports", EVERYWHERE, other_ports),
-    ("a_server_on_another_port_of_the_vip_is_untouched", EVERYWHERE, untouched),
-    ("garbage_hurts_no_one", EVERYWHERE, garbage),
+    ("services_on_other_ports", CROSSWISE, other_ports),
+    // These packets do not leave by any interface.
+    ("a_server_on_another_port_of_the_vip_is_untouched", BOTH_HOOKS, untouched),
+    ("garbage_hurts_no_one", BOTH_HOOKS, garbage),
 ];
 
 /// Services on ports of their own choice, to replicas on other ports again; the probes go to the replicas' ports.

@@ -1,7 +1,7 @@
 //! Connections of replicas that fail or leave: which are ended, how soon, and which go on.
 
 use std::{
-    io::{self, Read as _, Write as _},
+    io,
     net::{IpAddr, SocketAddr, TcpStream},
     time::{Duration, Instant},
 };
@@ -9,11 +9,11 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use dtr_lb_tests::{
     balancer::DOWN_WITHIN,
-    lab::{Capture, Families, SERVICE_NAME, until},
+    lab::{Capture, Families, until},
 };
 use nix::sys::signal::Signal;
 
-use crate::{BOTH_HOOKS, CROSSWISE, EVERYWHERE, Place, Scenario, Stage};
+use crate::{BOTH_HOOKS, CROSSWISE, EVERYWHERE, Place, Scenario, Stage, session::Session};
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
     // The reset is a packet of the datapath's own, in both directions' terms.
@@ -22,48 +22,6 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     ("a_replica_that_drains_keeps_what_it_has", BOTH_HOOKS, drains),
     ("with_all_down_and_refuse_clients_know_at_once", CROSSWISE, refused),
 ];
-
-/// One connection on which requests follow each other.
-struct Session {
-    stream: TcpStream,
-    replica: String,
-}
-
-impl Session {
-    /// Opens it and makes a first request.
-    fn open(stage: &Stage, vip: IpAddr) -> Result<Self> {
-        let address = SocketAddr::new(vip, 80);
-        let limit = Duration::from_secs(3);
-        let stream = stage.lab.client().namespace().run(|| TcpStream::connect_timeout(&address, limit))??;
-        let mut session = Self { stream, replica: String::new() };
-        session.replica = session.ask(limit).context("the first request")?;
-        Ok(session)
-    }
-
-    fn ask(&mut self, limit: Duration) -> io::Result<String> {
-        let request = format!("GET /whoami HTTP/1.1\r\nHost: {SERVICE_NAME}\r\n\r\n");
-        self.stream.write_all(request.as_bytes())?;
-        self.answer(limit)
-    }
-
-    /// Waits for an answer, and returns its body.
-    fn answer(&mut self, limit: Duration) -> io::Result<String> {
-        self.stream.set_read_timeout(Some(limit))?;
-        let mut text = String::new();
-        loop {
-            if let Some((_, body)) = text.split_once("\r\n\r\n")
-                && body.ends_with('\n')
-            {
-                return Ok(body.trim().to_owned());
-            }
-            let mut buffer = [0; 2048];
-            match self.stream.read(&mut buffer)? {
-                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                read => text.push_str(&String::from_utf8_lossy(&buffer[..read])),
-            }
-        }
-    }
-}
 
 /// From the failure until the probes know it, and a second for the reset itself and a busy machine.
 const RESET_WITHIN: Duration = DOWN_WITHIN.saturating_add(Duration::from_secs(2));
@@ -122,7 +80,7 @@ fn left_alone(place: Place) -> Result<()> {
     replica.cut()?;
     stage.wait_for_state(replica.name(), "down", DOWN_WITHIN)?;
     // This is sent while the replica counts as down, and TCP sends it again until somebody answers.
-    session.stream.write_all(format!("GET /whoami HTTP/1.1\r\nHost: {SERVICE_NAME}\r\n\r\n").as_bytes())?;
+    session.say()?;
     let silent = session.answer(Duration::from_millis(500));
     let silent = silent.err().context("a replica that is cut off answers")?;
     ensure!(silent.kind() == io::ErrorKind::WouldBlock, "the connection ended: {silent}");

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use dtr_lb_agent::{explain::Explanation, flows::Listing};
+use dtr_lb_agent::explain::Explanation;
 use dtr_lb_tests::{
     balancer::service_with,
     lab::{Families, Flood, LabOptions, literal, until},
@@ -33,12 +33,6 @@ const HELD: usize = 30;
 /// A walk of the agent's through the flow table comes each second.
 const COUNTED_WITHIN: Duration = Duration::from_secs(5);
 
-fn list(stage: &Stage, arguments: &[&str]) -> Result<Listing> {
-    let output = stage.balancer.command(&stage.lab, &[&["flows", "--json"], arguments].concat())?;
-    ensure!(output.status.success(), "flows {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    from_slice(&output.stdout).context("reading the flows")
-}
-
 /// Connections that clients hold open: each has a line, with the ends that it really has, and `status` counts as many.
 fn flows(place: Place) -> Result<()> {
     let stage = place.stage()?;
@@ -60,7 +54,7 @@ fn flows(place: Place) -> Result<()> {
     });
     ensure!(agrees, "{HELD} connections are open, and status counts {counted}");
 
-    let all = list(&stage, &[])?;
+    let all = stage.flows(&[])?;
     ensure!((all.matched, all.carrying, all.in_all, all.left_out) == (30, 30, 30, 0), "{all:?}");
     let clients: BTreeSet<_> = all.flows.iter().map(|flow| flow.client).collect();
     ensure!(clients == own, "clients {clients:?}, not {own:?}");
@@ -78,12 +72,12 @@ fn flows(place: Place) -> Result<()> {
     }
     for replica in stage.replica_statuses()? {
         let name = replica.name.as_str();
-        let of_it = list(&stage, &["--replica", name])?;
+        let of_it = stage.flows(&["--replica", name])?;
         let of_all = all.flows.iter().filter(|flow| flow.replica == name).count();
         ensure!(of_it.matched == of_all as u64, "{name}: {} and {of_all}", of_it.matched);
         ensure!(of_it.flows.iter().all(|flow| flow.replica == name), "{of_it:?}");
     }
-    let few = list(&stage, &["--limit", "5"])?;
+    let few = stage.flows(&["--limit", "5"])?;
     ensure!((few.flows.len(), few.matched, few.left_out) == (5, 30, 25), "{few:?}");
     let none = stage.balancer.command(&stage.lab, &["flows", "--client", "192.0.2.0/24"])?;
     let none = String::from_utf8_lossy(&none.stdout).into_owned();
@@ -94,14 +88,14 @@ fn flows(place: Place) -> Result<()> {
 
     // SYNs of clients that do not exist: the replicas answer them, and nobody goes on.
     Flood::start(stage.lab.client().namespace(), target, 1000, 50, 1)?.finish()?;
-    let handshakes = || list(&stage, &["--half-open", "--client", "198.18.0.0/15"]);
+    let handshakes = || stage.flows(&["--half-open", "--client", "198.18.0.0/15"]);
     ensure!(
         until(COUNTED_WITHIN, || handshakes().is_ok_and(|found| found.matched > 0)),
         "no handshake is listed"
     );
     let found = handshakes()?;
     ensure!(found.flows.iter().all(|flow| flow.half_open && flow.state.starts_with("syn_")), "{found:?}");
-    ensure!(list(&stage, &["--client", "198.18.0.0/15"])?.matched == 0, "handshakes are no flows");
+    ensure!(stage.flows(&["--client", "198.18.0.0/15"])?.matched == 0, "handshakes are no flows");
     Ok(())
 }
 

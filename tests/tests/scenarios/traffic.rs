@@ -4,14 +4,16 @@ use std::collections::BTreeSet;
 
 use anyhow::{Result, ensure};
 
-use crate::{EVERYWHERE, Place, Scenario};
+use crate::{CROSSWISE, EVERYWHERE, Place, Scenario};
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
     ("http_and_https", EVERYWHERE, http_and_https),
-    ("tls_passes_through", EVERYWHERE, tls_passes_through),
+    // The way of the packets is that of `http_and_https`.
+    ("tls_passes_through", CROSSWISE, tls_passes_through),
     ("an_image_is_pushed_and_pulled", EVERYWHERE, image),
-    ("equal_replicas_get_equal_shares", EVERYWHERE, equal_shares),
-    ("weights_are_shares", EVERYWHERE, weighted_shares),
+    // These are the choice of a replica, which no hook or topology has a part in.
+    ("equal_replicas_get_equal_shares", CROSSWISE, equal_shares),
+    ("weights_are_shares", CROSSWISE, weighted_shares),
 ];
 
 fn http_and_https(place: Place) -> Result<()> {

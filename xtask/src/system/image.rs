@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use crate::command::{captured, logged};
+use crate::command::{captured, find_program, logged};
 
 const SUITE: &str = "bookworm";
 /// The kernel, systemd, and what guest.sh runs.
@@ -95,7 +95,7 @@ impl Image {
     }
 
     fn make(&self, tree: &Path, log: &Path) -> Result<()> {
-        let mut debstrap = Command::new("mmdebstrap");
+        let mut debstrap = Command::new(find_program("mmdebstrap").context("mmdebstrap is gone")?);
         debstrap.args(["--mode=root", "--variant=apt", "--format=directory"]);
         debstrap.arg(format!("--include={}", PACKAGES.join(",")));
         debstrap.arg(format!("--essential-hook={NO_INITRD}"));
@@ -112,8 +112,14 @@ impl Image {
         fs::create_dir_all(&wanted)?;
         symlink("../system-test.service", wanted.join("system-test.service"))?;
         fs::copy(only(&tree.join("boot"), "vmlinuz-")?, &self.kernel)?;
-        captured(Command::new("mke2fs").args(["-q", "-t", "ext4", "-d"]).arg(tree).arg(&self.root).arg(SIZE))
-            .map(drop)
+        captured(
+            Command::new(find_program("mke2fs").context("mke2fs is gone")?)
+                .args(["-q", "-t", "ext4", "-d"])
+                .arg(tree)
+                .arg(&self.root)
+                .arg(SIZE),
+        )
+        .map(drop)
     }
 }
 

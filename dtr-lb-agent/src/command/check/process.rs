@@ -114,7 +114,7 @@ impl Report {
         }
         let (wanted, flows) = (memory::estimate(config.datapath.max_flows), config.datapath.max_flows);
         let mib = wanted.div_ceil(1 << 20);
-        self.fact("datapath.max_flows", format!("flow tables: {mib} MiB of kernel memory for {flows} flows"));
+        self.fact("datapath.max_flows", format!("flow table: {mib} MiB of kernel memory for {flows} flows"));
         if let Some(available) = available
             && !pinned
             && wanted > available / LARGE_SHARE
@@ -122,7 +122,7 @@ impl Report {
             self.warn(
                 "datapath.max_flows",
                 format!(
-                    "the flow tables take {mib} MiB at the start, of {} MiB of memory that are available; set \
+                    "the flow table takes {mib} MiB at the start, of {} MiB of memory that are available; set \
                      datapath.max_flows lower, or add memory",
                     available >> 20
                 ),

@@ -52,6 +52,7 @@ fn attach(datapath: &mut Datapath, wanted: Wanted, names: &[&str]) -> Result<Hoo
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test runs it"]
 fn as_root_each_hook_can_follow_each_other() {
     as_root(|root| {
         veth();
@@ -82,6 +83,7 @@ fn as_root_each_hook_can_follow_each_other() {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test runs it"]
 fn as_root_one_process_can_change_the_hook_too() {
     as_root(|root| {
         veth();
@@ -115,6 +117,7 @@ fn knock(near: &File, made: &Sender<()>, refused: &SyncSender<bool>) {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test runs it"]
 fn as_root_no_packet_passes_to_the_stack_while_the_hook_changes() {
     as_root(|root| {
         let near = File::open("/proc/thread-self/ns/net").expect("this namespace");
@@ -150,6 +153,7 @@ fn as_root_no_packet_passes_to_the_stack_while_the_hook_changes() {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test runs it"]
 fn as_root_without_native_xdp_the_generic_link_is_put_back() {
     as_root(|root| {
         veth();
@@ -175,6 +179,7 @@ fn as_root_without_native_xdp_the_generic_link_is_put_back() {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test runs it"]
 fn as_root_another_programs_xdp_is_left_alone_and_ours_put_back() {
     as_root(|root| {
         veth();
@@ -193,6 +198,7 @@ fn as_root_another_programs_xdp_is_left_alone_and_ours_put_back() {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test runs it"]
 fn as_root_an_interface_that_died_leaves_no_obstacle() {
     as_root(|root| {
         ip("link add near0 index 4000 type veth peer name far0");
@@ -210,6 +216,7 @@ fn as_root_an_interface_that_died_leaves_no_obstacle() {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test runs it"]
 fn as_root_an_update_keeps_the_link_and_changes_its_program() {
     as_root(|root| {
         veth();

@@ -21,6 +21,7 @@ fn both() -> [Vec<String>; 2] {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test runs it"]
 fn as_root_they_stand_behind_the_datapath_and_end_with_the_process() {
     as_root(|root| {
         ip("link add near0 type veth peer name far0");
@@ -51,6 +52,7 @@ fn as_root_they_stand_behind_the_datapath_and_end_with_the_process() {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test runs it"]
 fn as_root_a_probe_that_is_over_leaves_no_entry() {
     as_root(|root| {
         let mut datapath = open(root);

@@ -57,6 +57,7 @@ fn counts(repaired: &[Repaired]) -> Vec<(&str, u64)> {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test runs it"]
 fn as_root_what_nobody_changed_is_left_alone() {
     as_root(|root| {
         let mut datapath = open(root);
@@ -76,6 +77,7 @@ fn as_root_what_nobody_changed_is_left_alone() {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test runs it"]
 fn as_root_each_map_is_repaired_and_what_differed_is_counted() {
     type Spoil = fn(&Path);
     let cases: &'static [(&str, u64, Spoil)] = &[
@@ -151,6 +153,7 @@ fn as_root_each_map_is_repaired_and_what_differed_is_counted() {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test runs it"]
 fn as_root_a_program_that_is_taken_off_is_put_back() {
     as_root(|root| {
         ip("link add near0 type veth peer name far0");
@@ -178,6 +181,7 @@ fn as_root_a_program_that_is_taken_off_is_put_back() {
 /// A large datapath: ten services, a hundred replicas each. No piece may hold up the agent for long, and ten seconds are
 /// between two rounds. `cargo test -p dtr-lb-agent --lib repair -- --nocapture` shows what it takes.
 #[test]
+#[ignore = "needs root: cargo xtask test runs it"]
 fn as_root_a_round_over_a_large_datapath_is_short() {
     as_root(|root| {
         let mut datapath = open(root);

@@ -62,6 +62,7 @@ async fn ask(replica: &str, timeout: Duration, direct: Direct, steering: &Steeri
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test runs it"]
 fn as_root_a_replica_is_asked_at_the_vip() {
     on_a_segment(async |far| {
         let (_datapath, steering) = datapath();
@@ -84,6 +85,7 @@ fn as_root_a_replica_is_asked_at_the_vip() {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test runs it"]
 fn as_root_a_replica_that_serves_its_own_address_only_does_not_pass() {
     on_a_segment(async |far| {
         let (_datapath, steering) = datapath();
@@ -98,6 +100,7 @@ fn as_root_a_replica_that_serves_its_own_address_only_does_not_pass() {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test runs it"]
 fn as_root_one_of_several_vips_that_is_not_served_fails_the_probe() {
     on_a_segment(async |far| {
         let (_datapath, steering) = datapath();
@@ -111,6 +114,7 @@ fn as_root_one_of_several_vips_that_is_not_served_fails_the_probe() {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test runs it"]
 fn as_root_probes_go_on_when_the_datapath_is_attached_and_again() {
     on_a_segment(async |far| {
         let (mut datapath, steering) = datapath();
@@ -130,6 +134,7 @@ fn as_root_probes_go_on_when_the_datapath_is_attached_and_again() {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test runs it"]
 fn as_root_packets_travel_in_others_in_mode_ipip() {
     on_a_segment(async |far| {
         let (_datapath, steering) = datapath();
@@ -165,6 +170,7 @@ fn prefix(address: IpAddr) -> Vec<u8> {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test runs it"]
 fn as_root_a_vip_that_the_kernel_prefers_is_not_asked_from() {
     on_a_segment(async |far| {
         let (_datapath, steering) = datapath();
@@ -178,6 +184,7 @@ fn as_root_a_vip_that_the_kernel_prefers_is_not_asked_from() {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test runs it"]
 fn as_root_what_this_host_lacks_is_no_word_about_the_replica() {
     on_a_segment(async |far: Far| {
         far.holds_vips();

@@ -11,6 +11,7 @@ use super::{
 use crate::next_hop::{NextHopError, resolve};
 
 #[test]
+#[ignore = "needs root: cargo xtask test runs it"]
 fn as_root_a_link_without_carrier_and_a_link_set_down() {
     in_new_namespace(async || {
         segment();
@@ -37,6 +38,7 @@ fn as_root_a_link_without_carrier_and_a_link_set_down() {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test runs it"]
 fn as_root_the_watcher_resolves_follows_the_set_and_ends_when_dropped() {
     in_new_namespace(async || {
         let _far = Far::new();
@@ -59,6 +61,7 @@ fn as_root_the_watcher_resolves_follows_the_set_and_ends_when_dropped() {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test runs it"]
 fn as_root_a_changed_mac_is_published() {
     in_new_namespace(async || {
         segment();
@@ -77,6 +80,7 @@ fn as_root_a_changed_mac_is_published() {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test runs it"]
 fn as_root_a_lost_neighbour_keeps_its_mac_until_the_route_changes() {
     in_new_namespace(async || {
         segment();
@@ -119,6 +123,7 @@ fn as_root_a_lost_neighbour_keeps_its_mac_until_the_route_changes() {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test runs it"]
 fn as_root_a_replica_that_moves_in_silence_is_found() {
     in_new_namespace(async || {
         let far = Far::new();

@@ -16,6 +16,7 @@ fn set(tunable: &str, value: &str) {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test runs it"]
 fn as_root_a_link_local_gateway_is_asked_for_its_mac() {
     in_new_namespace(async || {
         let _far = Far::new();
@@ -27,6 +28,7 @@ fn as_root_a_link_local_gateway_is_asked_for_its_mac() {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test runs it"]
 fn as_root_changes_of_mac_route_and_address_are_published() {
     in_new_namespace(async || {
         segment();
@@ -54,6 +56,7 @@ fn as_root_changes_of_mac_route_and_address_are_published() {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test runs it"]
 fn as_root_a_replica_that_moves_in_silence_is_found() {
     in_new_namespace(async || {
         let far = Far::new();
@@ -70,6 +73,7 @@ fn as_root_a_replica_that_moves_in_silence_is_found() {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test runs it"]
 fn as_root_an_address_counts_when_no_other_host_has_it() {
     in_new_namespace(async || {
         run_ip(&format!(
@@ -96,6 +100,7 @@ fn as_root_an_address_counts_when_no_other_host_has_it() {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test runs it"]
 fn as_root_a_deprecated_address_is_taken_only_if_there_is_no_other() {
     in_new_namespace(async || {
         segment();
@@ -113,6 +118,7 @@ fn as_root_a_deprecated_address_is_taken_only_if_there_is_no_other() {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test runs it"]
 fn as_root_the_mtu_that_a_router_told_counts_for_ipv6_only() {
     in_new_namespace(async || {
         segment();
@@ -129,6 +135,7 @@ fn as_root_the_mtu_that_a_router_told_counts_for_ipv6_only() {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test runs it"]
 fn as_root_a_link_local_replica_is_refused() {
     in_new_namespace(async || {
         let _far = Far::new();

@@ -24,6 +24,7 @@ fn flood(neighbour: &str, count: usize) -> String {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test runs it"]
 fn as_root_a_flood_of_notices_costs_few_looks() {
     in_new_namespace(async || {
         segment();
@@ -59,6 +60,7 @@ fn as_root_a_flood_of_notices_costs_few_looks() {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test runs it"]
 fn as_root_an_overrun_is_noticed_and_made_good() {
     in_new_namespace(async || {
         segment();

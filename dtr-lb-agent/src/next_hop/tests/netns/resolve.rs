@@ -8,6 +8,7 @@ use super::{FAR_MAC, Far, connect, expected, in_new_namespace, ip, run_ip, segme
 use crate::next_hop::{NextHop, NextHopError, resolve};
 
 #[test]
+#[ignore = "needs root: cargo xtask test runs it"]
 fn as_root_on_link() {
     in_new_namespace(async || {
         segment();
@@ -22,6 +23,7 @@ fn as_root_on_link() {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test runs it"]
 fn as_root_through_a_gateway_with_source_and_mtu_of_the_route() {
     in_new_namespace(async || {
         segment();
@@ -48,6 +50,7 @@ fn as_root_through_a_gateway_with_source_and_mtu_of_the_route() {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test runs it"]
 fn as_root_addresses_without_a_next_hop() {
     in_new_namespace(async || {
         segment();
@@ -83,6 +86,7 @@ fn as_root_addresses_without_a_next_hop() {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test runs it"]
 fn as_root_an_interface_without_any_address_has_no_source() {
     in_new_namespace(async || {
         run_ip(
@@ -98,6 +102,7 @@ fn as_root_an_interface_without_any_address_has_no_source() {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test runs it"]
 fn as_root_resolve_makes_the_kernel_ask() {
     in_new_namespace(async || {
         let _far = Far::new();

@@ -8,6 +8,7 @@ use crate::next_hop::{gateway, kernel, who_has};
 const LIMIT: Duration = Duration::from_millis(500);
 
 #[test]
+#[ignore = "needs root: cargo xtask test runs it"]
 fn as_root_another_host_that_answers_for_our_address_is_found() {
     in_new_namespace(async || {
         let far = Far::new();
@@ -45,6 +46,7 @@ fn as_root_another_host_that_answers_for_our_address_is_found() {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test runs it"]
 fn as_root_a_router_on_the_way_is_told_from_a_replica_on_the_link() {
     in_new_namespace(async || {
         let _far = Far::new();

@@ -21,10 +21,7 @@ use super::{OWN, OWN6, REPLICA, REPLICA6, VIP, VIP6, ip};
 
 /// Runs `body` on a thread of its own, in this host's namespace.
 pub(super) fn on_a_segment(body: impl AsyncFnOnce(Far) + Send + 'static) {
-    if !geteuid().is_root() {
-        eprintln!("skipped: needs root");
-        return;
-    }
+    assert!(geteuid().is_root(), "needs root");
     let test = thread::spawn(|| {
         unshare(CloneFlags::CLONE_NEWNET).expect("a new network namespace");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
