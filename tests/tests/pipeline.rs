@@ -12,24 +12,20 @@ use dtr_lb_tests::fixture::{
 mod any_bytes;
 #[path = "pipeline/direct.rs"]
 mod direct;
+#[path = "pipeline/fast.rs"]
+mod fast;
 #[path = "pipeline/filter.rs"]
 mod filter;
 #[path = "pipeline/full_tables.rs"]
 mod full_tables;
-#[path = "pipeline/handshakes.rs"]
-mod handshakes;
 #[path = "pipeline/icmp.rs"]
 mod icmp;
 #[path = "pipeline/limits.rs"]
 mod limits;
 #[path = "pipeline/made_over.rs"]
 mod made_over;
-#[path = "pipeline/nat.rs"]
-mod nat;
 #[path = "pipeline/probe.rs"]
 mod probe;
-#[path = "pipeline/races.rs"]
-mod races;
 
 /// Plays a group of cases, all of them even if one fails.
 fn group(name: &str) {
@@ -67,4 +63,4 @@ macro_rules! groups {
     };
 }
 
-groups! { life time refusals silence resets ways entries ports replicas strangers headers headers_v4 extensions tags across mixed dsr ipip answers access affinity filters sizes checksums counters icmp_errors icmp_across icmp_strangers icmp_direct icmp_echo icmp_too_big }
+groups! { life time numbers refusals silence resets ways entries ports replicas strangers headers headers_v4 extensions tags across mixed dsr ipip answers access affinity filters sizes checksums counters icmp_errors icmp_across icmp_strangers icmp_direct icmp_echo icmp_too_big }

@@ -1,17 +1,19 @@
-//! Random conversations of several clients with replicas that answer them directly: with time passing, entries evicted
-//! and replicas drained. The oracle knows what the clients have sent, and where it went.
+//! Random conversations of several clients with replicas that answer them directly: with time passing, entries that end, the
+//! agent's sweeps, and replicas drained. The oracle knows what the clients have sent, and where it went.
 //!
 //! It demands:
 //! - what a client sends leaves as it came, to a replica, whatever the datapath knows of it; but for a reset that
 //!   nothing is known of;
-//! - while a connection is known for certain, each of its packets goes to its own replica. Only a SYN that comes again
+//! - while a connection is known, each of its packets goes to its own replica. Only a SYN that comes again
 //!   after half a second goes to another, and to none that it went to before, as long as no ACK followed;
+//! - a connection that lasts is known until it is swept, and a SYN changes nothing about it;
 //! - what nothing is known of goes to a replica that takes new connections.
 
 use std::{cell::RefCell, collections::BTreeMap};
 
 use dtr_lb_common::{
     abi::{Mode, Ticks, Tuple},
+    flow_table,
     verdict::Verdict,
 };
 use dtr_lb_tests::fixture::{
@@ -20,8 +22,8 @@ use dtr_lb_tests::fixture::{
     host::{SECOND, ticks},
     plan::End,
     world::{
-        ALICE, Client, HALF_CLOSED, HALF_OPEN, HTTPS, IDLE, INGRESS, REPLICA_1, REPLICA_2, REPLICA_3,
-        TIME_WAIT, World, hop, macs, three_replicas,
+        ALICE, CLOSED, Client, HALF_CLOSED, HALF_OPEN, HTTPS, IDLE, INGRESS, REPLICA_1, REPLICA_2, REPLICA_3,
+        World, hop, macs, three_replicas,
     },
 };
 use proptest::{
@@ -38,20 +40,23 @@ const REPLICAS: [End; 3] = [REPLICA_1, REPLICA_2, REPLICA_3];
 enum Event {
     Sends(usize, Kind),
     Wait(Ticks),
-    Evict(Index),
+    /// An entry makes room.
+    End(Index),
+    Sweep,
     Weigh([u16; 3]),
 }
 
 fn event() -> impl Strategy<Value = Event> {
     let kinds = [Kind::Syn, Kind::Syn, Kind::Ack, Kind::Data, Kind::Fin, Kind::Rst];
-    let seconds = prop::sample::select(vec![1, 2, 29, 31, 59, 61, 299, 301, 3599, 3601]);
+    let seconds = prop::sample::select(vec![1, 2, 29, 31, 59, 61, 119, 121, 299, 301, 3599, 3601]);
     let time = prop_oneof![3 => 0..SECOND * 2, 2 => seconds.prop_map(|seconds| seconds * SECOND)];
     let weights = prop::sample::select(vec![[100; 3], [100, 100, 0], [100, 0, 0], [0, 100, 100]]);
     prop_oneof![
         12 => (0..CLIENTS.len(), prop::sample::select(kinds.to_vec()))
             .prop_map(|(client, kind)| Event::Sends(client, kind)),
         5 => time.prop_map(Event::Wait),
-        1 => any::<Index>().prop_map(Event::Evict),
+        1 => any::<Index>().prop_map(Event::End),
+        1 => Just(Event::Sweep),
         1 => weights.prop_map(Event::Weigh),
     ]
 }
@@ -72,6 +77,13 @@ struct Known {
     lifetime: u64,
 }
 
+impl Known {
+    /// Neither a handshake nor reset.
+    fn lasts(&self) -> bool {
+        self.lifetime == u64::from(ticks(IDLE)) || self.lifetime == u64::from(ticks(HALF_CLOSED))
+    }
+}
+
 /// What was seen, of all runs.
 #[derive(Debug, Default)]
 struct Seen {
@@ -79,7 +91,9 @@ struct Seen {
     kept: usize,
     redispatched: usize,
     resets: usize,
-    evicted: usize,
+    ended: usize,
+    swept: usize,
+    unverified: usize,
 }
 
 struct Conversations<'a> {
@@ -106,7 +120,13 @@ impl<'a> Conversations<'a> {
                 now.set(now.get().wrapping_add(*time));
                 self.now += u64::from(*time);
             }
-            Event::Evict(nth) => self.evict(*nth),
+            Event::End(nth) => self.end(*nth),
+            Event::Sweep => {
+                self.host.sweep();
+                let before = self.known.len();
+                self.known.retain(|_, known| self.now - known.last <= known.lifetime);
+                self.seen.borrow_mut().swept += before - self.known.len();
+            }
             Event::Weigh(weights) => {
                 for (replica, weight) in REPLICAS.into_iter().zip(weights) {
                     self.world.replica(HTTPS, replica).weight = *weight;
@@ -122,7 +142,9 @@ impl<'a> Conversations<'a> {
         let Client { macs: from, .. } = CLIENTS[client];
         let sent = Segment::new(from, CLIENTS[client].at(plan), HTTPS.at(plan), kind);
         let output = self.host.run(&sent.bytes());
-        let known = self.known.get(&client).filter(|known| self.now - known.last <= known.lifetime).cloned();
+        // What lasts goes on however old it is, until it is swept.
+        let known = self.known.get(&client);
+        let known = known.filter(|known| known.lasts() || self.now - known.last <= known.lifetime).cloned();
         let verdict = output.verdict;
         if verdict == Verdict::PassedNoFlow && kind == Kind::Rst && known.is_none() {
             self.seen.borrow_mut().resets += 1;
@@ -151,6 +173,12 @@ impl<'a> Conversations<'a> {
                 let (began, last) = (self.now, self.now);
                 let moved = Known { replica, before, handshake: true, over: false, began, last, lifetime };
                 self.known.insert(client, moved);
+            }
+            (Some(known), Verdict::ForwardedUnverified) if known.lasts() && kind == Kind::Syn => {
+                if replica != known.replica {
+                    return Err(format!("to {replica:?}, of {known:?}"));
+                }
+                self.seen.borrow_mut().unverified += 1;
             }
             (Some(known), Verdict::Forwarded) if !(known.over && kind == Kind::Syn) => {
                 if replica != known.replica {
@@ -187,13 +215,16 @@ impl<'a> Conversations<'a> {
         let handshake = known.handshake && kind == Kind::Syn;
         let (over, lifetime) = match kind {
             _ if handshake => (false, HALF_OPEN),
-            Kind::Rst => (true, TIME_WAIT),
+            Kind::Rst => (true, CLOSED),
             Kind::Fin => (true, HALF_CLOSED),
             // After a reset the client goes on: it was a stranger's.
             _ if known.over && known.lifetime == u64::from(ticks(HALF_CLOSED)) => (true, HALF_CLOSED),
             _ => (false, IDLE),
         };
-        let known = Known { handshake, over, lifetime: ticks(lifetime).into(), last: self.now, ..known };
+        // A SYN that asks for another replica where there is none shows nothing new.
+        let asks = handshake && self.now - known.began > u64::from(SECOND / 2);
+        let last = if asks { known.last } else { self.now };
+        let known = Known { handshake, over, lifetime: ticks(lifetime).into(), last, ..known };
         self.known.insert(client, known);
     }
 
@@ -204,7 +235,7 @@ impl<'a> Conversations<'a> {
         }
     }
 
-    fn evict(&mut self, nth: Index) {
+    fn end(&mut self, nth: Index) {
         let plan = self.world.plan;
         let key = |client: &usize| -> Tuple { tuple(CLIENTS[*client].at(plan), HTTPS.at(plan)) };
         let known: Vec<_> = self.known.keys().copied().collect();
@@ -213,10 +244,11 @@ impl<'a> Conversations<'a> {
         }
         let client = *nth.get(&known);
         let model = &self.host.model;
-        model.flows.entries.borrow_mut().remove(&key(&client));
-        model.half_open.entries.borrow_mut().remove(&key(&client));
+        for flow in model.entries().iter().filter(|flow| flow.key == key(&client)) {
+            assert!(flow_table::end(&&model.flows, flow), "nobody else changes it");
+        }
         self.known.remove(&client);
-        self.seen.borrow_mut().evicted += 1;
+        self.seen.borrow_mut().ended += 1;
     }
 }
 
@@ -235,9 +267,9 @@ fn every_packet_reaches_the_replica_of_its_connection() -> TestCaseResult {
     if let Err(error) = outcome {
         return Err(TestCaseError::fail(error.to_string()));
     }
-    let Seen { steered, kept, redispatched, resets, evicted } = seen.into_inner();
+    let Seen { steered, kept, redispatched, resets, ended, swept, unverified } = seen.into_inner();
     prop_assert!(
-        [steered, kept, redispatched, resets, evicted].iter().all(|count| *count > 20),
+        [steered, kept, redispatched, resets, ended, swept, unverified].iter().all(|count| *count > 20),
         "too little was seen"
     );
     Ok(())

@@ -141,8 +141,7 @@ proptest! {
     ) {
         let Variety { families, established, end, .. } = variety;
         let (mut host, flow) = host(families, established);
-        let before = host.model.flows.entries.borrow().clone();
-        let half_open = host.model.half_open.entries.borrow().clone();
+        let before = host.model.entries();
         let sent = flow.sent(end);
         let kinds = errors::kinds(sent.network.source.is_ipv6());
         let error = flow.error(end, flow.router(end), *variety.kind.get(&kinds), 0);
@@ -164,8 +163,7 @@ proptest! {
         }
         // Damage may make it TCP of the flow, which then may be touched.
         if output.verdict == Verdict::ForwardedIcmp {
-            prop_assert_eq!(&*host.model.flows.entries.borrow(), &before);
-            prop_assert_eq!(&*host.model.half_open.entries.borrow(), &half_open);
+            prop_assert_eq!(host.model.entries(), before);
         }
     }
 }

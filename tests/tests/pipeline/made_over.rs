@@ -66,8 +66,8 @@ proptest! {
         });
         let first = play.opens_with("SYN", client, &syn);
         let sent = first.replica(Kind::Refusal).sent;
-        let refusal =
-            Segment { macs: sent.macs, source: sent.source, destination: sent.destination, ..refusal };
+        let Segment { macs, source, destination, acknowledgment, .. } = sent;
+        let refusal = Segment { macs, source, destination, acknowledgment, ..refusal };
         let second = play.replays("refusal", client, &refusal.bytes(), &syn);
         prop_assert_ne!(second.replica, first.replica);
         play.accepts(&second);
