@@ -173,7 +173,16 @@ impl<'a> Conversations<'a> {
                 self.seen.borrow_mut().redispatched += 1;
                 let Known { before, lifetime, .. } = known;
                 let (began, last) = (self.now, self.now);
-                let moved = Known { replica, before, handshake: true, by_syn: true, over: false, began, last, lifetime };
+                let moved = Known {
+                    replica,
+                    before,
+                    handshake: true,
+                    by_syn: true,
+                    over: false,
+                    began,
+                    last,
+                    lifetime,
+                };
                 self.known.insert(client, moved);
             }
             (Some(known), Verdict::ForwardedUnverified) if known.lasts() && kind == Kind::Syn => {
