@@ -6,7 +6,7 @@ use std::time::Duration;
 use aya::programs::{ProgramError, ProgramFd, TestRun as _, TestRunOptions};
 use dtr_lb_common::{
     abi::{Flow, Ticks, map, program},
-    flow_table::{Control, Line as _, Memory as _, Place, WAYS, entry::word},
+    flow_table::{Control, Line as _, Memory as _, Place, State, WAYS, entry::word},
 };
 
 use super::{Datapath, DatapathError, Hook, causes, mapped::Mapped, object};
@@ -106,6 +106,10 @@ impl Datapath {
     /// Makes all entries older by so many ticks: how a test lets time pass.
     pub fn age_flows(&self, ticks: Ticks) -> Result<(), DatapathError> {
         self.each_line(|line| {
+            // The second half of a wide entry has addresses there.
+            if Control(line.load(word::CONTROL)).state() == State::CONTINUED {
+                return;
+            }
             for at in [word::LAST_SEEN, word::OPENED] {
                 line.store(at, line.load(at).wrapping_sub(ticks));
             }

@@ -68,6 +68,8 @@ struct Known {
     /// Replicas that its SYN went to before.
     before: Vec<End>,
     handshake: bool,
+    /// It began with a SYN, which may be sent to another replica.
+    by_syn: bool,
     /// The client has closed or reset it.
     over: bool,
     /// When the SYN was sent to this replica, and when the last packet was.
@@ -171,7 +173,16 @@ impl<'a> Conversations<'a> {
                 self.seen.borrow_mut().redispatched += 1;
                 let Known { before, lifetime, .. } = known;
                 let (began, last) = (self.now, self.now);
-                let moved = Known { replica, before, handshake: true, over: false, began, last, lifetime };
+                let moved = Known {
+                    replica,
+                    before,
+                    handshake: true,
+                    by_syn: true,
+                    over: false,
+                    began,
+                    last,
+                    lifetime,
+                };
                 self.known.insert(client, moved);
             }
             (Some(known), Verdict::ForwardedUnverified) if known.lasts() && kind == Kind::Syn => {
@@ -195,6 +206,7 @@ impl<'a> Conversations<'a> {
                     replica,
                     before: Vec::new(),
                     handshake: true,
+                    by_syn: kind == Kind::Syn,
                     over: false,
                     began,
                     last,
@@ -222,7 +234,7 @@ impl<'a> Conversations<'a> {
             _ => (false, IDLE),
         };
         // A SYN that asks for another replica where there is none shows nothing new.
-        let asks = handshake && self.now - known.began > u64::from(SECOND / 2);
+        let asks = handshake && known.by_syn && self.now - known.began > u64::from(SECOND / 2);
         let last = if asks { known.last } else { self.now };
         let known = Known { handshake, over, lifetime: ticks(lifetime).into(), last, ..known };
         self.known.insert(client, known);
