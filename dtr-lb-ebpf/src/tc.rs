@@ -16,6 +16,7 @@ use aya_ebpf::{
 use bytemuck::Pod;
 use dtr_lb_common::{
     address::{Be16, Family},
+    checksum::Delta,
     pipeline::{EXTENSION_BYTES, Packet, Scratch, Stage, Tables},
     verdict::Verdict,
     wire::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ipv4, Ipv6},
@@ -105,6 +106,7 @@ impl Packet for TcPacket<'_> {
         port_delta: u16,
         family: Family,
     ) -> Option<()> {
+        let before: u16 = self.read(offset)?;
         let offset = offset as u32;
         let pseudo = u64::from(BPF_F_PSEUDO_HDR);
         let corrected = match family {
@@ -116,6 +118,18 @@ impl Packet for TcPacket<'_> {
                 .or_else(|| self.replace_checksum(offset, address_delta, pseudo)),
         };
         corrected?;
+        self.window = Window { start: self.ctx.data(), end: self.ctx.data_end() };
+        let after: u16 = self.read(offset as usize)?;
+        // What the helper made of it tells whose business the sum is. A sum that is complete, or known to the stack, follows the
+        // ports as well; of one that the device fills in only the pseudo-header's part is there. A call less for each packet.
+        let complete = Delta::folded(address_delta).apply(before);
+        let left_to_device = Delta::folded(address_delta).plus(Delta::folded(before)).fold();
+        if after == complete && after != left_to_device {
+            return self.write(offset as usize, Delta::folded(port_delta).apply(after));
+        }
+        if after == left_to_device && after != complete {
+            return Some(());
+        }
         self.replace_checksum(offset, port_delta, 0)
     }
 

@@ -113,7 +113,7 @@ impl Subject for Balancer {
     }
 
     fn share(&self) -> f64 {
-        0.995
+        0.98
     }
 
     fn clear(&mut self) -> Result<()> {

@@ -23,9 +23,11 @@ pub(crate) trait Subject {
     fn clear(&mut self) -> Result<()>;
 }
 
-/// Connections that a table is made for that is to be filled: a seventh more than there are to be, at 900,000.
-pub(crate) const fn max_flows(load: Load) -> u32 {
-    let with_room = load.flows + load.flows / 8;
+/// Connections that a table is made for that is to be filled: a seventh more than there are to be, at 900,000. One of IPv6 counts
+/// for two.
+pub(crate) fn max_flows(load: Load) -> u32 {
+    let flows = load.flows * if load.v6 { 2 } else { 1 };
+    let with_room = flows + flows / 8;
     let power = with_room.next_power_of_two();
     if power < 65_536 { 65_536 } else { power }
 }
