@@ -115,7 +115,7 @@ impl Memory for Table {
 
     #[inline(always)]
     fn pair_of(&self, bucket: *mut Bucket, way: u32) -> KernelLine {
-        let at = (way % WAYS & !1) as usize * ENTRY_BYTES;
+        let at = ((way % WAYS) & !1) as usize * ENTRY_BYTES;
         // SAFETY: as in `way`, and so is the one behind it.
         KernelLine(unsafe { bucket.cast::<u8>().add(at) }.cast())
     }

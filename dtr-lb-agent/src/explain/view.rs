@@ -154,7 +154,7 @@ impl<'v> Memory for &'v Overlay<'v> {
     }
 
     fn pair_of(&self, bucket: usize, way: u32) -> OverlayLine<'v> {
-        self.words_from(bucket + (way % WAYS & !1) as usize * ENTRY_WORDS)
+        self.words_from(bucket + ((way % WAYS) & !1) as usize * ENTRY_WORDS)
     }
 
     fn lock(&self, _: u32) -> bool {

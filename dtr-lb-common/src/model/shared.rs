@@ -85,7 +85,7 @@ impl<'a> Memory for Words<'a> {
     }
 
     fn pair_of(&self, bucket: usize, way: u32) -> SharedLine<'a> {
-        SharedLine(&self.0[bucket + (way % WAYS & !1) as usize * ENTRY_WORDS..][..2 * ENTRY_WORDS])
+        SharedLine(&self.0[bucket + ((way % WAYS) & !1) as usize * ENTRY_WORDS..][..2 * ENTRY_WORDS])
     }
 
     fn lock(&self, _: u32) -> bool {

@@ -68,7 +68,10 @@ pub(crate) fn is_swept_while_packets_go_on() -> Result<(), Failed> {
     let forwarded = datapath.verdicts()?[&Verdict::Forwarded].packets;
     // The handshake's three, and the data.
     check("packets forwarded", forwarded, 3 + ran)?;
-    check("connections removed", census.removed, ended)?;
+    // A few of those that had ended made room for others.
+    if census.removed > ended || census.removed < ended * 99 / 100 {
+        return Err(format!("connections removed: {}, not about {ended}", census.removed).into());
+    }
     check("open connections", census.flows.values().sum(), open)?;
     check("entries that stay", census.held.values().sum(), 2 * open)?;
     if longest > LONGEST_PIECE {
