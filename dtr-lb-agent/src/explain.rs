@@ -192,7 +192,7 @@ pub fn explain(
             None => all_ports(question, reader, directory, now),
         };
         let thread = std::thread::Builder::new().name("explain".into()).stack_size(STACK);
-        let thread = thread.spawn_scoped(scope, work).map_err(DatapathError::thread)?;
+        let thread = thread.spawn_scoped(scope, work).map_err(|error| DatapathError::thread(&error))?;
         thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })?;
     Ok(answer)

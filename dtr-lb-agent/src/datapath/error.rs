@@ -98,7 +98,7 @@ fn denied(error: &(dyn std::error::Error + 'static)) -> bool {
 
 impl DatapathError {
     /// A thread that could not be started.
-    pub(crate) fn thread(error: io::Error) -> Self {
+    pub(crate) fn thread(error: &io::Error) -> Self {
         Self::Object { reason: format!("a thread to look at the maps cannot be started: {error}") }
     }
 

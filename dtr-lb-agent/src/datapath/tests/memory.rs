@@ -75,7 +75,7 @@ fn fill(datapath: &mut Datapath) {
 /// Of the release profile: `cargo test --release -p dtr-lb-agent --lib -- --ignored --nocapture a_walk_through`.
 #[test]
 #[ignore = "a measurement, of the release profile"]
-fn as_root_a_walk_through_the_default_table_takes_less_than_60_ms_of_cpu() {
+fn a_walk_through_the_default_table_takes_less_than_60_ms_of_cpu() {
     const BUCKETS: u32 = 1_048_576;
     as_root(|_| {
         let mut datapath = of_size(BUCKETS);
