@@ -123,7 +123,7 @@ fn sign_of_life(alice: &Connection, state: State) -> Exchange {
 }
 
 fn states(host: &Host) -> Vec<State> {
-    host.model.entries().iter().map(|flow| flow.state()).collect()
+    host.model.entries().iter().map(dtr_lb_common::abi::Flow::state).collect()
 }
 
 #[test]

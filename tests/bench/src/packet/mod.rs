@@ -127,10 +127,10 @@ impl Bench {
             lives,
         };
         for &case in &bench.established {
-            if !bench.balancers.contains_key(&case.load) {
+            if let std::collections::btree_map::Entry::Vacant(e) = bench.balancers.entry(case.load) {
                 let mut balancer = Balancer::filled(case.load)?;
                 proves_right(&mut balancer, case)?;
-                bench.balancers.insert(case.load, balancer);
+                e.insert(balancer);
             }
             if has_prototype(case) && !bench.prototypes.contains_key(&case.load) {
                 let mut prototype = Prototype::filled(case.load)?;
@@ -139,8 +139,8 @@ impl Bench {
             }
         }
         for load in bench.lives.iter().flatten().map(|case| case.load) {
-            if !bench.openers.contains_key(&load) {
-                bench.openers.insert(load, Balancer::empty(load)?);
+            if let std::collections::btree_map::Entry::Vacant(e) = bench.openers.entry(load) {
+                e.insert(Balancer::empty(load)?);
             }
         }
         ensure!(!(bench.established.is_empty() && bench.lives.is_empty()), "no case has such a name");
