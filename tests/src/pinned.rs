@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, MapType};
-use bytemuck::bytes_of;
+use bytemuck::{Zeroable, bytes_of};
 use dtr_lb_common::{
     abi::{
         Filter, LAYOUT_VERSION, MAGLEV_SLOTS, MaglevTable, Replica, ReplicaId, Service, ServiceKey, Settings,
@@ -102,7 +102,8 @@ impl Picture {
             .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
             .collect::<Result<_>>()?;
         Ok(Self {
-            settings: bytes_of(&settings.get(&0, 0)?).to_vec(),
+            // The keys of the flow table are random: each table has its own.
+            settings: bytes_of(&Settings { flow_keys: Zeroable::zeroed(), ..settings.get(&0, 0)? }).to_vec(),
             services: found,
             vips: vips.keys().map(|vip| Ok(bytes_of(&vip?).to_vec())).collect::<Result<_>>()?,
             marks: filter

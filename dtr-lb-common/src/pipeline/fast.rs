@@ -125,7 +125,7 @@ fn ipv4(packet: &mut impl Packet, tables: &impl Tables) -> Option<Outcome> {
             head.put16(v4::CHECKSUM, !fold(checksum + addresses));
             way.put_macs(head, tables);
             // The words that went into the frame are of one connection if the entry is still as it was.
-            if line.load(word::CONTROL) != control.0 {
+            if !control.stays(Control(line.load(word::CONTROL))) {
                 return Some(counted(tables, Verdict::DroppedBusy, bytes));
             }
             if correct(packet, v4::TCP + tcp::CHECKSUM, addresses, delta, Family::V4).is_none() {
@@ -198,7 +198,7 @@ fn ipv6(packet: &mut impl Packet, tables: &impl Tables) -> Option<Outcome> {
                 + replace(head, v6::DESTINATION, line, word::WIDE_TO_DESTINATION, 4);
             let delta = replace(head, v6::TCP + tcp::PORTS, line, word::WIDE_TO_PORTS, 1);
             way.put_macs(head, tables);
-            if line.load(word::CONTROL) != control.0 {
+            if !control.stays(Control(line.load(word::CONTROL))) {
                 return Some(counted(tables, Verdict::DroppedBusy, bytes));
             }
             if correct(packet, v6::TCP + tcp::CHECKSUM, addresses, delta, Family::V6).is_none() {

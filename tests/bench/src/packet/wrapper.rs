@@ -25,6 +25,7 @@ pub(crate) struct Wrapper {
 }
 
 /// What goes on after a wrapper.
+#[derive(Clone, Copy)]
 pub(crate) enum Target<'a> {
     /// A program that does nothing.
     Empty,

@@ -45,7 +45,7 @@ pub(super) fn refused_program(place: Place) -> Result<()> {
     command.args(["--bounding-set", without, "--inh-caps", without]).arg(binary()?);
     command.arg("--config").arg(stage.lab.directory().join("dtr-lb.toml")).arg("run");
     let failed = command.output().context("running setpriv")?;
-    expect(&failed, 1, &["dtr_lb_xdp", "the verifier's log:", "processed "])?;
+    expect(&failed, 1, &["the kernel refused program `dtr_lb_", "the verifier's log:", "processed "])?;
     Picture::take(&stage.lab.bpffs().join("dtr-lb"))?.must_equal(&before)?;
     stage.shares(100)?;
     let broken: Vec<_> = load.stop().into_iter().filter(|request| request.outcome.is_err()).collect();
