@@ -91,4 +91,11 @@ impl Head for FrameHead {
                 options(nostack));
         }
     }
+
+    #[inline(always)]
+    fn settled(self, mut sum: u64) -> u64 {
+        // SAFETY: a register is copied to itself.
+        unsafe { asm!("{sum} = {sum}", sum = inout(reg) sum, options(nomem, nostack)) };
+        sum
+    }
 }

@@ -149,7 +149,7 @@ impl Packet for XdpPacket<'_> {
 
     #[inline(always)]
     fn linear(&self) -> u32 {
-        (self.window.end - self.window.start) as u32
+        (self.ctx.data_end() - self.ctx.data()) as u32
     }
 
     #[inline(always)]

@@ -96,7 +96,7 @@ impl Picture {
             }
             found.insert(key, PinnedService { flags: flags.0, slots, sources: list });
         }
-        let nobody = bytes_of(&<Replica as bytemuck::Zeroable>::zeroed()).to_vec();
+        let nobody = bytes_of(&<Replica as Zeroable>::zeroed()).to_vec();
         let all = replicas.iter().map(|replica| Ok(bytes_of(&replica?).to_vec()));
         let links = std::fs::read_dir(links(bpffs))?
             .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))

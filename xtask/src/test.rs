@@ -1,6 +1,6 @@
 //! `cargo xtask test`: builds the tests' programs, runs them one after the other, shows where it is, and counts.
 //!
-//! [`suite`] finds the programs and their tests, [`run`] runs one, [`progress`] shows, [`count`] counts.
+//! [`suite`] finds the programs and their tests, [`mod@run`] runs one, [`progress`] shows, [`count`] counts.
 
 mod count;
 mod progress;

@@ -100,6 +100,21 @@ fn neighbour_makes_room<M: Memory>(
     room::makes_room(memory, line, Control(line.load(word::CONTROL)), clock)
 }
 
+/// The same for each number of a candidate, one after the other and without a loop: before Linux 6.5 the verifier refuses one whose
+/// last instruction runs into its first, and where a compiler puts them cannot be told.
+macro_rules! each_candidate {
+    ($number:ident => $body:block) => {
+        each_candidate!(@each $number, $body, 0 1 2 3 4 5 6 7)
+    };
+    (@each $number:ident, $body:block, $($value:literal)*) => {
+        $({
+            let $number: u32 = $value;
+            $body
+        })*
+    };
+}
+const _: () = assert!(CANDIDATES == 8);
+
 /// What stands in both buckets of a key.
 #[derive(Clone, Copy)]
 struct Survey {
@@ -117,32 +132,34 @@ fn survey<M: Memory>(memory: &M, buckets: Buckets, flow: &Flow) -> Survey {
     let mut same = Place::NONE;
     // Four numbers of 8 bits, and how many are locked.
     let mut counts = 0;
-    let mut number = 0;
-    while number < CANDIDATES {
+    each_candidate!(number => {
         let place = buckets.candidate(number);
-        let shift = if number < WAYS { 0 } else { 16 };
-        number += 1;
-        let Some(line) = memory.line(place) else { continue };
-        let control = Control(line.load(word::CONTROL));
-        // The own first half is, too.
-        if control.locked() && place != flow.partner {
-            counts += 1 << 32;
-        }
-        if control.state() == State::FREE {
-            continue;
-        }
-        counts += 1 << shift;
-        if control.state().handshake() {
-            counts += 0x100 << shift;
-        }
-        if control.state() != State::CONTINUED && entry::has_key(memory, place, control, &flow.key) {
-            same = place;
-        }
-    }
-    let same = Place(memory.opaque(u64::from(same.0)) as u32);
-    let counts = memory.opaque(counts);
+        let (stands, has_key) = stands_at(memory, place, flow);
+        let (locked, here) = (stands & LOCKED, stands & !LOCKED);
+        // Each time: before Linux 6.3 the verifier holds all numbers of a program that has functions against each other.
+        counts = memory.opaque(counts + locked + if number < WAYS { here } else { here << 16 });
+        same = Place(memory.opaque(u64::from(if has_key { place.0 } else { same.0 })) as u32);
+    });
     let byte = |at: u32| (counts >> at) as u32 & 0xff;
     Survey { same, locked: counts >> 32 != 0, occupied: [byte(0), byte(16)], handshakes: [byte(8), byte(24)] }
+}
+
+/// One entry that is locked, in the counts of a survey.
+const LOCKED: u64 = 1 << 32;
+
+/// What an entry adds to the counts of its bucket, and whether it has the key.
+#[inline(always)]
+fn stands_at<M: Memory>(memory: &M, place: Place, flow: &Flow) -> (u64, bool) {
+    let Some(line) = memory.line(place) else { return (0, false) };
+    let control = Control(line.load(word::CONTROL));
+    // The own first half is locked, too.
+    let locked = if control.locked() && place != flow.partner { LOCKED } else { 0 };
+    if control.state() == State::FREE {
+        return (locked, false);
+    }
+    let handshake = if control.state().handshake() { 0x101 } else { 1 };
+    let has_key = control.state() != State::CONTINUED && entry::has_key(memory, place, control, &flow.key);
+    (locked + handshake, has_key)
 }
 
 /// The entry to take: the one that makes room most willingly. A free one of the first bucket, unless that has two or more entries
@@ -162,22 +179,20 @@ fn choose<M: Memory>(memory: &M, buckets: Buckets, flow: &Flow, clock: &Clock<'_
     let (free_first, free_second) = (free >> 8 & 0xff, free & 0xff);
     let wide = flow.wide();
     let (mut best, mut best_place) = (room::NEVER, Place::NONE);
-    let mut number = 0;
-    while number < CANDIDATES {
+    each_candidate!(number => {
         let place = buckets.candidate(number);
         let (free, only_handshakes) = if number < WAYS {
             (free_first, full_of_handshakes(0))
         } else {
             (free_second, full_of_handshakes(1))
         };
-        number += 1;
         let rank = memory.opaque(rank_at(memory, place, wide, only_handshakes, clock));
         let rank = if rank == room::FREE { free } else { rank };
-        if rank < best {
-            best = rank;
-            best_place = place;
-        }
-    }
+        let better = rank < best;
+        best = memory.opaque(if better { rank } else { best });
+        best_place = Place(memory.opaque(u64::from(if better { place.0 } else { best_place.0 })) as u32);
+    });
+    let _ = best;
     best_place
 }
 

@@ -76,8 +76,7 @@ pub fn fast(packet: &mut impl Packet, tables: &impl Tables) -> Option<Outcome> {
 
 #[inline(always)]
 fn ipv4(packet: &mut impl Packet, tables: &impl Tables) -> Option<Outcome> {
-    let bytes = packet.linear();
-    let (interface, segment) = (packet.interface(), packet.segment_size());
+    let frame = packet.linear();
     let head = packet.head(V4)?;
     let length = u32::from(u16::from_be(head.get16(v4::LENGTH)));
     let plain = head.get8(ETHERNET) == 0x45
@@ -85,7 +84,7 @@ fn ipv4(packet: &mut impl Packet, tables: &impl Tables) -> Option<Outcome> {
         && u16::from_be(head.get16(v4::FRAGMENT)) & 0x3fff == 0;
     let data_offset = head.get8(v4::TCP + tcp::DATA_OFFSET);
     let header = size_of::<Ipv4>() as u32 + u32::from(data_offset >> 4) * 4;
-    let whole = length >= header && length + ETHERNET as u32 <= bytes;
+    let whole = length >= header && length + ETHERNET as u32 <= frame;
     if !plain || !whole || data_offset < 0x50 {
         return None;
     }
@@ -93,7 +92,7 @@ fn ipv4(packet: &mut impl Packet, tables: &impl Tables) -> Option<Outcome> {
     let destination = head.get32(v4::DESTINATION);
     let port = Be16::of_raw(head.get16(v4::TCP + tcp::DESTINATION_PORT));
     if !tables.marked(filter::place_v4(settings, destination, port)) {
-        return Some(counted(tables, Verdict::PassedNotService, bytes));
+        return Some(counted(tables, Verdict::PassedNotService, packet.linear()));
     }
     let flags = head.get8(v4::TCP + tcp::FLAGS);
     if flags & (CHANGES | TcpFlags::ACK.0) != TcpFlags::ACK.0 {
@@ -109,6 +108,9 @@ fn ipv4(packet: &mut impl Packet, tables: &impl Tables) -> Option<Outcome> {
     if control.0 & Control::STEADY_MASK != Control::STEADY {
         return None;
     }
+    // Asked for now and not before: what is not kept needs no room on the stack.
+    let (interface, segment) = (packet.interface(), packet.segment_size());
+    let head = packet.head(V4)?;
     let way = way(head, tables, line, control, interface, Sizes { length, header, segment }, Family::V4)?;
     let Way { id, egress, mode, hop_line: _, .. } = way;
     let ttl = head.get8(v4::TTL);
@@ -126,41 +128,42 @@ fn ipv4(packet: &mut impl Packet, tables: &impl Tables) -> Option<Outcome> {
             way.put_macs(head, tables);
             // The words that went into the frame are of one connection if the entry is still as it was.
             if !control.stays(Control(line.load(word::CONTROL))) {
-                return Some(counted(tables, Verdict::DroppedBusy, bytes));
+                return Some(counted(tables, Verdict::DroppedBusy, packet.linear()));
             }
             if correct(packet, v4::TCP + tcp::CHECKSUM, addresses, delta, Family::V4).is_none() {
-                return Some(counted(tables, Verdict::DroppedRewrite, bytes));
+                return Some(counted(tables, Verdict::DroppedRewrite, packet.linear()));
             }
         } else {
             head.put16(v4::CHECKSUM, !fold(checksum));
             let flow = tunnel::flow_bits(source, ports);
             if tunnel::wrap_v4(packet, tables.replica(id)?, flow).is_none() {
-                return Some(counted(tables, Verdict::DroppedRewrite, bytes));
+                return Some(counted(tables, Verdict::DroppedRewrite, packet.linear()));
             }
         }
     } else {
         way.put_macs(head, tables);
     }
-    Some(gone(tables, id, control.direction(), bytes, egress))
+    // As it came in.
+    let grown = if mode == Mode::IPIP { size_of::<Ipv4>() as u32 } else { 0 };
+    Some(gone(tables, id, control.direction(), packet.linear() - grown, egress))
 }
 
 #[inline(always)]
 fn ipv6(packet: &mut impl Packet, tables: &impl Tables) -> Option<Outcome> {
-    let bytes = packet.linear();
-    let (interface, segment) = (packet.interface(), packet.segment_size());
+    let frame = packet.linear();
     let head = packet.head(V6)?;
     let length = size_of::<Ipv6>() as u32 + u32::from(u16::from_be(head.get16(v6::LENGTH)));
     let plain = head.get8(ETHERNET) >> 4 == 6 && head.get8(v6::PROTOCOL) == PROTOCOL_TCP;
     let data_offset = head.get8(v6::TCP + tcp::DATA_OFFSET);
     let header = size_of::<Ipv6>() as u32 + u32::from(data_offset >> 4) * 4;
-    let whole = length >= header && length + ETHERNET as u32 <= bytes;
+    let whole = length >= header && length + ETHERNET as u32 <= frame;
     if !plain || !whole || data_offset < 0x50 {
         return None;
     }
     let settings = tables.settings()?;
     let port = Be16::of_raw(head.get16(v6::TCP + tcp::DESTINATION_PORT));
     if !tables.marked(filter::place_wide(settings, address(head, v6::DESTINATION), port)) {
-        return Some(counted(tables, Verdict::PassedNotService, bytes));
+        return Some(counted(tables, Verdict::PassedNotService, packet.linear()));
     }
     let flags = head.get8(v6::TCP + tcp::FLAGS);
     if flags & (CHANGES | TcpFlags::ACK.0) != TcpFlags::ACK.0 {
@@ -180,6 +183,9 @@ fn ipv6(packet: &mut impl Packet, tables: &impl Tables) -> Option<Outcome> {
     if control.0 & Control::STEADY_MASK != Control::STEADY_WIDE {
         return None;
     }
+    // Asked for now and not before: what is not kept needs no room on the stack.
+    let (interface, segment) = (packet.interface(), packet.segment_size());
+    let head = packet.head(V6)?;
     let way = way(head, tables, line, control, interface, Sizes { length, header, segment }, Family::V6)?;
     let Way { id, egress, mode, .. } = way;
     let hops = head.get8(v6::HOPS);
@@ -199,21 +205,23 @@ fn ipv6(packet: &mut impl Packet, tables: &impl Tables) -> Option<Outcome> {
             let delta = replace(head, v6::TCP + tcp::PORTS, line, word::WIDE_TO_PORTS, 1);
             way.put_macs(head, tables);
             if !control.stays(Control(line.load(word::CONTROL))) {
-                return Some(counted(tables, Verdict::DroppedBusy, bytes));
+                return Some(counted(tables, Verdict::DroppedBusy, packet.linear()));
             }
             if correct(packet, v6::TCP + tcp::CHECKSUM, addresses, delta, Family::V6).is_none() {
-                return Some(counted(tables, Verdict::DroppedRewrite, bytes));
+                return Some(counted(tables, Verdict::DroppedRewrite, packet.linear()));
             }
         } else {
             let flow = tunnel::flow_bits(head.get32(v6::SOURCE + 12), head.get32(v6::TCP + tcp::PORTS));
             if tunnel::wrap_v6(packet, tables.replica(id)?, flow).is_none() {
-                return Some(counted(tables, Verdict::DroppedRewrite, bytes));
+                return Some(counted(tables, Verdict::DroppedRewrite, packet.linear()));
             }
         }
     } else {
         way.put_macs(head, tables);
     }
-    Some(gone(tables, id, control.direction(), bytes, egress))
+    // As it came in.
+    let grown = if mode == Mode::IPIP { size_of::<Ipv6>() as u32 } else { 0 };
+    Some(gone(tables, id, control.direction(), packet.linear() - grown, egress))
 }
 
 /// How large a packet is, in bytes: all of it, its headers, and what each segment carries into which it is cut.
@@ -297,7 +305,7 @@ fn replace<L: Line>(head: impl Head, at: usize, line: L, from: usize, words: usi
     let mut number = 0;
     while number < words {
         let new = line.load(from + number);
-        delta += u64::from(!head.get32(at + 4 * number)) + u64::from(new);
+        delta = head.settled(delta + u64::from(!head.get32(at + 4 * number)) + u64::from(new));
         head.put32(at + 4 * number, new);
         number += 1;
     }

@@ -103,7 +103,7 @@ impl Balancer {
 
     fn state(&self, connection: &Connection) -> Option<State> {
         let entries = self.host.model.entries();
-        entries.iter().find(|flow| flow.key == connection.client_key()).map(dtr_lb_common::abi::Flow::state)
+        entries.iter().find(|flow| flow.key == connection.client_key()).map(Flow::state)
     }
 }
 
