@@ -1,6 +1,6 @@
 //! The flow table: buckets of four entries in an array, one cache line an IPv4 entry, written by several CPUs at once.
 //!
-//! A key has two candidate buckets ([`bucket`]). An entry has 64 bytes ([`entry`]); one with an IPv6 address in it takes two
+//! A key has two candidate buckets ([`Buckets`]). An entry has 64 bytes ([`entry`]); one with an IPv6 address in it takes two
 //! neighbouring entries. Userspace maps the same array into memory and reads it.
 //!
 //! # The protocol
