@@ -24,6 +24,11 @@ pub enum DatapathError {
     )]
     Busy { interface: String, holder: String },
     #[error(
+        "an earlier link still holds our program at TC on interface `{interface}`, a second after it was given up; \
+         start the agent again"
+    )]
+    StillThere { interface: String },
+    #[error(
         "interface `{interface}` has no native XDP ({reason}); set datapath.attach to \"auto\", \"tc\" or \"xdp-generic\""
     )]
     NoNativeXdp { interface: String, reason: String },

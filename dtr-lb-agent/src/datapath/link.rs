@@ -75,7 +75,9 @@ pub(super) fn pin(link: FdLink, interface: &Interface, path: &Path) -> Result<Pi
 /// Attaches the program to an interface that has no link at this hook.
 ///
 /// With `made_room`, a link of ours was there a moment ago. Older kernels keep a pin's hold of its link for a grace period
-/// after the pin is gone, and end the link in the background: until then, it is in the way.
+/// after the pin is gone, and end the link in the background: until then, it is in the way. At TC only a link of our own
+/// can be in the way, as the program is ours: one that stood in, and that a child of this process which has not yet
+/// called exec still holds.
 pub(super) fn attach(
     ebpf: &mut Ebpf,
     hook: Hook,
@@ -90,9 +92,8 @@ pub(super) fn attach(
             Hook::Tc => attach_tc(object::tc_program(ebpf, program::TC)?, interface, &DATAPATH),
         };
         match link {
-            Err(DatapathError::Busy { .. }) if made_room && Instant::now() < patience => {
-                thread::sleep(POLL);
-            }
+            Err(DatapathError::Busy { .. }) if made_room && Instant::now() < patience => thread::sleep(POLL),
+            Err(DatapathError::StillThere { .. }) if Instant::now() < patience => thread::sleep(POLL),
             link => return link,
         }
     }
@@ -142,6 +143,8 @@ pub(super) fn attach_tc(
     place: &TcPlace,
 ) -> Result<FdLink, DatapathError> {
     let failed = |error: &(dyn std::error::Error + 'static)| match os_error(error) {
+        // `bpf_mprog_attach`: this very program is there already.
+        Some(libc::EEXIST) => DatapathError::StillThere { interface: interface.name.clone() },
         Some(libc::EINVAL) => DatapathError::Unsupported {
             feature: requirements::TC_LINKS.0,
             since: requirements::TC_LINKS.1,

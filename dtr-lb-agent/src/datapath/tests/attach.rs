@@ -1,5 +1,5 @@
 use std::{
-    fs::File,
+    fs::{self, File},
     io,
     net::{SocketAddr, TcpStream},
     os::fd::AsRawFd as _,
@@ -175,6 +175,28 @@ fn as_root_without_native_xdp_the_generic_link_is_put_back() {
 
         assert_eq!(attach(&mut datapath, Wanted::Auto, &names).expect("it attaches"), Hook::Tc);
         assert!(pins(root).iter().all(|name| name.starts_with("tc-")), "{:?}", pins(root));
+    });
+}
+
+/// Any child of this process that has not yet called exec holds what this process held: seen where a stand-in went and the
+/// program came back to TC at once.
+#[test]
+#[ignore = "needs root: cargo xtask test runs it"]
+fn as_root_a_link_at_tc_that_is_about_to_end_is_waited_for() {
+    as_root(|root| {
+        veth();
+        let mut datapath = open(root);
+        attach(&mut datapath, TC, &["near0"]).expect("it attaches");
+        let [pin] = &pins(root)[..] else { panic!("one link") };
+        let pin = root.join(format!("v{LAYOUT_VERSION}/links")).join(pin);
+        let held = PinnedLink::from_pin(&pin).expect("the link");
+        fs::remove_file(&pin).expect("the pin goes");
+        let holder = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(100));
+            drop(held);
+        });
+        attach(&mut datapath, TC, &["near0"]).expect("it attaches when the other has gone");
+        holder.join().expect("it ends");
     });
 }
 
