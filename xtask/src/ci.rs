@@ -40,11 +40,7 @@ const BARE: Step = ("bare", |_| bare::run(&bare::Options::default()));
 
 /// Runs all steps, and stops at the first that fails. The last line counts the tests.
 pub(crate) fn run(options: Options) -> Result<()> {
-    // By the flag only: it builds everything twice, and its whole length on an idle machine is not measured yet.
-    let why_bare = options.bare.then(|| "it was asked for".to_owned());
-    if let (None, Some(why)) = (&why_bare, bare::is_due()?) {
-        println!("ci: a bare Debian is not tried, although {why}: `cargo xtask ci --bare` does");
-    }
+    let why_bare = if options.bare { Some("it was asked for".to_owned()) } else { bare::is_due()? };
     let mut done = Vec::new();
     let mut counts = Counts::default();
     let mut outcome = Ok(());

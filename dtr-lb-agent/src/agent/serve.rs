@@ -359,7 +359,7 @@ async fn sleep_until_some(at: Option<tokio::time::Instant>) {
 }
 
 fn log_asked(asked: &Asked) {
-    let Asked { clients, lost, idle, error } = asked;
+    let Asked { clients, lost, untold, idle, error } = asked;
     if *clients + *lost > 0 {
         info!(
             clients,
@@ -370,6 +370,13 @@ fn log_asked(asked: &Asked) {
         info!(
             connections = idle,
             "connections were silent for longer than datapath.idle_timeout: client and replica received a reset"
+        );
+    }
+    if *untold > 0 {
+        warn!(
+            resets = untold,
+            "no interface took these resets of silent connections, or their next hop is not known any more: who they \
+             were for finds out with its next packet"
         );
     }
     if let Some(error) = error {

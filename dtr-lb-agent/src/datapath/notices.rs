@@ -25,6 +25,10 @@ use super::{causes, error::DatapathError, object};
 /// Walks through the flow table in which the clients of a replica are asked, since it is dead. One answers the first as a
 /// rule; a lost packet, or a number that was inside its window by chance, takes another.
 const WALKS: u32 = 5;
+/// How often a reset is offered to an interface that does not take it: once a step of the walk.
+const OFFERS: u32 = 50;
+/// Resets that wait for their interface at most. An interface that is down for good must not fill the memory.
+const WAITING: usize = 8192;
 
 /// Replicas whose clients are to be asked.
 #[derive(Debug, Default)]
@@ -33,6 +37,8 @@ pub(super) struct Notices {
     walks: BTreeMap<ReplicaId, u32>,
     /// State of the numbers at random.
     random: u64,
+    /// Resets that no interface took yet, and how often they were offered.
+    waiting: Vec<(Frame, u32)>,
     asked: Asked,
 }
 
@@ -43,6 +49,9 @@ pub struct Asked {
     pub clients: usize,
     /// Clients whose interface did not take it. It is like a packet that got lost: the next walk asks again.
     pub lost: usize,
+    /// Resets of ended connections that no interface took, or whose next hop is not known any more: the receiver finds out
+    /// when it sends.
+    pub untold: usize,
     /// Connections that had outlived the idle time-out, and were ended: both ends were sent a reset.
     pub idle: usize,
     /// Why one could not be sent at all, the first time.
@@ -99,7 +108,8 @@ impl Notices {
         }
     }
 
-    /// Resets both ends of connections that were ended, each by the number that it acknowledged last.
+    /// Resets both ends of connections that were ended, each by the number that it acknowledged last. What an interface does
+    /// not take is offered again in the next steps, as the connections are in the table no more.
     pub(super) fn reset(
         &mut self,
         ebpf: &mut Ebpf,
@@ -107,6 +117,7 @@ impl Notices {
         hops: Words<'_>,
         replicas: &BTreeMap<ReplicaId, Replica>,
     ) {
+        let mut offers = mem::take(&mut self.waiting);
         for (client, replica) in idle {
             let client_hop = next_hops::get(&hops, replica.hop).unwrap_or_default();
             let replica_hop = replicas.get(&client.replica).map_or_else(Hop::default, |replica| replica.hop);
@@ -115,10 +126,24 @@ impl Notices {
                 notice::reset(client, &replica_hop, replica.acknowledged),
             ];
             self.asked.idle += 1;
-            for frame in frames.into_iter().flatten() {
-                if let Err(error) = send(ebpf, &frame) {
-                    self.asked.error.get_or_insert(error);
+            for frame in frames {
+                match frame {
+                    Some(frame) => offers.push((frame, 0)),
+                    None => self.asked.untold += 1,
                 }
+            }
+        }
+        for (frame, offered) in offers {
+            let taken = send(ebpf, &frame).unwrap_or_else(|error| {
+                self.asked.error.get_or_insert(error);
+                false
+            });
+            match taken {
+                true => {}
+                false if offered < OFFERS && self.waiting.len() < WAITING => {
+                    self.waiting.push((frame, offered + 1));
+                }
+                false => self.asked.untold += 1,
             }
         }
     }
@@ -126,7 +151,8 @@ impl Notices {
     /// What was done since the last call, if anything was.
     pub(super) fn take_asked(&mut self) -> Option<Asked> {
         let asked = mem::take(&mut self.asked);
-        let nothing = asked.clients == 0 && asked.lost == 0 && asked.idle == 0 && asked.error.is_none();
+        let Asked { clients, lost, untold, idle, error } = &asked;
+        let nothing = [clients, lost, untold, idle].into_iter().all(|count| *count == 0) && error.is_none();
         (!nothing).then_some(asked)
     }
 }

@@ -90,16 +90,26 @@ pub fn assign<M: NextHops>(memory: &M, hop: &Hop, now: Ticks) -> Option<u16> {
             && line.load(word::HOP + 1) == a
             && line.load(word::HOP + 2) == b
             && line.load(word::HOP + 3) == c;
-        if same {
-            let before = line.load(word::LAST_ASSIGNED);
-            // The exchange is there as a barrier: the stamp is seen before the look at the control word.
-            let stamped = before == now || line.exchange(word::LAST_ASSIGNED, before, now);
-            if stamped && line.load(word::CONTROL) == READY {
-                return Some(index);
-            }
+        if same && stamp(line, now) {
+            return Some(index);
         }
     }
     None
+}
+
+/// Assigns a hop once more, by its index: for a connection that takes the place of the one that names it. Nothing if it is
+/// there no more.
+#[inline(always)]
+pub fn again<M: NextHops>(memory: &M, index: u16, now: Ticks) -> Option<u16> {
+    stamp(memory.next_hop(index)?, now).then_some(index)
+}
+
+/// Stamps a hop. Says whether it is still there.
+#[inline(always)]
+fn stamp(line: impl Line, now: Ticks) -> bool {
+    let before = line.load(word::LAST_ASSIGNED);
+    // The exchange is there as a barrier: the stamp is seen before the look at the control word.
+    (before == now || line.exchange(word::LAST_ASSIGNED, before, now)) && line.load(word::CONTROL) == READY
 }
 
 /// Frees the hop at an index, unless it was assigned after `since`. Says whether it is free now.
@@ -112,4 +122,21 @@ pub fn free<M: NextHops>(memory: &M, index: u16, since: Ticks) -> bool {
     let fresh = line.load(word::LAST_ASSIGNED).wrapping_sub(since) as i32 >= 0;
     line.store(word::CONTROL, if fresh { READY } else { 0 });
     !fresh
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::SharedNextHops;
+
+    #[test]
+    fn a_hop_that_is_assigned_again_is_not_freed() {
+        let hops = &SharedNextHops::new();
+        let hop = Hop { interface: 3, destination: [1; 3], source: [2; 3] };
+        let index = assign(&hops, &hop, 100).expect("there is room");
+        assert_eq!(again(&hops, index, 200), Some(index));
+        assert!(!free(&hops, index, 150), "it was assigned after that");
+        assert!(free(&hops, index, 201));
+        assert_eq!((again(&hops, index, 300), get(&hops, index)), (None, None));
+    }
 }

@@ -168,7 +168,7 @@ fn begin(packet: &impl Packet, tables: &impl Tables, scratch: &mut Scratch) -> R
     let id = if scratch.order.cause == Cause::New {
         first(packet, tables, seed, now, scratch)?
     } else {
-        another(tables, seed, scratch).ok_or(Verdict::DroppedNoReplica)?
+        another(tables, seed, now, scratch).ok_or(Verdict::DroppedNoReplica)?
     };
     let replica = tables.replica(id).ok_or(Verdict::DroppedNoReplica)?;
     // A refusal is no packet for the replica: the SYN that takes its place was looked at when it came.
@@ -280,12 +280,13 @@ pub fn steering(service: &Service, seed: u64, client: &Tuple) -> u64 {
 
 /// A replica that has not failed this handshake yet. `None` if there is none, or the client's SYN is kept no more.
 #[inline(always)]
-fn another(tables: &impl Tables, seed: u64, scratch: &mut Scratch) -> Option<ReplicaId> {
+fn another(tables: &impl Tables, seed: u64, now: Ticks, scratch: &mut Scratch) -> Option<ReplicaId> {
     let Scratch { order, kept, draft, found, other, .. } = scratch;
     if !tables.kept_syn(order.kept, kept) || kept.client != order.client || !replay::is_kept(&kept.syn) {
         return None;
     }
-    draft.hop = if found.direction().from_client() { found.hop } else { other.hop };
+    let hop = if found.direction().from_client() { found.hop } else { other.hop };
+    draft.hop = next_hops::again(&tables.next_hops(), hop, now)?;
     *kept.attempted.iter_mut().find(|id| **id == 0)? = order.failed;
     let service = tables.service(&service_key(&order.client))?;
     let mut hash = steering(&service, seed, &order.client);

@@ -177,3 +177,47 @@ fn as_root_both_ends_of_an_idle_connection_receive_a_reset() {
         assert_eq!(datapath.take_asked().map(|asked| asked.idle), Some(1));
     });
 }
+
+#[test]
+#[ignore = "needs root: cargo xtask test runs it"]
+fn as_root_a_reset_that_no_interface_takes_is_offered_until_one_does() {
+    as_root(|_| {
+        let (mut to_client, mut to_replica) = (cable(0), cable(1));
+        let mut datapath = fresh();
+        let replica_hop =
+            Hop { interface: interface("near1").index, destination: [0x0b0b; 3], source: [0x0a0a; 3] };
+        let wish = desired([(443, vec![DesiredReplica { hop: Some(replica_hop), ..replica(REPLICA, 1) }])]);
+        datapath.apply(&wish).expect("it fits");
+        let id = *datapath.writer.replicas().keys().next().expect("the replica has an id");
+        let connections = Connections::of(&datapath);
+        let now = datapath.now().expect("the clock");
+        let client_hop =
+            Hop { interface: interface("near0").index, destination: [0x0c0c; 3], source: [0x0a0a; 3] };
+        let idle = now.wrapping_sub(3700 * datapath.ticks_per_second);
+        connections.nat(
+            1001,
+            &Connection {
+                client: CLIENT,
+                state: State::ESTABLISHED,
+                replica: id,
+                hop: connections.set_hop(&client_hop, now),
+                seen: [idle; 2],
+                acknowledged: [0x1111_1111, 0x2222_2222],
+            },
+        );
+        ip("link set near0 down");
+        assert_eq!(sweep_all(&mut datapath).removed, 1);
+        assert_eq!(to_replica.next().sequence, 0x2222_2222);
+        assert_eq!(datapath.take_asked().map(|asked| (asked.idle, asked.untold)), Some((1, 0)));
+
+        ip("link set near0 up");
+        let begun = Instant::now();
+        while !ip("-oneline link show near0").contains("state UP") {
+            assert!(begun.elapsed() < LONG, "the cable does not come up");
+            thread::sleep(Duration::from_millis(10));
+        }
+        sweep_all(&mut datapath);
+        assert_eq!(to_client.next().sequence, 0x1111_1111);
+        assert!(datapath.take_asked().is_none(), "nobody was left without word");
+    });
+}
