@@ -1,9 +1,6 @@
 //! Changes of a connection that stands in the table.
 
-use super::{
-    Direction, Flow, Line, Memory, Place, State,
-    entry::{Control, word},
-};
+use super::{Control, Direction, Flow, Line, Memory, Place, State, entry::word};
 
 /// How often a change is tried where another CPU changes the same word.
 const ATTEMPTS: u32 = 4;

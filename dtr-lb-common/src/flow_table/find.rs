@@ -1,8 +1,8 @@
 //! Looking entries up.
 
 use super::{
-    Buckets, CANDIDATES, Flow, Line, Memory, Place, State,
-    entry::{self, Control, word},
+    Buckets, CANDIDATES, Control, Flow, Line, Memory, Place, State,
+    entry::{self, word},
 };
 use crate::abi::Tuple;
 

@@ -1,8 +1,8 @@
 //! Entering a connection.
 
 use super::{
-    Buckets, CANDIDATES, Clock, Flow, HANDSHAKES_A_BUCKET, Line, Memory, Place, State, WAYS, change,
-    entry::{self, Control, word},
+    Buckets, CANDIDATES, Clock, Control, Flow, HANDSHAKES_A_BUCKET, Line, Memory, Place, State, WAYS, change,
+    entry::{self, word},
     room::{self, Rank},
 };
 

@@ -31,6 +31,7 @@
 use crate::abi::{Settings, Ticks};
 
 pub mod change;
+pub mod control;
 pub mod entry;
 pub mod find;
 pub mod insert;
@@ -40,7 +41,8 @@ pub mod room;
 mod tests;
 
 pub use change::{copy_state, end, transition};
-pub use entry::{Control, Direction, Flow, Place, State};
+pub use control::{Control, Direction, State};
+pub use entry::{Flow, Place};
 pub use find::{find, partner, read, stands};
 pub use insert::{Insertion, insert, publish};
 

@@ -4,7 +4,7 @@
 //! harms nobody. The agent frees what no connection has named for a while; whoever assigns a hop stamps it first and looks
 //! afterwards whether it is still there, and who frees it takes it first and looks at the stamp afterwards.
 
-use super::{Line, entry::Control};
+use super::{Control, Line};
 use crate::{
     abi::{Hop, Ticks},
     hash,

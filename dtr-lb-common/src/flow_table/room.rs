@@ -4,10 +4,7 @@
 //! oldest), and a connection whose replica answers the client directly: nothing proves that its client exists, and without its
 //! entry it is steered as before, as long as the service's table is the same. An established NAT connection never does.
 
-use super::{
-    Clock, Direction, Line, Memory, Place, State,
-    entry::{Control, word},
-};
+use super::{Clock, Control, Direction, Line, Memory, Place, State, entry::word};
 use crate::abi::Ticks;
 
 /// How willingly an entry makes room: lower goes first. 0 is free.

@@ -260,7 +260,10 @@ fn tell(packet: &impl Packet, tables: &impl Tables, now: Ticks, event: Event, sc
     if event.apply(flow.control) != flow.control {
         change(memory, flow, other, event);
     }
-    if event.has(Event::FROM_CLIENT) {
+    let numbers = [headers.sequence, headers.acknowledgment];
+    let is_clients =
+        event.has(Event::DIRECT) || sequence::near(numbers, [other.acknowledged, flow.acknowledged]);
+    if event.has(Event::FROM_CLIENT) && is_clients {
         follow_client(packet, tables, now, flow, other);
     }
 }
