@@ -19,7 +19,7 @@ use dtr_lb_common::{
     abi::{Flow, MAX_ATTEMPTED, Mode, ReplicaId, Settings, State, Ticks, Tuple},
     address::Be16,
     flow_table, hash,
-    pipeline::{Outcome, Scratch, Tables as _, over, question, run, seen::Seen},
+    pipeline::{Outcome, PacketContext, Tables as _, over, run, summary::PacketSummary, synthetic_syn},
     verdict::{Action, Verdict},
 };
 use serde::{Deserialize, Serialize};
@@ -207,14 +207,14 @@ const INTERFACE: u32 = 1;
 /// A SYN on its way.
 struct Asked {
     verdict: Verdict,
-    seen: Seen,
+    seen: PacketSummary,
 }
 
-fn ask(view: &View<'_>, tuple: &Tuple, scratch: &mut Scratch) -> Option<Asked> {
-    let mut frame = question::syn(tuple, INTERFACE)?;
-    scratch.forget();
-    let Outcome { verdict, .. } = run(&mut frame, view, scratch);
-    Some(Asked { verdict, seen: scratch.seen() })
+fn ask(view: &View<'_>, tuple: &Tuple, context: &mut PacketContext) -> Option<Asked> {
+    let mut frame = synthetic_syn::syn(tuple, INTERFACE)?;
+    context.forget();
+    let Outcome { verdict, .. } = run(&mut frame, view, context);
+    Some(Asked { verdict, seen: context.summary() })
 }
 
 fn one(
@@ -226,10 +226,10 @@ fn one(
 ) -> Result<Explanation, DatapathError> {
     let tuple = question.tuple(port);
     let view = View::new(reader, now, Connections::AsTheyAre)?;
-    let mut scratch = Box::new(Scratch::new());
+    let mut context = Box::new(PacketContext::new());
     let mut answer = blank(question, &tuple, directory);
     let existing = existing(reader, view.settings(), &tuple, now);
-    let Some(Asked { verdict, seen }) = ask(&view, &tuple, &mut scratch) else { return Ok(answer) };
+    let Some(Asked { verdict, seen }) = ask(&view, &tuple, &mut context) else { return Ok(answer) };
     let goes = verdict.action() == Action::Forward;
     let replica = view.replica(seen.replica).filter(|_| goes);
     answer.steps = steps::steps(&steps::Way {
@@ -247,7 +247,7 @@ fn one(
     let nat = replica.filter(|replica| replica.mode == Mode::NAT);
     answer.nat = nat.map(|_| SocketAddr::new(seen.to.source.into(), seen.to.source_port.get()));
     if goes && existing.is_none() {
-        answer.then = others(&view, &tuple, seen.replica, directory, &mut scratch);
+        answer.then = others(&view, &tuple, seen.replica, directory, &mut context);
     }
     view.whole()?;
     Ok(answer)
@@ -259,14 +259,14 @@ fn others(
     tuple: &Tuple,
     first: ReplicaId,
     directory: &Directory,
-    scratch: &mut Scratch,
+    context: &mut PacketContext,
 ) -> Vec<Place> {
     let Some(second) = view.settings().map(|settings| settings.second) else { return Vec::new() };
     let mut found = Vec::new();
     let mut last = first;
     for _ in 0..MAX_ATTEMPTED {
         view.now.set(view.now.get().wrapping_add(second));
-        let Some(Asked { verdict: Verdict::Redispatched, seen }) = ask(view, tuple, scratch) else { break };
+        let Some(Asked { verdict: Verdict::Redispatched, seen }) = ask(view, tuple, context) else { break };
         if seen.replica == last {
             break;
         }
@@ -283,10 +283,10 @@ fn all_ports(
     now: Ticks,
 ) -> Result<Explanation, DatapathError> {
     let view = View::new(reader, now, Connections::None)?;
-    let mut scratch = Box::new(Scratch::new());
+    let mut context = Box::new(PacketContext::new());
     let mut counts = BTreeMap::<(ReplicaId, Verdict), u32>::new();
     for port in 1..=u16::MAX {
-        if let Some(Asked { verdict, seen }) = ask(&view, &question.tuple(port), &mut scratch) {
+        if let Some(Asked { verdict, seen }) = ask(&view, &question.tuple(port), &mut context) {
             let id = if verdict.action() == Action::Forward { seen.replica } else { 0 };
             *counts.entry((id, verdict)).or_default() += 1;
         }
@@ -301,7 +301,7 @@ fn all_ports(
         directory,
         existing: None,
         chosen: None,
-        nat: &scratch.seen(),
+        nat: &context.summary(),
     })?;
     if let [(id, verdict)] = counts.keys().copied().collect::<Vec<_>>()[..] {
         answer.verdict = Some(verdict.name().to_owned());

@@ -18,7 +18,7 @@ use crate::{
     },
     address::{Address, Family},
     flow_table::{Memory, next_hops::NextHops},
-    pipeline::{Head, Outcome, Packet, Scratch, Tables, fast, run},
+    pipeline::{Head, Outcome, Packet, PacketContext, Tables, fast, run},
     verdict::Verdict,
     wire::{Ethernet, Ipv4, Ipv6},
 };
@@ -193,7 +193,7 @@ pub struct Model {
     pub counters: RefCell<BTreeMap<ReplicaId, ReplicaCounters>>,
     pub verdicts: RefCell<BTreeMap<Verdict, u64>>,
     /// What the last packet left there.
-    pub scratch: RefCell<Scratch>,
+    pub context: RefCell<PacketContext>,
     pub reports: RefCell<Vec<(Verdict, Tuple)>>,
 }
 
@@ -223,7 +223,7 @@ impl Model {
             replicas: BTreeMap::new(),
             counters: RefCell::default(),
             verdicts: RefCell::default(),
-            scratch: RefCell::default(),
+            context: RefCell::default(),
             reports: RefCell::default(),
         }
     }
@@ -235,7 +235,7 @@ impl Model {
         {
             return outcome;
         }
-        run(frame, self, &mut self.scratch.borrow_mut())
+        run(frame, self, &mut self.context.borrow_mut())
     }
 
     /// All entries of the flow table.

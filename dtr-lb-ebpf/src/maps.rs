@@ -18,7 +18,7 @@ use dtr_lb_common::{
     address::Address,
     flow_table::{Memory, next_hops::NextHops},
     pipeline::{
-        Outcome, Packet, Scratch, Stage, Tables, fast, run,
+        Outcome, Packet, PacketContext, Stage, Tables, fast, run,
         sweep::{self, Request},
     },
     verdict::{VERDICTS, Verdict},
@@ -51,7 +51,7 @@ static VERDICT_STATS: PerCpuArray<Traffic, VERDICTS> = PerCpuArray::new();
 static REPLICA_STATS: PerCpuArray<ReplicaCounters, MAX_REPLICAS> = PerCpuArray::new();
 /// A program is not interrupted by another one on its CPU.
 #[btf_map]
-static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
+static SCRATCH: PerCpuArray<PacketContext, 1> = PerCpuArray::new();
 /// The same for the program that sweeps.
 #[btf_map]
 static SWEEP_SCRATCH: PerCpuArray<[Flow; 2], 1> = PerCpuArray::new();
@@ -75,7 +75,7 @@ pub(crate) fn process(packet: &mut impl Packet) -> Outcome {
     }
     match SCRATCH.get_ptr_mut(0) {
         // SAFETY: this CPU's own value, and nothing else refers to it. Zeros, which it holds at first, are a value.
-        Some(scratch) => run(packet, &Maps, unsafe { &mut *scratch }),
+        Some(context) => run(packet, &Maps, unsafe { &mut *context }),
         None => Outcome { verdict: Verdict::PassedNotReady, interface: 0 },
     }
 }
@@ -85,7 +85,7 @@ pub(crate) fn process(packet: &mut impl Packet) -> Outcome {
 pub(crate) fn stage(packet: &mut impl Packet, stage: Stage) -> Verdict {
     match SCRATCH.get_ptr_mut(0) {
         // SAFETY: as in `process`, which waits for the stage to end.
-        Some(scratch) => stage.run(packet, &Maps, unsafe { &mut *scratch }),
+        Some(context) => stage.run(packet, &Maps, unsafe { &mut *context }),
         None => Verdict::PassedNotReady,
     }
 }
@@ -93,18 +93,18 @@ pub(crate) fn stage(packet: &mut impl Packet, stage: Stage) -> Verdict {
 /// Carries out a request of the agent's sweep.
 #[inline(always)]
 pub(crate) fn carry_out(kind: u32, at: u32, seen: u32) -> bool {
-    let Some(scratch) = SWEEP_SCRATCH.get_ptr_mut(0) else { return false };
+    let Some(context) = SWEEP_SCRATCH.get_ptr_mut(0) else { return false };
     // SAFETY: this CPU's own value, of this program alone, which is not interrupted by another of its kind.
-    let [flow, other] = unsafe { &mut *scratch };
+    let [flow, other] = unsafe { &mut *context };
     sweep::carry_out(&Request::new(kind, at, seen), &Maps, flow, other)
 }
 
 /// Lets `f` see this CPU's notes.
 #[inline(always)]
-pub(crate) fn with_notes(f: impl FnOnce(&mut Scratch)) {
-    if let Some(scratch) = SCRATCH.get_ptr_mut(0) {
+pub(crate) fn with_notes(f: impl FnOnce(&mut PacketContext)) {
+    if let Some(context) = SCRATCH.get_ptr_mut(0) {
         // SAFETY: as in `process`, before or after it.
-        f(unsafe { &mut *scratch });
+        f(unsafe { &mut *context });
     }
 }
 

@@ -102,8 +102,8 @@ pub(crate) fn dtr_lb_sweep(ctx: TcContext) -> i32 {
         number += 1;
         let Some(request) = packet.read::<Request>(place) else { break };
         // No branch on what came of it, which older verifiers would follow both ways each time.
-        let left = dtr_lb_carry_out(request.kind(), request.at(), request.seen());
-        let _ = packet.write(place, Request::new(left, request.at(), request.seen()));
+        let left = dtr_lb_carry_out(request.kind(), request.at(), request.summary());
+        let _ = packet.write(place, Request::new(left, request.at(), request.summary()));
     }
     0
 }

@@ -32,7 +32,7 @@ macro_rules! stages {
     (@stage $raw:ident, $context:ident, $packet:ident, $name:ident, $stage:expr $(, $verdict:ident)?) => {
         #[unsafe(no_mangle)]
         #[inline(never)]
-        pub(crate) extern "C" fn $name(ctx: *mut $raw, notes: *mut Scratch $(, $verdict: u32)?) -> u32 {
+        pub(crate) extern "C" fn $name(ctx: *mut $raw, notes: *mut PacketContext $(, $verdict: u32)?) -> u32 {
             // Or the compiler, which sees what is not used here, hands over anything, and the verifier refuses that.
             let (ctx, _) = core::hint::black_box((ctx, notes));
             let context = $context::new(ctx);

@@ -17,7 +17,7 @@ use bytemuck::Pod;
 use dtr_lb_common::{
     address::{Be16, Family},
     checksum::Delta,
-    pipeline::{EXTENSION_BYTES, Packet, Scratch, Stage, Tables},
+    pipeline::{EXTENSION_BYTES, Packet, PacketContext, Stage, Tables},
     verdict::Verdict,
     wire::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ipv4, Ipv6},
 };
@@ -220,8 +220,8 @@ impl Packet for TcPacket<'_> {
     }
 
     #[inline(always)]
-    fn stage(&mut self, stage: Stage, _: &impl Tables, scratch: &mut Scratch) -> Verdict {
-        let (ctx, notes) = (self.skb(), ptr::from_mut(scratch));
+    fn stage(&mut self, stage: Stage, _: &impl Tables, context: &mut PacketContext) -> Verdict {
+        let (ctx, notes) = (self.skb(), ptr::from_mut(context));
         let number = match stage {
             Stage::Parse => dtr_lb_tc_parse(ctx, notes),
             Stage::Connection => dtr_lb_tc_connection(ctx, notes),

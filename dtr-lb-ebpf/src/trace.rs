@@ -15,7 +15,7 @@ use aya_ebpf::{
 use bytemuck::{Pod, Zeroable};
 use dtr_lb_common::{
     abi::{SNAP_MAX, TRACE_BYTES, TraceCounts, TraceFilter, TracePacket},
-    pipeline::{Outcome, seen::Seen},
+    pipeline::{Outcome, summary::PacketSummary},
     verdict::{Action, Verdict},
 };
 
@@ -66,8 +66,8 @@ pub(crate) fn is_on() -> bool {
 /// The arguments of a hook's second function: the verdict, the interface that the frame leaves by (0 if it does not).
 #[inline(always)]
 pub(crate) fn of(outcome: &Outcome) -> (u32, u32) {
-    let leaves = matches!(outcome.verdict.action(), Action::Forward | Action::Answer);
-    (outcome.verdict as u32, if leaves { outcome.interface } else { 0 })
+    let egress = matches!(outcome.verdict.action(), Action::Forward | Action::Answer);
+    (outcome.verdict as u32, if egress { outcome.interface } else { 0 })
 }
 
 /// Takes the first bytes of a frame as it came in.
@@ -113,7 +113,7 @@ pub(crate) fn left(frame: &impl Source, interface: u32, verdict: u32, left_by: u
     let Record { packet, frames } = record;
     let mut taken = false;
     with_notes(|notes| {
-        let Seen { tuple, to, replica, protocol, flags, .. } = notes.seen();
+        let PacketSummary { tuple, to, replica, protocol, flags, .. } = notes.summary();
         packet.client = notes.client(verdict);
         taken = filter.takes(verdict as u32, &packet.client)
             && (filter.ours == 0 || verdict.action() != Action::Pass || notes.came_to_us(&Maps));

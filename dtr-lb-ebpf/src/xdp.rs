@@ -10,7 +10,7 @@ use aya_ebpf::{
 use bytemuck::Pod;
 use dtr_lb_common::{
     address::Family,
-    pipeline::{Packet, Scratch, Stage, Tables},
+    pipeline::{Packet, PacketContext, Stage, Tables},
     verdict::Verdict,
     wire::{Ipv4, Ipv6},
 };
@@ -116,8 +116,8 @@ impl Packet for XdpPacket<'_> {
     }
 
     #[inline(always)]
-    fn stage(&mut self, stage: Stage, _: &impl Tables, scratch: &mut Scratch) -> Verdict {
-        let (ctx, notes) = (self.ctx.ctx, ptr::from_mut(scratch));
+    fn stage(&mut self, stage: Stage, _: &impl Tables, context: &mut PacketContext) -> Verdict {
+        let (ctx, notes) = (self.ctx.ctx, ptr::from_mut(context));
         let number = match stage {
             Stage::Parse => dtr_lb_xdp_parse(ctx, notes),
             Stage::Connection => dtr_lb_xdp_connection(ctx, notes),

@@ -10,7 +10,7 @@ use dtr_lb_common::{
     address::{Address, Family},
     filter, hash,
     model::Source,
-    pipeline::{Tables as _, seen::Seen, steering},
+    pipeline::{Tables as _, steering, summary::PacketSummary},
 };
 use ipnet::IpNet;
 use nix::net::if_::if_indextoname;
@@ -34,7 +34,7 @@ pub(super) struct Way<'a, 'v> {
     /// The replica that the pipeline has sent it to.
     pub(super) chosen: Option<(ReplicaId, &'a Replica)>,
     /// What the pipeline has left.
-    pub(super) nat: &'a Seen,
+    pub(super) nat: &'a PacketSummary,
 }
 
 pub(super) fn service_key(tuple: &Tuple) -> ServiceKey {
@@ -186,7 +186,7 @@ fn next_hop(replica: &Replica) -> String {
 fn nat(way: &Way<'_, '_>, replica: &Replica, settings: &Settings) -> String {
     match replica.mode {
         Mode::NAT => {
-            let Seen { to, .. } = way.nat;
+            let PacketSummary { to, .. } = way.nat;
             let own = way.tuple.source_port == to.source_port;
             let end = SocketAddr::new(to.source.into(), to.source_port.get());
             let first = settings.first_port;

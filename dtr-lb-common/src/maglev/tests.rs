@@ -56,7 +56,7 @@ fn few_slots_of_the_others_move_when_one_leaves() {
             let moved = before.iter().zip(&*after).filter(|(old, new)| **old != leaver && old != new).count();
             let others = before.iter().filter(|id| **id != leaver).count();
             let share = moved as f64 / others as f64;
-            assert!(share <= 0.01, "{count} replicas, {leaver} leaves: {:.2} % moved", 100.0 * share);
+            assert!(share <= 0.01, "{count} replicas, {leaver} egress: {:.2} % moved", 100.0 * share);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Packets of connections that stand in the table: what each changes, and whether it goes on.
 
 use super::{
-    Packet, Scratch, Tables, handshake,
+    Packet, PacketContext, Tables, handshake,
     open::{Cause, Order},
     rewrite,
     sequence::{self, Event},
@@ -101,8 +101,13 @@ pub(super) enum Known {
 
 /// Looks for the connection of packets with the tuple that the notes want, and reads both of its entries into the notes.
 #[inline(always)]
-pub(super) fn look_up(tables: &impl Tables, settings: &Settings, now: Ticks, scratch: &mut Scratch) -> Known {
-    let Scratch { wanted, found: flow, other, .. } = scratch;
+pub(super) fn look_up(
+    tables: &impl Tables,
+    settings: &Settings,
+    now: Ticks,
+    context: &mut PacketContext,
+) -> Known {
+    let PacketContext { wanted, found: flow, other, .. } = context;
     let memory = &tables.flows();
     let hash = hash::flow_table(&settings.flow_keys, wanted);
     if !flow_table::find(memory, wanted, flow_table::buckets(hash, settings.flow_buckets), flow) {
@@ -126,17 +131,17 @@ pub(super) fn look_up(tables: &impl Tables, settings: &Settings, now: Ticks, scr
 
 /// Decides what becomes of a TCP packet, and of its connection.
 #[inline(always)]
-pub(super) fn decide(packet: &impl Packet, tables: &impl Tables, scratch: &mut Scratch) -> Decision {
+pub(super) fn decide(packet: &impl Packet, tables: &impl Tables, context: &mut PacketContext) -> Decision {
     let Some(settings) = tables.settings() else { return Decision::Stops(Verdict::PassedNotReady) };
     let now = tables.now();
-    let step = consider(packet, tables, settings, now, scratch);
+    let step = consider(packet, tables, settings, now, context);
     let memory = &tables.flows();
     let packed = memory.opaque(step.packed());
     let step = Step::unpacked(packed);
     if step.ends {
-        let _ = flow_table::end(memory, &scratch.found);
+        let _ = flow_table::end(memory, &context.found);
     } else if step.tells {
-        tell(packet, tables, now, step.event, scratch);
+        tell(packet, tables, now, step.event, context);
     }
     step.decision
 }
@@ -147,26 +152,26 @@ fn consider(
     tables: &impl Tables,
     settings: &Settings,
     now: Ticks,
-    scratch: &mut Scratch,
+    context: &mut PacketContext,
 ) -> Step {
-    scratch.wanted = scratch.headers.tuple;
-    let known = look_up(tables, settings, now, scratch);
+    context.wanted = context.headers.tuple;
+    let known = look_up(tables, settings, now, context);
     if known == Known::Busy {
         return Step::quiet(Decision::Stops(Verdict::DroppedBusy));
     }
     if known != Known::Yes {
-        scratch.order = Order { client: scratch.headers.tuple, ..Order::NONE };
+        context.order = Order { client: context.headers.tuple, ..Order::NONE };
         return Step { ends: known == Known::Gone, ..Step::quiet(Decision::Opens) };
     }
-    let flow = &scratch.found;
+    let flow = &context.found;
     let state = flow.state();
     if state == State::TIME_WAIT_HELD {
         return Step::quiet(Decision::Stops(Verdict::DroppedLate));
     }
-    if flow.direction().from_client() && scratch.headers.flags.opens() && sequence::over(flow) {
+    if flow.direction().from_client() && context.headers.flags.opens() && sequence::over(flow) {
         // The client uses the tuple again. The replica may still be in TIME_WAIT on the old NAT port.
-        scratch.order = Order {
-            client: scratch.headers.tuple,
+        context.order = Order {
+            client: context.headers.tuple,
             replaces: flow.place,
             replaced: flow.control,
             hold: true,
@@ -174,27 +179,27 @@ fn consider(
         };
         return Step::quiet(Decision::Opens);
     }
-    scratch.leaves.set(&scratch.found, tables);
-    if let Err(verdict) = rewrite::check(packet, tables, scratch) {
+    context.egress.set(&context.found, tables);
+    if let Err(verdict) = rewrite::check(packet, tables, context) {
         return Step::quiet(Decision::Stops(verdict));
     }
     if state.handshake() {
-        return handshake::consider(tables, settings, now, scratch);
+        return handshake::consider(tables, settings, now, context);
     }
-    let Scratch { headers, leaves, .. } = scratch;
+    let PacketContext { headers, egress, .. } = context;
     // A flow of a dead replica ends here: its client, told by a reset, opens another connection now and not when it has waited
     // long enough.
-    if leaves.reset && !headers.flags.any(TcpFlags::RST) {
-        tables.count(leaves.replica, |counters| counters.reset += 1);
+    if egress.reset && !headers.flags.any(TcpFlags::RST) {
+        tables.count(egress.replica, |counters| counters.reset += 1);
         return Step::end(Decision::Stops(Verdict::AnsweredReset));
     }
-    goes_on(scratch)
+    goes_on(context)
 }
 
 /// A packet of a connection that is established, or was.
 #[inline(always)]
-fn goes_on(scratch: &Scratch) -> Step {
-    let Scratch { headers, found: flow, other, .. } = scratch;
+fn goes_on(context: &PacketContext) -> Step {
+    let PacketContext { headers, found: flow, other, .. } = context;
     let direct = flow.direction() == Direction::Direct;
     let from_client = flow.direction().from_client();
     let event = Event::NONE.with(Event::FROM_CLIENT, from_client).with(Event::DIRECT, direct);
@@ -238,8 +243,8 @@ fn goes_on(scratch: &Scratch) -> Step {
 
 /// Writes down what a packet tells.
 #[inline(always)]
-fn tell(packet: &impl Packet, tables: &impl Tables, now: Ticks, event: Event, scratch: &Scratch) {
-    let Scratch { headers, found: flow, other, .. } = scratch;
+fn tell(packet: &impl Packet, tables: &impl Tables, now: Ticks, event: Event, context: &PacketContext) {
+    let PacketContext { headers, found: flow, other, .. } = context;
     let memory = &tables.flows();
     if event.has(Event::FIN) {
         let end = headers.sequence.wrapping_add(headers.payload).wrapping_add(1);

@@ -1,6 +1,8 @@
 //! Last stage: a decision becomes bytes, and is counted for its replica.
 
-use super::{Family, Packet, Rewrite, Scratch, Tables, Verdict, replay, rewrite, translate, tunnel};
+use super::{
+    Family, Packet, PacketContext, Rewrite, Tables, Verdict, resend_syn, rewrite, translate, tunnel,
+};
 use crate::abi::{Direction, Mode};
 
 /// Sends a packet on its way, as its notes say. An ICMP error in its own family is a stage of its own.
@@ -9,16 +11,16 @@ pub(super) fn emit(
     verdict: Verdict,
     packet: &mut impl Packet,
     tables: &impl Tables,
-    scratch: &mut Scratch,
+    context: &mut PacketContext,
 ) -> Verdict {
-    let Scratch { headers, leaves, kept, replay, bytes, .. } = scratch;
+    let PacketContext { headers, egress, kept, resend_syn, bytes, .. } = context;
     // As it came in.
     let bytes = u64::from(*bytes);
-    let replayed = *replay && verdict == Verdict::Redispatched;
+    let replayed = *resend_syn && verdict == Verdict::Redispatched;
     let made = if replayed {
-        replay::replay(packet, leaves, &kept.syn)
+        resend_syn::resend_syn(packet, egress, &kept.syn)
     } else {
-        forward(packet, headers.family, leaves, tables)
+        forward(packet, headers.family, egress, tables)
     };
     if made.is_none() {
         return Verdict::DroppedRewrite;
@@ -27,9 +29,9 @@ pub(super) fn emit(
     if replayed || verdict == Verdict::ForwardedIcmp {
         return verdict;
     }
-    let leaves = &scratch.leaves;
-    tables.count(leaves.replica, |counters| {
-        let traffic = match leaves.direction {
+    let egress = &context.egress;
+    tables.count(egress.replica, |counters| {
+        let traffic = match egress.direction {
             Direction::ToClient => &mut counters.to_client,
             Direction::ToReplica | Direction::Direct => &mut counters.to_replica,
         };
@@ -42,11 +44,11 @@ pub(super) fn emit(
 /// Where it fails, which takes a frame that ends before headers that were read, the frame may be half rewritten and must
 /// be dropped.
 #[inline(always)]
-fn forward(packet: &mut impl Packet, family: Family, leaves: &Rewrite, tables: &impl Tables) -> Option<()> {
-    match leaves.mode {
-        Mode::DSR => packet.write(0, rewrite::macs(&leaves.hop)),
-        Mode::IPIP => tunnel::encapsulate(packet, family, leaves, tables.replica(leaves.replica)?),
-        _ if family == leaves.to.destination.family() => rewrite::rewrite(packet, family, leaves),
-        _ => translate::translate(packet, family, leaves),
+fn forward(packet: &mut impl Packet, family: Family, egress: &Rewrite, tables: &impl Tables) -> Option<()> {
+    match egress.mode {
+        Mode::DSR => packet.write(0, rewrite::macs(&egress.hop)),
+        Mode::IPIP => tunnel::encapsulate(packet, family, egress, tables.replica(egress.replica)?),
+        _ if family == egress.to.destination.family() => rewrite::rewrite(packet, family, egress),
+        _ => translate::translate(packet, family, egress),
     }
 }

@@ -8,7 +8,7 @@
 //! place of the refusal; where it is silent, the client's next SYN goes to another one.
 
 use super::{
-    Scratch, Tables,
+    PacketContext, Tables,
     connection::{self, Decision, Step},
     open::Cause,
     sequence::{self, Event},
@@ -24,17 +24,22 @@ const LEAVES: Decision = Decision::Leaves(Verdict::Forwarded);
 
 /// What a packet of a handshake makes of it. The packet may leave as its entry says.
 #[inline(always)]
-pub(super) fn consider(tables: &impl Tables, settings: &Settings, now: Ticks, scratch: &mut Scratch) -> Step {
-    match scratch.found.direction() {
-        Direction::ToReplica => from_client(tables, settings, now, scratch),
-        Direction::ToClient => from_replica(tables, scratch),
-        Direction::Direct => direct(tables, settings, now, scratch),
+pub(super) fn consider(
+    tables: &impl Tables,
+    settings: &Settings,
+    now: Ticks,
+    context: &mut PacketContext,
+) -> Step {
+    match context.found.direction() {
+        Direction::ToReplica => from_client(tables, settings, now, context),
+        Direction::ToClient => from_replica(tables, context),
+        Direction::Direct => direct(tables, settings, now, context),
     }
 }
 
 #[inline(always)]
-fn from_client(tables: &impl Tables, settings: &Settings, now: Ticks, scratch: &mut Scratch) -> Step {
-    let Scratch { headers, found: flow, other, order, .. } = scratch;
+fn from_client(tables: &impl Tables, settings: &Settings, now: Ticks, context: &mut PacketContext) -> Step {
+    let PacketContext { headers, found: flow, other, order, .. } = context;
     let flags = headers.flags;
     let unanswered = flow.state() == State::SYN_SENT;
     let event = Event::FROM_CLIENT;
@@ -71,8 +76,8 @@ fn asks_again(flow: &Flow, settings: &Settings, now: Ticks) -> bool {
 }
 
 #[inline(always)]
-fn from_replica(tables: &impl Tables, scratch: &mut Scratch) -> Step {
-    let Scratch { headers, found: flow, other: client, order, .. } = scratch;
+fn from_replica(tables: &impl Tables, context: &mut PacketContext) -> Step {
+    let PacketContext { headers, found: flow, other: client, order, .. } = context;
     let flags = headers.flags;
     let unanswered = flow.state() == State::SYN_SENT;
     // The SYN, and what it carried or a part of that (RFC 7413 section 4.2.2).
@@ -104,8 +109,8 @@ fn from_replica(tables: &impl Tables, scratch: &mut Scratch) -> Step {
 /// A replica that answers directly is not seen, so that the client's word counts: the number that follows its SYN. Such a
 /// connection takes no port, and may be pushed out.
 #[inline(always)]
-fn direct(tables: &impl Tables, settings: &Settings, now: Ticks, scratch: &mut Scratch) -> Step {
-    let Scratch { headers, found: flow, order, .. } = scratch;
+fn direct(tables: &impl Tables, settings: &Settings, now: Ticks, context: &mut PacketContext) -> Step {
+    let PacketContext { headers, found: flow, order, .. } = context;
     let flags = headers.flags;
     let opened_here = flow.state() == State::SYN_SENT;
     let event = Event::FROM_CLIENT.with(Event::DIRECT, true);

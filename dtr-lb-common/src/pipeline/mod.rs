@@ -27,6 +27,7 @@ use crate::{
 
 mod answer;
 mod connection;
+mod context;
 mod emit;
 mod fast;
 mod handshake;
@@ -39,26 +40,25 @@ pub mod notice;
 mod open;
 mod parse;
 pub mod probe;
-#[cfg(any(feature = "user", test))]
-pub mod question;
-mod replay;
+mod resend_syn;
 mod rewrite;
-mod scratch;
-pub mod seen;
 mod segment;
 mod sequence;
+pub mod summary;
 pub mod sweep;
+#[cfg(any(feature = "user", test))]
+pub mod synthetic_syn;
 mod translate;
 mod tunnel;
 
 use connection::Decision;
+pub use context::PacketContext;
 pub use fast::fast;
 use open::Progress;
 pub use open::steering;
 pub use parse::EXTENSION_BYTES;
 use parse::Headers;
 use rewrite::Rewrite;
-pub use scratch::Scratch;
 pub use sequence::over;
 
 /// Offset of the network header: Ethernet without tags.
@@ -146,11 +146,11 @@ pub trait Packet {
     }
     /// Carries out a stage.
     #[inline(always)]
-    fn stage(&mut self, stage: Stage, tables: &impl Tables, scratch: &mut Scratch) -> Verdict
+    fn stage(&mut self, stage: Stage, tables: &impl Tables, context: &mut PacketContext) -> Verdict
     where
         Self: Sized,
     {
-        stage.run(self, tables, scratch)
+        stage.run(self, tables, context)
     }
     /// Whether the frame has a VLAN tag that is not in its bytes.
     fn tagged(&self) -> bool;
@@ -215,50 +215,50 @@ pub struct Outcome {
 
 /// The whole life of a packet. Each ends here, and is counted here, once.
 #[inline(always)]
-pub fn run(packet: &mut impl Packet, tables: &impl Tables, scratch: &mut Scratch) -> Outcome {
-    let verdict = balance(packet, tables, scratch);
+pub fn run(packet: &mut impl Packet, tables: &impl Tables, context: &mut PacketContext) -> Outcome {
+    let verdict = balance(packet, tables, context);
     let (verdict, interface) = match verdict.action() {
         Action::Forward => {
-            let error = verdict == Verdict::ForwardedIcmp && scratch.leaves.mode == Mode::NAT;
+            let error = verdict == Verdict::ForwardedIcmp && context.egress.mode == Mode::NAT;
             let stage = if error { Stage::Error } else { Stage::Emit(verdict) };
-            (packet.stage(stage, tables, scratch), scratch.leaves.hop.interface)
+            (packet.stage(stage, tables, context), context.egress.hop.interface)
         }
         Action::Answer => {
             let interface = packet.interface();
-            (packet.stage(Stage::Answer(verdict), tables, scratch), interface)
+            (packet.stage(Stage::Answer(verdict), tables, context), interface)
         }
         Action::Pass | Action::Drop => (verdict, 0),
     };
     if verdict.action() == Action::Drop {
-        let _ = packet.stage(Stage::Report(verdict), tables, scratch);
+        let _ = packet.stage(Stage::Report(verdict), tables, context);
     }
-    tables.record(verdict, scratch.bytes);
+    tables.record(verdict, context.bytes);
     Outcome { verdict, interface }
 }
 
 /// Parses and decides. What is forwarded leaves as the notes say.
 #[inline(always)]
-fn balance(packet: &mut impl Packet, tables: &impl Tables, scratch: &mut Scratch) -> Verdict {
-    let verdict = packet.stage(Stage::Parse, tables, scratch);
-    match scratch.next {
+fn balance(packet: &mut impl Packet, tables: &impl Tables, context: &mut PacketContext) -> Verdict {
+    let verdict = packet.stage(Stage::Parse, tables, context);
+    match context.next {
         Next::Nothing => verdict,
-        Next::Icmp => packet.stage(Stage::Icmp, tables, scratch),
+        Next::Icmp => packet.stage(Stage::Icmp, tables, context),
         Next::Connection => {
-            let verdict = packet.stage(Stage::Connection, tables, scratch);
-            if scratch.opens { open_connection(packet, tables, scratch) } else { verdict }
+            let verdict = packet.stage(Stage::Connection, tables, context);
+            if context.opens { open_connection(packet, tables, context) } else { verdict }
         }
     }
 }
 
 /// Opens a connection: chooses a replica, enters the replica's direction with a port, then the client's.
 #[inline(always)]
-fn open_connection(packet: &mut impl Packet, tables: &impl Tables, scratch: &mut Scratch) -> Verdict {
-    let mut verdict = packet.stage(Stage::Open, tables, scratch);
+fn open_connection(packet: &mut impl Packet, tables: &impl Tables, context: &mut PacketContext) -> Verdict {
+    let mut verdict = packet.stage(Stage::Open, tables, context);
     let mut insertions = 0;
-    while scratch.progress != Progress::Done && insertions < open::INSERTIONS {
+    while context.progress != Progress::Done && insertions < open::INSERTIONS {
         insertions += 1;
-        let _ = packet.stage(Stage::Insert, tables, scratch);
-        verdict = packet.stage(Stage::Advance, tables, scratch);
+        let _ = packet.stage(Stage::Insert, tables, context);
+        verdict = packet.stage(Stage::Advance, tables, context);
     }
     verdict
 }
@@ -274,26 +274,26 @@ pub(super) enum Next {
 
 /// Reads the headers, and looks whether the packet may be the datapath's.
 #[inline(always)]
-fn parse(packet: &impl Packet, tables: &impl Tables, scratch: &mut Scratch) -> Result<Next, Verdict> {
-    scratch.replay = false;
-    scratch.opens = false;
-    scratch.bytes = packet.linear();
+fn parse(packet: &impl Packet, tables: &impl Tables, context: &mut PacketContext) -> Result<Next, Verdict> {
+    context.resend_syn = false;
+    context.opens = false;
+    context.bytes = packet.linear();
     let family = parse::family(packet)?;
-    let transport = parse::network(packet, family, &mut scratch.headers)?;
-    let Headers { network, segment, .. } = scratch.headers;
+    let transport = parse::network(packet, family, &mut context.headers)?;
+    let Headers { network, segment, .. } = context.headers;
     let stated = ETHERNET as u32 + u32::from(network) + u32::from(segment);
-    if stated > scratch.bytes {
-        scratch.bytes = packet.length();
-        if stated > scratch.bytes {
+    if stated > context.bytes {
+        context.bytes = packet.length();
+        if stated > context.bytes {
             return Err(Verdict::PassedMalformed);
         }
     }
-    if scratch.headers.protocol != PROTOCOL_TCP {
+    if context.headers.protocol != PROTOCOL_TCP {
         return Ok(Next::Icmp);
     }
-    parse::tcp(packet, transport, &mut scratch.headers)?;
+    parse::tcp(packet, transport, &mut context.headers)?;
     let settings = tables.settings().ok_or(Verdict::PassedNotReady)?;
-    let Tuple { destination, destination_port, .. } = &scratch.headers.tuple;
+    let Tuple { destination, destination_port, .. } = &context.headers.tuple;
     if !tables.marked(filter::place(settings, destination, *destination_port)) {
         return Err(Verdict::PassedNotService);
     }
@@ -329,37 +329,37 @@ pub enum Stage {
 impl Stage {
     /// Carries out the stage.
     #[inline(always)]
-    pub fn run(self, packet: &mut impl Packet, tables: &impl Tables, scratch: &mut Scratch) -> Verdict {
+    pub fn run(self, packet: &mut impl Packet, tables: &impl Tables, context: &mut PacketContext) -> Verdict {
         match self {
-            Self::Parse => match parse(packet, tables, scratch) {
+            Self::Parse => match parse(packet, tables, context) {
                 Ok(next) => {
-                    scratch.next = next;
+                    context.next = next;
                     Verdict::PassedNotReady
                 }
                 Err(verdict) => {
-                    scratch.next = Next::Nothing;
+                    context.next = Next::Nothing;
                     verdict
                 }
             },
-            Self::Connection => match connection::decide(packet, tables, scratch) {
+            Self::Connection => match connection::decide(packet, tables, context) {
                 Decision::Leaves(verdict) | Decision::Stops(verdict) => verdict,
                 Decision::Opens => {
-                    scratch.opens = true;
+                    context.opens = true;
                     Verdict::PassedNoFlow
                 }
             },
-            Self::Open => open::open(packet, tables, scratch),
-            Self::Advance => open::advance(packet, tables, scratch),
+            Self::Open => open::open(packet, tables, context),
+            Self::Advance => open::advance(packet, tables, context),
             Self::Insert => {
-                open::enter(tables, scratch);
+                open::enter(tables, context);
                 Verdict::Forwarded
             }
-            Self::Icmp => icmp::icmp(packet, tables, scratch),
-            Self::Error => icmp::rewrite(packet, scratch),
-            Self::Emit(verdict) => emit::emit(verdict, packet, tables, scratch),
-            Self::Answer(verdict) => answer::answer(packet, scratch, verdict),
+            Self::Icmp => icmp::icmp(packet, tables, context),
+            Self::Error => icmp::rewrite(packet, context),
+            Self::Emit(verdict) => emit::emit(verdict, packet, tables, context),
+            Self::Answer(verdict) => answer::answer(packet, context, verdict),
             Self::Report(verdict) => {
-                tables.report(verdict, packet, &scratch.headers.tuple);
+                tables.report(verdict, packet, &context.headers.tuple);
                 verdict
             }
         }

@@ -5,7 +5,7 @@
 //! others between the balancer and this replica. The entry of the replica's packets *is* the claim: its key is there once at
 //! most, so that who enters it has the port. The client's entry follows; both are seen when both are whole.
 
-use super::{Headers, Packet, Scratch, Tables, replay, rewrite, way_back};
+use super::{Headers, Packet, PacketContext, Tables, resend_syn, rewrite, way_back};
 use crate::{
     abi::{
         Control, Direction, Flow, KeptSyn, MAX_ATTEMPTED, MAX_NAT_ADDRESSES, Place, Replica, ReplicaId,
@@ -101,20 +101,20 @@ pub(super) enum Progress {
 /// another. Then the draft is to be entered, [`advance`] tells how to go on, and so forth until all is done. Each is a stage
 /// of its own, and none calls another: a program has 512 bytes of stack for all functions that are under way.
 #[inline(always)]
-pub(super) fn open(packet: &impl Packet, tables: &impl Tables, scratch: &mut Scratch) -> Verdict {
-    match begin(packet, tables, scratch) {
+pub(super) fn open(packet: &impl Packet, tables: &impl Tables, context: &mut PacketContext) -> Verdict {
+    match begin(packet, tables, context) {
         Ok(()) => Verdict::PassedNoFlow,
-        Err(verdict) => settle(Err(verdict), packet, tables, scratch),
+        Err(verdict) => settle(Err(verdict), packet, tables, context),
     }
 }
 
 /// Goes on after the draft was entered, or was not.
 #[inline(always)]
-pub(super) fn advance(packet: &impl Packet, tables: &impl Tables, scratch: &mut Scratch) -> Verdict {
-    match entered(tables, scratch) {
+pub(super) fn advance(packet: &impl Packet, tables: &impl Tables, context: &mut PacketContext) -> Verdict {
+    match entered(tables, context) {
         Ok(false) => Verdict::PassedNoFlow,
-        Ok(true) => settle(Ok(()), packet, tables, scratch),
-        Err(verdict) => settle(Err(verdict), packet, tables, scratch),
+        Ok(true) => settle(Ok(()), packet, tables, context),
+        Err(verdict) => settle(Err(verdict), packet, tables, context),
     }
 }
 
@@ -124,21 +124,21 @@ fn settle(
     opened: Result<(), Verdict>,
     packet: &impl Packet,
     tables: &impl Tables,
-    scratch: &mut Scratch,
+    context: &mut PacketContext,
 ) -> Verdict {
-    let Scratch { found, leaves, order, replay, progress, draft, target, .. } = scratch;
+    let PacketContext { found, egress, order, resend_syn, progress, draft, target, .. } = context;
     *progress = Progress::Done;
     match opened {
         Ok(()) => {
             tables.count(*target, |counters| counters.new_flows += 1);
-            leaves.set(draft, tables);
+            egress.set(draft, tables);
             let Some(replica) = tables.replica(*target) else { return Verdict::DroppedNoReplica };
-            leaves.by(replica);
+            egress.by(replica);
             if order.cause == Cause::New {
                 return Verdict::Forwarded;
             }
             tables.count(order.failed, |counters| counters.redispatched += 1);
-            *replay = order.cause == Cause::Refused;
+            *resend_syn = order.cause == Cause::Refused;
             Verdict::Redispatched
         }
         Err(verdict) if order.cause == Cause::New => verdict,
@@ -150,8 +150,8 @@ fn settle(
                 // It made room for the first half of what was not to be, and its port is free.
                 return Verdict::DroppedBusy;
             }
-            leaves.set(found, tables);
-            match rewrite::check(packet, tables, scratch) {
+            egress.set(found, tables);
+            match rewrite::check(packet, tables, context) {
                 Ok(()) => Verdict::Forwarded,
                 Err(verdict) => verdict,
             }
@@ -161,45 +161,45 @@ fn settle(
 
 /// Finds a replica, and drafts the first entry.
 #[inline(always)]
-fn begin(packet: &impl Packet, tables: &impl Tables, scratch: &mut Scratch) -> Result<(), Verdict> {
+fn begin(packet: &impl Packet, tables: &impl Tables, context: &mut PacketContext) -> Result<(), Verdict> {
     let settings = tables.settings().ok_or(Verdict::PassedNotReady)?;
     let now = tables.now();
     let seed = settings.hash_seed;
-    let id = if scratch.order.cause == Cause::New {
-        first(packet, tables, seed, now, scratch)?
+    let id = if context.order.cause == Cause::New {
+        first(packet, tables, seed, now, context)?
     } else {
-        another(tables, seed, now, scratch).ok_or(Verdict::DroppedNoReplica)?
+        another(tables, seed, now, context).ok_or(Verdict::DroppedNoReplica)?
     };
     let replica = tables.replica(id).ok_or(Verdict::DroppedNoReplica)?;
     // A refusal is no packet for the replica: the SYN that takes its place was looked at when it came.
-    if scratch.order.cause != Cause::Refused {
-        rewrite::reaches(packet, replica, scratch)?;
+    if context.order.cause != Cause::Refused {
+        rewrite::reaches(packet, replica, context)?;
     }
-    scratch.target = id;
-    scratch.attempt = 0;
-    scratch.random = hash::flow(seed, &scratch.order.client);
+    context.target = id;
+    context.attempt = 0;
+    context.random = hash::flow(seed, &context.order.client);
     let opening = Opening { id, replica, settings, now };
     if replica.mode.direct() {
-        opening.draft_direct(tables, scratch);
+        opening.draft_direct(tables, context);
     } else {
-        opening.draft_port(scratch);
+        opening.draft_port(context);
     }
     Ok(())
 }
 
 /// Looks how it went with the draft, and drafts the next one. Says whether there is none, as all is done.
 #[inline(always)]
-fn entered(tables: &impl Tables, scratch: &mut Scratch) -> Result<bool, Verdict> {
+fn entered(tables: &impl Tables, context: &mut PacketContext) -> Result<bool, Verdict> {
     let settings = tables.settings().ok_or(Verdict::PassedNotReady)?;
-    let replica = tables.replica(scratch.target).ok_or(Verdict::DroppedNoReplica)?;
-    let opening = Opening { id: scratch.target, replica, settings, now: tables.now() };
+    let replica = tables.replica(context.target).ok_or(Verdict::DroppedNoReplica)?;
+    let opening = Opening { id: context.target, replica, settings, now: tables.now() };
     let memory = &tables.flows();
-    let Scratch { insertion, progress, draft, claimed, attempt, .. } = scratch;
+    let PacketContext { insertion, progress, draft, claimed, attempt, .. } = context;
     let direct = draft.direction() == Direction::Direct;
     match (*progress, *insertion) {
         (Progress::Port, Insertion::Done) => {
             *claimed = *draft;
-            opening.draft_client(tables, scratch);
+            opening.draft_client(tables, context);
             Ok(false)
         }
         // Once more, without what was in the way.
@@ -210,7 +210,7 @@ fn entered(tables: &impl Tables, scratch: &mut Scratch) -> Result<bool, Verdict>
                 return Err(Verdict::DroppedNoPort);
             }
             if *insertion == Insertion::Exists {
-                opening.draft_port(scratch);
+                opening.draft_port(context);
             }
             Ok(false)
         }
@@ -239,9 +239,9 @@ fn first(
     tables: &impl Tables,
     seed: u64,
     now: Ticks,
-    scratch: &mut Scratch,
+    context: &mut PacketContext,
 ) -> Result<ReplicaId, Verdict> {
-    let Scratch { headers, draft, kept, .. } = scratch;
+    let PacketContext { headers, draft, kept, .. } = context;
     let service = tables.service(&service_key(&headers.tuple)).ok_or(Verdict::PassedNotService)?;
     if headers.fragmented {
         return Err(Verdict::DroppedFragment);
@@ -264,7 +264,7 @@ fn first(
     draft.hop = next_hops::assign(&tables.next_hops(), &hop, now).ok_or(Verdict::DroppedNextHopsFull)?;
     kept.client = headers.tuple;
     kept.attempted = [0; MAX_ATTEMPTED];
-    replay::keep(packet, headers, &mut kept.syn).ok_or(Verdict::PassedMalformed)?;
+    resend_syn::keep(packet, headers, &mut kept.syn).ok_or(Verdict::PassedMalformed)?;
     Ok(id)
 }
 
@@ -280,9 +280,9 @@ pub fn steering(service: &Service, seed: u64, client: &Tuple) -> u64 {
 
 /// A replica that has not failed this handshake yet. `None` if there is none, or the client's SYN is kept no more.
 #[inline(always)]
-fn another(tables: &impl Tables, seed: u64, now: Ticks, scratch: &mut Scratch) -> Option<ReplicaId> {
-    let Scratch { order, kept, draft, found, other, .. } = scratch;
-    if !tables.kept_syn(order.kept, kept) || kept.client != order.client || !replay::is_kept(&kept.syn) {
+fn another(tables: &impl Tables, seed: u64, now: Ticks, context: &mut PacketContext) -> Option<ReplicaId> {
+    let PacketContext { order, kept, draft, found, other, .. } = context;
+    if !tables.kept_syn(order.kept, kept) || kept.client != order.client || !resend_syn::is_kept(&kept.syn) {
         return None;
     }
     let hop = if found.direction().from_client() { found.hop } else { other.hop };
@@ -319,8 +319,8 @@ struct Opening<'a> {
 impl Opening<'_> {
     /// Drafts the only entry of a connection whose replica answers directly.
     #[inline(always)]
-    fn draft_direct(&self, tables: &impl Tables, scratch: &mut Scratch) {
-        let Scratch { headers, draft, order, kept, claim, progress, .. } = scratch;
+    fn draft_direct(&self, tables: &impl Tables, context: &mut PacketContext) {
+        let PacketContext { headers, draft, order, kept, claim, progress, .. } = context;
         let opens = headers.flags.opens();
         draft.key = order.client;
         draft.to = order.client;
@@ -335,8 +335,8 @@ impl Opening<'_> {
 
     /// Drafts the replica's entry with the port of this attempt.
     #[inline(always)]
-    fn draft_port(&self, scratch: &mut Scratch) {
-        let Scratch { headers, draft, order, claim, kept, attempt, random, progress, .. } = scratch;
+    fn draft_port(&self, context: &mut PacketContext) {
+        let PacketContext { headers, draft, order, claim, kept, attempt, random, progress, .. } = context;
         *random = hash::mix(*random, u64::from(*attempt));
         self.draw(*random, *attempt == 0, &order.client, &mut draft.key);
         draft.to = order.client.reversed();
@@ -352,8 +352,8 @@ impl Opening<'_> {
 
     /// Drafts the client's entry, after the replica's has its port.
     #[inline(always)]
-    fn draft_client(&self, tables: &impl Tables, scratch: &mut Scratch) {
-        let Scratch { draft, claimed, order, claim, kept, progress, .. } = scratch;
+    fn draft_client(&self, tables: &impl Tables, context: &mut PacketContext) {
+        let PacketContext { draft, claimed, order, claim, kept, progress, .. } = context;
         draft.key = order.client;
         draft.to = claimed.key.reversed();
         self.fill(draft, State::SYN_SENT, Direction::ToReplica);
@@ -401,13 +401,13 @@ fn sequence(kept: &KeptSyn) -> u32 {
 
 /// Enters the draft of the notes, which say on what terms.
 #[inline(always)]
-pub(super) fn enter(tables: &impl Tables, scratch: &mut Scratch) {
+pub(super) fn enter(tables: &impl Tables, context: &mut PacketContext) {
     let Some(settings) = tables.settings() else {
-        scratch.insertion = Insertion::Full;
+        context.insertion = Insertion::Full;
         return;
     };
     let clock = Clock { settings, now: tables.now() };
-    let Scratch { draft, holder, claim, order, insertion, wanted, .. } = scratch;
+    let PacketContext { draft, holder, claim, order, insertion, wanted, .. } = context;
     *wanted = draft.to;
     let hash = hash::flow_table(&settings.flow_keys, &draft.key);
     let buckets = flow_table::buckets(hash, settings.flow_buckets);

@@ -59,12 +59,12 @@ fn tuple(packet: &impl Packet) -> Option<(Family, Tuple)> {
 fn change(packet: &mut impl Packet, family: Family, path: &ProbePath) -> Option<()> {
     let macs: Macs = packet.read(0)?;
     let hop = Hop { interface: 0, destination: macs.destination, source: macs.source };
-    let leaves = Rewrite { to: path.to, hop, address_delta: path.address_delta, ..Rewrite::NONE };
+    let egress = Rewrite { to: path.to, hop, address_delta: path.address_delta, ..Rewrite::NONE };
     let inner = path.to.destination.family();
     if family == inner {
-        rewrite::rewrite(packet, family, &leaves)?;
+        rewrite::rewrite(packet, family, &egress)?;
     } else {
-        translate::translate(packet, family, &leaves)?;
+        translate::translate(packet, family, &egress)?;
     }
     if path.outer_destination == Address::NONE {
         return Some(());

@@ -1,6 +1,6 @@
 //! How a packet leaves, and the rewriting of one that stays in its family.
 
-use super::{ETHERNET, Headers, Packet, Scratch, Tables, open::difference, parse};
+use super::{ETHERNET, Headers, Packet, PacketContext, Tables, open::difference, parse};
 use crate::{
     abi::{Direction, Flow, Hop, Mode, Replica, ReplicaId, Tuple},
     address::{Be16, Family},
@@ -72,24 +72,28 @@ impl Rewrite {
 pub(super) fn check(
     packet: &impl Packet,
     tables: &impl Tables,
-    scratch: &mut Scratch,
+    context: &mut PacketContext,
 ) -> Result<(), Verdict> {
-    let Scratch { headers, leaves, .. } = scratch;
-    if leaves.direction == Direction::ToClient {
-        return may_leave(headers, &leaves.hop, Mode::NAT, leaves.to.destination.family());
+    let PacketContext { headers, egress, .. } = context;
+    if egress.direction == Direction::ToClient {
+        return may_leave(headers, &egress.hop, Mode::NAT, egress.to.destination.family());
     }
-    let replica = tables.replica(leaves.replica).ok_or(Verdict::DroppedNoNextHop)?;
-    leaves.by(replica);
-    reaches(packet, replica, scratch)
+    let replica = tables.replica(egress.replica).ok_or(Verdict::DroppedNoNextHop)?;
+    egress.by(replica);
+    reaches(packet, replica, context)
 }
 
 /// Whether a packet may be sent to a replica.
 #[inline(always)]
-pub(super) fn reaches(packet: &impl Packet, replica: &Replica, scratch: &mut Scratch) -> Result<(), Verdict> {
-    let headers = &scratch.headers;
+pub(super) fn reaches(
+    packet: &impl Packet,
+    replica: &Replica,
+    context: &mut PacketContext,
+) -> Result<(), Verdict> {
+    let headers = &context.headers;
     may_leave(headers, &replica.hop, replica.mode, replica.address.family())?;
     if exceeds(headers, packet, replica) {
-        scratch.mtu = limit(replica).saturating_sub(overhead(headers.family, replica) as u16);
+        context.mtu = limit(replica).saturating_sub(overhead(headers.family, replica) as u16);
         return Err(Verdict::AnsweredTooBig);
     }
     Ok(())
@@ -170,26 +174,26 @@ pub(super) const fn turned([a, b, c]: [u32; 3]) -> [u32; 3] {
 
 /// Rewrites a packet within its family. Where it fails the frame may be half rewritten.
 #[inline(always)]
-pub(super) fn rewrite(packet: &mut impl Packet, family: Family, leaves: &Rewrite) -> Option<()> {
+pub(super) fn rewrite(packet: &mut impl Packet, family: Family, egress: &Rewrite) -> Option<()> {
     // Read once more: a number that was put aside on the stack has lost its bounds for the verifier of older kernels.
     let transport = parse::transport(packet, family)?;
-    packet.write(0, macs(&leaves.hop))?;
-    network(packet, family, leaves)?;
-    packet.write::<[Be16; 2]>(transport, [leaves.to.source_port, leaves.to.destination_port])?;
+    packet.write(0, macs(&egress.hop))?;
+    network(packet, family, egress)?;
+    packet.write::<[Be16; 2]>(transport, [egress.to.source_port, egress.to.destination_port])?;
     let checksum = transport + TCP_CHECKSUM_OFFSET;
-    packet.correct_checksum(checksum, leaves.address_delta, leaves.port_delta, family)
+    packet.correct_checksum(checksum, egress.address_delta, egress.port_delta, family)
 }
 
 /// Writes both addresses, one hop less, and the header's checksum if it has one.
 #[inline(always)]
-pub(super) fn network(packet: &mut impl Packet, family: Family, leaves: &Rewrite) -> Option<()> {
-    let Tuple { source, destination, .. } = leaves.to;
+pub(super) fn network(packet: &mut impl Packet, family: Family, egress: &Rewrite) -> Option<()> {
+    let Tuple { source, destination, .. } = egress.to;
     match family {
         Family::V4 => {
             let header: Ipv4 = packet.read(ETHERNET)?;
             let rewritten = Ipv4 {
                 ttl: header.ttl.wrapping_sub(1),
-                checksum: Delta::folded(leaves.address_delta).plus(TTL_DECREMENT).apply(header.checksum),
+                checksum: Delta::folded(egress.address_delta).plus(TTL_DECREMENT).apply(header.checksum),
                 source: source.v4_words(),
                 destination: destination.v4_words(),
                 ..header

@@ -52,7 +52,7 @@ impl Request {
     }
 
     #[inline(always)]
-    pub fn seen(&self) -> u32 {
+    pub fn summary(&self) -> u32 {
         bytemuck::must_cast(self.seen)
     }
 
@@ -65,7 +65,7 @@ impl Request {
 /// Carries out a request. Says whether it was.
 #[inline(always)]
 pub fn carry_out(request: &Request, tables: &impl Tables, flow: &mut Flow, other: &mut Flow) -> bool {
-    let (at, seen) = (request.at(), request.seen());
+    let (at, seen) = (request.at(), request.summary());
     match request.kind() {
         kind::END => {
             let Some(settings) = tables.settings() else { return false };

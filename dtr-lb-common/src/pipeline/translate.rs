@@ -15,15 +15,15 @@ use crate::{
 
 /// Translates a packet of `family`. Where it fails the frame may be half rewritten.
 #[inline(always)]
-pub(super) fn translate(packet: &mut impl Packet, family: Family, leaves: &Rewrite) -> Option<()> {
+pub(super) fn translate(packet: &mut impl Packet, family: Family, egress: &Rewrite) -> Option<()> {
     let about = about(packet, family)?;
-    let family = leaves.to.destination.family();
+    let family = egress.to.destination.family();
     packet.change_family(family)?;
     let transport =
-        header::write(packet, macs(&leaves.hop), &leaves.to.source, &leaves.to.destination, &about)?;
-    packet.write::<[Be16; 2]>(transport, [leaves.to.source_port, leaves.to.destination_port])?;
+        header::write(packet, macs(&egress.hop), &egress.to.source, &egress.to.destination, &about)?;
+    packet.write::<[Be16; 2]>(transport, [egress.to.source_port, egress.to.destination_port])?;
     let checksum = transport + TCP_CHECKSUM_OFFSET;
-    packet.correct_checksum(checksum, leaves.address_delta, leaves.port_delta, family)
+    packet.correct_checksum(checksum, egress.address_delta, egress.port_delta, family)
 }
 
 /// What the network header says, after one hop more.

@@ -19,11 +19,11 @@ use crate::{
 pub(super) fn encapsulate(
     packet: &mut impl Packet,
     family: Family,
-    leaves: &Rewrite,
+    egress: &Rewrite,
     replica: &Replica,
 ) -> Option<()> {
-    rewrite::network(packet, family, leaves)?;
-    wrap(packet, family, macs(&leaves.hop), &outer_source(&replica.nat[0], &leaves.to), &replica.address)
+    rewrite::network(packet, family, egress)?;
+    wrap(packet, family, macs(&egress.hop), &outer_source(&replica.nat[0], &egress.to), &replica.address)
 }
 
 /// Puts a packet of `family` into another one as it is. Where it fails the frame may be half rewritten.

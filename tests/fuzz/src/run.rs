@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use arbitrary::Unstructured;
 use dtr_lb_common::{
-    pipeline::{Outcome, Scratch, fast, run},
+    pipeline::{Outcome, PacketContext, fast, run},
     verdict::Verdict,
 };
 
@@ -69,7 +69,7 @@ fn sequence(
     let mut player = Player {
         memory,
         oracle: Oracle::default(),
-        scratch: Scratch::new(),
+        context: PacketContext::new(),
         frame: frame(),
         again: frame(),
         before: Vec::with_capacity(2048),
@@ -91,7 +91,7 @@ fn sequence(
 struct Player<'a, 'b> {
     memory: Memory,
     oracle: Oracle,
-    scratch: Scratch,
+    context: PacketContext,
     frame: Frame,
     /// The same frame, played without the fast path.
     again: Frame,
@@ -211,7 +211,7 @@ impl Player<'_, '_> {
         if !untouched {
             return Err("the fast path leaves a frame to the stages that it has changed".to_owned());
         }
-        let outcome = quick.unwrap_or_else(|| run(&mut self.frame, &tables, &mut self.scratch));
+        let outcome = quick.unwrap_or_else(|| run(&mut self.frame, &tables, &mut self.context));
         let opened = self.memory.store.new_flows() - new_flows;
         self.note(outcome.verdict);
         if let Some(tell) = &mut self.tell {
@@ -241,7 +241,7 @@ impl Player<'_, '_> {
 
     /// The stages must do what the fast path did.
     fn plays_again(&mut self, outcome: Outcome) -> Result<(), String> {
-        let slow = run(&mut self.again, &self.memory.tables_again(), &mut self.scratch);
+        let slow = run(&mut self.again, &self.memory.tables_again(), &mut self.context);
         if slow != outcome {
             return Err(format!("by the fast path {outcome:?}, and by the stages {slow:?}"));
         }

@@ -10,7 +10,7 @@ use crate::{
     address::{Be16, Family},
     checksum::Delta,
     pipeline::{
-        ETHERNET, Packet, Scratch,
+        ETHERNET, Packet, PacketContext,
         header::{self, About},
         rewrite::macs,
     },
@@ -24,10 +24,10 @@ use crate::{
 /// Translates an error, whose own header has no options. Where it fails with [`Verdict::DroppedRewrite`] the frame may be
 /// half rewritten.
 #[inline(always)]
-pub(super) fn translate(packet: &mut impl Packet, scratch: &Scratch) -> Result<(), Verdict> {
-    match scratch.headers.family {
-        Family::V4 => to_v6(packet, scratch),
-        Family::V6 => to_v4(packet, scratch),
+pub(super) fn translate(packet: &mut impl Packet, context: &PacketContext) -> Result<(), Verdict> {
+    match context.headers.family {
+        Family::V4 => to_v6(packet, context),
+        Family::V6 => to_v4(packet, context),
     }
 }
 
@@ -44,13 +44,13 @@ struct Old {
 }
 
 #[inline(always)]
-fn to_v6(packet: &mut impl Packet, scratch: &Scratch) -> Result<(), Verdict> {
+fn to_v6(packet: &mut impl Packet, context: &PacketContext) -> Result<(), Verdict> {
     const AT: usize = ETHERNET + size_of::<Ipv4>();
     let outer: Ipv4 = packet.read(ETHERNET).ok_or(Verdict::DroppedRewrite)?;
     let icmp: Icmp = packet.read(AT).ok_or(Verdict::DroppedRewrite)?;
     let quoted: Ipv4 = packet.read(AT + HEADER).ok_or(Verdict::DroppedRewrite)?;
     let plain = quoted.version_ihl == 0x45 && quoted.fragment.get() & IPV4_MORE_FRAGMENTS == 0;
-    let length = scratch.headers.segment + kinds::DIFFERENCE;
+    let length = context.headers.segment + kinds::DIFFERENCE;
     // No error is larger (RFC 4443 section 2.4).
     let fits = size_of::<Ipv6>() as u32 + u32::from(length) <= kinds::V6_MINIMUM;
     let total = quoted.total_length.get();
@@ -68,20 +68,20 @@ fn to_v6(packet: &mut impl Packet, scratch: &Scratch) -> Result<(), Verdict> {
         outer: about(length, outer.tos, outer.ttl.wrapping_sub(1), PROTOCOL_ICMPV6),
         quoted: about(total.wrapping_sub(size_of::<Ipv4>() as u16), quoted.tos, quoted.ttl, PROTOCOL_TCP),
     };
-    finish(packet, scratch, &old, Family::V6, AT + HEADER + size_of::<Ipv4>()).ok_or(Verdict::DroppedRewrite)
+    finish(packet, context, &old, Family::V6, AT + HEADER + size_of::<Ipv4>()).ok_or(Verdict::DroppedRewrite)
 }
 
 #[inline(always)]
-fn to_v4(packet: &mut impl Packet, scratch: &Scratch) -> Result<(), Verdict> {
+fn to_v4(packet: &mut impl Packet, context: &PacketContext) -> Result<(), Verdict> {
     const AT: usize = ETHERNET + size_of::<Ipv6>();
     let outer: Ipv6 = packet.read(ETHERNET).ok_or(Verdict::DroppedRewrite)?;
     let icmp: Icmp = packet.read(AT).ok_or(Verdict::DroppedRewrite)?;
     let quoted: Ipv6 = packet.read(AT + HEADER).ok_or(Verdict::DroppedRewrite)?;
     let plain = quoted.next_header == PROTOCOL_TCP;
     let new = kinds::to_v4(&icmp).filter(|_| plain).ok_or(Verdict::DroppedUntranslatable)?;
-    let segment = scratch.headers.segment;
+    let segment = context.headers.segment;
     let about = |length, tos, hops, protocol| About { length, tos, hops, protocol, fragment: About::WHOLE };
-    let Tuple { source, destination, .. } = &scratch.headers.tuple;
+    let Tuple { source, destination, .. } = &context.headers.tuple;
     // Of ICMPv6 the pseudo-header is summed, too.
     let pseudo = header::pseudo(source, destination, &about(segment, 0, 0, PROTOCOL_ICMPV6));
     let delta = Delta::ZERO
@@ -96,20 +96,20 @@ fn to_v4(packet: &mut impl Packet, scratch: &Scratch) -> Result<(), Verdict> {
         outer: about(length, outer.traffic_class(), outer.hop_limit.wrapping_sub(1), PROTOCOL_ICMP),
         quoted: about(quoted.payload_length.get(), quoted.traffic_class(), quoted.hop_limit, PROTOCOL_TCP),
     };
-    finish(packet, scratch, &old, Family::V4, AT + HEADER + size_of::<Ipv6>()).ok_or(Verdict::DroppedRewrite)
+    finish(packet, context, &old, Family::V4, AT + HEADER + size_of::<Ipv6>()).ok_or(Verdict::DroppedRewrite)
 }
 
 /// Writes the error anew, in `family`; the quoted TCP header stands at `transport` and stays.
 #[inline(always)]
 fn finish(
     packet: &mut impl Packet,
-    scratch: &Scratch,
+    context: &PacketContext,
     old: &Old,
     family: Family,
     transport: usize,
 ) -> Option<()> {
-    let Scratch { leaves, tells_checksum, .. } = scratch;
-    let to = &leaves.to;
+    let PacketContext { egress, tells_checksum, .. } = context;
+    let to = &egress.to;
     let ports: [Be16; 2] = packet.read(transport)?;
     let new_ports = [to.destination_port, to.source_port];
     packet.write(transport, new_ports)?;
@@ -117,14 +117,14 @@ fn finish(
     if *tells_checksum {
         let checksum = packet.read::<u16>(transport + TCP_CHECKSUM_OFFSET)?;
         let becomes =
-            Delta::folded(leaves.address_delta).plus(Delta::folded(leaves.port_delta)).apply(checksum);
+            Delta::folded(egress.address_delta).plus(Delta::folded(egress.port_delta)).apply(checksum);
         packet.write(transport + TCP_CHECKSUM_OFFSET, becomes)?;
         delta = delta.word(checksum, becomes);
     }
     packet.change_family(family)?;
     let difference = i32::from(kinds::DIFFERENCE);
     packet.make_room(if family == Family::V6 { difference } else { -difference })?;
-    let at = header::write(packet, macs(&leaves.hop), &to.source, &to.destination, &old.outer)?;
+    let at = header::write(packet, macs(&egress.hop), &to.source, &to.destination, &old.outer)?;
     match family {
         Family::V4 => packet.write(at + HEADER, header::ipv4(&to.destination, &to.source, &old.quoted))?,
         Family::V6 => {

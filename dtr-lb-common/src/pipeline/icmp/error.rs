@@ -7,7 +7,7 @@ use crate::{
     abi::State,
     filter,
     pipeline::{
-        Packet, Scratch, Tables,
+        Packet, PacketContext, Tables,
         connection::{self, Known},
         rewrite,
     },
@@ -19,51 +19,51 @@ use crate::{
 pub(super) fn decide(
     packet: &impl Packet,
     tables: &impl Tables,
-    scratch: &mut Scratch,
+    context: &mut PacketContext,
 ) -> Result<Verdict, Verdict> {
     let settings = tables.settings().ok_or(Verdict::PassedNotReady)?;
-    quote::read(packet, scratch)?;
+    quote::read(packet, context)?;
     // Who sends an error sends it to where the packet came from.
-    let Scratch { headers, wanted, .. } = scratch;
+    let PacketContext { headers, wanted, .. } = context;
     let ours = wanted.destination == headers.tuple.destination
         && tables.marked(filter::place(settings, &wanted.destination, wanted.destination_port));
     if !ours {
         return Err(Verdict::PassedIcmp);
     }
-    match connection::look_up(tables, settings, tables.now(), scratch) {
+    match connection::look_up(tables, settings, tables.now(), context) {
         Known::No | Known::Gone => return Err(Verdict::PassedIcmp),
         Known::Busy => return Err(Verdict::DroppedBusy),
         Known::Yes => {}
     }
-    let Scratch { leaves, found, .. } = scratch;
+    let PacketContext { egress, found, .. } = context;
     if found.state() == State::TIME_WAIT_HELD {
         return Err(Verdict::DroppedLate);
     }
-    leaves.set(found, tables);
-    rewrite::check(packet, tables, scratch).map_err(|verdict| match verdict {
+    egress.set(found, tables);
+    rewrite::check(packet, tables, context).map_err(|verdict| match verdict {
         // No error is sent about an error (RFC 1122 section 3.2.2).
         Verdict::AnsweredTooBig => Verdict::DroppedTooBig,
         verdict => verdict,
     })?;
     // Where the replica answers directly, the error reaches it as it is, at the address of the service.
-    let Scratch { headers, leaves, .. } = scratch;
-    if leaves.mode.direct() {
-        leaves.to.source = headers.tuple.source;
+    let PacketContext { headers, egress, .. } = context;
+    if egress.mode.direct() {
+        egress.to.source = headers.tuple.source;
     }
     Ok(Verdict::ForwardedIcmp)
 }
 
 /// Makes an error about a flow the one that its end understands.
 #[inline(always)]
-pub(in crate::pipeline) fn rewrite(packet: &mut impl Packet, scratch: &Scratch) -> Verdict {
-    let Scratch { headers, leaves, .. } = scratch;
-    if headers.family != leaves.to.destination.family() {
-        return match across::translate(packet, scratch) {
+pub(in crate::pipeline) fn rewrite(packet: &mut impl Packet, context: &PacketContext) -> Verdict {
+    let PacketContext { headers, egress, .. } = context;
+    if headers.family != egress.to.destination.family() {
+        return match across::translate(packet, context) {
             Ok(()) => Verdict::ForwardedIcmp,
             Err(verdict) => verdict,
         };
     }
-    match within::rewrite(packet, scratch) {
+    match within::rewrite(packet, context) {
         Some(()) => Verdict::ForwardedIcmp,
         None => Verdict::DroppedRewrite,
     }

@@ -3,7 +3,7 @@
 //!
 //! Nothing here changes a flow: a stranger can send any number of ICMP packets, and quote in them what it likes.
 
-use super::{ETHERNET, Packet, Scratch, Tables, either, parse};
+use super::{ETHERNET, Packet, PacketContext, Tables, either, parse};
 use crate::{
     address::{Be16, Family},
     checksum::Delta,
@@ -56,15 +56,19 @@ fn fields(icmp: Icmp) -> [u16; HEADER / 2] {
 
 /// What becomes of an ICMP packet.
 #[inline(always)]
-pub(super) fn icmp(packet: &impl Packet, tables: &impl Tables, scratch: &mut Scratch) -> Verdict {
-    let headers = &mut scratch.headers;
+pub(super) fn icmp(packet: &impl Packet, tables: &impl Tables, context: &mut PacketContext) -> Verdict {
+    let headers = &mut context.headers;
     (headers.tuple.source_port, headers.tuple.destination_port) = (Be16::new(0), Be16::new(0));
-    either(decide(packet, tables, scratch))
+    either(decide(packet, tables, context))
 }
 
 #[inline(always)]
-fn decide(packet: &impl Packet, tables: &impl Tables, scratch: &mut Scratch) -> Result<Verdict, Verdict> {
-    let headers = &scratch.headers;
+fn decide(
+    packet: &impl Packet,
+    tables: &impl Tables,
+    context: &mut PacketContext,
+) -> Result<Verdict, Verdict> {
+    let headers = &context.headers;
     // The host puts it together.
     if headers.fragmented {
         return Err(Verdict::PassedFragment);
@@ -83,7 +87,7 @@ fn decide(packet: &impl Packet, tables: &impl Tables, scratch: &mut Scratch) -> 
         | (
             Family::V6,
             kinds::V6_UNREACHABLE | kinds::V6_TOO_BIG | kinds::V6_TIME_EXCEEDED | kinds::V6_PARAMETER_PROBLEM,
-        ) => error::decide(packet, tables, scratch),
+        ) => error::decide(packet, tables, context),
         _ => Err(Verdict::PassedIcmp),
     }
 }

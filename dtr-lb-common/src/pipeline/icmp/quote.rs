@@ -3,7 +3,7 @@
 use super::{HEADER, fixed};
 use crate::{
     address::{Address, Be16, Family},
-    pipeline::{Packet, Scratch, parse},
+    pipeline::{Packet, PacketContext, parse},
     verdict::Verdict,
     wire::{IPV4_FRAGMENT_OFFSET, Ipv4, Ipv6, PROTOCOL_TCP, TCP_CHECKSUM_OFFSET},
 };
@@ -13,8 +13,8 @@ const LEAST: usize = 8;
 
 /// Reads what is quoted, and notes the tuple of packets that answer it. Passes an error about anything but TCP.
 #[inline(always)]
-pub(super) fn read(packet: &impl Packet, scratch: &mut Scratch) -> Result<(), Verdict> {
-    let Scratch { headers, wanted: answer, .. } = scratch;
+pub(super) fn read(packet: &impl Packet, context: &mut PacketContext) -> Result<(), Verdict> {
+    let PacketContext { headers, wanted: answer, .. } = context;
     let at = parse::transport(packet, headers.family).ok_or(Verdict::PassedMalformed)?;
     let at = fixed(at + HEADER);
     let length = match headers.family {
@@ -50,10 +50,10 @@ pub(super) fn read(packet: &impl Packet, scratch: &mut Scratch) -> Result<(), Ve
     if usize::from(headers.segment) < HEADER + length + LEAST {
         return Err(Verdict::PassedIcmp);
     }
-    scratch.tells_checksum =
+    context.tells_checksum =
         usize::from(headers.segment) >= HEADER + length + TCP_CHECKSUM_OFFSET + size_of::<u16>();
     let transport = fixed(at + length);
-    scratch.quoted_transport = transport as u16;
+    context.quoted_transport = transport as u16;
     let [source, destination]: [Be16; 2] = packet.read(transport).ok_or(Verdict::PassedMalformed)?;
     (answer.source_port, answer.destination_port) = (destination, source);
     Ok(())

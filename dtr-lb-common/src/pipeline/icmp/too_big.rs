@@ -7,7 +7,7 @@ use crate::{
     address::{Be16, Family},
     checksum::Delta,
     pipeline::{
-        ETHERNET, Packet, Scratch,
+        ETHERNET, Packet, PacketContext,
         answer::HOPS,
         header::{self, About},
         parse::{self, Headers},
@@ -36,8 +36,8 @@ const PRECEDENCE: u8 = 0xc0;
 /// Makes the packet the error that says that it is too large; or it is dropped, where no error may be sent or none would be
 /// believed.
 #[inline(always)]
-pub(in crate::pipeline) fn too_big(packet: &mut impl Packet, scratch: &Scratch) -> Result<(), Verdict> {
-    let Scratch { headers, mtu, .. } = scratch;
+pub(in crate::pipeline) fn too_big(packet: &mut impl Packet, context: &PacketContext) -> Result<(), Verdict> {
+    let PacketContext { headers, mtu, .. } = context;
     // Of the packet: a frame may be longer.
     let length = usize::from(headers.network) + usize::from(headers.segment);
     let made = match headers.family {

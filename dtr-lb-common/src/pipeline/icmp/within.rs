@@ -8,34 +8,34 @@ use crate::{
     abi::Tuple,
     address::{Address, Be16, Family, Ipv6Words},
     checksum::{Delta, TTL_DECREMENT},
-    pipeline::{ETHERNET, Packet, Rewrite, Scratch, parse, rewrite::macs},
+    pipeline::{ETHERNET, Packet, PacketContext, Rewrite, parse, rewrite::macs},
     wire::{ICMP_CHECKSUM_OFFSET, Ipv4, Ipv6, TCP_CHECKSUM_OFFSET},
 };
 
 /// Rewrites an error. Where it fails the frame may be half rewritten.
 #[inline(always)]
-pub(super) fn rewrite(packet: &mut impl Packet, scratch: &Scratch) -> Option<()> {
-    let Scratch { headers, leaves, wanted: answer, quoted_transport, tells_checksum, .. } = scratch;
+pub(super) fn rewrite(packet: &mut impl Packet, context: &PacketContext) -> Option<()> {
+    let PacketContext { headers, egress, wanted: answer, quoted_transport, tells_checksum, .. } = context;
     let family = headers.family;
     // An end that sends the error itself is known to the other one by another address. A router is itself.
     let by_end = headers.tuple.source == answer.source;
-    let source = if by_end { &leaves.to.source } else { &headers.tuple.source };
-    packet.write(0, macs(&leaves.hop))?;
+    let source = if by_end { &egress.to.source } else { &headers.tuple.source };
+    packet.write(0, macs(&egress.hop))?;
     let at = parse::transport(packet, family)?;
     let inner = fixed(at + HEADER);
     let transport = fixed(usize::from(*quoted_transport));
-    let delta = ports(packet, transport, leaves, *tells_checksum)?;
-    let delta = delta.plus(quoted(packet, family, inner, leaves)?);
-    let delta = delta.plus(outer(packet, family, source, &leaves.to.destination)?);
+    let delta = ports(packet, transport, egress, *tells_checksum)?;
+    let delta = delta.plus(quoted(packet, family, inner, egress)?);
+    let delta = delta.plus(outer(packet, family, source, &egress.to.destination)?);
     let checksum = packet.read::<u16>(at + ICMP_CHECKSUM_OFFSET)?;
     packet.write(at + ICMP_CHECKSUM_OFFSET, delta.apply(checksum))
 }
 
 /// The quoted TCP header, as far as it is there.
 #[inline(always)]
-fn ports(packet: &mut impl Packet, at: usize, leaves: &Rewrite, tells_checksum: bool) -> Option<Delta> {
+fn ports(packet: &mut impl Packet, at: usize, egress: &Rewrite, tells_checksum: bool) -> Option<Delta> {
     let old: [Be16; 2] = packet.read(at)?;
-    let new = [leaves.to.destination_port, leaves.to.source_port];
+    let new = [egress.to.destination_port, egress.to.source_port];
     packet.write(at, new)?;
     let delta = Delta::ZERO.words::<2>(bytemuck::must_cast(old), bytemuck::must_cast(new));
     if !tells_checksum {
@@ -43,20 +43,20 @@ fn ports(packet: &mut impl Packet, at: usize, leaves: &Rewrite, tells_checksum: 
     }
     // A sum does not care which way a packet goes: what the flow's addresses and ports change in it is the same.
     let old = packet.read::<u16>(at + TCP_CHECKSUM_OFFSET)?;
-    let new = Delta::folded(leaves.address_delta).plus(Delta::folded(leaves.port_delta)).apply(old);
+    let new = Delta::folded(egress.address_delta).plus(Delta::folded(egress.port_delta)).apply(old);
     packet.write(at + TCP_CHECKSUM_OFFSET, new)?;
     Some(delta.word(old, new))
 }
 
 /// The quoted network header.
 #[inline(always)]
-fn quoted(packet: &mut impl Packet, family: Family, at: usize, leaves: &Rewrite) -> Option<Delta> {
-    let Tuple { source: destination, destination: source, .. } = &leaves.to;
+fn quoted(packet: &mut impl Packet, family: Family, at: usize, egress: &Rewrite) -> Option<Delta> {
+    let Tuple { source: destination, destination: source, .. } = &egress.to;
     match family {
         Family::V4 => {
             let old: Ipv4 = packet.read(at)?;
             let new = Ipv4 {
-                checksum: Delta::folded(leaves.address_delta).apply(old.checksum),
+                checksum: Delta::folded(egress.address_delta).apply(old.checksum),
                 source: source.v4_words(),
                 destination: destination.v4_words(),
                 ..old

@@ -111,7 +111,7 @@ pub(super) fn explore(name: &str, scenario: Scenario) {
     }
 }
 
-struct Seen {
+struct PacketSummary {
     executions: usize,
     /// Different ones.
     ends: usize,
@@ -123,7 +123,7 @@ fn explore_with(
     scenario: &Arc<Scenario>,
     checked: &BTreeSet<usize>,
     (preemptions, limit): (usize, usize),
-) -> Seen {
+) -> PacketSummary {
     let (before, scenario) = (Arc::clone(before), Arc::clone(scenario));
     let words = before.table.values();
     let executions = Arc::new(AtomicUsize::new(0));
@@ -161,7 +161,7 @@ fn explore_with(
     builder.check(one);
     let ends = ends.lock().unwrap_or_else(PoisonError::into_inner).len();
     let overlooked = overlooked.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    Seen { executions: executions.load(Ordering::Relaxed), ends, overlooked }
+    PacketSummary { executions: executions.load(Ordering::Relaxed), ends, overlooked }
 }
 
 fn at_once(world: &Arc<World>, scenario: &Scenario) -> Vec<Done> {

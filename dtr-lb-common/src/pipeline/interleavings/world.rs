@@ -17,7 +17,7 @@ use crate::{
     address::{Address, Be16, Family},
     flow_table::{Line, Memory, next_hops::NextHops},
     model::Frame,
-    pipeline::{Packet, Scratch, Tables, fast, run},
+    pipeline::{Packet, PacketContext, Tables, fast, run},
     verdict::Verdict,
     wire::TcpFlags,
 };
@@ -193,7 +193,8 @@ impl<'a> Cpu<'a> {
     /// A packet comes.
     pub(super) fn packet(&self, tcp: Tcp) {
         let mut frame = tcp.frame();
-        let outcome = fast(&mut frame, self).unwrap_or_else(|| run(&mut frame, self, &mut Scratch::new()));
+        let outcome =
+            fast(&mut frame, self).unwrap_or_else(|| run(&mut frame, self, &mut PacketContext::new()));
         let said = (outcome.verdict, left(&frame, tcp.tuple.source.family()));
         self.said.borrow_mut().push(said);
     }

@@ -1,6 +1,6 @@
 //! What a packet's notes tell to whoever asks afterwards: a trace, and `explain`.
 
-use super::{Headers, Rewrite, Scratch, Tables, open::Cause};
+use super::{Headers, PacketContext, Rewrite, Tables, open::Cause};
 use crate::{
     abi::{Direction, Mode, ReplicaId, Tuple},
     filter,
@@ -8,9 +8,9 @@ use crate::{
     wire::{PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, TcpFlags},
 };
 
-/// What is known of a packet after [`super::run`], if [`Scratch::forget`] came before it.
+/// What is known of a packet after [`super::run`], if [`PacketContext::forget`] came before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub struct PacketSummary {
     /// The packet's own. What was not read is 0.
     pub tuple: Tuple,
     /// The tuple that it leaves with, if it is forwarded.
@@ -24,23 +24,23 @@ pub struct Seen {
     pub flags: TcpFlags,
 }
 
-impl Scratch {
+impl PacketContext {
     /// Forgets the packet before, whose notes would else show where this one's end.
     #[inline(always)]
     pub fn forget(&mut self) {
         self.headers = Headers::NONE;
-        self.leaves = Rewrite::NONE;
+        self.egress = Rewrite::NONE;
         self.order.cause = Cause::New;
     }
 
     #[inline(always)]
-    pub fn seen(&self) -> Seen {
-        let Self { headers, leaves, .. } = self;
-        Seen {
+    pub fn summary(&self) -> PacketSummary {
+        let Self { headers, egress, .. } = self;
+        PacketSummary {
             tuple: headers.tuple,
-            to: leaves.to,
-            replica: leaves.replica,
-            mode: leaves.mode,
+            to: egress.to,
+            replica: egress.replica,
+            mode: egress.mode,
             protocol: headers.protocol,
             flags: headers.flags,
         }
@@ -49,12 +49,12 @@ impl Scratch {
     /// The tuple of the client's packets of the connection that a packet is of; the packet's own if it is of none.
     #[inline(always)]
     pub fn client(&self, verdict: Verdict) -> Tuple {
-        let Self { headers, leaves, order, .. } = self;
+        let Self { headers, egress, order, .. } = self;
         // What takes the place of a refusal goes to a replica, but came from another one.
         if verdict == Verdict::Redispatched {
             order.client
-        } else if leaves.direction == Direction::ToClient {
-            leaves.to.reversed()
+        } else if egress.direction == Direction::ToClient {
+            egress.to.reversed()
         } else {
             headers.tuple
         }

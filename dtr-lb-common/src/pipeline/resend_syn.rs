@@ -52,10 +52,10 @@ pub(super) fn keep(packet: &impl Packet, headers: &Headers, syn: &mut Syn) -> Op
 
 /// Makes the frame of a refusal the SYN. Where it fails the frame must be dropped.
 #[inline(always)]
-pub(super) fn replay(packet: &mut impl Packet, leaves: &Rewrite, syn: &Syn) -> Option<()> {
+pub(super) fn resend_syn(packet: &mut impl Packet, egress: &Rewrite, syn: &Syn) -> Option<()> {
     let segment = Segment {
-        macs: macs(&leaves.hop),
-        tuple: &leaves.to,
+        macs: macs(&egress.hop),
+        tuple: &egress.to,
         tos: syn.tos,
         hops: syn.hops.wrapping_sub(1),
         fragment: syn.fragment,

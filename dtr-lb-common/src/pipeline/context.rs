@@ -15,7 +15,7 @@ use crate::{
 
 /// One packet's notes. Each is written before it is read: nothing of the packet before is ever looked at.
 #[derive(Clone, Copy, Debug)]
-pub struct Scratch {
+pub struct PacketContext {
     /// Length of the frame as it came in; what leaves may have another one.
     pub(super) bytes: u32,
     pub(super) headers: Headers,
@@ -25,13 +25,13 @@ pub struct Scratch {
     pub(super) found: Flow,
     pub(super) other: Flow,
     /// How the packet leaves.
-    pub(super) leaves: Rewrite,
+    pub(super) egress: Rewrite,
     /// What follows the reading of the headers.
     pub(super) next: Next,
     /// Whether a connection is to be opened, as the order says.
     pub(super) opens: bool,
     /// Whether it is a refusal that leaves as the SYN that was kept.
-    pub(super) replay: bool,
+    pub(super) resend_syn: bool,
     /// The largest packet that its way takes, in bytes, where it is larger.
     pub(super) mtu: u16,
     /// Offset of the TCP header in the packet that an ICMP error quotes.
@@ -55,7 +55,7 @@ pub struct Scratch {
     pub(super) holder: Flow,
 }
 
-impl Scratch {
+impl PacketContext {
     pub fn new() -> Self {
         Self {
             bytes: 0,
@@ -63,10 +63,10 @@ impl Scratch {
             wanted: Tuple::zeroed(),
             found: Flow::zeroed(),
             other: Flow::zeroed(),
-            leaves: Rewrite::NONE,
+            egress: Rewrite::NONE,
             next: Next::Nothing,
             opens: false,
-            replay: false,
+            resend_syn: false,
             mtu: 0,
             quoted_transport: 0,
             tells_checksum: false,
@@ -85,7 +85,7 @@ impl Scratch {
     }
 }
 
-impl Default for Scratch {
+impl Default for PacketContext {
     fn default() -> Self {
         Self::new()
     }
