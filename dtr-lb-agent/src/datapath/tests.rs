@@ -26,13 +26,16 @@ use super::{
 
 mod attach;
 mod connections;
+mod fast_path;
 mod idle;
+mod instructions;
 mod maps;
 mod memory;
 mod pins;
 mod probing;
 mod repair;
 mod table;
+mod traps;
 
 const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 10));
 const REPLICA: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 11));
