@@ -1,5 +1,5 @@
 //! Against the real kernel. Each test has a mount namespace with a BPF file system, and a network namespace, of its own;
-//! both end with its thread. Needs root.
+//! both end with its thread. Needs root, but for `shape`, which looks at the object only.
 
 use std::{
     fs,
@@ -34,6 +34,7 @@ mod memory;
 mod pins;
 mod probing;
 mod repair;
+mod shape;
 mod table;
 mod traps;
 
