@@ -10,7 +10,7 @@ use dtr_lb_common::abi::{KEPT_SYNS, SYNS_A_CPU, TRACING, map, program};
 
 use super::error::DatapathError;
 
-static DATAPATH: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/dtr-lb-ebpf"));
+pub(super) static DATAPATH: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/dtr-lb-ebpf"));
 
 /// The program that the lab attaches at the far ends of the balancer's cables; see its source.
 pub static LAB_STUB: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lab-stub"));

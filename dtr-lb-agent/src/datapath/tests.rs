@@ -1,5 +1,5 @@
 //! Against the real kernel. Each test has a mount namespace with a BPF file system, and a network namespace, of its own;
-//! both end with its thread. Needs root.
+//! both end with its thread. Needs root, but for `shape`, which looks at the object only.
 
 use std::{
     fs,
@@ -26,13 +26,17 @@ use super::{
 
 mod attach;
 mod connections;
+mod fast_path;
 mod idle;
+mod instructions;
 mod maps;
 mod memory;
 mod pins;
 mod probing;
 mod repair;
+mod shape;
 mod table;
+mod traps;
 
 const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 10));
 const REPLICA: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 11));

@@ -63,14 +63,16 @@ impl Connections {
 
     /// Enters both entries of a NAT connection, or the one that is left of it where the client has opened another.
     pub(super) fn nat(&self, number: u16, connection: &Connection) -> [Flow; 2] {
-        let Connection { client, state, replica, hop, seen, acknowledged } = *connection;
-        let (vip, nat) = match client {
-            IpAddr::V4(_) => (VIP, VIP),
-            IpAddr::V6(_) => (VIP6, VIP6),
-        };
-        let held = state == State::TIME_WAIT_HELD;
+        let client = connection.client;
+        let vip = if client.is_ipv4() { VIP } else { VIP6 };
         let asks = tuple((client, number), (vip, PORT));
-        let answers = tuple((REPLICA, PORT), (if client.is_ipv4() { nat } else { VIP }, number));
+        self.both(asks, tuple((REPLICA, PORT), (VIP, number)), connection)
+    }
+
+    /// The same between these ends: by the packets of its client, and by those of its replica.
+    pub(super) fn both(&self, asks: Tuple, answers: Tuple, connection: &Connection) -> [Flow; 2] {
+        let Connection { client: _, state, replica, hop, seen, acknowledged } = *connection;
+        let held = state == State::TIME_WAIT_HELD;
         let entry = |direction, key, to, at: usize| Flow {
             control: Control::new(state, direction, false),
             key,
@@ -100,7 +102,11 @@ impl Connections {
 
     /// Enters a connection whose replica answers its client directly.
     pub(super) fn direct(&self, number: u16, connection: &Connection) -> Flow {
-        let key = tuple((connection.client, number), (VIP, PORT));
+        self.alone(tuple((connection.client, number), (VIP, PORT)), connection)
+    }
+
+    /// The same by the packets of its client.
+    pub(super) fn alone(&self, key: Tuple, connection: &Connection) -> Flow {
         let mut flow = Flow {
             control: Control::new(connection.state, Direction::Direct, false),
             key,
@@ -147,11 +153,11 @@ impl Connections {
 }
 
 const REPLICA: IpAddr = super::REPLICA;
-const VIP6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 10));
+pub(super) const VIP6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 10));
 pub(super) const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 pub(super) const CLIENT6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1));
 
-fn tuple(source: (IpAddr, u16), destination: (IpAddr, u16)) -> Tuple {
+pub(super) fn tuple(source: (IpAddr, u16), destination: (IpAddr, u16)) -> Tuple {
     Tuple {
         source: source.0.into(),
         destination: destination.0.into(),
