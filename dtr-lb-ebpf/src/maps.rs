@@ -64,8 +64,8 @@ static EVENT_TIMES: PerCpuArray<Ticks, VERDICTS> = PerCpuArray::new();
 /// The kernel's maps.
 pub(crate) struct Maps;
 
-/// The life of a packet: the fast path, or the stages with this CPU's notes. What is traced goes through the stages, whose
-/// notes the trace reads.
+/// The life of a packet: the fast path, or the stages with this CPU's context. What is traced goes through the stages, whose
+/// context the trace reads.
 #[inline(always)]
 pub(crate) fn process(packet: &mut impl Packet) -> Outcome {
     if !trace::is_on()
@@ -80,7 +80,7 @@ pub(crate) fn process(packet: &mut impl Packet) -> Outcome {
     }
 }
 
-/// Carries out a stage with this CPU's notes.
+/// Carries out a stage with this CPU's context.
 #[inline(always)]
 pub(crate) fn stage(packet: &mut impl Packet, stage: Stage) -> Verdict {
     match SCRATCH.get_ptr_mut(0) {
@@ -99,9 +99,9 @@ pub(crate) fn carry_out(kind: u32, at: u32, seen: u32) -> bool {
     sweep::carry_out(&Request::new(kind, at, seen), &Maps, flow, other)
 }
 
-/// Lets `f` see this CPU's notes.
+/// Lets `f` see this CPU's context.
 #[inline(always)]
-pub(crate) fn with_notes(f: impl FnOnce(&mut PacketContext)) {
+pub(crate) fn with_context(f: impl FnOnce(&mut PacketContext)) {
     if let Some(context) = SCRATCH.get_ptr_mut(0) {
         // SAFETY: as in `process`, before or after it.
         f(unsafe { &mut *context });

@@ -1,7 +1,7 @@
 //! The stages that few packets need, as functions of their own.
 //!
 //! They are global functions: the verifier checks each by itself, for whatever it may be called with, and a call costs it
-//! nothing. The notes reach them through the map; they are an argument as well, so that the compiler knows that a call
+//! nothing. The context reaches them through the map; it is an argument as well, so that the compiler knows that a call
 //! changes them.
 
 use dtr_lb_common::verdict::Verdict;
@@ -32,9 +32,9 @@ macro_rules! stages {
     (@stage $raw:ident, $context:ident, $packet:ident, $name:ident, $stage:expr $(, $verdict:ident)?) => {
         #[unsafe(no_mangle)]
         #[inline(never)]
-        pub(crate) extern "C" fn $name(ctx: *mut $raw, notes: *mut PacketContext $(, $verdict: u32)?) -> u32 {
+        pub(crate) extern "C" fn $name(ctx: *mut $raw, context: *mut PacketContext $(, $verdict: u32)?) -> u32 {
             // Or the compiler, which sees what is not used here, hands over anything, and the verifier refuses that.
-            let (ctx, _) = core::hint::black_box((ctx, notes));
+            let (ctx, _) = core::hint::black_box((ctx, context));
             let context = $context::new(ctx);
             let stage = $stage $(($crate::stages::verdict($verdict)))?;
             $crate::maps::stage(&mut $packet::new(&context), stage) as u32

@@ -19,7 +19,7 @@ use dtr_lb_common::{
     verdict::{Action, Verdict},
 };
 
-use crate::maps::{Maps, with_notes};
+use crate::maps::{Maps, with_context};
 
 /// [`dtr_lb_common::abi::TRACING`].
 #[unsafe(no_mangle)]
@@ -74,7 +74,7 @@ pub(crate) fn of(outcome: &Outcome) -> (u32, u32) {
 #[inline(always)]
 pub(crate) fn came(frame: &impl Source) -> u32 {
     let (Some(filter), Some(record)) = (TRACE_FILTER.get(0), TRACE_RECORD.get_ptr_mut(0)) else { return 0 };
-    with_notes(|notes| notes.forget());
+    with_context(|context| context.forget());
     // SAFETY: this CPU's own value, and nothing else refers to it. Zeros, which it holds at first, are a value.
     let record = unsafe { &mut *record };
     record.packet.length = frame.length();
@@ -112,11 +112,11 @@ pub(crate) fn left(frame: &impl Source, interface: u32, verdict: u32, left_by: u
     let record = unsafe { &mut *record };
     let Record { packet, frames } = record;
     let mut taken = false;
-    with_notes(|notes| {
-        let PacketSummary { tuple, to, replica, protocol, flags, .. } = notes.summary();
-        packet.client = notes.client(verdict);
+    with_context(|context| {
+        let PacketSummary { tuple, to, replica, protocol, flags, .. } = context.summary();
+        packet.client = context.client(verdict);
         taken = filter.takes(verdict as u32, &packet.client)
-            && (filter.ours == 0 || verdict.action() != Action::Pass || notes.came_to_us(&Maps));
+            && (filter.ours == 0 || verdict.action() != Action::Pass || context.came_to_us(&Maps));
         packet.tuple = tuple;
         packet.to = to;
         packet.replica = replica;

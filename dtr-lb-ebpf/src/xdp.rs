@@ -117,18 +117,18 @@ impl Packet for XdpPacket<'_> {
 
     #[inline(always)]
     fn stage(&mut self, stage: Stage, _: &impl Tables, context: &mut PacketContext) -> Verdict {
-        let (ctx, notes) = (self.ctx.ctx, ptr::from_mut(context));
+        let (ctx, context) = (self.ctx.ctx, ptr::from_mut(context));
         let number = match stage {
-            Stage::Parse => dtr_lb_xdp_parse(ctx, notes),
-            Stage::Connection => dtr_lb_xdp_connection(ctx, notes),
-            Stage::Open => dtr_lb_xdp_open(ctx, notes),
-            Stage::Insert => dtr_lb_xdp_insert(ctx, notes),
-            Stage::Advance => dtr_lb_xdp_advance(ctx, notes),
-            Stage::Icmp => dtr_lb_xdp_icmp(ctx, notes),
-            Stage::Error => dtr_lb_xdp_error(ctx, notes),
-            Stage::Emit(verdict) => dtr_lb_xdp_emit(ctx, notes, verdict as u32),
-            Stage::Answer(verdict) => dtr_lb_xdp_answer(ctx, notes, verdict as u32),
-            Stage::Report(verdict) => dtr_lb_xdp_report(ctx, notes, verdict as u32),
+            Stage::Parse => dtr_lb_xdp_parse(ctx, context),
+            Stage::Connection => dtr_lb_xdp_connection(ctx, context),
+            Stage::Open => dtr_lb_xdp_open(ctx, context),
+            Stage::Insert => dtr_lb_xdp_insert(ctx, context),
+            Stage::Advance => dtr_lb_xdp_advance(ctx, context),
+            Stage::Icmp => dtr_lb_xdp_icmp(ctx, context),
+            Stage::Error => dtr_lb_xdp_error(ctx, context),
+            Stage::Emit(verdict) => dtr_lb_xdp_emit(ctx, context, verdict as u32),
+            Stage::Answer(verdict) => dtr_lb_xdp_answer(ctx, context, verdict as u32),
+            Stage::Report(verdict) => dtr_lb_xdp_report(ctx, context, verdict as u32),
         };
         // The verifier gives up the bounds where a stage may have moved the frame.
         self.window = Window { start: self.ctx.data(), end: self.ctx.data_end() };

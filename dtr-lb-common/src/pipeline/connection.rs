@@ -22,7 +22,7 @@ pub(super) enum Decision {
     Leaves(Verdict),
     /// It does not.
     Stops(Verdict),
-    /// It is of no connection, or opens one: the order in the notes says which.
+    /// It is of no connection, or opens one: the order in the context says which.
     Opens,
 }
 
@@ -99,7 +99,7 @@ pub(super) enum Known {
     Busy,
 }
 
-/// Looks for the connection of packets with the tuple that the notes want, and reads both of its entries into the notes.
+/// Looks for the connection of packets with the tuple that the context wants, and reads both of its entries into the context.
 #[inline(always)]
 pub(super) fn look_up(
     tables: &impl Tables,

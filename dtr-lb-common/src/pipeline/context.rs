@@ -13,7 +13,7 @@ use crate::{
     flow_table::{Flow, Insertion},
 };
 
-/// One packet's notes. Each is written before it is read: nothing of the packet before is ever looked at.
+/// What is known of one packet. Each field is written before it is read: nothing of the packet before is ever looked at.
 #[derive(Clone, Copy, Debug)]
 pub struct PacketContext {
     /// Length of the frame as it came in; what leaves may have another one.

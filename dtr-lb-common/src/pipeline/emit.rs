@@ -5,7 +5,7 @@ use super::{
 };
 use crate::abi::{Direction, Mode};
 
-/// Sends a packet on its way, as its notes say. An ICMP error in its own family is a stage of its own.
+/// Sends a packet on its way, as its context says. An ICMP error in its own family is a stage of its own.
 #[inline(always)]
 pub(super) fn emit(
     verdict: Verdict,

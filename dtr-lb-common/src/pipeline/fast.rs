@@ -1,7 +1,7 @@
 //! The fast path: a packet of an established connection about which nothing changes, and one that is not the datapath's.
 //!
 //! One straight function. Headers stay in registers, one look at the flow table says all that becomes of the packet, the frame
-//! is rewritten by whole words, counted, and gone. No notes, no copies, and no call but those that a hook demands. Whatever is
+//! is rewritten by whole words, counted, and gone. No context, no copies, and no call but those that a hook demands. Whatever is
 //! unusual leaves the frame untouched for the stages ([`super::run`]), which would do the same to it. Of calls, tests of the agent's
 //! (`datapath/tests/fast_path.rs`) hold the loaded programs to that.
 

@@ -236,7 +236,7 @@ pub fn run(packet: &mut impl Packet, tables: &impl Tables, context: &mut PacketC
     Outcome { verdict, interface }
 }
 
-/// Parses and decides. What is forwarded leaves as the notes say.
+/// Parses and decides. What is forwarded leaves as the context says.
 #[inline(always)]
 fn balance(packet: &mut impl Packet, tables: &impl Tables, context: &mut PacketContext) -> Verdict {
     let verdict = packet.stage(Stage::Parse, tables, context);
@@ -310,7 +310,7 @@ pub enum Stage {
     Connection,
     /// One that opens a connection.
     Open,
-    /// Enters the draft of the notes into the flow table.
+    /// Enters the draft in the context into the flow table.
     Insert,
     /// Goes on after that.
     Advance,

@@ -86,7 +86,7 @@ impl Claim {
     pub(super) const NONE: Self = Self { port: false, polite: false };
 }
 
-/// How far the opening of a connection is: what the draft of the notes is, which is to be entered next.
+/// How far the opening of a connection is: what the draft in the context is, which is to be entered next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Progress {
     /// Nothing is to be entered: the verdict is there.
@@ -97,7 +97,7 @@ pub(super) enum Progress {
     Client,
 }
 
-/// Begins to open a connection, as the order in the notes says: to the replica of its slot or, where that one has failed, to
+/// Begins to open a connection, as the order in the context says: to the replica of its slot or, where that one has failed, to
 /// another. Then the draft is to be entered, [`advance`] tells how to go on, and so forth until all is done. Each is a stage
 /// of its own, and none calls another: a program has 512 bytes of stack for all functions that are under way.
 #[inline(always)]
@@ -399,7 +399,7 @@ fn sequence(kept: &KeptSyn) -> u32 {
     u32::from_be_bytes(bytemuck::must_cast(kept.syn.sequence))
 }
 
-/// Enters the draft of the notes, which say on what terms.
+/// Enters the draft in the context, which says on what terms.
 #[inline(always)]
 pub(super) fn enter(tables: &impl Tables, context: &mut PacketContext) {
     let Some(settings) = tables.settings() else {

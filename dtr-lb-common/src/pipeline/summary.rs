@@ -1,4 +1,4 @@
-//! What a packet's notes tell to whoever asks afterwards: a trace, and `explain`.
+//! What a packet's context tells to whoever asks afterwards: a trace, and `explain`.
 
 use super::{Headers, PacketContext, Rewrite, Tables, open::Cause};
 use crate::{
@@ -25,7 +25,7 @@ pub struct PacketSummary {
 }
 
 impl PacketContext {
-    /// Forgets the packet before, whose notes would else show where this one's end.
+    /// Forgets the packet before, whose context would else show where this one's end.
     #[inline(always)]
     pub fn forget(&mut self) {
         self.headers = Headers::NONE;
