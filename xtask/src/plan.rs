@@ -26,7 +26,8 @@ pub(crate) struct Facts {
     pub(crate) overridden: bool,
     /// Whether that toolchain works.
     pub(crate) fault: Option<Fault>,
-    /// Whether a bpf-linker is there and starts.
+    /// Whether a bpf-linker is there, and whether it starts.
+    pub(crate) linker_installed: bool,
     pub(crate) linker: bool,
     /// Whether nightly would work where `chosen` does not.
     pub(crate) nightly_works: bool,
@@ -144,7 +145,10 @@ impl Plan {
                 }
                 if !facts.linker || (linked && matches!(fault, Fault::Trial { .. })) {
                     packages.extend(wanted(&distro.linker, "to build bpf-linker with"));
-                    after.push(Step::Linker { llvm: distro.llvm });
+                    // One that is there and does not start may lack just its LLVM: it is looked at again with that.
+                    if facts.linker || !facts.linker_installed || distro.linker.is_empty() {
+                        after.push(Step::Linker { llvm: distro.llvm });
+                    }
                 }
             }
             (Some(_), None) => self.by_hand.extend(UPSTREAM.lines().map(str::to_owned)),

@@ -44,6 +44,7 @@ pub(crate) fn look(scope: Scope, given_up: &GivenUp) -> Result<(Facts, String)> 
         nightly_works: broken
             && chosen != route::NIGHTLY
             && toolchain::probe(route::NIGHTLY, &toolchains).is_ok(),
+        linker_installed: find_program("bpf-linker").is_some(),
         linker: !matches!(fault, Some(Fault::NoLinker | Fault::LinkerBroken { .. })) && linker_starts(broken),
         distro: if broken && apt { distro()? } else { None },
         overridden: overridden.is_some(),

@@ -7,6 +7,7 @@ fn fresh() -> Facts {
         chosen: route::NIGHTLY.to_owned(),
         overridden: false,
         fault: Some(Fault::Absent { toolchain: route::NIGHTLY.to_owned() }),
+        linker_installed: false,
         linker: false,
         nightly_works: false,
         distro: Some(Distro {
@@ -25,7 +26,7 @@ fn fresh() -> Facts {
 }
 
 fn ready() -> Facts {
-    Facts { fault: None, linker: true, programs: Vec::new(), ..fresh() }
+    Facts { fault: None, linker_installed: true, linker: true, programs: Vec::new(), ..fresh() }
 }
 
 fn trial() -> Fault {
@@ -74,7 +75,15 @@ fn nothing_missing_means_nothing_to_do() {
 fn only_what_is_missing_is_planned() {
     let nothing = Distro { compiler: Vec::new(), linker: Vec::new(), ..fresh().distro.unwrap() };
     let linked = Facts { chosen: route::LINKED.to_owned(), distro: Some(nothing), ..ready() };
-    let no_linker = Facts { fault: Some(Fault::NoLinker), linker: false, ..linked.clone() };
+    let no_linker =
+        Facts { fault: Some(Fault::NoLinker), linker_installed: false, linker: false, ..linked.clone() };
+    let broken = Facts {
+        linker_installed: true,
+        distro: fresh().distro,
+        fault: Some(Fault::LinkerBroken { path: PathBuf::new(), why: String::new() }),
+        ..no_linker.clone()
+    };
+    let broken_with_llvm = Facts { distro: linked.distro.clone(), ..broken.clone() };
     let broken_link = Facts { fault: Some(Fault::Absent { toolchain: String::new() }), ..linked.clone() };
     let iproute2 = PROGRAMS.into_iter().find(|program| program.name == "ip").expect("the lab runs it");
     let cases = [
@@ -87,6 +96,8 @@ fn only_what_is_missing_is_planned() {
         ("dashboard", Facts { dashboard_missing: true, ..ready() }, "DASHBOARD"),
         ("dashboard, no npm", Facts { dashboard_missing: true, npm: false, ..ready() }, "npm DASHBOARD"),
         ("no linker", no_linker, "LINKER 22"),
+        ("linker without its LLVM", broken, "rustc-web llvm-22-dev"),
+        ("linker broken beside its LLVM", broken_with_llvm, "LINKER 22"),
         ("outdated link", broken_link.clone(), "LINK"),
         ("outdated link, nightly works", Facts { nightly_works: true, ..broken_link }, "UNLINK"),
         ("linker too old", Facts { fault: Some(trial()), ..linked.clone() }, "LINKER 22"),
