@@ -41,18 +41,20 @@ impl Peer {
         answer(self.replica, self.port)
     }
 
-    /// What a connection's numbers are more than in the shortest case: no two clients of a scenario have the same.
+    /// What a connection's numbers are more than in the shortest case: no two clients of a scenario have numbers in one window.
     fn own(self) -> u32 {
-        u32::from(self.client.source_port.get() - PORT) * 100_000
+        u32::from(self.client.source_port.get() - PORT).wrapping_mul(0x4800_0000)
     }
 
     fn client_sends(self, cpu: &Cpu<'_>, flags: TcpFlags, sequence: u32, acknowledgment: u32) {
-        let (sequence, acknowledgment) = (sequence + self.own(), acknowledgment + self.own());
+        let (sequence, acknowledgment) =
+            (sequence.wrapping_add(self.own()), acknowledgment.wrapping_add(self.own()));
         cpu.packet(Tcp { tuple: self.client, flags, sequence, acknowledgment });
     }
 
     fn replica_sends(self, cpu: &Cpu<'_>, flags: TcpFlags, sequence: u32, acknowledgment: u32) {
-        let (sequence, acknowledgment) = (sequence + self.own(), acknowledgment + self.own());
+        let (sequence, acknowledgment) =
+            (sequence.wrapping_add(self.own()), acknowledgment.wrapping_add(self.own()));
         cpu.packet(Tcp { tuple: self.answers(), flags, sequence, acknowledgment });
     }
 
