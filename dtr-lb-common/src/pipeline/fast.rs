@@ -103,8 +103,7 @@ fn ipv4(packet: &mut impl Packet, tables: &impl Tables) -> Option<Outcome> {
         hash::flow_table_v4(&settings.flow_keys, source, destination, ports),
         settings.flow_buckets,
     );
-    let line = find_v4(&tables.flows(), buckets, source, destination, ports)?;
-    let control = Control(line.load(word::CONTROL));
+    let (line, control) = find_v4(&tables.flows(), buckets, source, destination, ports)?;
     if control.0 & Control::STEADY_MASK != Control::STEADY {
         return None;
     }
@@ -178,8 +177,7 @@ fn ipv6(packet: &mut impl Packet, tables: &impl Tables) -> Option<Outcome> {
         ),
         settings.flow_buckets,
     );
-    let line = find_v6(&tables.flows(), buckets, head)?;
-    let control = Control(line.load(word::CONTROL));
+    let (line, control) = find_v6(&tables.flows(), buckets, head)?;
     if control.0 & Control::STEADY_MASK != Control::STEADY_WIDE {
         return None;
     }
@@ -334,6 +332,8 @@ fn gone(tables: &impl Tables, id: u16, direction: Direction, bytes: u32, egress:
     Outcome { verdict: Verdict::Forwarded, interface: egress }
 }
 
+/// The entry of a key, and its control word as it was before the key was looked at: what is read after the key is of one connection
+/// with it if that word is the same afterwards.
 #[inline(always)]
 fn find_v4<M: Memory>(
     memory: &M,
@@ -341,9 +341,9 @@ fn find_v4<M: Memory>(
     source: u32,
     destination: u32,
     ports: u32,
-) -> Option<M::Line> {
+) -> Option<(M::Line, Control)> {
     match find_v4_in(memory, buckets.first, buckets.preferred(), source, destination, ports) {
-        Some(line) => Some(line),
+        Some(found) => Some(found),
         None => find_v4_in(memory, buckets.second, buckets.preferred(), source, destination, ports),
     }
 }
@@ -356,42 +356,49 @@ fn find_v4_in<M: Memory>(
     source: u32,
     destination: u32,
     ports: u32,
-) -> Option<M::Line> {
+) -> Option<(M::Line, Control)> {
     let bucket = memory.bucket(bucket)?;
     let mut number = 0;
     while number < WAYS {
         let line = memory.way(bucket, number ^ preferred);
+        let control = Control(line.load(word::CONTROL));
         number += 1;
         if line.load(word::KEY) == source
             && line.load(word::KEY + 2) == ports
             && line.load(word::KEY + 1) == destination
         {
-            return Some(line);
+            return Some((line, control));
         }
     }
     None
 }
 
 #[inline(always)]
-fn find_v6<M: Memory>(memory: &M, buckets: Buckets, head: impl Head) -> Option<M::Line> {
+fn find_v6<M: Memory>(memory: &M, buckets: Buckets, head: impl Head) -> Option<(M::Line, Control)> {
     match find_v6_in(memory, buckets.first, buckets.preferred(), head) {
-        Some(line) => Some(line),
+        Some(found) => Some(found),
         None => find_v6_in(memory, buckets.second, buckets.preferred(), head),
     }
 }
 
 #[inline(always)]
-fn find_v6_in<M: Memory>(memory: &M, bucket: u32, preferred: u32, head: impl Head) -> Option<M::Line> {
+fn find_v6_in<M: Memory>(
+    memory: &M,
+    bucket: u32,
+    preferred: u32,
+    head: impl Head,
+) -> Option<(M::Line, Control)> {
     let bucket = memory.bucket(bucket)?;
     let mut number = 0;
     while number < WAYS {
         let line = memory.pair_of(bucket, number ^ preferred);
+        let control = Control(line.load(word::CONTROL));
         number += 2;
         if line.load(word::WIDE_PORTS) == head.get32(v6::TCP + tcp::PORTS)
             && same(line, word::WIDE_SOURCE, head, v6::SOURCE)
             && same(line, word::WIDE_DESTINATION, head, v6::DESTINATION)
         {
-            return Some(line);
+            return Some((line, control));
         }
     }
     None

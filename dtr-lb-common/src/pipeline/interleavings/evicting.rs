@@ -136,6 +136,44 @@ fn a_replica_s_packet_and_an_eviction() {
     explore("a replica's packet and an eviction", scenario);
 }
 
+/// The same, where the new connection is established by the time that the packet goes on: a packet that has found its key there must
+/// not take what follows for its own.
+#[test]
+fn a_client_s_packet_and_a_whole_handshake() {
+    let scenario = Scenario {
+        before: idle,
+        at_once: &[
+            |cpu| {
+                Peer::new(1).establish(cpu);
+            },
+            |cpu| {
+                Peer::new(0).ack(cpu);
+            },
+        ],
+        afterwards: reader_is_right,
+        ..Scenario::NONE
+    };
+    explore("a client's packet and a whole handshake", scenario);
+}
+
+#[test]
+fn a_replica_s_packet_and_a_whole_handshake() {
+    let scenario = Scenario {
+        before: idle,
+        at_once: &[
+            |cpu| {
+                Peer::new(1).establish(cpu);
+            },
+            |cpu| {
+                Peer::new(0).data(cpu);
+            },
+        ],
+        afterwards: reader_is_right,
+        ..Scenario::NONE
+    };
+    explore("a replica's packet and a whole handshake", scenario);
+}
+
 /// Who wants to evict a connection is held up, until another one stands in its place.
 #[test]
 fn an_eviction_that_comes_too_late() {
