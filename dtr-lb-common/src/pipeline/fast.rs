@@ -112,6 +112,9 @@ fn ipv4(packet: &mut impl Packet, tables: &impl Tables) -> Option<Outcome> {
     let head = packet.head(V4)?;
     let way = way(head, tables, line, control, interface, Sizes { length, header, segment }, Family::V4)?;
     let Way { id, egress, mode, hop_line: _, .. } = way;
+    if is_another(line, control, mode) {
+        return None;
+    }
     let ttl = head.get8(v4::TTL);
     if ttl <= 1 && mode != Mode::DSR {
         return None;
@@ -186,6 +189,9 @@ fn ipv6(packet: &mut impl Packet, tables: &impl Tables) -> Option<Outcome> {
     let head = packet.head(V6)?;
     let way = way(head, tables, line, control, interface, Sizes { length, header, segment }, Family::V6)?;
     let Way { id, egress, mode, .. } = way;
+    if is_another(line, control, mode) {
+        return None;
+    }
     let hops = head.get8(v6::HOPS);
     if hops <= 1 && mode != Mode::DSR {
         return None;
@@ -294,6 +300,13 @@ fn way<L: Line>(
         return None;
     }
     Some(Way { id, egress, mode, hop_line, to_client: false })
+}
+
+/// Whether the entry has become another connection's since its key was looked at. By NAT that is asked later, when its words are in the
+/// frame; a direct mode takes nothing more from it.
+#[inline(always)]
+fn is_another<L: Line>(line: L, control: Control, mode: Mode) -> bool {
+    mode != Mode::NAT && !control.stays(Control(line.load(word::CONTROL)))
 }
 
 /// Replaces so many words of a frame by those of an entry. Returns what that changes in a sum.

@@ -4,6 +4,7 @@ use super::{
     explore::{Ended, Scenario, explore},
     memory::Order,
     packets::Peer,
+    world::FIRST_DIRECT,
 };
 use crate::{abi::State, flow_table, verdict::Verdict};
 
@@ -172,6 +173,37 @@ fn a_replica_s_packet_and_a_whole_handshake() {
         ..Scenario::NONE
     };
     explore("a replica's packet and a whole handshake", scenario);
+}
+
+/// A connection whose replica answers directly makes room for any other. Its packets go to its own replica, as if by themselves when
+/// its entry is gone.
+#[test]
+fn a_direct_packet_and_an_eviction() {
+    let scenario = Scenario {
+        before: |cpu| {
+            for peer in [Peer::direct(0, FIRST_DIRECT), Peer::new(2), Peer::direct(3, FIRST_DIRECT)] {
+                peer.establish(cpu);
+                cpu.later(1);
+            }
+        },
+        at_once: &[
+            |cpu| {
+                Peer::direct(1, FIRST_DIRECT + 1).syn(cpu);
+                Peer::direct(1, FIRST_DIRECT + 1).ack(cpu);
+            },
+            |cpu| {
+                Peer::direct(0, FIRST_DIRECT).ack(cpu);
+            },
+        ],
+        afterwards: |ended| {
+            let old = &ended.done[1];
+            if old.said[0].0 == Verdict::Forwarded {
+                assert_eq!(old.left_by, [u32::from(FIRST_DIRECT)], "it went to another one's replica");
+            }
+        },
+        ..Scenario::NONE
+    };
+    explore("a direct packet and an eviction", scenario);
 }
 
 /// Who wants to evict a connection is held up, until another one stands in its place.

@@ -63,6 +63,8 @@ impl Scenario {
 pub(super) struct Done {
     /// What became of its packets.
     pub(super) said: Vec<Said>,
+    /// The interfaces that they left by.
+    pub(super) left_by: Vec<u32>,
     /// That a connection was live.
     pub(super) live: bool,
 }
@@ -159,6 +161,7 @@ fn explore_with(
             let said = done.iter().map(|done| {
                 (
                     done.live,
+                    done.left_by.clone(),
                     done.said.iter().map(|(verdict, left)| (*verdict as u8, *left)).collect::<Vec<_>>(),
                 )
             });
@@ -187,7 +190,7 @@ fn at_once(world: &Arc<World>, scenario: &Scenario) -> Vec<Done> {
             let thread = move || {
                 let cpu = Cpu::new(&world, number as u8 + 1);
                 work(&cpu);
-                Done { said: cpu.said.take(), live: cpu.live.get() }
+                Done { said: cpu.said.take(), left_by: cpu.left_by.take(), live: cpu.live.get() }
             };
             loom::thread::Builder::new().stack_size(STACK).spawn(thread).expect("loom has room for threads")
         })

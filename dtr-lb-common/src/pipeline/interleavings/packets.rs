@@ -1,6 +1,6 @@
 //! The packets of a connection, in short, and what a scenario looks at.
 
-use super::world::{Cpu, Tcp, answer, client};
+use super::world::{Cpu, Tcp, answer, client, direct_client};
 use crate::{
     abi::{Flow, Place, State, Tuple},
     address::Family,
@@ -35,6 +35,12 @@ impl Peer {
     pub(super) fn wide(number: u16) -> Self {
         let port = PORT + number;
         Self { client: client(Family::V6, usize::from(number), port), replica: 3, port }
+    }
+
+    /// Of a replica that answers directly.
+    pub(super) fn direct(number: u16, replica: u8) -> Self {
+        let port = PORT + number;
+        Self { client: direct_client(replica, usize::from(number), port), replica, port }
     }
 
     pub(super) fn answers(self) -> Tuple {
