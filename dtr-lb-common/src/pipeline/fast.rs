@@ -104,8 +104,7 @@ fn ipv4(packet: &mut impl Packet, tables: &impl Tables) -> Option<Outcome> {
         hash::flow_table_v4(&settings.flow_keys, source, destination, ports),
         settings.flow_buckets,
     );
-    let line = find_v4(&tables.flows(), buckets, source, destination, ports)?;
-    let control = Control(line.load(word::CONTROL));
+    let (line, control) = find_v4(&tables.flows(), buckets, source, destination, ports)?;
     if control.0 & Control::STEADY_MASK != Control::STEADY {
         return None;
     }
@@ -114,6 +113,9 @@ fn ipv4(packet: &mut impl Packet, tables: &impl Tables) -> Option<Outcome> {
     let head = packet.head(V4)?;
     let way = way(head, tables, line, control, interface, Sizes { length, header, segment }, Family::V4)?;
     let Way { id, egress, mode, hop_line: _, .. } = way;
+    if is_another(line, control, mode) {
+        return None;
+    }
     let ttl = head.get8(v4::TTL);
     if ttl <= 1 && mode != Mode::DSR {
         return None;
@@ -179,8 +181,7 @@ fn ipv6(packet: &mut impl Packet, tables: &impl Tables) -> Option<Outcome> {
         ),
         settings.flow_buckets,
     );
-    let line = find_v6(&tables.flows(), buckets, head)?;
-    let control = Control(line.load(word::CONTROL));
+    let (line, control) = find_v6(&tables.flows(), buckets, head)?;
     if control.0 & Control::STEADY_MASK != Control::STEADY_WIDE {
         return None;
     }
@@ -189,6 +190,9 @@ fn ipv6(packet: &mut impl Packet, tables: &impl Tables) -> Option<Outcome> {
     let head = packet.head(V6)?;
     let way = way(head, tables, line, control, interface, Sizes { length, header, segment }, Family::V6)?;
     let Way { id, egress, mode, .. } = way;
+    if is_another(line, control, mode) {
+        return None;
+    }
     let hops = head.get8(v6::HOPS);
     if hops <= 1 && mode != Mode::DSR {
         return None;
@@ -299,6 +303,13 @@ fn way<L: Line>(
     Some(Way { id, egress, mode, hop_line, to_client: false })
 }
 
+/// Whether the entry has become another connection's since its key was looked at. By NAT that is asked later, when its words are in the
+/// frame; a direct mode takes nothing more from it.
+#[inline(always)]
+fn is_another<L: Line>(line: L, control: Control, mode: Mode) -> bool {
+    mode != Mode::NAT && !control.stays(Control(line.load(word::CONTROL)))
+}
+
 /// Replaces so many words of a frame by those of an entry. Returns what that changes in a sum.
 #[inline(always)]
 fn replace<L: Line>(head: impl Head, at: usize, line: L, from: usize, words: usize) -> u64 {
@@ -335,6 +346,8 @@ fn gone(tables: &impl Tables, id: u16, direction: Direction, bytes: u32, egress:
     Outcome { verdict: Verdict::Forwarded, interface: egress }
 }
 
+/// The entry of a key, and its control word as it was before the key was looked at: what is read after the key is of one connection
+/// with it if that word is the same afterwards.
 #[inline(always)]
 fn find_v4<M: Memory>(
     memory: &M,
@@ -342,9 +355,9 @@ fn find_v4<M: Memory>(
     source: u32,
     destination: u32,
     ports: u32,
-) -> Option<M::Line> {
+) -> Option<(M::Line, Control)> {
     match find_v4_in(memory, buckets.first, buckets.preferred(), source, destination, ports) {
-        Some(line) => Some(line),
+        Some(found) => Some(found),
         None => find_v4_in(memory, buckets.second, buckets.preferred(), source, destination, ports),
     }
 }
@@ -357,42 +370,49 @@ fn find_v4_in<M: Memory>(
     source: u32,
     destination: u32,
     ports: u32,
-) -> Option<M::Line> {
+) -> Option<(M::Line, Control)> {
     let bucket = memory.bucket(bucket)?;
     let mut number = 0;
     while number < WAYS {
         let line = memory.way(bucket, number ^ preferred);
+        let control = Control(line.load(word::CONTROL));
         number += 1;
         if line.load(word::KEY) == source
             && line.load(word::KEY + 2) == ports
             && line.load(word::KEY + 1) == destination
         {
-            return Some(line);
+            return Some((line, control));
         }
     }
     None
 }
 
 #[inline(always)]
-fn find_v6<M: Memory>(memory: &M, buckets: Buckets, head: impl Head) -> Option<M::Line> {
+fn find_v6<M: Memory>(memory: &M, buckets: Buckets, head: impl Head) -> Option<(M::Line, Control)> {
     match find_v6_in(memory, buckets.first, buckets.preferred(), head) {
-        Some(line) => Some(line),
+        Some(found) => Some(found),
         None => find_v6_in(memory, buckets.second, buckets.preferred(), head),
     }
 }
 
 #[inline(always)]
-fn find_v6_in<M: Memory>(memory: &M, bucket: u32, preferred: u32, head: impl Head) -> Option<M::Line> {
+fn find_v6_in<M: Memory>(
+    memory: &M,
+    bucket: u32,
+    preferred: u32,
+    head: impl Head,
+) -> Option<(M::Line, Control)> {
     let bucket = memory.bucket(bucket)?;
     let mut number = 0;
     while number < WAYS {
         let line = memory.pair_of(bucket, number ^ preferred);
+        let control = Control(line.load(word::CONTROL));
         number += 2;
         if line.load(word::WIDE_PORTS) == head.get32(v6::TCP + tcp::PORTS)
             && same(line, word::WIDE_SOURCE, head, v6::SOURCE)
             && same(line, word::WIDE_DESTINATION, head, v6::DESTINATION)
         {
-            return Some(line);
+            return Some((line, control));
         }
     }
     None

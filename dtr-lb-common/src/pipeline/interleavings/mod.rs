@@ -11,6 +11,8 @@
 //! - In order `Strict` a load sees the newest value, and a processor may lose its turn at two steps. In order `Weak` loads see
 //!   all that acquire and release allow, which is more than x86-64 does, and a turn is lost at one step: the short scenarios have
 //!   both. (A copy of the state that is not looked at again was missed in order `Weak`, and found in `Strict`.)
+//! - Each scenario is explored twice, with the one processor and with the other first: within these bounds `loom` reaches from one
+//!   beginning what it misses from the other.
 //! - Time stands still while processors run. The next hop and SYNs that are kept are not the model checker's.
 //! - `loom` keeps the last seven values of a word.
 //!

@@ -1,6 +1,6 @@
 //! The packets of a connection, in short, and what a scenario looks at.
 
-use super::world::{Cpu, Tcp, answer, client};
+use super::world::{Cpu, Tcp, answer, client, direct_client};
 use crate::{
     abi::{Flow, Place, State, Tuple},
     address::Family,
@@ -37,22 +37,30 @@ impl Peer {
         Self { client: client(Family::V6, usize::from(number), port), replica: 3, port }
     }
 
+    /// Of a replica that answers directly.
+    pub(super) fn direct(number: u16, replica: u8) -> Self {
+        let port = PORT + number;
+        Self { client: direct_client(replica, usize::from(number), port), replica, port }
+    }
+
     pub(super) fn answers(self) -> Tuple {
         answer(self.replica, self.port)
     }
 
-    /// What a connection's numbers are more than in the shortest case: no two clients of a scenario have the same.
+    /// What a connection's numbers are more than in the shortest case: no two clients of a scenario have numbers in one window.
     fn own(self) -> u32 {
-        u32::from(self.client.source_port.get() - PORT) * 100_000
+        u32::from(self.client.source_port.get() - PORT).wrapping_mul(0x4800_0000)
     }
 
     fn client_sends(self, cpu: &Cpu<'_>, flags: TcpFlags, sequence: u32, acknowledgment: u32) {
-        let (sequence, acknowledgment) = (sequence + self.own(), acknowledgment + self.own());
+        let (sequence, acknowledgment) =
+            (sequence.wrapping_add(self.own()), acknowledgment.wrapping_add(self.own()));
         cpu.packet(Tcp { tuple: self.client, flags, sequence, acknowledgment });
     }
 
     fn replica_sends(self, cpu: &Cpu<'_>, flags: TcpFlags, sequence: u32, acknowledgment: u32) {
-        let (sequence, acknowledgment) = (sequence + self.own(), acknowledgment + self.own());
+        let (sequence, acknowledgment) =
+            (sequence.wrapping_add(self.own()), acknowledgment.wrapping_add(self.own()));
         cpu.packet(Tcp { tuple: self.answers(), flags, sequence, acknowledgment });
     }
 

@@ -23,6 +23,10 @@ use crate::{
 };
 
 pub(super) const FIRST_PORT: u16 = 10_000;
+/// Ports of the services.
+const PORT: u16 = 443;
+const DIRECT_PORT: u16 = 80;
+pub(super) const FIRST_DIRECT: u8 = 5;
 const MAC: [u8; 12] = [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
 
 /// Times in ticks: ten a second.
@@ -57,7 +61,7 @@ pub(super) struct World {
     pub(super) table: Table,
     pub(super) now: AtomicU32,
     settings: Settings,
-    replicas: [Replica; 5],
+    replicas: [Replica; 7],
     /// The one next hop that there is.
     hop: [AtomicU32; 8],
     syns: Mutex<Vec<KeptSyn>>,
@@ -96,14 +100,17 @@ fn address(family: Family, net: u8, host: u8) -> Address {
     }
 }
 
-/// Replicas 1 and 2 are of IPv4, 3 and 4 of IPv6.
+/// Replicas 1 and 2 are of IPv4, 3 and 4 of IPv6. 5 and 6 answer directly, at a port of their own.
 fn replica(id: u8) -> Replica {
-    let family = if id < 3 { Family::V4 } else { Family::V6 };
-    let vip = ServiceKey::new(address(family, 0, 100), Be16::new(443));
+    let family = if matches!(id, 3 | 4) { Family::V6 } else { Family::V4 };
+    let direct = id >= FIRST_DIRECT;
+    let port = if direct { DIRECT_PORT } else { PORT };
+    let vip = ServiceKey::new(address(family, 0, 100), Be16::new(port));
     Replica {
-        hop: Hop { interface: 2, destination: [3; 3], source: [4; 3] },
+        // By the interface it is seen to whom a packet went that nothing rewrites.
+        hop: Hop { interface: if direct { id.into() } else { 2 }, destination: [3; 3], source: [4; 3] },
         mtu: 0,
-        mode: Mode::NAT,
+        mode: if direct { Mode::DSR } else { Mode::NAT },
         reset: 0,
         nat_count: 1,
         address: address(family, 2, id),
@@ -116,15 +123,30 @@ fn replica(id: u8) -> Replica {
 
 /// A client whose connections with this port go to replica 1 (3, of IPv6) at first. The port is its NAT port, too, if it is free.
 pub(super) fn client(family: Family, number: usize, port: u16) -> Tuple {
-    let tuple = |host| Tuple {
+    clients(family, port, PORT)
+        .filter(|tuple| slot_of(tuple) == 0)
+        .nth(number)
+        .expect("half of all clients are such")
+}
+
+/// One whose connections with this port go to a replica that answers directly.
+pub(super) fn direct_client(replica: u8, number: usize, port: u16) -> Tuple {
+    let to_it = |tuple: &Tuple| slot_of(tuple) == u32::from(replica - FIRST_DIRECT);
+    clients(Family::V4, port, DIRECT_PORT).filter(to_it).nth(number).expect("half of all clients are such")
+}
+
+fn clients(family: Family, port: u16, service: u16) -> impl Iterator<Item = Tuple> {
+    (1..=250).map(move |host| Tuple {
         source: address(family, 1, host),
         destination: address(family, 0, 100),
         source_port: Be16::new(port),
-        destination_port: Be16::new(443),
-    };
-    let to_first =
-        |tuple: &Tuple| crate::hash::slot(crate::hash::flow(SETTINGS.hash_seed, tuple)).is_multiple_of(2);
-    (1..=250).map(tuple).filter(to_first).nth(number).expect("half of all clients are such")
+        destination_port: Be16::new(service),
+    })
+}
+
+/// Which of a service's two replicas a client is steered to.
+fn slot_of(tuple: &Tuple) -> u32 {
+    crate::hash::slot(crate::hash::flow(SETTINGS.hash_seed, tuple)) % 2
 }
 
 /// The tuple of the packets of this replica to a client with this NAT port.
@@ -176,6 +198,8 @@ pub(super) struct Cpu<'a> {
     pub(super) world: &'a World,
     number: u8,
     pub(super) said: RefCell<Vec<Said>>,
+    /// The interfaces that they left by.
+    pub(super) left_by: RefCell<Vec<u32>>,
     /// It has seen that a connection is live.
     pub(super) live: Cell<bool>,
 }
@@ -183,7 +207,8 @@ pub(super) struct Cpu<'a> {
 impl<'a> Cpu<'a> {
     /// Number 0 leaves no notes about the words that it uses.
     pub(super) fn new(world: &'a World, number: u8) -> Self {
-        Self { world, number, said: RefCell::default(), live: Cell::default() }
+        let (said, left_by, live) = Default::default();
+        Self { world, number, said, left_by, live }
     }
 
     pub(super) fn memory(&self) -> Used<'a> {
@@ -197,6 +222,7 @@ impl<'a> Cpu<'a> {
             fast(&mut frame, self).unwrap_or_else(|| run(&mut frame, self, &mut PacketContext::new()));
         let said = (outcome.verdict, left(&frame, tcp.tuple.source.family()));
         self.said.borrow_mut().push(said);
+        self.left_by.borrow_mut().push(outcome.interface);
     }
 
     pub(super) fn later(&self, ticks: Ticks) {
@@ -279,12 +305,12 @@ impl Tables for Cpu<'_> {
     }
 
     fn service(&self, key: &ServiceKey) -> Option<Service> {
-        let number = match key.address.family() {
-            Family::V4 => 0,
-            Family::V6 => 1,
-        };
-        let of = self.world.replicas[1 + 2 * number as usize].service;
-        (of == *key).then_some(Service { table: number, sources: 0, flags: ServiceFlags::default() })
+        // Each has two replicas.
+        let first = (1..self.world.replicas.len()).step_by(2);
+        let table = (0..).zip(first).find(|(_, id)| self.world.replicas[*id].service == *key)?.0;
+        let direct = self.world.replicas[1 + 2 * table as usize].mode.direct();
+        let flags = ServiceFlags::default().with(ServiceFlags::DIRECT, direct);
+        Some(Service { table, sources: 0, flags })
     }
 
     fn vip(&self, address: &Address) -> bool {
