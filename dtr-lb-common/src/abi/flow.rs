@@ -55,8 +55,9 @@ pub struct KeptSyn {
     pub stamp: u32,
 }
 
-/// A client's SYN, as far as another replica must see it: what is not said by the tuple.
-#[repr(C)]
+/// A client's SYN, as far as another replica must see it: what is not said by the tuple. (Aligned, it is copied by words: else by
+/// bytes, in a loop.)
+#[repr(C, align(4))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub struct Syn {
     pub sequence: [u16; 2],

@@ -124,41 +124,68 @@ struct Survey {
     /// Entries that are not free, and handshakes among them: of the first bucket, and of the second.
     occupied: [u32; 2],
     handshakes: [u32; 2],
+    /// The first free entry of each; `NONE` if none is.
+    free: [Place; 2],
 }
 
 #[inline(always)]
 fn survey<M: Memory>(memory: &M, buckets: Buckets, flow: &Flow) -> Survey {
-    let mut same = Place::NONE;
-    // Four numbers of 8 bits, and how many are locked.
-    let mut counts = 0;
+    // All that is found, in one number.
+    let mut found = 0;
     each_candidate!(number => {
-        let place = buckets.candidate(number);
-        let (stands, has_key) = stands_at(memory, place, flow);
-        let (locked, here) = (stands & LOCKED, stands & !LOCKED);
+        let bucket = number / WAYS;
+        let here = stands_at(memory, buckets.candidate(number), flow);
+        let counts = here & COUNTS;
+        let counts = if bucket == 0 { counts } else { counts << SECOND };
+        let free = if bucket == 0 { FIRST_FREE } else { SECOND_FREE };
+        let mark = |at: u32, is: bool| if is { u64::from(number + 1) << at } else { 0 };
+        let first = |at: u32, is: u64| mark(at, here & is != 0 && found >> at & NUMBER == 0);
         // Each time: before Linux 6.3 the verifier holds all numbers of a program that has functions against each other.
-        counts = memory.opaque(counts + locked + if number < WAYS { here } else { here << 16 });
-        same = Place(memory.opaque(u64::from(if has_key { place.0 } else { same.0 })) as u32);
+        found = memory.opaque(
+            found + (here & LOCKED) + counts + first(free, IS_FREE) + first(SAME, HAS_KEY),
+        );
     });
-    let byte = |at: u32| (counts >> at) as u32 & 0xff;
-    Survey { same, locked: counts >> 32 != 0, occupied: [byte(0), byte(16)], handshakes: [byte(8), byte(24)] }
+    let byte = |at: u32| (found >> at) as u32 & 0xff;
+    let place = |at: u32| match (found >> at & NUMBER) as u32 {
+        0 => Place::NONE,
+        number => buckets.candidate(number - 1),
+    };
+    Survey {
+        same: place(SAME),
+        locked: found >> LOCKED_AT & NUMBER != 0,
+        occupied: [byte(0), byte(SECOND)],
+        handshakes: [byte(8), byte(SECOND + 8)],
+        free: [place(FIRST_FREE), place(SECOND_FREE)],
+    }
 }
 
-/// One entry that is locked, in the counts of a survey.
-const LOCKED: u64 = 1 << 32;
+/// Of a survey's number: two counts of 8 bits, those of the second bucket, how many entries are locked, and numbers of candidates
+/// from 1 on.
+const COUNTS: u64 = 0xffff;
+const SECOND: u32 = 16;
+const LOCKED_AT: u32 = 32;
+const LOCKED: u64 = 1 << LOCKED_AT;
+const FIRST_FREE: u32 = 36;
+const SECOND_FREE: u32 = 40;
+const SAME: u32 = 44;
+const NUMBER: u64 = 0xf;
+/// Of what stands at one place, beside its counts.
+const IS_FREE: u64 = 1 << 48;
+const HAS_KEY: u64 = 1 << 49;
 
-/// What an entry adds to the counts of its bucket, and whether it has the key.
+/// What an entry adds to the counts of its bucket; whether it is locked, is free, has the key.
 #[inline(always)]
-fn stands_at<M: Memory>(memory: &M, place: Place, flow: &Flow) -> (u64, bool) {
-    let Some(line) = memory.line(place) else { return (0, false) };
+fn stands_at<M: Memory>(memory: &M, place: Place, flow: &Flow) -> u64 {
+    let Some(line) = memory.line(place) else { return 0 };
     let control = Control(line.load(word::CONTROL));
     // The own first half is locked, too.
     let locked = if control.locked() && place != flow.partner { LOCKED } else { 0 };
     if control.state() == State::FREE {
-        return (locked, false);
+        return if control.is_free() { IS_FREE } else { locked };
     }
-    let handshake = if control.state().handshake() { 0x101 } else { 1 };
+    let counts = if control.state().handshake() { 0x101 } else { 1 };
     let has_key = control.state() != State::CONTINUED && entry::has_key(memory, place, control, &flow.key);
-    (locked + handshake, has_key)
+    locked + counts + if has_key { HAS_KEY } else { 0 }
 }
 
 /// The entry to take: the one that makes room most willingly. A free one of the first bucket, unless that has two or more entries
@@ -166,17 +193,26 @@ fn stands_at<M: Memory>(memory: &M, place: Place, flow: &Flow) -> (u64, bool) {
 /// that has its share of handshakes takes another one in the place of one.
 #[inline(always)]
 fn choose<M: Memory>(memory: &M, buckets: Buckets, flow: &Flow, clock: &Clock<'_>, seen: Survey) -> Place {
-    let Survey { occupied: [first, second], handshakes, .. } = seen;
+    let Survey { occupied: [first, second], handshakes, free, .. } = seen;
     let second_is_emptier = first > 1 && first > second;
     let handshake = flow.state().handshake();
     let full_of_handshakes = |number: usize| handshake && handshakes[number] >= HANDSHAKES_A_BUCKET;
+    let wide = flow.wide();
+    // Most of the time, without a second look at all of them.
+    if !wide {
+        let free = |number: usize| if full_of_handshakes(number) { Place::NONE } else { free[number] };
+        let (this, other) = if second_is_emptier { (free(1), free(0)) } else { (free(0), free(1)) };
+        let place = if this != Place::NONE { this } else { other };
+        if place != Place::NONE {
+            return place;
+        }
+    }
     // What a free entry of each bucket ranks.
     let free = memory.opaque(
         rank_of_free(full_of_handshakes(0), second_is_emptier) << 8
             | rank_of_free(full_of_handshakes(1), !second_is_emptier),
     );
     let (free_first, free_second) = (free >> 8 & 0xff, free & 0xff);
-    let wide = flow.wide();
     let (mut best, mut best_place) = (room::NEVER, Place::NONE);
     each_candidate!(number => {
         let place = buckets.candidate(number);
