@@ -266,8 +266,10 @@ fn tell(packet: &impl Packet, tables: &impl Tables, now: Ticks, event: Event, co
         change(memory, flow, other, event);
     }
     let numbers = [headers.sequence, headers.acknowledgment];
-    let is_clients =
-        event.has(Event::DIRECT) || sequence::near(numbers, [other.acknowledged, flow.acknowledged]);
+    // In a handshake they were held against what was sent, exactly.
+    let is_clients = event.has(Event::DIRECT)
+        || flow.state().handshake()
+        || sequence::near(numbers, [other.acknowledged, flow.acknowledged]);
     if event.has(Event::FROM_CLIENT) && is_clients {
         follow_client(packet, tables, now, flow, other);
     }
