@@ -243,13 +243,13 @@ fn tell(packet: &impl Packet, tables: &impl Tables, now: Ticks, event: Event, sc
     let memory = &tables.flows();
     if event.has(Event::FIN) {
         let end = headers.sequence.wrapping_add(headers.payload).wrapping_add(1);
-        set(memory, flow, word::FIN, end);
+        replace(memory, flow, word::FIN, end);
     }
     set(memory, flow, word::LAST_SEEN, now);
     if event.has(Event::ACCEPTS) {
         // What the client has to acknowledge. A replica under a flood may have sent another number before (SYN cookies).
         let expected = headers.sequence.wrapping_add(1);
-        set(memory, other, word::EXPECTED, expected);
+        replace(memory, other, word::EXPECTED, expected);
         set(memory, other, word::ACKNOWLEDGED, expected);
     } else if headers.flags.any(TcpFlags::ACK)
         && !event.has(Event::RESET)
@@ -265,13 +265,26 @@ fn tell(packet: &impl Packet, tables: &impl Tables, now: Ticks, event: Event, sc
     }
 }
 
-/// Writes a word of an entry, if it is still the connection's that was read.
+/// Writes a word of an entry, if it is still the connection's that was read. It may be another one's by the time that this is stored:
+/// for words by which nothing is decided that the next packet would not put right.
 #[inline(always)]
 fn set<M: Memory>(memory: &M, flow: &Flow, at: usize, value: u32) {
     if let Some(line) = memory.line(flow.place)
         && Control(line.load(word::CONTROL)).version() == flow.control.version()
     {
         line.store(at, value);
+    }
+}
+
+/// The same for a word that decides. By an exchange: what comes late finds another number there, that of another connection, and
+/// leaves it. Else it might stand in the way of a handshake for good.
+#[inline(always)]
+fn replace<M: Memory>(memory: &M, flow: &Flow, at: usize, value: u32) {
+    let Some(line) = memory.line(flow.place) else { return };
+    let before = line.load(at);
+    if Control(line.load(word::CONTROL)).version() == flow.control.version() {
+        // Where it fails another processor has seen the same, or the connection is gone.
+        let _ = line.exchange(at, before, value);
     }
 }
 

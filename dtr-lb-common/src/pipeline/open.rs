@@ -357,7 +357,8 @@ impl Opening<'_> {
         draft.to = claimed.key.reversed();
         self.fill(draft, State::SYN_SENT, Direction::ToReplica);
         draft.partner = claimed.place;
-        draft.acknowledged = 0;
+        // A number of its own, until the replica says what the client has to acknowledge: see `connection::replace`.
+        draft.acknowledged = sequence(kept).wrapping_add(1);
         draft.fin = tables.keep_syn(kept);
         *claim = Claim { port: false, polite: true };
         *progress = Progress::Client;

@@ -206,6 +206,35 @@ fn a_direct_packet_and_an_eviction() {
     explore("a direct packet and an eviction", scenario);
 }
 
+/// A SYN-ACK for a handshake that makes room meanwhile: what it says of that handshake is not said of the one that takes its place.
+#[test]
+fn a_syn_ack_and_an_eviction() {
+    let scenario = Scenario {
+        before: |cpu| {
+            Peer::new(0).syn(cpu);
+            cpu.later(1);
+        },
+        at_once: &[
+            |cpu| {
+                Peer::new(1).syn(cpu);
+            },
+            |cpu| {
+                Peer::new(0).syn_ack(cpu);
+            },
+        ],
+        afterwards: |ended| {
+            if Peer::new(1).seen(&ended.cpu).is_some() {
+                Peer::new(1).syn_ack(&ended.cpu);
+                Peer::new(1).ack(&ended.cpu);
+                let state = Peer::new(1).state(&ended.cpu);
+                assert_eq!(state, Some(State::ESTABLISHED), "it cannot be opened: {:#?}", ended.entries());
+            }
+        },
+        ..Scenario::NONE
+    };
+    explore("a SYN-ACK and an eviction", scenario);
+}
+
 /// Who wants to evict a connection is held up, until another one stands in its place.
 #[test]
 fn an_eviction_that_comes_too_late() {
