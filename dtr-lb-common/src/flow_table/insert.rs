@@ -76,28 +76,27 @@ fn insert_alone<M: Memory>(
     if room::rank(line, control, clock) == room::NEVER {
         return Insertion::Busy;
     }
-    if !room::makes_room(memory, line, control, clock)
-        || !neighbour_makes_room(memory, place, control, flow, clock)
-    {
+    if !room::makes_room(memory, line, control, clock) {
         return Insertion::Full;
     }
-    take_and_write(memory, place, control, flow)
+    let mut neighbour = Control(0);
+    if flow.wide() && !stands_for_both(control) {
+        let Some(line) = memory.line(Place(place.0 + 1)) else { return Insertion::Full };
+        neighbour = Control(line.load(word::CONTROL));
+        if room::rank(line, neighbour, clock) == room::NEVER {
+            return Insertion::Busy;
+        }
+        if !room::makes_room(memory, line, neighbour, clock) {
+            return Insertion::Full;
+        }
+    }
+    take_and_write(memory, place, control, neighbour, flow)
 }
 
-/// The same look at the second of two entries whose places a wide one is to take.
+/// Whether what stands there is wide: then it is both of two entries whose places a wide one is to take.
 #[inline(always)]
-fn neighbour_makes_room<M: Memory>(
-    memory: &M,
-    place: Place,
-    control: Control,
-    flow: &Flow,
-    clock: &Clock<'_>,
-) -> bool {
-    if !flow.wide() || (control.wide() && !control.is_free()) {
-        return true;
-    }
-    let Some(line) = memory.line(Place(place.0 + 1)) else { return false };
-    room::makes_room(memory, line, Control(line.load(word::CONTROL)), clock)
+const fn stands_for_both(control: Control) -> bool {
+    control.wide() && !control.is_free()
 }
 
 /// The same for each number of a candidate, one after the other and without a loop: before Linux 6.5 the verifier refuses one whose
@@ -270,18 +269,19 @@ fn replace_same<M: Memory>(
     Insertion::Cleared
 }
 
+/// Takes the entry with this control word, for a wide one its neighbour as well, and writes. They are taken as they were looked at.
 #[inline(always)]
-fn take_and_write<M: Memory>(memory: &M, place: Place, control: Control, flow: &mut Flow) -> Insertion {
+fn take_and_write<M: Memory>(
+    memory: &M,
+    place: Place,
+    control: Control,
+    neighbour: Control,
+    flow: &mut Flow,
+) -> Insertion {
     let Some(mut taken) = take(memory, place, control) else { return Insertion::Busy };
     if flow.wide() && !taken.wide() {
-        // The neighbour, too.
         let other = Place(place.0 + 1);
-        let second = match memory.line(other) {
-            Some(line) => Control(line.load(word::CONTROL)),
-            None => Control(0),
-        };
-        let second_taken = if second.locked() || second.wide() { None } else { take(memory, other, second) };
-        let Some(second_taken) = second_taken else {
+        let Some(second_taken) = take_neighbour(memory, other, neighbour) else {
             change::release(memory, place, taken);
             return Insertion::Busy;
         };
@@ -297,6 +297,17 @@ fn take_and_write<M: Memory>(memory: &M, place: Place, control: Control, flow: &
     }
     taken = taken.become_(Control::new(State::FREE, flow.direction(), flow.wide()));
     write(memory, place, taken, flow)
+}
+
+/// Takes the neighbour of an entry that was taken, if it is as it was looked at: a handshake may be a connection by now. Or if it is
+/// free: it may have been the other half of what was taken.
+#[inline(always)]
+fn take_neighbour<M: Memory>(memory: &M, place: Place, seen: Control) -> Option<Control> {
+    let control = Control(memory.line(place)?.load(word::CONTROL));
+    if control != seen && !control.is_free() {
+        return None;
+    }
+    take(memory, place, control)
 }
 
 #[inline(always)]

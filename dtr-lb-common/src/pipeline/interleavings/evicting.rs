@@ -257,3 +257,37 @@ fn an_eviction_that_comes_too_late() {
     };
     explore("an eviction that comes too late", scenario);
 }
+
+/// A wide entry takes two neighbours: one has ended, and the other is of a handshake whose client proves meanwhile that it exists.
+#[test]
+fn promoted_and_evicted_as_a_neighbour() {
+    let scenario = Scenario {
+        before: |cpu| {
+            // Of both pairs of places one is the old connection's, and one the handshake's.
+            Peer::new(2).close(cpu);
+            cpu.later(1);
+            Peer::new(0).syn(cpu);
+            Peer::new(0).syn_ack(cpu);
+            let pair = |peer: Peer| peer.seen(cpu).map(|flow| [flow.place.0 / 2, flow.partner.0 / 2]);
+            assert!(pair(Peer::new(2)).is_some_and(|[one, other]| one != other));
+        },
+        at_once: &[
+            |cpu| {
+                Peer::new(0).ack(cpu);
+                Peer::new(0).note_if_live(cpu);
+            },
+            |cpu| {
+                Peer::wide(1).syn(cpu);
+            },
+        ],
+        afterwards: |ended| {
+            let state = Peer::new(0).state(&ended.cpu);
+            assert!(
+                state == Some(State::ESTABLISHED) || !ended.done[0].live,
+                "a live connection was evicted"
+            );
+        },
+        ..Scenario::NONE
+    };
+    explore("promoted and evicted as a neighbour", scenario);
+}
