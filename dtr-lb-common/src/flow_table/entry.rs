@@ -3,9 +3,9 @@
 //! ```text
 //! word  0      replica (16 bits), next hop of the client (16 bits, index)
 //!       1      control: locked, state, direction, wide, unacknowledged FINs, version
-//!       2      place of the other entry
+//!       2      what this direction acknowledged last
 //!       3      when a packet was last seen
-//!       4      what this direction acknowledged last
+//!       4      place of the other entry
 //!       5      sequence number behind this direction's FIN; in the client's entry of a handshake: where its SYN is kept, and
 //!              in the replica's: the last number that it may acknowledge, behind what the SYN carries
 //!       6      when the connection was opened
@@ -19,11 +19,12 @@
 //!
 //! A wide entry, with an IPv6 address on either side, has source (10..14), ports (14) and new ports (15) there, and in
 //! its second half destination (20..24), new source (24..28) and new destination (28..32); word 17 is the control word of that
-//! half, which says that it goes on from the one before.
+//! half, which says that it goes on from the one before. Nothing stands in words 16, 18 and 19: who forwards a packet stores words 2
+//! and 3 without the lock, and may do so when what was an entry by itself has become a second half.
 
 use core::fmt;
 
-use super::{Line, Memory, WAYS};
+use super::{ENTRY_WORDS, Line, Memory, WAYS};
 use crate::{
     abi::{ReplicaId, Ticks, Tuple},
     address::{Address, Be16, Family},
@@ -33,9 +34,9 @@ use crate::{
 pub mod word {
     pub const REPLICA_HOP: usize = 0;
     pub const CONTROL: usize = 1;
-    pub const PARTNER: usize = 2;
+    pub const ACKNOWLEDGED: usize = 2;
     pub const LAST_SEEN: usize = 3;
-    pub const ACKNOWLEDGED: usize = 4;
+    pub const PARTNER: usize = 4;
     pub const FIN: usize = 5;
     pub const OPENED: usize = 6;
     pub const EXPECTED: usize = 7;
@@ -52,6 +53,10 @@ pub mod word {
     pub const WIDE_TO_SOURCE: usize = 24;
     pub const WIDE_TO_DESTINATION: usize = 28;
 }
+
+/// Words that are stored without the lock are not among those of a second half.
+const _: () = assert!(ENTRY_WORDS + word::ACKNOWLEDGED < word::WIDE_DESTINATION);
+const _: () = assert!(ENTRY_WORDS + word::LAST_SEEN < word::WIDE_DESTINATION);
 
 /// Where an entry stands: bucket and way.
 #[repr(transparent)]

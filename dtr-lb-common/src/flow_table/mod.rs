@@ -26,7 +26,8 @@
 //! Nobody waits for an entry. A locked one counts as taken, and who cannot get on says `Busy`: the packet is dropped, and TCP
 //! sends it again. Fields that are not part of a connection's identity (`last_seen`, `acknowledged`) are single words, written
 //! without the lock by who forwards a packet: a store that comes late costs the next connection nothing that it decides by. What a
-//! handshake compares stands in a word of its own (`EXPECTED`), which, as `FIN`, is written by exchange only.
+//! handshake compares stands in a word of its own (`EXPECTED`), which, as `FIN`, is written by exchange only; and a wide entry has
+//! nothing where a narrow one in the place of its second half has the others.
 
 use crate::abi::{Settings, Ticks};
 

@@ -277,7 +277,7 @@ fn set<M: Memory>(memory: &M, flow: &Flow, at: usize, value: u32) {
 }
 
 /// The same for a word that decides. By an exchange: what comes late finds another number there, that of another connection, and
-/// leaves it. Else it might stand in the way of a handshake for good.
+/// leaves it. Else it might stand in the way of a handshake for good, or in an address of a wide entry.
 #[inline(always)]
 fn replace<M: Memory>(memory: &M, flow: &Flow, at: usize, value: u32) {
     let Some(line) = memory.line(flow.place) else { return };

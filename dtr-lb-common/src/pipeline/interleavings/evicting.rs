@@ -206,6 +206,39 @@ fn a_direct_packet_and_an_eviction() {
     explore("a direct packet and an eviction", scenario);
 }
 
+/// A packet of an idle connection, in whose places a wide entry is written: what is stored late must not be a part of that one's
+/// addresses.
+#[test]
+fn a_client_s_packet_and_a_wide_entry() {
+    let scenario = Scenario {
+        before: |cpu| {
+            Peer::new(0).establish(cpu);
+            cpu.later(4000);
+        },
+        at_once: &[
+            |cpu| {
+                Peer::wide(1).syn(cpu);
+            },
+            |cpu| {
+                Peer::new(0).ack(cpu);
+            },
+        ],
+        afterwards: |ended| {
+            let said = ended.done[0].said[0].0;
+            let wide = Peer::wide(1);
+            assert!(said != Verdict::Forwarded || wide.seen(&ended.cpu).is_some(), "its key is another one");
+            if said == Verdict::Forwarded {
+                wide.syn_ack(&ended.cpu);
+                wide.ack(&ended.cpu);
+                let state = wide.state(&ended.cpu);
+                assert_eq!(state, Some(State::ESTABLISHED), "it cannot be opened: {:#?}", ended.entries());
+            }
+        },
+        ..Scenario::NONE
+    };
+    explore("a client's packet and a wide entry", scenario);
+}
+
 /// A SYN-ACK for a handshake that makes room meanwhile: what it says of that handshake is not said of the one that takes its place.
 #[test]
 fn a_syn_ack_and_an_eviction() {
