@@ -133,7 +133,7 @@ impl Sweep {
         }
         self.bucket = end;
         if end == table.buckets() {
-            self.free_hops(ebpf, hops)?;
+            self.free_hops(ebpf, hops, settings.second)?;
             self.bucket = 0;
             slice.census = Some(Census {
                 flows: by_replica(&self.flows),
@@ -152,8 +152,9 @@ impl Sweep {
         self.flows[at] += u64::from(control.state().live() && control.direction().from_client());
     }
 
-    /// Frees next hops that no entry named in two walks, unless they were assigned since.
-    fn free_hops(&mut self, ebpf: &mut Ebpf, hops: Words<'_>) -> Result<(), DatapathError> {
+    /// Frees next hops that no entry named in two walks, unless they were assigned since, or shortly before: a packet that was under way
+    /// when the walk began has its next hop, and its entry may have stood in the table, unlocked, only when the walk was past it.
+    fn free_hops(&mut self, ebpf: &mut Ebpf, hops: Words<'_>, second: Ticks) -> Result<(), DatapathError> {
         let named = mem::take(&mut self.named);
         let before = mem::replace(&mut self.named_before, named);
         if before.is_empty() {
@@ -164,7 +165,8 @@ impl Sweep {
             !before[at] && !self.named_before[at] && flow_table::next_hops::get(&hops, index).is_some()
         });
         let unused: Vec<u16> = unused.collect();
-        let _ = carry_out(ebpf, &unused, |&index| Request::free_hop(index, self.begun))?;
+        let since = self.begun.wrapping_sub(second);
+        let _ = carry_out(ebpf, &unused, |&index| Request::free_hop(index, since))?;
         Ok(())
     }
 }

@@ -106,10 +106,12 @@ pub fn assign<M: NextHops>(memory: &M, hop: &Hop, now: Ticks) -> Option<u16> {
 #[inline(always)]
 pub fn free<M: NextHops>(memory: &M, index: u16, since: Ticks) -> bool {
     let Some(line) = memory.next_hop(index) else { return false };
-    if !line.exchange(word::CONTROL, READY, LOCKED) {
+    let is_fresh = || line.load(word::LAST_ASSIGNED).wrapping_sub(since) as i32 >= 0;
+    // Before it is taken, too: meanwhile a packet of a connection that has just been opened would find none.
+    if is_fresh() || !line.exchange(word::CONTROL, READY, LOCKED) {
         return false;
     }
-    let fresh = line.load(word::LAST_ASSIGNED).wrapping_sub(since) as i32 >= 0;
+    let fresh = is_fresh();
     line.store(word::CONTROL, if fresh { READY } else { 0 });
     !fresh
 }

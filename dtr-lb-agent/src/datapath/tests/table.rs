@@ -147,7 +147,7 @@ fn as_root_what_the_kernel_did_not_end_is_counted() {
 fn as_root_next_hops_are_freed_after_two_walks_without_a_name() {
     as_root(|_| {
         let (mut datapath, connections, now) = served(fresh());
-        let before = now.wrapping_sub(99);
+        let before = now.wrapping_sub(2 * datapath.ticks_per_second);
         let [named, unnamed, by_client] = [1, 2, 3].map(|number| connections.assign_hop(number, before));
         connections.nat(1, &Connection { hop: named, ..connection(State::ESTABLISHED, 1, [now; 2]) });
         let gone_soon = Connection { hop: by_client, ..connection(State::CLOSED, 1, [now; 2]) };
@@ -174,8 +174,9 @@ fn as_root_a_next_hop_that_was_just_assigned_stays() {
         let (mut datapath, connections, _) = served(fresh());
         let mut index = 0;
         for _ in 0..5 {
-            // A packet has its next hop before its entry stands in the table: each walk finds it without a name.
-            let now = datapath.now().expect("the clock").wrapping_add(datapath.ticks_per_second);
+            // A packet has its next hop before its entry stands in the table: each walk finds it without a name. The clock has gone on
+            // since.
+            let now = datapath.now().expect("the clock").wrapping_sub(1);
             index = connections.assign_hop(9, now);
             sweep_all(&mut datapath);
             assert!(connections.hop(index).is_some());
