@@ -17,6 +17,8 @@ use libtest_mimic::{Arguments, Failed, Trial};
 mod explain;
 #[path = "kernel/million.rs"]
 mod million;
+#[path = "kernel/together.rs"]
+mod together;
 
 /// The hooks that differ in code: generic XDP runs the program of native XDP.
 const HOOKS: [Hook; 2] = [Hook::NativeXdp, Hook::Tc];
@@ -28,6 +30,7 @@ const INSTRUCTION_BUDGET: u32 = 300_000;
 fn main() {
     let mut trials = Vec::new();
     for hook in HOOKS {
+        trials.push(together::trial(hook));
         let name = format!("verifier::accepts_within_budget::{}", hook.name());
         trials.push(Trial::test(name, move || accepts_within_budget(hook)));
         let name = format!("verifier::accepts_a_trace_within_budget::{}", hook.name());

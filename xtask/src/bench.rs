@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: measurements, apart from the tests. They are built in the release profile.
+//! `cargo xtask bench`: measurements, and what takes long, apart from the tests. They are built in the release profile.
 
 use anyhow::Result;
 
@@ -26,27 +26,43 @@ pub(crate) enum Bench {
     },
     /// What probing a thousand replicas each second costs the agent: processor, memory; in the lab, needs root
     Probes,
+    /// Two processors at once over one small flow table, and an oracle that knows what each packet must become: no figures but how
+    /// much was tried; needs root
+    Together {
+        /// Options of dtr-lb-together, as in `--packets 100000000 --hook tc`; `--help` tells all
+        #[arg(value_name = "OPTION", trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<String>,
+    },
 }
 
 /// Builds the benchmark and runs it.
 pub(crate) fn run(bench: &Bench) -> Result<()> {
     // The lab has programs of its own.
-    let (name, scope) = match bench {
-        Bench::Packet { .. } => ("packet", Scope::Build),
-        Bench::Probes => ("probes", Scope::Bench),
+    let (package, scope) = match bench {
+        Bench::Packet { .. } => ("dtr-lb-bench", Scope::Build),
+        Bench::Probes => ("dtr-lb-bench", Scope::Bench),
+        Bench::Together { .. } => ("dtr-lb-together", Scope::Build),
     };
     setup::ensure(scope)?;
     let build = ["build", "--quiet", "--release", "--package"];
-    shown(cargo().args(build).args(["dtr-lb-bench"]))?;
+    shown(cargo().args(build).args([package]))?;
     if matches!(bench, Bench::Probes) {
         shown(cargo().args(build).args(["dtr-lb-agent", "--bin", "dtr-lb"]))?;
     }
-    let mut program = as_root(target_dir().join("release").join("dtr-lb-bench"))?;
-    program.arg(name).arg(target_dir().join("bench"));
-    if let Bench::Packet { quick, rounds, only } = bench {
-        program.args(quick.then_some("--quick"));
-        program.args(rounds.iter().flat_map(|rounds| ["--rounds".into(), rounds.to_string()]));
-        program.args(only.iter().flat_map(|word| ["--only", word]));
+    let mut program = as_root(target_dir().join("release").join(package))?;
+    let figures = target_dir().join("bench");
+    match bench {
+        Bench::Packet { quick, rounds, only } => {
+            program.arg("packet").arg(figures).args(quick.then_some("--quick"));
+            program.args(rounds.iter().flat_map(|rounds| ["--rounds".into(), rounds.to_string()]));
+            program.args(only.iter().flat_map(|word| ["--only", word]));
+        }
+        Bench::Probes => {
+            program.arg("probes").arg(figures);
+        }
+        Bench::Together { options } => {
+            program.args(options);
+        }
     }
     shown(&mut program)
 }

@@ -5,7 +5,7 @@ use clap::ValueEnum;
 /// A command, or several that need the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Scope {
-    /// `build`, and what else needs only that: `run -- ...`, `bench packet`, `fuzz`, `fuzz-input`
+    /// `build`, and what else needs only that: `run -- ...`, `bench packet`, `bench together`, `fuzz`, `fuzz-input`
     Build,
     /// `run`
     Run,

@@ -36,6 +36,11 @@ impl Counters {
             .collect()
     }
 
+    /// The map itself.
+    pub(super) fn verdict_map(&self) -> &PerCpuArray<MapData, Traffic> {
+        &self.verdicts
+    }
+
     pub(super) fn replica(&self, id: ReplicaId) -> Result<ReplicaCounters, DatapathError> {
         let values = self
             .replicas

@@ -3,9 +3,12 @@
 
 use std::time::Duration;
 
-use aya::programs::{ProgramError, ProgramFd, TestRun as _, TestRunOptions};
+use aya::{
+    maps::{Array, MapData, PerCpuArray},
+    programs::{ProgramError, ProgramFd, TestRun as _, TestRunOptions},
+};
 use dtr_lb_common::{
-    abi::{Flow, Ticks, map, program},
+    abi::{Flow, Ticks, Traffic, map, program},
     flow_table::{Control, Line as _, Memory as _, Place, State, WAYS, entry::word},
 };
 
@@ -82,6 +85,11 @@ impl Datapath {
         cloned.map_err(|error| DatapathError::program(name, &error))
     }
 
+    /// The counters of verdicts, for a test whose own program looks at them.
+    pub fn verdict_counters(&self) -> &PerCpuArray<MapData, Traffic> {
+        self.counters.verdict_map()
+    }
+
     /// How many instructions the verifier walked through to accept the program of `hook`.
     pub fn verified_instructions(&mut self, hook: Hook) -> Result<u32, DatapathError> {
         let (name, info) = match hook {
@@ -114,6 +122,20 @@ impl Datapath {
                 line.store(at, line.load(at).wrapping_sub(ticks));
             }
         })
+    }
+
+    /// How many locks of insertions are held: none while no packet is under way.
+    pub fn locks_held(&self) -> Result<usize, DatapathError> {
+        let locks = self.ebpf.map(map::FLOW_LOCKS).ok_or_else(|| DatapathError::Object {
+            reason: format!("the object has no map {}", map::FLOW_LOCKS),
+        })?;
+        let locks: Array<_, u64> =
+            locks.try_into().map_err(DatapathError::map(map::FLOW_LOCKS, "opening"))?;
+        let mut held = 0;
+        for lock in locks.iter() {
+            held += usize::from(lock.map_err(DatapathError::map(map::FLOW_LOCKS, "reading"))? != 0);
+        }
+        Ok(held)
     }
 
     /// Frees all entries: a test leaves the datapath to the next one.

@@ -244,7 +244,8 @@ impl Oracle {
         }
         let behind = u32::from_be_bytes(begun.syn.sequence).wrapping_add(1);
         // Of a direct mode the number that has to follow; of others, what the replica has to acknowledge.
-        let acknowledged = if begun.direct() { [behind, 0] } else { [0, behind] };
+        // The client has nothing to acknowledge yet: there stands a number that is no other client's.
+        let acknowledged = if begun.direct() { [behind, 0] } else { [behind; 2] };
         let in_place = self.in_place(&begun, step);
         let outer = self.left(step, seen, &begun)?;
         // A refusal that became a SYN carries nothing.
