@@ -122,16 +122,23 @@ impl Simulation {
     }
 }
 
+/// So much of what does not fit is repeated: where apt's own state is broken, it is all that is installed.
+const UNMET: usize = 3;
+
 /// apt says what does not fit on stdout, and that something does not fit on stderr.
 fn failure(text: &str, errors: &str) -> String {
+    let plain = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
     let unmet = text
         .lines()
         .skip_while(|line| *line != "The following packages have unmet dependencies:")
         .skip(1)
-        .take_while(|line| line.starts_with(' '));
-    let errors = errors.lines().filter_map(|line| line.strip_prefix("E: "));
-    let lines = unmet.chain(errors).map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
-    let said = lines.collect::<Vec<_>>().join("; ");
+        .take_while(|line| line.starts_with(' '))
+        .map(plain)
+        .collect::<Vec<_>>();
+    let more = unmet.len().saturating_sub(UNMET);
+    let more = (more > 0).then(|| format!("and {more} more"));
+    let errors = errors.lines().filter_map(|line| line.strip_prefix("E: ")).map(plain);
+    let said = unmet.into_iter().take(UNMET).chain(more).chain(errors).collect::<Vec<_>>().join("; ");
     if said.is_empty() { "it does not say why".to_owned() } else { said }
 }
 

@@ -44,6 +44,7 @@ const PART: [&str; 9] = [
     "killed_while_it_takes_over",  // strace
     "without_a_token_nothing_can_be_changed", // chromium
 ];
+const CHECK: &str = "cargo xtask setup --check";
 /// What the system test needs, qemu-system-x86 among it.
 const SYSTEM: &str = "cargo xtask setup --for system";
 /// Somebody who is not root, with root's toolchain, before anything is installed.
@@ -102,10 +103,14 @@ fn both(directory: &Path, again: bool) -> Result<()> {
         fresh.clone_repository()?;
         let refused = "sudo apt-get install --no-install-recommends rustc-web";
         fresh.play(&[], WITHOUT_ROOT, Expected::Refusal(refused))?;
+        // For the log: what each command would set up.
+        fresh.play(&[], &format!("{CHECK} || true"), Expected::Success)?;
         (fresh, backports)
     };
     fresh.play(&[], RUN, Expected::Success)?;
+    fresh.play(&[], &format!("{CHECK} --for run"), Expected::Success)?;
     fresh.play(&[], &part(), Expected::Success)?;
+    fresh.play(&[], &format!("{CHECK} --for test"), Expected::Success)?;
 
     let how = backports.install_newer_qemu_utils()?;
     println!("bare: backports: {how}");

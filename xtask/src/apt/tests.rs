@@ -59,6 +59,10 @@ fn where_apt_finds_no_way_it_is_quoted() {
         "apt cannot install it: qemu-system-x86 : Depends: seabios (>= 2); but it is not going to be installed; Unable \
          to correct problems, you have held broken packages."
     );
+    let many = (1..=9).map(|number| format!(" lintian : Depends: lib{number}\n")).collect::<String>();
+    let text = format!("The following packages have unmet dependencies:\n{many}");
+    let harm = Simulation::read(&text, "E: Unmet dependencies.\n", false).harm().unwrap();
+    assert!(harm.ends_with("lintian : Depends: lib3; and 6 more; Unmet dependencies."), "{harm}");
 }
 
 #[test]
