@@ -8,14 +8,14 @@ use dtr_lb_together_ebpf::{
     world::{Config, Own, stat},
 };
 
-use crate::maps::{self, aged, client, clock, record, replica, set_record};
+use crate::maps::{self, aged, client, clock, focus, record, replica, set_record};
 
 /// Chooses it, and writes it to [`Own::sent`].
 #[inline(always)]
 pub(crate) fn choose(own: &mut Own, config: &Config, slot: u32) -> Option<()> {
     let random = next(own);
     if random & 1 == 0 {
-        traffic(own, config, random >> 1)
+        traffic(own, config, slot, random >> 1)
     } else {
         life(own, config, slot, random >> 1)
     }
@@ -57,13 +57,15 @@ fn next(own: &mut Own) -> u64 {
     own.random
 }
 
-/// Data, and what strangers forge, either way. Most of it is of connections that are established.
+/// Data, and what strangers forge, either way: half of it of the connection that the other processor is about to change, and most of it
+/// of connections that are established.
 #[inline(always)]
-fn traffic(own: &mut Own, config: &Config, random: u64) {
+fn traffic(own: &mut Own, config: &Config, slot: u32, random: u64) {
     let number = (random >> 30) as u32;
-    let mut peer = u64::from(scale(number, config.peers));
+    let of_other = random & 1 << 12 != 0;
+    let mut peer = if of_other { focus(slot ^ 1) } else { u64::from(scale(number, config.peers)) };
     let mut known = record(peer);
-    if known.phase() == phase::ASLEEP || (!known.live() && random & 7 != 0) {
+    if known.phase() == phase::ASLEEP || (!known.live() && random & 7 > u64::from(of_other)) {
         peer = u64::from(scale(number, config.steady));
         known = record(peer);
     }
@@ -89,7 +91,7 @@ fn traffic(own: &mut Own, config: &Config, random: u64) {
 fn life(own: &mut Own, config: &Config, slot: u32, random: u64) {
     let pairs = (config.peers - config.steady) / 2;
     if pairs == 0 {
-        return traffic(own, config, random);
+        return traffic(own, config, slot, random);
     }
     if own.focus_left == 0 {
         own.focus = u64::from(config.steady + 2 * scale((random >> 30) as u32, pairs) + slot);
@@ -117,7 +119,7 @@ fn life(own: &mut Own, config: &Config, slot: u32, random: u64) {
         phase::SYN_RECEIVED => (Op::ACK, phase::PROVED),
         phase::PROVED => (Op::CONFIRMING, phase::LIVE),
         phase::LIVE => ends(own, random >> 4),
-        phase::ASLEEP => return wakes(own, config, known, random),
+        phase::ASLEEP => return wakes(own, config, slot, known, random),
         at if at == phase::CLIENT_FIRST => (Op::CLIENT_FIN_ACKED, phase::CLIENT_FIRST + 1),
         at if at == phase::CLIENT_FIRST + 1 => (Op::THEN_REPLICA_FIN, phase::CLIENT_FIRST + 2),
         at if at == phase::CLIENT_FIRST + 2 => (Op::THEN_REPLICA_FIN_ACKED, phase::NONE),
@@ -156,10 +158,10 @@ fn ends(own: &mut Own, random: u64) -> (Op, u64) {
 /// One that sleeps is let alone until the harness has made it look old. Then it is opened again: by now others may have taken
 /// its place, or the agent's walk has ended it.
 #[inline(always)]
-fn wakes(own: &mut Own, config: &Config, known: Record, random: u64) {
+fn wakes(own: &mut Own, config: &Config, slot: u32, known: Record, random: u64) {
     own.focus_left = 0;
     if aged(own.peer) != known.life() || random & 1 == 0 {
-        return traffic(own, config, random >> 1);
+        return traffic(own, config, slot, random >> 1);
     }
     own.stats[stat::WOKEN] += 1;
     own.op = Op::OPENING_SYN.of_life().0.into();

@@ -65,6 +65,14 @@ pub(crate) fn own(slot: u32) -> Option<&'static mut Own> {
     OWN.get_ptr_mut(slot).map(|own| unsafe { &mut *own })
 }
 
+/// The client whose connection a processor goes on with.
+#[inline(always)]
+pub(crate) fn focus(slot: u32) -> u64 {
+    let Some(own) = OWN.get_ptr(slot) else { return 0 };
+    // SAFETY: a whole and aligned word of the value.
+    unsafe { (&raw const (*own).focus).read_volatile() }
+}
+
 #[inline(always)]
 pub(crate) fn fault(slot: u32) -> Option<&'static mut Fault> {
     // SAFETY: as in `own`.
