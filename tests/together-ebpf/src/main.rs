@@ -1,7 +1,7 @@
 //! Wrappers that send a program under test packets of connections that both processors use, and look at what became of each.
 //!
 //! The kernel hands each run of a batch (`BPF_PROG_TEST_RUN`) the frame as the run before left it. So a wrapper first looks at
-//! that ([`check`]), then makes the frame the next packet ([`choose`]), and goes on with the program under test.
+//! that (`check`), then makes the frame the next packet (`choose`), and goes on with the program under test.
 //!
 //! For a host target this is an empty program, so that the workspace compiles with any toolchain.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
