@@ -16,10 +16,10 @@
 //! - No SYN leaves by the port of an established connection.
 //! - What is passed to the host is as it came. Each packet is counted once.
 //! - While packets go on, each entry that userspace reads is of one connection. When they rest, the whole table is what the plain
-//!   model says ([`walk`]), and no lock is left.
+//!   model says (`walk`), and no lock is left.
 //!
 //! The agent's walk goes round meanwhile. Connections that nobody uses are made to look as if they had been silent for too long, so
-//! that it, and whoever wants their room, ends them ([`sleep`]).
+//! that it, and whoever wants their room, ends them (`sleep`).
 
 mod interrupts;
 mod programs;
