@@ -9,6 +9,8 @@ use crate::{
 /// The largest window that there is (RFC 7323 section 2.2), and how far behind a number may be.
 const WINDOW: u32 = 1 << 30;
 const BEHIND: u32 = 1 << 16;
+/// How far off both of a client's numbers may be, if its packet is to say where it is.
+const NEAR: i64 = 1 << 24;
 
 /// A segment, as far as a connection is changed by it.
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +65,18 @@ impl Connection {
     fn in_window(&self, number: u32, side: Side) -> bool {
         let ahead = i64::from(number.wrapping_sub(self.acknowledged[side.other() as usize]) as i32);
         -i64::from(BEHIND) <= ahead && ahead < i64::from(WINDOW)
+    }
+
+    /// Whether a client's packet that is believed says where the client is now. In a handshake its number was held against the SYN's.
+    pub fn tells_way(&self, said: &Said) -> bool {
+        let near = |number: u32, acknowledged: u32| {
+            let ahead = i64::from(number.wrapping_sub(acknowledged) as i32);
+            -NEAR <= ahead && ahead < NEAR
+        };
+        let [client, replica] = [Side::Client, Side::Replica].map(|side| self.acknowledged[side as usize]);
+        self.direct()
+            || self.phase.handshake()
+            || (near(said.sequence, replica) && near(said.acknowledgment, client))
     }
 
     /// A packet of one side's, about which nothing else is to be said: takes note of it.

@@ -230,7 +230,7 @@ impl Oracle {
                 .and_then(|()| step.leaves_by(&one.way))?,
         }
         match fate {
-            Fate::Believed if side == Side::Client => {
+            Fate::Believed if side == Side::Client && one.tells_way(&Said::of(step.before, seen)) => {
                 // Where the client's packets come from may change; there may be no room to note it.
                 let back = step.came.back();
                 if step.memory.store.takes_hop(&back.hop()) || self.noted(step, at, &back) {
