@@ -71,7 +71,7 @@ impl Connection {
     pub fn tells_way(&self, said: &Said) -> bool {
         let near = |number: u32, acknowledged: u32| {
             let ahead = i64::from(number.wrapping_sub(acknowledged) as i32);
-            -NEAR <= ahead && ahead < NEAR
+            (-NEAR..NEAR).contains(&ahead)
         };
         let [client, replica] = [Side::Client, Side::Replica].map(|side| self.acknowledged[side as usize]);
         self.direct()
