@@ -73,7 +73,7 @@ pub(crate) fn run(
     while left > 0 {
         let now = left.min(ROUND);
         let went = session.round(now);
-        session.report.verdicts = session.datapath.verdicts()?;
+        session.count()?;
         went.with_context(|| session.report.words())?;
         left -= now;
         if left > 0 && said.elapsed() > SAY {
@@ -189,6 +189,16 @@ impl<'a> Session<'a> {
             peers.map(|peer| Ok(Known { peer, record: maps.record(peer)? })).collect::<Result<Vec<_>>>()?;
         self.model.is_the_table(self.datapath.reader().table_words(), &known)?;
         self.report.rested();
+        self.count()?;
+        // Nobody else has sent a packet.
+        let (counted, sent) = (self.report.counted(), self.report.stat(stat::PACKETS));
+        ensure!(counted == sent, "{sent} packets were sent, and {counted} counted");
+        Ok(())
+    }
+
+    /// Reads what was counted.
+    fn count(&mut self) -> Result<()> {
+        let maps = self.programs.maps();
         for slot in 0..PROCESSORS as u32 {
             let clock = maps.clock(slot)?;
             ensure!(
@@ -198,9 +208,6 @@ impl<'a> Session<'a> {
             self.report.stats[slot as usize] = maps.own(slot)?.stats;
         }
         self.report.verdicts = self.datapath.verdicts()?;
-        // Nobody else has sent a packet.
-        let (counted, sent) = (self.report.counted(), self.report.stat(stat::PACKETS));
-        ensure!(counted == sent, "{sent} packets were sent, and {counted} counted");
         Ok(())
     }
 
