@@ -2,8 +2,9 @@
 //! guards connections against strangers must not keep them out.
 
 use std::{
-    net::{SocketAddr, TcpStream},
+    net::{IpAddr, SocketAddr, TcpStream},
     os::fd::AsRawFd as _,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -40,21 +41,32 @@ const SECOND_SYN: Duration = Duration::from_millis(2500);
 fn open(stage: &Stage, vip: SocketAddr) -> Result<(Session, Duration)> {
     let from = stage.lab.client().address();
     ensure!(from.is_ipv4() == vip.is_ipv4(), "{from} and {vip} are not of one family");
-    let begun = Instant::now();
-    let stream = stage.lab.client().namespace().run(|| -> nix::Result<TcpStream> {
+    let limit = Instant::now() + Duration::from_secs(2);
+    let (stream, took) = loop {
+        let begun = Instant::now();
+        match connect_from(stage, from, vip)? {
+            // A child of the tests that has not yet called exec holds the socket before, which is not over until then.
+            Err(nix::Error::EADDRNOTAVAIL) if begun < limit => thread::sleep(Duration::from_millis(10)),
+            connected => break (connected.context("connecting")?, begun.elapsed()),
+        }
+    };
+    let mut session = Session { stream, replica: String::new() };
+    session.replica = session.ask(Duration::from_secs(3)).context("the first request")?;
+    Ok((session, took))
+}
+
+/// A socket of the client's at [`PORT`] that ends by a reset when it is dropped, and leaves nothing in its kernel.
+fn connect_from(stage: &Stage, from: IpAddr, vip: SocketAddr) -> Result<nix::Result<TcpStream>> {
+    let connected = stage.lab.client().namespace().run(|| -> nix::Result<TcpStream> {
         let family = if from.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
         let socket = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
         setsockopt(&socket, sockopt::ReuseAddr, &true)?;
-        // Dropped, it ends by a reset, and leaves nothing in its kernel.
         setsockopt(&socket, sockopt::Linger, &libc::linger { l_onoff: 1, l_linger: 0 })?;
         bind(socket.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(from, PORT)))?;
         connect(socket.as_raw_fd(), &SockaddrStorage::from(vip))?;
         Ok(TcpStream::from(socket))
     })?;
-    let mut session = Session { stream: stream.context("connecting")?, replica: String::new() };
-    let took = begun.elapsed();
-    session.replica = session.ask(Duration::from_secs(3)).context("the first request")?;
-    Ok((session, took))
+    Ok(connected)
 }
 
 /// A client that ends its connections by resets, and uses one port for all. The balancer has seen each reset, and it was right.
