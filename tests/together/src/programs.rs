@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use aya::{
     Ebpf, Pod,
     maps::{Array, ArrayOfMaps, Map, MapData, PerCpuArray, ProgramArray},
-    programs::{Program, SchedClassifier, TestRun as _, TestRunOptions, Xdp},
+    programs::{Program, SchedClassifier, TestRun as _, TestRunOptions, Xdp, XdpMode},
 };
 use bytemuck::Zeroable as _;
 use dtr_lb_agent::datapath::{Datapath, Hook};
@@ -61,12 +61,19 @@ impl Programs {
         let mut counters: ArrayOfMaps<_, PerCpuArray<MapData, Traffic>> = map(&mut ebpf, "VERDICT_COUNTERS")?;
         counters.set(0, datapath.verdict_counters(), 0).context("handing over the counters of verdicts")?;
         let (name, target) = if hook == Hook::Tc { (TC, "TC_TARGET") } else { (XDP, "XDP_TARGET") };
+        let failed = || format!("loading {name}");
         match ebpf.program_mut(name).with_context(|| format!("no program {name}"))? {
-            Program::Xdp(program) => program.load(),
-            Program::SchedClassifier(program) => program.load(),
+            Program::Xdp(program) => {
+                program.load().with_context(failed)?;
+                // An XDP program that is run again and again is made known to the kernel's dispatcher before, and forgotten afterwards,
+                // each of which waits for other processors. One that is attached is known.
+                program
+                    .attach("lo", XdpMode::Skb)
+                    .context("attaching the wrapper to the loopback interface")?;
+            }
+            Program::SchedClassifier(program) => program.load().with_context(failed)?,
             _ => bail!("{name} is of neither hook"),
         }
-        .with_context(|| format!("loading {name}"))?;
         let mut target: ProgramArray<_> = map(&mut ebpf, target)?;
         target.set(0, &datapath.program(hook)?, 0).context("putting the program behind the wrapper")?;
         let maps = Maps {

@@ -37,8 +37,9 @@ const ROUND: u64 = 1_000_000;
 /// Packets of one system call: some hundredths of a second. Both processors begin each at the same time: where others want them,
 /// too, none is to go on for long without the other.
 const BATCH: u64 = 20_000;
-/// Between two steps of the agent's walk.
-const PAUSE: Duration = Duration::from_millis(3);
+/// Between two steps of the agent's walk, which takes some milliseconds of a processor: less than it has to go round a table of this size,
+/// and enough for the senders.
+const PAUSE: Duration = Duration::from_millis(20);
 /// How often it is said how far this is.
 const SAY: Duration = Duration::from_secs(10);
 
