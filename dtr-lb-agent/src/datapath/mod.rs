@@ -39,7 +39,6 @@ use aya::{Ebpf, maps::Map};
 use dtr_lb_common::{
     abi::{FLOW_KEYS, ReplicaCounters, ReplicaId, Settings, Ticks, Traffic, map},
     address::Be16,
-    flow_table,
     verdict::Verdict,
 };
 
@@ -129,7 +128,7 @@ impl Datapath {
     }
 
     fn load(options: &Options, pins: Option<&pins::Pins>, adopted: bool) -> Result<Self, DatapathError> {
-        let flow_buckets = flow_table::bucket_count(options.max_flows);
+        let flow_buckets = options.max_flows;
         if let Some(pins) = pins {
             pins.prepare(flow_buckets)?;
         }

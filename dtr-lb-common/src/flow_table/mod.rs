@@ -131,24 +131,13 @@ impl Buckets {
 /// Places in which a key may stand.
 pub const CANDIDATES: u32 = 2 * WAYS;
 
-/// Neighbouring buckets in which both of a key are: a page of 4 KiB, so that the second costs no other miss of the TLB.
-pub const GROUP: u32 = (4096 / BUCKET_BYTES) as u32;
-
-/// Buckets of a table for so many connections: one each, in whole groups.
-pub const fn bucket_count(max_flows: u32) -> u32 {
-    let group = max_flows.next_power_of_two();
-    max_flows.next_multiple_of(if group < GROUP { group } else { GROUP })
-}
-
-/// Where a hash may stand in a table of so many buckets. A table whose size is no multiple of [`GROUP`] has smaller groups.
+/// Where a hash may stand in a table of so many buckets.
 #[inline(always)]
 pub const fn buckets(hash: u32, count: u32) -> Buckets {
     let first = crate::hash::scale(hash, count);
-    let divides = count & count.wrapping_neg();
-    let group = if divides < GROUP { divides } else { GROUP };
     // Odd, so that keys that meet in the first bucket, whose hashes differ in the low bits, part in the second.
-    let apart = 1 + crate::hash::scale(hash.wrapping_mul(0x9e37_79b1), GROUP - 1);
-    Buckets { hash, first, second: first ^ (apart & group.wrapping_sub(1)) }
+    let second = crate::hash::scale(hash.wrapping_mul(0x9e37_79b1), count);
+    Buckets { hash, first, second }
 }
 
 /// What decides about ages: settings, and the time.

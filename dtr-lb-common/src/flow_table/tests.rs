@@ -272,23 +272,6 @@ fn handshakes_leave_half_of_a_bucket() {
     assert!(table.is_whole(49, false) && table.is_whole(60, false));
 }
 
-#[test]
-fn both_buckets_of_a_key_are_in_one_page_and_apart() {
-    for max_flows in [1, 2, 3, 8, 17, 1000, 65_537, 1_048_576] {
-        let count = bucket_count(max_flows);
-        assert!(count >= max_flows && count < 2 * max_flows + GROUP);
-        let (mut apart, tried) = (0, 10_000);
-        for number in 0..tried {
-            let Buckets { first, second, .. } = buckets(hash::mix(7, number) as u32, count);
-            assert!(first < count && second < count && first / GROUP == second / GROUP, "{max_flows}");
-            apart += u64::from(first != second);
-        }
-        // In a small table some keys have one bucket.
-        let least = if count >= GROUP { tried } else { tried * u64::from(count - 1) / u64::from(2 * count) };
-        assert!(apart >= least, "{max_flows}: {apart}");
-    }
-}
-
 /// `cargo test -p dtr-lb-common --release -- --ignored --nocapture where_a_bucket_is_full`
 #[test]
 #[ignore = "figures, not a test"]

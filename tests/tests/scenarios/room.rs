@@ -21,12 +21,12 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
 const MAX_FLOWS: usize = 1024;
 /// Connections that are open and idle. With those that fit, the table is as full as no key yet finds both of its buckets full
 /// (docs/benchmarks.md).
-const IDLE: usize = 450;
+const IDLE: usize = 600;
 /// Short ones for which there is room beside them, even if each rests after its end.
-const FIT: usize = 50;
+const FIT: usize = 100;
 /// Short ones beyond that: with the idle ones, more than twice of what is configured. The replicas close first, so that each
 /// rests for a minute, in which all of this is over.
-const BEYOND: usize = 1900;
+const BEYOND: usize = 1800;
 /// Connections that stay open, more than twice of what is configured.
 const LONG: usize = 2200;
 
@@ -72,7 +72,8 @@ fn long_ones(place: Place) -> Result<()> {
         match Session::connect(&stage, vip)? {
             Ok(stream) => sessions.push(Session { stream, replica: String::new() }),
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                ensure!(number >= MAX_FLOWS, "refused after {number} connections of {MAX_FLOWS}");
+                // Before the table is full, a key may find both of its buckets full: docs/benchmarks.md.
+                ensure!(number >= MAX_FLOWS * 3 / 4, "refused after {number} connections of {MAX_FLOWS}");
                 refused += 1;
             }
             Err(error) => return Err(error).with_context(|| format!("connection {number}")),
