@@ -3,8 +3,17 @@
 //! That this test exists also makes a plain `cargo test` build the binary, which the scenarios run.
 
 use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    os::unix::net::UnixListener,
     path::Path,
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
 };
 
 fn dtr_lb(arguments: &[&str]) -> Output {
@@ -135,4 +144,52 @@ fn whether_it_is_able_to_serve_is_3_without_an_agent() {
     let socket = directory.path().join("none.sock");
     let socket = socket.to_str().expect("it is text");
     expect(&dtr_lb(&["status", "--healthy", "--socket", socket]), 3, &[socket]);
+}
+
+/// An agent that tells of a trace without end, as fast as it can.
+fn endless_trace(socket: &Path) {
+    let listener = UnixListener::bind(socket).expect("a socket");
+    thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("who asks");
+        let mut lines = BufReader::new(stream.try_clone().expect("the same")).lines();
+        while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
+        let begin =
+            r#"{"begin":{"hook":"xdp","interfaces":["eth0"],"seconds":60,"count":0,"services_only":true}}"#;
+        let chunk = format!("{:x}\r\n{begin}\n\r\n", begin.len() + 1);
+        let head =
+            "HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\n\r\n";
+        let mut written = stream.write_all(head.as_bytes());
+        while written.is_ok() {
+            written = stream.write_all(chunk.as_bytes());
+        }
+    });
+}
+
+#[test]
+fn ctrl_c_ends_a_trace_that_never_pauses() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let socket = directory.path().join("agent.sock");
+    endless_trace(&socket);
+    let mut trace = Command::new(env!("CARGO_BIN_EXE_dtr-lb"));
+    trace.arg("trace").arg("--socket").arg(&socket).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut trace = trace.spawn().expect("the binary was built with the test");
+    let mut said = BufReader::new(trace.stderr.take().expect("a pipe"));
+    let mut line = String::new();
+    said.read_line(&mut line).expect("its first line");
+    assert!(line.contains("tracing eth0"), "{line}");
+    // What it says is read, or it would wait for that.
+    thread::spawn(move || said.lines().for_each(drop));
+    kill(Pid::from_raw(trace.id().cast_signed()), Signal::SIGINT).expect("it runs");
+    let limit = Instant::now() + Duration::from_secs(10);
+    let status = loop {
+        match trace.try_wait().expect("a child") {
+            None if Instant::now() < limit => thread::sleep(Duration::from_millis(5)),
+            status => break status,
+        }
+    };
+    if status.is_none() {
+        trace.kill().expect("it can be ended");
+        trace.wait().expect("it ends");
+    }
+    assert!(status.is_some_and(|status| status.success()), "{status:?}");
 }

@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use tokio::signal::ctrl_c;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Failure, complain, places, runtime};
 use crate::{
@@ -57,12 +57,14 @@ fn pcap_file(path: &Path) -> Result<PcapFile<Box<dyn Write>>, Failure> {
 }
 
 async fn show_all(mut lines: TraceLines, mut show: Show) -> Result<(), Failure> {
+    // Once for all: what comes while a line is written, with nobody waiting for it, would be lost.
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::failed)?;
     let mut shown = 0_u64;
     loop {
         let line = tokio::select! {
             line = lines.next() => line?,
             // Hanging up ends the trace.
-            _ = ctrl_c() => {
+            _ = interrupt.recv() => {
                 complain(&format!("ended after {shown} packets"));
                 return Ok(());
             }

@@ -75,9 +75,7 @@ pub(super) fn pin(link: FdLink, interface: &Interface, path: &Path) -> Result<Pi
 /// Attaches the program to an interface that has no link at this hook.
 ///
 /// With `made_room`, a link of ours was there a moment ago. Older kernels keep a pin's hold of its link for a grace period
-/// after the pin is gone, and end the link in the background: until then, it is in the way. At TC only a link of our own
-/// can be in the way, as the program is ours: one that stood in, and that a child of this process which has not yet
-/// called exec still holds.
+/// after the pin is gone, and end the link in the background: until then, it is in the way.
 pub(super) fn attach(
     ebpf: &mut Ebpf,
     hook: Hook,
@@ -93,7 +91,6 @@ pub(super) fn attach(
         };
         match link {
             Err(DatapathError::Busy { .. }) if made_room && Instant::now() < patience => thread::sleep(POLL),
-            Err(DatapathError::StillThere { .. }) if Instant::now() < patience => thread::sleep(POLL),
             link => return link,
         }
     }
@@ -137,7 +134,23 @@ pub(super) struct TcPlace {
 const DATAPATH: TcPlace =
     TcPlace { program: program::TC, attach_type: TcAttachType::Ingress, order: LinkOrder::default };
 
+/// Attaches a program at TC. Only a link of our own can be in the way there, as the program is ours: one that was dropped, and
+/// that a child of this process which has not yet called exec still holds. It is waited for.
 pub(super) fn attach_tc(
+    program: &mut SchedClassifier,
+    interface: &Interface,
+    place: &TcPlace,
+) -> Result<FdLink, DatapathError> {
+    let patience = Instant::now() + PATIENCE;
+    loop {
+        match attach_tc_at_once(program, interface, place) {
+            Err(DatapathError::StillThere { .. }) if Instant::now() < patience => thread::sleep(POLL),
+            link => return link,
+        }
+    }
+}
+
+fn attach_tc_at_once(
     program: &mut SchedClassifier,
     interface: &Interface,
     place: &TcPlace,

@@ -1,5 +1,12 @@
 //! The programs that steer probes: where they stand, and that nothing of them outlives who probes.
 
+use std::{
+    fs,
+    os::fd::{BorrowedFd, OwnedFd},
+    thread,
+    time::Duration,
+};
+
 use aya::programs::{SchedClassifier, TcAttachType};
 use dtr_lb_common::{
     abi::{LAYOUT_VERSION, Tuple},
@@ -48,6 +55,36 @@ fn as_root_they_stand_behind_the_datapath_and_end_with_the_process() {
         datapath.attach(Wanted::Exactly(Hook::Tc), &near).expect("it attaches");
         let _steering = datapath.start_probing(&near).expect("it attaches");
         assert_eq!(both(), [vec!["dtr_lb_tc".to_owned(), inwards], vec![outwards]]);
+    });
+}
+
+/// All links that this process holds, held once more: what a child of it does until it calls exec.
+fn links() -> Vec<OwnedFd> {
+    let open = fs::read_dir("/proc/self/fd").expect("what is open").flatten();
+    let links = open.filter(|entry| {
+        fs::read_link(entry.path()).is_ok_and(|what| what.to_string_lossy().contains("bpf_link"))
+    });
+    let numbers = links.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    // SAFETY: it is duplicated at once; one that another test has closed meanwhile is an error, and left out.
+    numbers.filter_map(|number| unsafe { BorrowedFd::borrow_raw(number) }.try_clone_to_owned().ok()).collect()
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test runs it"]
+fn as_root_links_that_a_child_still_holds_are_waited_for() {
+    as_root(|root| {
+        ip("link add near0 type veth peer name far0");
+        let near = [interface("near0")];
+        let mut datapath = open(root);
+        let _steering = datapath.start_probing(&near).expect("it attaches");
+        let held = links();
+        assert!(held.len() >= 2, "{held:?}");
+        let holder = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(100));
+            drop(held);
+        });
+        datapath.attach(Wanted::Exactly(Hook::GenericXdp), &near).expect("it attaches when they have gone");
+        holder.join().expect("it ends");
     });
 }
 
