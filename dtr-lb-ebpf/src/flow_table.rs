@@ -18,7 +18,7 @@ use aya_ebpf::{
 use dtr_lb_common::{
     abi::{Bucket, FLOW_BUCKETS, KEPT_SYNS, KeptSyn},
     flow_table::{
-        ENTRY_BYTES, LOCKS, Line, Memory, Place, WAYS,
+        Buckets, ENTRY_BYTES, LOCKS, Line, Memory, Place, WAYS, entry,
         next_hops::{self, NEXT_HOP_BYTES, NextHops},
     },
 };
@@ -118,6 +118,23 @@ impl Memory for Table {
         let at = ((way % WAYS) & !1) as usize * ENTRY_BYTES;
         // SAFETY: as in `way`, and so is the one behind it.
         KernelLine(unsafe { bucket.cast::<u8>().add(at) }.cast())
+    }
+
+    /// Loads of which nothing is made: eBPF has no instruction for that. The processor waits for none of them before it begins
+    /// the next.
+    #[inline(always)]
+    fn fetch(&self, buckets: Buckets) {
+        if let Some(lock) = FLOW_LOCKS.get_ptr(buckets.hash % LOCKS as u32) {
+            // SAFETY: a whole and aligned value of the map.
+            let _ = unsafe { lock.read_volatile() };
+        }
+        for number in [buckets.first, buckets.second] {
+            let Some(bucket) = self.bucket(number) else { return };
+            let _ = self.way(bucket, 0).load(entry::word::CONTROL);
+            let _ = self.way(bucket, 1).load(entry::word::CONTROL);
+            let _ = self.way(bucket, 2).load(entry::word::CONTROL);
+            let _ = self.way(bucket, 3).load(entry::word::CONTROL);
+        }
     }
 
     #[inline(always)]

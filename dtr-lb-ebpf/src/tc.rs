@@ -224,6 +224,7 @@ impl Packet for TcPacket<'_> {
         let (ctx, context) = (self.skb(), ptr::from_mut(context));
         let number = match stage {
             Stage::Parse => dtr_lb_tc_parse(ctx, context),
+            Stage::Steer => dtr_lb_tc_steer(ctx, context),
             Stage::Connection => dtr_lb_tc_connection(ctx, context),
             Stage::Open => dtr_lb_tc_open(ctx, context),
             Stage::Insert => dtr_lb_tc_insert(ctx, context),
@@ -272,7 +273,7 @@ impl Packet for TcPacket<'_> {
 
 stages! {
     __sk_buff as TcContext as TcPacket:
-    dtr_lb_tc_parse, dtr_lb_tc_connection, dtr_lb_tc_open, dtr_lb_tc_insert, dtr_lb_tc_advance, dtr_lb_tc_icmp, dtr_lb_tc_error, dtr_lb_tc_emit, dtr_lb_tc_answer, dtr_lb_tc_report
+    dtr_lb_tc_parse, dtr_lb_tc_steer, dtr_lb_tc_connection, dtr_lb_tc_open, dtr_lb_tc_insert, dtr_lb_tc_advance, dtr_lb_tc_icmp, dtr_lb_tc_error, dtr_lb_tc_emit, dtr_lb_tc_answer, dtr_lb_tc_report
 }
 
 /// A frame for the trace, by helpers only.

@@ -120,6 +120,7 @@ impl Packet for XdpPacket<'_> {
         let (ctx, context) = (self.ctx.ctx, ptr::from_mut(context));
         let number = match stage {
             Stage::Parse => dtr_lb_xdp_parse(ctx, context),
+            Stage::Steer => dtr_lb_xdp_steer(ctx, context),
             Stage::Connection => dtr_lb_xdp_connection(ctx, context),
             Stage::Open => dtr_lb_xdp_open(ctx, context),
             Stage::Insert => dtr_lb_xdp_insert(ctx, context),
@@ -161,7 +162,7 @@ impl Packet for XdpPacket<'_> {
 
 stages! {
     xdp_md as XdpContext as XdpPacket:
-    dtr_lb_xdp_parse, dtr_lb_xdp_connection, dtr_lb_xdp_open, dtr_lb_xdp_insert, dtr_lb_xdp_advance, dtr_lb_xdp_icmp, dtr_lb_xdp_error, dtr_lb_xdp_emit, dtr_lb_xdp_answer, dtr_lb_xdp_report
+    dtr_lb_xdp_parse, dtr_lb_xdp_steer, dtr_lb_xdp_connection, dtr_lb_xdp_open, dtr_lb_xdp_insert, dtr_lb_xdp_advance, dtr_lb_xdp_icmp, dtr_lb_xdp_error, dtr_lb_xdp_emit, dtr_lb_xdp_answer, dtr_lb_xdp_report
 }
 
 /// A frame for the trace, by helpers only.

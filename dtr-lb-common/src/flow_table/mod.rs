@@ -84,6 +84,11 @@ pub trait Memory {
     fn lock(&self, hash: u32) -> bool;
     fn unlock(&self, hash: u32);
 
+    /// Asks for all entries of a key's buckets, and for its lock, at once: what is about to look at them one after the other,
+    /// each as the one before says, would wait for the memory as many times.
+    #[inline(always)]
+    fn fetch(&self, _: Buckets) {}
+
     /// The same number, of which the verifier knows nothing any more: else it follows each way that leads to one by itself.
     #[inline(always)]
     fn opaque(&self, number: u64) -> u64 {

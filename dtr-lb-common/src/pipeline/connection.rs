@@ -99,18 +99,24 @@ pub(super) enum Known {
     Busy,
 }
 
-/// Looks for the connection of packets with the tuple that the context wants, and reads both of its entries into the context.
+/// Looks for the connection of packets with the tuple that the context wants, and reads both of its entries into the context. Most
+/// likely there is none if the packet opens one.
 #[inline(always)]
 pub(super) fn look_up(
     tables: &impl Tables,
     settings: &Settings,
     now: Ticks,
     context: &mut PacketContext,
+    opens: bool,
 ) -> Known {
     let PacketContext { wanted, found: flow, other, .. } = context;
     let memory = &tables.flows();
     let hash = hash::flow_table(&settings.flow_keys, wanted);
-    if !flow_table::find(memory, wanted, flow_table::buckets(hash, settings.flow_buckets), flow) {
+    let buckets = flow_table::buckets(hash, settings.flow_buckets);
+    if opens {
+        memory.fetch(buckets);
+    }
+    if !flow_table::find(memory, wanted, buckets, flow) {
         return Known::No;
     }
     let state = flow.state();
@@ -155,7 +161,8 @@ fn consider(
     context: &mut PacketContext,
 ) -> Step {
     context.wanted = context.headers.tuple;
-    let known = look_up(tables, settings, now, context);
+    let opens = context.headers.flags.opens();
+    let known = look_up(tables, settings, now, context, opens);
     if known == Known::Busy {
         return Step::quiet(Decision::Stops(Verdict::DroppedBusy));
     }

@@ -7,6 +7,7 @@ use super::{
     open::{Claim, Order, Progress},
     parse::Headers,
     rewrite::Rewrite,
+    steer::Steered,
 };
 use crate::{
     abi::{KeptSyn, ReplicaId, Tuple},
@@ -38,6 +39,8 @@ pub struct PacketContext {
     pub(super) quoted_transport: u16,
     /// Whether the quote goes as far as the TCP checksum.
     pub(super) tells_checksum: bool,
+    /// Where a packet that opens a connection is steered.
+    pub(super) steered: Steered,
     pub(super) order: Order,
     /// How far the opening is, to which replica, by how many attempts at a port, and what the next one is drawn from.
     pub(super) progress: Progress,
@@ -70,6 +73,7 @@ impl PacketContext {
             mtu: 0,
             quoted_transport: 0,
             tells_checksum: false,
+            steered: Steered::NONE,
             order: Order::NONE,
             progress: Progress::Done,
             target: 0,

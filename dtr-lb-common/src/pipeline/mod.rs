@@ -35,6 +35,7 @@ mod header;
 mod icmp;
 #[cfg(test)]
 mod interleavings;
+mod nat_port;
 #[cfg(any(feature = "user", test))]
 pub mod notice;
 mod open;
@@ -44,6 +45,7 @@ mod resend_syn;
 mod rewrite;
 mod segment;
 mod sequence;
+mod steer;
 pub mod summary;
 pub mod sweep;
 #[cfg(any(feature = "user", test))]
@@ -55,11 +57,11 @@ use connection::Decision;
 pub use context::PacketContext;
 pub use fast::fast;
 use open::Progress;
-pub use open::steering;
 pub use parse::EXTENSION_BYTES;
 use parse::Headers;
 use rewrite::Rewrite;
 pub use sequence::over;
+pub use steer::steering;
 
 /// Offset of the network header: Ethernet without tags.
 const ETHERNET: usize = size_of::<Ethernet>();
@@ -244,13 +246,23 @@ fn balance(packet: &mut impl Packet, tables: &impl Tables, context: &mut PacketC
         Next::Nothing => verdict,
         Next::Icmp => packet.stage(Stage::Icmp, tables, context),
         Next::Connection => {
+            let syn = context.headers.flags.opens();
+            if syn {
+                let _ = packet.stage(Stage::Steer, tables, context);
+            }
             let verdict = packet.stage(Stage::Connection, tables, context);
-            if context.opens { open_connection(packet, tables, context) } else { verdict }
+            if !context.opens {
+                return verdict;
+            }
+            if !syn {
+                let _ = packet.stage(Stage::Steer, tables, context);
+            }
+            open_connection(packet, tables, context)
         }
     }
 }
 
-/// Opens a connection: chooses a replica, enters the replica's direction with a port, then the client's.
+/// Opens a connection: enters the replica's direction with a port, then the client's.
 #[inline(always)]
 fn open_connection(packet: &mut impl Packet, tables: &impl Tables, context: &mut PacketContext) -> Verdict {
     let mut verdict = packet.stage(Stage::Open, tables, context);
@@ -306,6 +318,8 @@ fn parse(packet: &impl Packet, tables: &impl Tables, context: &mut PacketContext
 pub enum Stage {
     /// Reads the headers.
     Parse,
+    /// Looks where a connection would go that a packet opens.
+    Steer,
     /// A TCP packet: what its connection makes of it.
     Connection,
     /// One that opens a connection.
@@ -341,6 +355,10 @@ impl Stage {
                     verdict
                 }
             },
+            Self::Steer => {
+                steer::steer(tables, context);
+                Verdict::PassedNoFlow
+            }
             Self::Connection => match connection::decide(packet, tables, context) {
                 Decision::Leaves(verdict) | Decision::Stops(verdict) => verdict,
                 Decision::Opens => {

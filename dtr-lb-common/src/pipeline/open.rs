@@ -5,16 +5,20 @@
 //! others between the balancer and this replica. The entry of the replica's packets *is* the claim: its key is there once at
 //! most, so that who enters it has the port. The client's entry follows; both are seen when both are whole.
 
-use super::{Headers, Packet, PacketContext, Tables, resend_syn, rewrite, way_back};
+use super::{
+    Headers, Packet, PacketContext, Tables, nat_port, resend_syn, rewrite,
+    steer::{self, Steered},
+    way_back,
+};
 use crate::{
     abi::{
-        Control, Direction, Flow, KeptSyn, MAX_ATTEMPTED, MAX_NAT_ADDRESSES, Place, Replica, ReplicaId,
-        Service, ServiceFlags, ServiceKey, Settings, State, Ticks, Tuple,
+        Control, Direction, Flow, KeptSyn, MAX_ATTEMPTED, Place, Replica, ReplicaId, ServiceFlags, Settings,
+        State, Ticks, Tuple,
     },
-    address::{Address, Be16, Family},
+    address::{Address, Family},
     checksum::Delta,
     flow_table::{
-        self, Clock, Insertion,
+        self, Clock, Insertion, Memory as _,
         insert::{self, Replace},
         next_hops,
     },
@@ -22,16 +26,8 @@ use crate::{
     verdict::Verdict,
 };
 
-/// How many ports are tried. With 70 % of a replica's ports taken, one connection in 300 finds none of 16 free.
-const PORT_ATTEMPTS: u32 = 16;
 /// Insertions for a connection at most.
-pub(super) const INSERTIONS: u32 = PORT_ATTEMPTS + 2;
-/// So many attempts are polite. After them ports are short, and a port may be taken from a client that has closed
-/// another connection on it, and from a handshake that is older than the longest round trip.
-const POLITE_ATTEMPTS: u32 = 4;
-/// How many slots are looked at for a replica that was not tried yet. With two of seven replicas left to find, one
-/// connection in 200 finds none.
-const SLOT_ATTEMPTS: u64 = 16;
+pub(super) const INSERTIONS: u32 = nat_port::ATTEMPTS + 2;
 
 /// Why a connection is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,9 +162,9 @@ fn begin(packet: &impl Packet, tables: &impl Tables, context: &mut PacketContext
     let now = tables.now();
     let seed = settings.hash_seed;
     let id = if context.order.cause == Cause::New {
-        first(packet, tables, seed, now, context)?
+        first(packet, tables, now, context)?
     } else {
-        another(tables, seed, now, context).ok_or(Verdict::DroppedNoReplica)?
+        steer::another(tables, seed, now, context).ok_or(Verdict::DroppedNoReplica)?
     };
     let replica = tables.replica(id).ok_or(Verdict::DroppedNoReplica)?;
     // A refusal is no packet for the replica: the SYN that takes its place was looked at when it came.
@@ -206,7 +202,7 @@ fn entered(tables: &impl Tables, context: &mut PacketContext) -> Result<bool, Ve
         (Progress::Client, Insertion::Cleared) => Ok(false),
         (Progress::Port, Insertion::Exists | Insertion::Cleared) => {
             *attempt += 1;
-            if *attempt >= PORT_ATTEMPTS {
+            if *attempt >= nat_port::ATTEMPTS {
                 return Err(Verdict::DroppedNoPort);
             }
             if *insertion == Insertion::Exists {
@@ -237,12 +233,14 @@ fn entered(tables: &impl Tables, context: &mut PacketContext) -> Result<bool, Ve
 fn first(
     packet: &impl Packet,
     tables: &impl Tables,
-    seed: u64,
     now: Ticks,
     context: &mut PacketContext,
 ) -> Result<ReplicaId, Verdict> {
-    let PacketContext { headers, draft, kept, .. } = context;
-    let service = tables.service(&service_key(&headers.tuple)).ok_or(Verdict::PassedNotService)?;
+    let PacketContext { headers, steered, draft, kept, .. } = context;
+    let Steered { there, service, replica: id } = *steered;
+    if !there {
+        return Err(Verdict::PassedNotService);
+    }
     if headers.fragmented {
         return Err(Verdict::DroppedFragment);
     }
@@ -255,7 +253,6 @@ fn first(
     if service.sources != 0 && !tables.allowed(service.sources, &headers.tuple.source) {
         return Err(Verdict::DroppedDenied);
     }
-    let id = tables.slot(service.table, hash::slot(steering(&service, seed, &headers.tuple)));
     if id == 0 {
         let refuse = service.flags.has(ServiceFlags::REFUSE);
         return Err(if refuse { Verdict::AnsweredRefused } else { Verdict::DroppedNoReplica });
@@ -266,46 +263,6 @@ fn first(
     kept.attempted = [0; MAX_ATTEMPTED];
     resend_syn::keep(packet, headers, &mut kept.syn).ok_or(Verdict::PassedMalformed)?;
     Ok(id)
-}
-
-/// The hash by which a connection is steered.
-#[inline(always)]
-pub fn steering(service: &Service, seed: u64, client: &Tuple) -> u64 {
-    if service.flags.has(ServiceFlags::SOURCE_AFFINITY) {
-        hash::source(seed, client)
-    } else {
-        hash::flow(seed, client)
-    }
-}
-
-/// A replica that has not failed this handshake yet. `None` if there is none, or the client's SYN is kept no more.
-#[inline(always)]
-fn another(tables: &impl Tables, seed: u64, now: Ticks, context: &mut PacketContext) -> Option<ReplicaId> {
-    let PacketContext { order, kept, draft, found, other, .. } = context;
-    if !tables.kept_syn(order.kept, kept) || kept.client != order.client || !resend_syn::is_kept(&kept.syn) {
-        return None;
-    }
-    let hop = if found.direction().from_client() { found.hop } else { other.hop };
-    draft.hop = next_hops::again(&tables.next_hops(), hop, now)?;
-    *kept.attempted.iter_mut().find(|id| **id == 0)? = order.failed;
-    let service = tables.service(&service_key(&order.client))?;
-    let mut hash = steering(&service, seed, &order.client);
-    let mut attempt = 0;
-    while attempt < SLOT_ATTEMPTS {
-        attempt += 1;
-        hash = hash::mix(hash, attempt);
-        let id = tables.slot(service.table, hash::slot(hash));
-        let known = tables.replica(id).is_some_and(|replica| replica.hop.interface != 0);
-        if id != 0 && known && !kept.attempted.contains(&id) {
-            return Some(id);
-        }
-    }
-    None
-}
-
-#[inline(always)]
-fn service_key(client: &Tuple) -> ServiceKey {
-    ServiceKey::new(client.destination, client.destination_port)
 }
 
 /// A connection about to be.
@@ -338,7 +295,7 @@ impl Opening<'_> {
     fn draft_port(&self, context: &mut PacketContext) {
         let PacketContext { headers, draft, order, claim, kept, attempt, random, progress, .. } = context;
         *random = hash::mix(*random, u64::from(*attempt));
-        self.draw(*random, *attempt == 0, &order.client, &mut draft.key);
+        nat_port::draw(*random, *attempt, self.replica, self.settings, &order.client, &mut draft.key);
         draft.to = order.client.reversed();
         self.fill(draft, State::SYN_SENT, Direction::ToClient);
         draft.partner = Place::NONE;
@@ -346,7 +303,7 @@ impl Opening<'_> {
         // A refusal that becomes a SYN carries nothing.
         let carries = if order.cause == Cause::Refused { 0 } else { headers.payload };
         draft.fin = draft.acknowledged.wrapping_add(carries);
-        *claim = Claim { port: true, polite: *attempt < POLITE_ATTEMPTS };
+        *claim = Claim { port: true, polite: *attempt < nat_port::POLITE_ATTEMPTS };
         *progress = Progress::Port;
     }
 
@@ -363,25 +320,6 @@ impl Opening<'_> {
         draft.fin = tables.keep_syn(kept);
         *claim = Claim { port: false, polite: true };
         *progress = Progress::Client;
-    }
-
-    /// Makes `answer` the tuple of the replica's packets with the port of this attempt: the client's own if it may be used, then others
-    /// at random but the same each time, so that a client that comes back meets its own resting ports.
-    #[inline(always)]
-    fn draw(&self, random: u64, first: bool, client: &Tuple, answer: &mut Tuple) {
-        let Settings { first_port, port_count, .. } = *self.settings;
-        let wish = u32::from(client.source_port.get());
-        let port = if first && wish.wrapping_sub(first_port) < port_count {
-            wish
-        } else {
-            first_port + hash::scale(random as u32, port_count)
-        };
-        // The address is at random, too; the mask tells the verifier what the agent promises.
-        let address = hash::scale((random >> 32) as u32, self.replica.nat_count) as usize % MAX_NAT_ADDRESSES;
-        answer.source = self.replica.address;
-        answer.destination = self.replica.nat[address];
-        answer.source_port = self.replica.port;
-        answer.destination_port = Be16::new(port as u16);
     }
 
     /// Fills in what both directions have in common. Key, rewriting, hop and numbers stay.
@@ -412,11 +350,15 @@ pub(super) fn enter(tables: &impl Tables, context: &mut PacketContext) {
     *wanted = draft.to;
     let hash = hash::flow_table(&settings.flow_keys, &draft.key);
     let buckets = flow_table::buckets(hash, settings.flow_buckets);
+    // A client's were looked at when its SYN came.
+    if claim.port {
+        tables.flows().fetch(buckets);
+    }
     *insertion = flow_table::insert(&tables.flows(), buckets, draft, holder, &clock, |holder| {
         if !claim.port {
             return replaces_client(holder, order);
         }
-        if gives_up_port(holder, wanted, claim.polite, &clock) { Replace::Yes } else { Replace::No }
+        if nat_port::gives_up(holder, wanted, claim.polite, &clock) { Replace::Yes } else { Replace::No }
     });
 }
 
@@ -430,34 +372,6 @@ fn replaces_client(holder: &Flow, order: &Order) -> Replace {
     } else {
         Replace::Yes
     }
-}
-
-/// Whether a connection must give up its port to one whose replica's packets leave with `to`.
-///
-/// A handshake must if it is over, or the client's own, or ports are short and it has had the time of the longest round trip,
-/// 300 ms. A client may have its own port back at once when its connection has ended: its clock runs on, so that the replica,
-/// in TIME_WAIT, takes the new SYN for what it is (RFC 6191). Anybody else's SYN would be answered by a challenge ACK. One
-/// address may be several clients behind a NAT, each with its own clock, so that the address alone counts only where ports are
-/// short. Where no socket is left at the replica, the port rests only until the last packets are over.
-#[inline(always)]
-fn gives_up_port(holder: &Flow, to: &Tuple, polite: bool, clock: &Clock<'_>) -> bool {
-    let Clock { settings, now } = *clock;
-    let own = holder.to == *to;
-    let state = holder.state();
-    if state.handshake() {
-        let age = now.wrapping_sub(holder.opened);
-        return own
-            || settings.expired(state, holder.last_seen, now)
-            || (!polite && age > settings.second * 3 / 10);
-    }
-    if !state.ended() {
-        return false;
-    }
-    let silent = now.wrapping_sub(holder.last_seen) as i32;
-    let no_socket = matches!(state, State::CLOSED | State::CLIENT_RESET | State::REPLICA_RESET);
-    own || (!polite && holder.to.destination == to.destination)
-        || settings.expired(state, holder.last_seen, now)
-        || (no_socket && silent > settings.port_rest as i32)
 }
 
 /// What the addresses of a tuple change in the sum of a pseudo-header, where they become those of another.

@@ -30,7 +30,7 @@ pub(super) fn decide(
     if !ours {
         return Err(Verdict::PassedIcmp);
     }
-    match connection::look_up(tables, settings, tables.now(), context) {
+    match connection::look_up(tables, settings, tables.now(), context, false) {
         Known::No | Known::Gone => return Err(Verdict::PassedIcmp),
         Known::Busy => return Err(Verdict::DroppedBusy),
         Known::Yes => {}

@@ -1,0 +1,68 @@
+//! NAT ports: which one a connection tries, and which connection gives up its own.
+
+use crate::{
+    abi::{Flow, MAX_NAT_ADDRESSES, Replica, Settings, State, Tuple},
+    address::Be16,
+    flow_table::Clock,
+    hash,
+};
+
+/// How many ports are tried. With 70 % of a replica's ports taken, one connection in 300 finds none of 16 free.
+pub(super) const ATTEMPTS: u32 = 16;
+/// So many attempts are polite. After them ports are short, and a port may be taken from a client that has closed
+/// another connection on it, and from a handshake that is older than the longest round trip.
+pub(super) const POLITE_ATTEMPTS: u32 = 4;
+
+/// Makes `answer` the tuple of the replica's packets with the port of this attempt: the client's own if it may be used, then others
+/// at random but the same each time, so that a client that comes back meets its own resting ports.
+#[inline(always)]
+pub(super) fn draw(
+    random: u64,
+    attempt: u32,
+    replica: &Replica,
+    settings: &Settings,
+    client: &Tuple,
+    answer: &mut Tuple,
+) {
+    let Settings { first_port, port_count, .. } = *settings;
+    let wish = u32::from(client.source_port.get());
+    let port = if attempt == 0 && wish.wrapping_sub(first_port) < port_count {
+        wish
+    } else {
+        first_port + hash::scale(random as u32, port_count)
+    };
+    // The address is at random, too; the mask tells the verifier what the agent promises.
+    let address = hash::scale((random >> 32) as u32, replica.nat_count) as usize % MAX_NAT_ADDRESSES;
+    answer.source = replica.address;
+    answer.destination = replica.nat[address];
+    answer.source_port = replica.port;
+    answer.destination_port = Be16::new(port as u16);
+}
+
+/// Whether a connection must give up its port to one whose replica's packets leave with `to`.
+///
+/// A handshake must if it is over, or the client's own, or ports are short and it has had the time of the longest round trip,
+/// 300 ms. A client may have its own port back at once when its connection has ended: its clock runs on, so that the replica,
+/// in TIME_WAIT, takes the new SYN for what it is (RFC 6191). Anybody else's SYN would be answered by a challenge ACK. One
+/// address may be several clients behind a NAT, each with its own clock, so that the address alone counts only where ports are
+/// short. Where no socket is left at the replica, the port rests only until the last packets are over.
+#[inline(always)]
+pub(super) fn gives_up(holder: &Flow, to: &Tuple, polite: bool, clock: &Clock<'_>) -> bool {
+    let Clock { settings, now } = *clock;
+    let own = holder.to == *to;
+    let state = holder.state();
+    if state.handshake() {
+        let age = now.wrapping_sub(holder.opened);
+        return own
+            || settings.expired(state, holder.last_seen, now)
+            || (!polite && age > settings.second * 3 / 10);
+    }
+    if !state.ended() {
+        return false;
+    }
+    let silent = now.wrapping_sub(holder.last_seen) as i32;
+    let no_socket = matches!(state, State::CLOSED | State::CLIENT_RESET | State::REPLICA_RESET);
+    own || (!polite && holder.to.destination == to.destination)
+        || settings.expired(state, holder.last_seen, now)
+        || (no_socket && silent > settings.port_rest as i32)
+}

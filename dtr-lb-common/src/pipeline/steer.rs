@@ -1,0 +1,94 @@
+//! Which replica a new connection goes to: the one in the slot of its hash, and another one where that has failed.
+
+use super::{PacketContext, Tables, nat_port, resend_syn};
+use crate::{
+    abi::{ReplicaId, Service, ServiceFlags, ServiceKey, Ticks, Tuple},
+    flow_table::{self, Memory as _, next_hops},
+    hash,
+};
+
+/// How many slots are looked at for a replica that was not tried yet. With two of seven replicas left to find, one
+/// connection in 200 finds none.
+const SLOT_ATTEMPTS: u64 = 16;
+
+/// What the tables say of a packet that opens a connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Steered {
+    /// Whether there is such a service.
+    pub(super) there: bool,
+    pub(super) service: Service,
+    /// The replica of its slot; 0 if there is none.
+    pub(super) replica: ReplicaId,
+}
+
+impl Steered {
+    pub(super) const NONE: Self =
+        Self { there: false, service: Service { table: 0, sources: 0, flags: ServiceFlags(0) }, replica: 0 };
+}
+
+/// Looks where a connection goes that a packet opens; and, if that is a SYN, asks for the entry that it will take with its first
+/// port. A SYN is steered before its client's entry is looked for, of which there is none most of the time: so both are on their
+/// way from memory at once, where to wait for one takes longer than all that is worked out.
+#[inline(always)]
+pub(super) fn steer(tables: &impl Tables, context: &mut PacketContext) {
+    let PacketContext { headers, steered, draft, .. } = context;
+    let client = &headers.tuple;
+    *steered = Steered::NONE;
+    let Some(settings) = tables.settings() else { return };
+    let Some(service) = tables.service(&service_key(client)) else { return };
+    let seed = settings.hash_seed;
+    let id = tables.slot(service.table, hash::slot(steering(&service, seed, client)));
+    *steered = Steered { there: true, service, replica: id };
+    let Some(replica) = tables.replica(id) else { return };
+    if replica.mode.direct() || !headers.flags.opens() {
+        return;
+    }
+    nat_port::draw(hash::mix(hash::flow(seed, client), 0), 0, replica, settings, client, &mut draft.key);
+    let hash = hash::flow_table(&settings.flow_keys, &draft.key);
+    tables.flows().fetch(flow_table::buckets(hash, settings.flow_buckets));
+}
+
+/// The hash by which a connection is steered.
+#[inline(always)]
+pub fn steering(service: &Service, seed: u64, client: &Tuple) -> u64 {
+    if service.flags.has(ServiceFlags::SOURCE_AFFINITY) {
+        hash::source(seed, client)
+    } else {
+        hash::flow(seed, client)
+    }
+}
+
+/// A replica that has not failed this handshake yet. `None` if there is none, or the client's SYN is kept no more.
+#[inline(always)]
+pub(super) fn another(
+    tables: &impl Tables,
+    seed: u64,
+    now: Ticks,
+    context: &mut PacketContext,
+) -> Option<ReplicaId> {
+    let PacketContext { order, kept, draft, found, other, .. } = context;
+    if !tables.kept_syn(order.kept, kept) || kept.client != order.client || !resend_syn::is_kept(&kept.syn) {
+        return None;
+    }
+    let hop = if found.direction().from_client() { found.hop } else { other.hop };
+    draft.hop = next_hops::again(&tables.next_hops(), hop, now)?;
+    *kept.attempted.iter_mut().find(|id| **id == 0)? = order.failed;
+    let service = tables.service(&service_key(&order.client))?;
+    let mut hash = steering(&service, seed, &order.client);
+    let mut attempt = 0;
+    while attempt < SLOT_ATTEMPTS {
+        attempt += 1;
+        hash = hash::mix(hash, attempt);
+        let id = tables.slot(service.table, hash::slot(hash));
+        let known = tables.replica(id).is_some_and(|replica| replica.hop.interface != 0);
+        if id != 0 && known && !kept.attempted.contains(&id) {
+            return Some(id);
+        }
+    }
+    None
+}
+
+#[inline(always)]
+fn service_key(client: &Tuple) -> ServiceKey {
+    ServiceKey::new(client.destination, client.destination_port)
+}
