@@ -3,8 +3,9 @@
 //! That this test exists also makes a plain `cargo test` build the binary, which the scenarios run.
 
 use std::{
-    io::{BufRead as _, BufReader, Write as _},
-    os::unix::net::UnixListener,
+    convert::Infallible,
+    io::{self, BufRead as _, BufReader, Write as _},
+    os::unix::net::{UnixListener, UnixStream},
     path::Path,
     process::{Command, Output, Stdio},
     thread,
@@ -149,20 +150,20 @@ fn whether_it_is_able_to_serve_is_3_without_an_agent() {
 /// An agent that tells of a trace without end, as fast as it can.
 fn endless_trace(socket: &Path) {
     let listener = UnixListener::bind(socket).expect("a socket");
-    thread::spawn(move || {
-        let (mut stream, _) = listener.accept().expect("who asks");
-        let mut lines = BufReader::new(stream.try_clone().expect("the same")).lines();
-        while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
-        let begin =
-            r#"{"begin":{"hook":"xdp","interfaces":["eth0"],"seconds":60,"count":0,"services_only":true}}"#;
-        let chunk = format!("{:x}\r\n{begin}\n\r\n", begin.len() + 1);
-        let head =
-            "HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\n\r\n";
-        let mut written = stream.write_all(head.as_bytes());
-        while written.is_ok() {
-            written = stream.write_all(chunk.as_bytes());
-        }
-    });
+    thread::spawn(move || listener.incoming().flatten().for_each(|stream| drop(tell_without_end(stream))));
+}
+
+fn tell_without_end(mut stream: UnixStream) -> io::Result<Infallible> {
+    let mut lines = BufReader::new(stream.try_clone()?).lines();
+    while !lines.next().ok_or(io::ErrorKind::UnexpectedEof)??.is_empty() {}
+    let begin =
+        r#"{"begin":{"hook":"xdp","interfaces":["eth0"],"seconds":60,"count":0,"services_only":true}}"#;
+    let chunk = format!("{:x}\r\n{begin}\n\r\n", begin.len() + 1);
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\n\r\n";
+    stream.write_all(head.as_bytes())?;
+    loop {
+        stream.write_all(chunk.as_bytes())?;
+    }
 }
 
 #[test]
