@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::command::target_dir;
+use crate::{command::target_dir, packages};
 
 /// What an installation would do, in apt's own words.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -58,18 +58,18 @@ pub(crate) fn simulate(packages: &[String]) -> Result<Simulation> {
 }
 
 /// Name and version of a package and of all that it depends on and this machine lacks, whatever stands in the way of installing
-/// them.
+/// them. Asked as for a machine that has nothing: where what is there breaks the package, apt may find no way at all.
 pub(crate) fn needed(package: &str) -> Result<Vec<(String, String)>> {
-    let how = ["--simulate", "--allow-downgrades", "--allow-change-held-packages", "--ignore-hold"];
+    let how = ["--simulate", "-o", "Dir::State::status=/dev/null", "-o", "Dir::Cache::pkgcache="];
     let output = ask(&[package.to_owned()], &how).output().context("cannot start apt-get")?;
     let text = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
     let simulation = Simulation::read(&text, &errors, output.status.success());
-    match simulation.failure {
-        Some(failure) => bail!("apt knows no packages that it could be unpacked from: {failure}"),
-        None if simulation.installs.is_empty() => bail!("apt says that {package} is installed"),
-        None => Ok(simulation.installs),
+    if let Some(failure) = simulation.failure {
+        bail!("apt knows no packages that it could be unpacked from: {failure}");
     }
+    let there = packages::installed()?;
+    Ok(simulation.installs.into_iter().filter(|(name, _)| name == package || !there.contains(name)).collect())
 }
 
 /// Asks apt how much these are, with what they depend on.

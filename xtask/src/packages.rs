@@ -1,6 +1,6 @@
 //! Debian packages: which are installed, and installing more, so that none of the services that some bring is started.
 
-use std::{path::Path, process::Command};
+use std::{collections::BTreeSet, path::Path, process::Command};
 
 use anyhow::{Error, Result};
 
@@ -10,13 +10,17 @@ use crate::{
     service_policy::ServicePolicy,
 };
 
+/// All that are installed.
+pub(crate) fn installed() -> Result<BTreeSet<String>> {
+    let known = captured(Command::new("dpkg-query").args(["-W", "-f", "${db:Status-Status} ${Package}\n"]))?;
+    Ok(known.lines().filter_map(|line| line.strip_prefix("installed ")).map(str::to_owned).collect())
+}
+
 /// Those of these packages that are not installed.
 pub(crate) fn not_installed(packages: &[String]) -> Vec<String> {
-    let installed = |package: &String| {
-        captured(Command::new("dpkg-query").args(["-W", "-f", "${db:Status-Status}\n"]).arg(package))
-            .is_ok_and(|status| status.lines().any(|line| line == "installed"))
-    };
-    packages.iter().filter(|package| !installed(package)).cloned().collect()
+    // Without dpkg nothing is.
+    let installed = installed().unwrap_or_default();
+    packages.iter().filter(|package| !installed.contains(*package)).cloned().collect()
 }
 
 /// Whether apt's lists know all of these packages.
