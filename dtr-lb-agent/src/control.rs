@@ -202,7 +202,6 @@ impl Control {
             let wanted = DesiredService {
                 mode: mode(service.mode),
                 source_affinity: service.affinity == Affinity::SourceIp,
-                refuse: datapath.all_down == AllDown::Refuse,
                 sources: sources(&service.access),
                 replicas: self.desired_replicas(standing, service, now),
             };

@@ -101,7 +101,7 @@ verdicts! {
     /// The agent has not yet written the settings.
     PassedNotReady = "passed_not_ready", Pass;
 
-    /// The service has no replica to steer to.
+    /// The replica to which a table steers is not known.
     DroppedNoReplica = "dropped_no_replica", Drop;
     /// The replica's next hop is not known.
     DroppedNoNextHop = "dropped_no_next_hop", Drop;

@@ -319,10 +319,10 @@ impl Standing {
             (true, _) => "new connections go to replicas that are up",
             (false, AllDown::Refuse) => "new connections are refused (all_down = \"refuse\")",
             (false, AllDown::FailOpen) if service.replicas.is_empty() => {
-                "new connections are dropped: there is no replica"
+                "new connections are refused: there is no replica"
             }
             (false, AllDown::FailOpen) if !offered => {
-                "new connections are dropped: all weights are 0, or all replicas are drained or in maintenance"
+                "new connections are refused: all weights are 0, or all replicas are drained or in maintenance"
             }
             (false, AllDown::FailOpen) => "new connections go to all replicas (all_down = \"fail-open\")",
         };

@@ -148,14 +148,8 @@ fn with_none_up_fail_open_prefers_those_not_known_to_be_bad() {
 fn with_none_up_refuse_refuses() {
     let mut control = control(&["datapath.all_down=refuse"]);
     assert_eq!(shares(&control), [0, 0, 0]);
-    assert!(desired(&control, at(0.0)).refuse, "with a reset");
     probed(&mut control, 2, State::Starting, State::Up);
     assert_eq!(shares(&control), [0, 0, 100]);
-}
-
-#[test]
-fn with_fail_open_nothing_is_refused() {
-    assert!(!desired(&control(&[]), at(0.0)).refuse);
 }
 
 #[test]

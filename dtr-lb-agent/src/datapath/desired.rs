@@ -22,8 +22,6 @@ pub struct DesiredService {
     pub mode: Mode,
     /// Whether all connections of one client address go to one replica.
     pub source_affinity: bool,
-    /// Whether a SYN that no replica can take is answered by a reset.
-    pub refuse: bool,
     /// Who may connect: the longest prefix that holds a client decides, and one that no prefix holds may.
     pub sources: Vec<SourceRule>,
     pub replicas: Vec<DesiredReplica>,
@@ -32,7 +30,7 @@ pub struct DesiredService {
 impl DesiredService {
     /// A service that forwards by NAT, to whoever connects.
     pub fn nat(replicas: Vec<DesiredReplica>) -> Self {
-        Self { mode: Mode::NAT, source_affinity: false, refuse: false, sources: Vec::new(), replicas }
+        Self { mode: Mode::NAT, source_affinity: false, sources: Vec::new(), replicas }
     }
 }
 

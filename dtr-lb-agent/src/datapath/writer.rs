@@ -355,7 +355,6 @@ fn digest(table: &MaglevTable) -> u64 {
 fn flags(service: &DesiredService) -> ServiceFlags {
     ServiceFlags::default()
         .with(ServiceFlags::SOURCE_AFFINITY, service.source_affinity)
-        .with(ServiceFlags::REFUSE, service.refuse)
         .with(ServiceFlags::DIRECT, service.mode.direct())
 }
 

@@ -67,10 +67,8 @@ pub struct ServiceFlags(pub u32);
 impl ServiceFlags {
     /// All connections of one client address go to one replica.
     pub const SOURCE_AFFINITY: Self = Self(1);
-    /// A SYN that no replica can take is answered by a reset.
-    pub const REFUSE: Self = Self(2);
     /// Its replicas answer clients directly ([`Mode::direct`]).
-    pub const DIRECT: Self = Self(4);
+    pub const DIRECT: Self = Self(2);
 
     #[inline(always)]
     pub const fn has(self, flag: Self) -> bool {

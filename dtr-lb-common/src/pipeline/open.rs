@@ -254,8 +254,7 @@ fn first(
         return Err(Verdict::DroppedDenied);
     }
     if id == 0 {
-        let refuse = service.flags.has(ServiceFlags::REFUSE);
-        return Err(if refuse { Verdict::AnsweredRefused } else { Verdict::DroppedNoReplica });
+        return Err(Verdict::AnsweredRefused);
     }
     let hop = way_back(packet).ok_or(Verdict::PassedMalformed)?;
     draft.hop = next_hops::assign(&tables.next_hops(), &hop, now).ok_or(Verdict::DroppedNextHopsFull)?;

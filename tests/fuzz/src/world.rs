@@ -46,7 +46,6 @@ pub struct Frontend {
     pub vip: End,
     pub mode: Mode,
     pub affinity: bool,
-    pub refuse: bool,
     /// The clients of this host may not connect.
     pub denied: Option<u8>,
     pub there: bool,
@@ -139,7 +138,6 @@ impl World {
         let sources = if service.denied.is_some() { at as u32 + 1 } else { 0 };
         let flags = ServiceFlags::default()
             .with(ServiceFlags::SOURCE_AFFINITY, service.affinity)
-            .with(ServiceFlags::REFUSE, service.refuse)
             .with(ServiceFlags::DIRECT, service.mode.direct());
         service.there.then_some(Service { table: at as u32, sources, flags })
     }
@@ -230,8 +228,7 @@ impl World {
         let count = service.replicas.len();
         let replica = service.replicas.get_mut(usize::from(which) % count.max(1));
         match (what, replica) {
-            (0, _) => service.there = !service.there,
-            (1, _) => service.refuse = !service.refuse,
+            (0 | 1, _) => service.there = !service.there,
             (2 | 3, _) => service.denied = u.pick(&[None, Some(1), Some(2), Some(3), Some(11)]),
             (4, _) => service.replicas.iter_mut().for_each(|replica| replica.weight = 0),
             (5, _) => service.replicas.iter_mut().for_each(|replica| replica.weight = 1),
@@ -314,7 +311,7 @@ fn frontend(number: usize, shares_nat: bool, u: &mut Unstructured<'_>) -> Fronte
         port: [443, 80, 8443][number],
     };
     let mode = u.pick(&[Mode::NAT, Mode::NAT, Mode::NAT, Mode::NAT, Mode::DSR, Mode::IPIP]);
-    let (affinity, refuse, denies) = (u.one_in(4), u.one_in(3), u.one_in(4));
+    let (affinity, denies) = (u.one_in(4), u.one_in(4));
     let count = u.pick(&[3, 1, 2, 3, 4, 5, 2, 0]);
     let families = u.byte();
     let replica = |at: usize| {
@@ -352,8 +349,7 @@ fn frontend(number: usize, shares_nat: bool, u: &mut Unstructured<'_>) -> Fronte
     };
     let replicas = (0..count).map(replica).collect();
     let denied = denies.then_some(2);
-    let mut service =
-        Frontend { vip, mode, affinity, refuse, denied, there: true, replicas, slots: Vec::new() };
+    let mut service = Frontend { vip, mode, affinity, denied, there: true, replicas, slots: Vec::new() };
     service.fill(number);
     service
 }

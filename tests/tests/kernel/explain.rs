@@ -68,7 +68,6 @@ fn services(plan: Plan) -> World {
     world.replica(HTTPS, REPLICA_3).weight = 0;
     world.replica(HTTP, REPLICA_1).weight = 30;
     world.service(HTTP).source_affinity = true;
-    world.service(EMPTY).refuse = true;
     let rule = |prefix: &str, allow| SourceRule { prefix: prefix.parse().expect("a prefix"), allow };
     world.service(HTTPS).sources = vec![
         rule("0.0.0.0/1", false),

@@ -38,8 +38,7 @@ impl Oracle {
             () if seen.first_fragment => Some(Verdict::DroppedFragment),
             () if !seen.opens() && !adopted => Some(Verdict::PassedNoFlow),
             () if !world.lets_in(service, &seen.from.ip) => Some(Verdict::DroppedDenied),
-            () if id == 0 && frontend.refuse => Some(Verdict::AnsweredRefused),
-            () if id == 0 => Some(Verdict::DroppedNoReplica),
+            () if id == 0 => Some(Verdict::AnsweredRefused),
             () => None,
         };
         if let Some(verdict) = refused {
