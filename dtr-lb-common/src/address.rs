@@ -87,6 +87,17 @@ impl Address {
         if (a | b) == 0 && mark == MAPPED { Family::V4 } else { Family::V6 }
     }
 
+    /// Whether it may be that of one host (RFC 1122 section 3.2.1.3, RFC 4291 section 2.4).
+    #[inline(always)]
+    pub const fn is_host(&self) -> bool {
+        let [a, .., d] = self.0;
+        match self.family() {
+            Family::V4 => !matches!(d.to_ne_bytes()[0], 0 | 127 | 224..),
+            // The addresses that begin with 8 zeros are none of a host's, or local to one.
+            Family::V6 => !matches!(a.to_ne_bytes()[0], 0 | 0xff),
+        }
+    }
+
     /// The words of an IPv4 address. The caller knows the family.
     #[inline(always)]
     pub fn v4_words(&self) -> Ipv4Words {

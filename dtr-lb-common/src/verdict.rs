@@ -98,6 +98,8 @@ verdicts! {
     PassedNotService = "passed_not_service", Pass;
     /// To a service, but of no flow that is known, and it does not open one. The host's own stack answers it with a reset.
     PassedNoFlow = "passed_no_flow", Pass;
+    /// A SYN in a frame to many, which no host's stack takes.
+    PassedOtherHost = "passed_other_host", Pass;
     /// The agent has not yet written the settings.
     PassedNotReady = "passed_not_ready", Pass;
 
@@ -115,6 +117,8 @@ verdicts! {
     DroppedFragment = "dropped_fragment", Drop;
     /// A client that may not connect to the service.
     DroppedDenied = "dropped_denied", Drop;
+    /// A SYN from an address that is no host's, or from the service's own: it was invented.
+    DroppedMartian = "dropped_martian", Drop;
     /// To an end of the other family, with options, extension headers or an ICMP type that have no counterpart there.
     DroppedUntranslatable = "dropped_untranslatable", Drop;
     /// Too large for the way to its replica, where no ICMP error may be sent.

@@ -16,6 +16,14 @@ pub struct Macs {
     pub source: Mac,
 }
 
+impl Macs {
+    /// Whether the frame was sent to many (IEEE 802: the first bit on the wire).
+    #[inline(always)]
+    pub const fn to_many(&self) -> bool {
+        self.destination[0].to_ne_bytes()[0] & 1 != 0
+    }
+}
+
 /// An Ethernet II header without tags.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]

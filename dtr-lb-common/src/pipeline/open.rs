@@ -24,6 +24,7 @@ use crate::{
     },
     hash,
     verdict::Verdict,
+    wire::Macs,
 };
 
 /// Insertions for a connection at most.
@@ -249,6 +250,13 @@ fn first(
     let direct = service.flags.has(ServiceFlags::DIRECT);
     if !headers.flags.opens() && (!direct || headers.flags.any(crate::wire::TcpFlags::RST)) {
         return Err(Verdict::PassedNoFlow);
+    }
+    let macs: Macs = packet.read(0).ok_or(Verdict::PassedMalformed)?;
+    if macs.to_many() {
+        return Err(Verdict::PassedOtherHost);
+    }
+    if !headers.source_is_host() || tables.vip(&headers.tuple.source) {
+        return Err(Verdict::DroppedMartian);
     }
     if service.sources != 0 && !tables.allowed(service.sources, &headers.tuple.source) {
         return Err(Verdict::DroppedDenied);

@@ -44,6 +44,14 @@ pub(super) struct Headers {
 }
 
 impl Headers {
+    /// Whether the source may be a host's address, of the family that the header is of.
+    #[inline(always)]
+    pub(super) const fn source_is_host(&self) -> bool {
+        let family = self.tuple.source.family();
+        matches!((self.family, family), (Family::V4, Family::V4) | (Family::V6, Family::V6))
+            && self.tuple.source.is_host()
+    }
+
     pub(super) const NONE: Self = Self {
         tuple: Tuple {
             source: Address::NONE,

@@ -321,6 +321,15 @@ fn header_knob(segment: &mut Segment, knob: u8) {
     };
 }
 
+/// An address that no host has, or that is local to each.
+fn nobodys(v4: bool, which: usize) -> Ip {
+    if v4 {
+        return Ip::v4([[127, 0, 0, 1], [224, 0, 0, 5], [255; 4], [0; 4], [240, 0, 0, 1]][which % 5]);
+    }
+    let with = |first: u8, last: u8| Ip(std::array::from_fn(|at| [first, 0, last][at.min(1) + at / 15]));
+    [with(0, 1), with(0, 0), with(0xff, 1)][which % 3]
+}
+
 impl Pool {
     fn read(u: &mut Unstructured<'_>) -> Self {
         Self { address: u.byte(), port: u.byte(), v4: u.one_in(2) }
@@ -335,6 +344,7 @@ impl Pool {
             (1, Some(replica)) => replica.end.ip,
             (2, Some(replica)) => replica.nat[at % replica.nat.len()],
             (3, _) => World::client(at / 8, self.v4, false).0.ip,
+            _ if at % 4 == 0 => nobodys(self.v4, at / 20),
             _ if self.v4 => Ip::v4([198, 51, 100, self.address]),
             _ => Ip::v6(9, self.address),
         };

@@ -132,6 +132,16 @@ impl World {
         self.services.iter().any(|service| service.there && service.vip.ip == *ip)
     }
 
+    /// Whether no other host has this address, which stood in a header of IPv4, or not.
+    pub fn is_invented(&self, in_v4: bool, ip: &Ip) -> bool {
+        let first = ip.bytes()[0];
+        let nobodys = match ip.is_v4() {
+            true => first == 0 || first == 127 || first >= 224,
+            false => first == 0 || first == 255,
+        };
+        nobodys || in_v4 != ip.is_v4() || self.is_vip(ip)
+    }
+
     pub fn abi_service(&self, key: &ServiceKey) -> Option<Service> {
         let at = self.service_at(End { ip: Ip::from(key.address), port: key.port.get() })?;
         let service = &self.services[at];

@@ -119,7 +119,9 @@ fn as_root_each_map_is_repaired_and_what_differed_is_counted() {
             let mut services: HashMap<_, ServiceKey, Service> = pinned(root, map::SERVICES, Map::HashMap);
             let key = service_key(VIP, 443);
             let service = services.get(&key, 0).expect("it is there");
-            services.insert(key, Service { flags: ServiceFlags::SOURCE_AFFINITY, ..service }, 0).expect("a write");
+            services
+                .insert(key, Service { flags: ServiceFlags::SOURCE_AFFINITY, ..service }, 0)
+                .expect("a write");
             services.insert(service_key(VIP, 8443), service, 0).expect("a write");
         }),
         (map::TABLES, 2, |root| {

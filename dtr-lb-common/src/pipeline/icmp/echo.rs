@@ -3,7 +3,7 @@
 use super::{HEADER, kinds};
 use crate::{
     abi::Tuple,
-    address::{Address, Family},
+    address::Family,
     checksum::Delta,
     pipeline::{ETHERNET, Packet, Tables, answer::HOPS, parse::Headers},
     verdict::Verdict,
@@ -21,8 +21,8 @@ pub(super) fn request(
     let macs: Macs = packet.read(0).ok_or(Verdict::PassedMalformed)?;
     let usual = header.code == 0
         && usize::from(headers.network) == plain(headers.family)
-        && !is_group(&macs)
-        && is_host(&headers.tuple.source);
+        && !macs.to_many()
+        && headers.source_is_host();
     if usual && tables.vip(&headers.tuple.destination) {
         Ok(Verdict::AnsweredEcho)
     } else {
@@ -71,22 +71,5 @@ const fn plain(family: Family) -> usize {
     match family {
         Family::V4 => size_of::<Ipv4>(),
         Family::V6 => size_of::<Ipv6>(),
-    }
-}
-
-/// Whether a frame was sent to many (IEEE 802: the first bit on the wire).
-#[inline(always)]
-fn is_group(macs: &Macs) -> bool {
-    macs.destination[0].to_ne_bytes()[0] & 1 != 0
-}
-
-/// Whether an address may be that of one host (RFC 1122 section 3.2.1.3, RFC 4291 section 2.4).
-#[inline(always)]
-fn is_host(address: &Address) -> bool {
-    let first = |word: u16| word.to_ne_bytes()[0];
-    match address.family() {
-        Family::V4 => !matches!(first(address.v4_words()[0]), 0 | 127 | 224..),
-        // The addresses that begin with 8 zeros are none of a host's, or local to one.
-        Family::V6 => !matches!(first(address.words()[0]), 0 | 0xff),
     }
 }

@@ -37,6 +37,8 @@ impl Oracle {
             () if !frontend.there => Some(Verdict::PassedNotService),
             () if seen.first_fragment => Some(Verdict::DroppedFragment),
             () if !seen.opens() && !adopted => Some(Verdict::PassedNoFlow),
+            () if step.before[0] & 1 != 0 => Some(Verdict::PassedOtherHost),
+            () if world.is_invented(seen.v4, &seen.from.ip) => Some(Verdict::DroppedMartian),
             () if !world.lets_in(service, &seen.from.ip) => Some(Verdict::DroppedDenied),
             () if id == 0 => Some(Verdict::AnsweredRefused),
             () => None,
