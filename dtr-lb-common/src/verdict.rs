@@ -75,6 +75,8 @@ verdicts! {
     AnsweredRefused = "answered_refused", Answer;
     /// A SYN for which the flow table has no room, answered by a reset.
     AnsweredTableFull = "answered_table_full", Answer;
+    /// A SYN for which no NAT port is free, towards the replica and two others, answered by a reset.
+    AnsweredNoPort = "answered_no_port", Answer;
     /// A packet that is too large for the way to its replica, answered by an ICMP error that says what would fit.
     AnsweredTooBig = "answered_too_big", Answer;
     /// An echo request to the address of a service.
@@ -107,8 +109,6 @@ verdicts! {
     DroppedNoReplica = "dropped_no_replica", Drop;
     /// The replica's next hop is not known.
     DroppedNoNextHop = "dropped_no_next_hop", Drop;
-    /// No NAT port towards the replica is free.
-    DroppedNoPort = "dropped_no_port", Drop;
     /// Another processor was changing the same entries of the flow table. Its sender sends it again.
     DroppedBusy = "dropped_busy", Drop;
     /// There is no room for another next hop to a client.

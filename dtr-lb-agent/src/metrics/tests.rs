@@ -65,7 +65,7 @@ fn everything() -> Snapshot {
     status.datapath.flow_entries = 30;
     status.datapath.table_rewrites = 7;
     status.datapath.repairs = BTreeMap::from([("REPLICAS".into(), 2), ("links".into(), 0)]);
-    status.verdicts = BTreeMap::from([("forwarded".into(), 1000), ("dropped_no_port".into(), 2)]);
+    status.verdicts = BTreeMap::from([("forwarded".into(), 1000), ("answered_no_port".into(), 2)]);
     let replica = ReplicaStatus {
         flows: 4,
         packets_to_replica: 10,
@@ -113,7 +113,7 @@ fn a_page_says_what_the_agent_knows() {
     for (series, value) in [
         ("dtr_lb_build_info{version=\"0\"}", 1.0),
         ("dtr_lb_packets_total{verdict=\"forwarded\"}", 1000.0),
-        ("dtr_lb_packets_total{verdict=\"dropped_no_port\"}", 2.0),
+        ("dtr_lb_packets_total{verdict=\"answered_no_port\"}", 2.0),
         ("dtr_lb_flows", 12.0),
         ("dtr_lb_flow_entries", 30.0),
         ("dtr_lb_flow_capacity", 1024.0),

@@ -46,6 +46,8 @@ pub struct PacketContext {
     pub(super) progress: Progress,
     pub(super) target: ReplicaId,
     pub(super) attempt: u32,
+    /// How many further replicas were asked, as the first has no port.
+    pub(super) further: u32,
     pub(super) random: u64,
     pub(super) kept: KeptSyn,
     /// The entry that is being entered, on what terms, and how that ended.
@@ -78,6 +80,7 @@ impl PacketContext {
             progress: Progress::Done,
             target: 0,
             attempt: 0,
+            further: 0,
             random: 0,
             kept: KeptSyn::zeroed(),
             draft: Flow::zeroed(),

@@ -9,6 +9,9 @@ use crate::{
 
 /// How many ports are tried. With 70 % of a replica's ports taken, one connection in 300 finds none of 16 free.
 pub(super) const ATTEMPTS: u32 = 16;
+/// How many of these are left out for each further replica, which is asked as this one has none, and for how many of those.
+pub(super) const FURTHER: u32 = 8;
+pub(super) const FURTHER_REPLICAS: u32 = 2;
 /// So many attempts are polite. After them ports are short, and a port may be taken from a client that has closed
 /// another connection on it, and from a handshake that is older than the longest round trip.
 pub(super) const POLITE_ATTEMPTS: u32 = 4;

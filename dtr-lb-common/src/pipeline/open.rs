@@ -28,7 +28,8 @@ use crate::{
 };
 
 /// Insertions for a connection at most.
-pub(super) const INSERTIONS: u32 = nat_port::ATTEMPTS + 2;
+pub(super) const INSERTIONS: u32 =
+    nat_port::ATTEMPTS + (nat_port::ATTEMPTS - nat_port::FURTHER) * nat_port::FURTHER_REPLICAS + 2;
 
 /// Why a connection is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,7 +109,7 @@ pub(super) fn open(packet: &impl Packet, tables: &impl Tables, context: &mut Pac
 /// Goes on after the draft was entered, or was not.
 #[inline(always)]
 pub(super) fn advance(packet: &impl Packet, tables: &impl Tables, context: &mut PacketContext) -> Verdict {
-    match entered(tables, context) {
+    match entered(packet, tables, context) {
         Ok(false) => Verdict::PassedNoFlow,
         Ok(true) => settle(Ok(()), packet, tables, context),
         Err(verdict) => settle(Err(verdict), packet, tables, context),
@@ -173,7 +174,7 @@ fn begin(packet: &impl Packet, tables: &impl Tables, context: &mut PacketContext
         rewrite::reaches(packet, replica, context)?;
     }
     context.target = id;
-    context.attempt = 0;
+    (context.attempt, context.further) = (0, 0);
     context.random = hash::flow(seed, &context.order.client);
     let opening = Opening { id, replica, settings, now };
     if replica.mode.direct() {
@@ -186,7 +187,7 @@ fn begin(packet: &impl Packet, tables: &impl Tables, context: &mut PacketContext
 
 /// Looks how it went with the draft, and drafts the next one. Says whether there is none, as all is done.
 #[inline(always)]
-fn entered(tables: &impl Tables, context: &mut PacketContext) -> Result<bool, Verdict> {
+fn entered(packet: &impl Packet, tables: &impl Tables, context: &mut PacketContext) -> Result<bool, Verdict> {
     let settings = tables.settings().ok_or(Verdict::PassedNotReady)?;
     let replica = tables.replica(context.target).ok_or(Verdict::DroppedNoReplica)?;
     let opening = Opening { id: context.target, replica, settings, now: tables.now() };
@@ -204,7 +205,7 @@ fn entered(tables: &impl Tables, context: &mut PacketContext) -> Result<bool, Ve
         (Progress::Port, Insertion::Exists | Insertion::Cleared) => {
             *attempt += 1;
             if *attempt >= nat_port::ATTEMPTS {
-                return Err(Verdict::DroppedNoPort);
+                return to_another(packet, tables, settings, context);
             }
             if *insertion == Insertion::Exists {
                 opening.draft_port(context);
@@ -227,6 +228,30 @@ fn entered(tables: &impl Tables, context: &mut PacketContext) -> Result<bool, Ve
             Err(if failed == Insertion::Full { Verdict::AnsweredTableFull } else { Verdict::DroppedBusy })
         }
     }
+}
+
+/// No port towards the replica is free: drafts the entry of another one. There may be none, and then who asks is told so.
+#[inline(always)]
+fn to_another(
+    packet: &impl Packet,
+    tables: &impl Tables,
+    settings: &Settings,
+    context: &mut PacketContext,
+) -> Result<bool, Verdict> {
+    const NONE: Verdict = Verdict::AnsweredNoPort;
+    let PacketContext { order, steered, kept, target, further, .. } = context;
+    // What was sent on to a replica by now may still be answered by it.
+    if order.cause != Cause::New || *further >= nat_port::FURTHER_REPLICAS {
+        return Err(NONE);
+    }
+    *further += 1;
+    let id = steer::untried(tables, settings.hash_seed, &steered.service, *target, kept).ok_or(NONE)?;
+    let replica = tables.replica(id).ok_or(NONE)?;
+    rewrite::reaches(packet, replica, context).map_err(|_| NONE)?;
+    context.target = id;
+    context.attempt = nat_port::FURTHER;
+    Opening { id, replica, settings, now: tables.now() }.draft_port(context);
+    Ok(false)
 }
 
 /// The replica of a new connection, whose SYN is kept.

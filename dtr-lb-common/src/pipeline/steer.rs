@@ -2,7 +2,7 @@
 
 use super::{PacketContext, Tables, nat_port, resend_syn};
 use crate::{
-    abi::{ReplicaId, Service, ServiceFlags, ServiceKey, Ticks, Tuple},
+    abi::{KeptSyn, ReplicaId, Service, ServiceFlags, ServiceKey, Ticks, Tuple},
     flow_table::{self, Memory as _, next_hops},
     hash,
 };
@@ -72,9 +72,21 @@ pub(super) fn another(
     }
     let hop = if found.direction().from_client() { found.hop } else { other.hop };
     draft.hop = next_hops::again(&tables.next_hops(), hop, now)?;
-    *kept.attempted.iter_mut().find(|id| **id == 0)? = order.failed;
     let service = tables.service(&service_key(&order.client))?;
-    let mut hash = steering(&service, seed, &order.client);
+    untried(tables, seed, &service, order.failed, kept)
+}
+
+/// A replica of a service for the client of a SYN that is kept, after one more has failed it.
+#[inline(always)]
+pub(super) fn untried(
+    tables: &impl Tables,
+    seed: u64,
+    service: &Service,
+    failed: ReplicaId,
+    kept: &mut KeptSyn,
+) -> Option<ReplicaId> {
+    *kept.attempted.iter_mut().find(|id| **id == 0)? = failed;
+    let mut hash = steering(service, seed, &kept.client);
     let mut attempt = 0;
     while attempt < SLOT_ATTEMPTS {
         attempt += 1;

@@ -134,7 +134,7 @@ pub mod counted {
         Verdict::AnsweredTableFull,
         Verdict::DroppedBusy,
         Verdict::DroppedLate,
-        Verdict::DroppedNoPort,
+        Verdict::AnsweredNoPort,
     ];
 }
 

@@ -33,7 +33,7 @@ fn state() -> State {
     });
     service.replicas = vec![named("r1", 11), named("r2", 12), down];
     status.datapath.flows = 1234;
-    status.verdicts = BTreeMap::from([("forwarded".into(), 0), ("dropped_no_port".into(), 0)]);
+    status.verdicts = BTreeMap::from([("forwarded".into(), 0), ("answered_no_port".into(), 0)]);
     let mut later = status.clone();
     for (replica, count) in later.services[0].replicas.iter_mut().zip([10, 2500, 0]) {
         replica.new_flows += count;
@@ -41,7 +41,7 @@ fn state() -> State {
         replica.bytes_to_client += count * 1000;
     }
     later.services[0].replicas[0].refused += 7;
-    later.verdicts = BTreeMap::from([("forwarded".into(), 25_000), ("dropped_no_port".into(), 3)]);
+    later.verdicts = BTreeMap::from([("forwarded".into(), 25_000), ("answered_no_port".into(), 3)]);
     let at = Instant::now();
     let mut state = State::default();
     state.take(at, Ok(status));
@@ -79,7 +79,7 @@ fn at_80_by_24_all_that_matters_is_there() {
     assert_eq!(words(&lines[5]), "r2 up 100 2500 2500 0 0 2.5M 2.0 ms");
     assert_eq!(words(&lines[6]), "r3 down 100 0 0 0 0 0 failed");
     assert_eq!(lines[21], "r1 10.0.0.11:80: up since 1970-01-01 00:00:00Z; status 200");
-    assert_eq!(lines[22], "packets/s: forwarded 25.0k dropped_no_port 3");
+    assert_eq!(lines[22], "packets/s: forwarded 25.0k answered_no_port 3");
     assert_eq!(lines[23], "q quit  ? help  s sort: config  arrows select");
 }
 

@@ -67,12 +67,13 @@ impl Oracle {
             {
                 self.is_left_half(before, step);
             }
-            return if step.verdict == Verdict::AnsweredTableFull {
+            return if matches!(step.verdict, Verdict::AnsweredTableFull | Verdict::AnsweredNoPort) {
                 self.is_reset(step, seen)
             } else {
                 Ok(())
             };
         }
+        let id = if frontend.mode.direct() { id } else { self.with_a_port(step, seen, service, id) };
         let begun = Connection {
             phase: if seen.opens() { Phase::Asked } else { Phase::Answered },
             side: if frontend.mode.direct() { None } else { Some(self.claimed(step, id)?) },
@@ -82,6 +83,33 @@ impl Oracle {
             self.makes_way(before, &begun, step);
         }
         self.begins(begun, step, seen)
+    }
+
+    /// The replica that a SYN was sent to: its own, or another where that one may have had no port left.
+    fn with_a_port(&self, step: &Step<'_>, seen: &Seen, service: usize, id: u16) -> u16 {
+        let world = step.world();
+        let mut tried = Vec::new();
+        let mut next = id;
+        while tried.len() < 3 && self.may_lack_ports(world, next) {
+            if self.claimed(step, next).is_ok() {
+                return next;
+            }
+            tried.push(next);
+            match world.steered_again(service, seen.from, &tried) {
+                Some(other) => next = other,
+                None => break,
+            }
+        }
+        // What is wrong with it is told when it is held against its replica.
+        if self.claimed(step, next).is_ok() { next } else { id }
+    }
+
+    /// Of thousands of ports, one of 16 is free.
+    fn may_lack_ports(&self, world: &World, id: u16) -> bool {
+        let Some((_, replica)) = world.replica(id) else { return false };
+        let taken = |one: &&Connection| one.side.is_some_and(|(end, _)| end == replica.end);
+        world.ports <= 16
+            && self.connections.iter().filter(|one| one.phase != Phase::Gone).any(|one| taken(&one))
     }
 
     /// The last connection of a client makes way for its next one. Its port rests, unless that is the new one's, or one of its
@@ -273,14 +301,10 @@ impl Oracle {
     /// Why a connection was not opened, though nothing stands in the way of its packet.
     fn finds_no_room(&self, step: &Step<'_>, client: End, vip: End, id: u16) -> Result<(), Wrong> {
         let world = step.world();
-        let (_, replica) = world.replica(id).ok_or("no replica")?;
+        world.replica(id).ok_or("no replica")?;
         let direct = world.services.iter().any(|one| one.vip == vip && one.mode.direct());
         let wide = is_wide(world, vip, id);
-        // Of thousands of ports, one of 16 is free.
-        let taken = |one: &&Connection| one.side.is_some_and(|(end, _)| end == replica.end);
-        let few = world.ports <= 16
-            && self.connections.iter().filter(|one| one.phase != Phase::Gone).any(|one| taken(&one));
-        let no_port = !direct && few;
+        let no_port = !direct && self.may_lack_ports(world, id);
         let own = world.buckets_of(client, vip);
         let full = if direct {
             crowded(&self.connections, own, wide, 0, self.now)
@@ -290,7 +314,7 @@ impl Oracle {
         };
         let busy = step.memory.store.refused.get();
         let right = match step.verdict {
-            Verdict::DroppedNoPort => no_port,
+            Verdict::AnsweredNoPort => no_port,
             Verdict::AnsweredTableFull => full,
             Verdict::DroppedBusy => busy,
             // A handshake that stays with its replica.
