@@ -10,7 +10,8 @@
 //!              in the replica's: the last number that it may acknowledge, behind what the SYN carries
 //!       6      when the connection was opened
 //!       7      what this direction has to acknowledge in the handshake: a word of its own, as the fast path may store what it
-//!              acknowledges into an entry that is another connection's by now
+//!              acknowledges into an entry that is another connection's by now; in the replica's entry of a connection that is being
+//!              closed, the client's last timestamp
 //!       8      packets of this direction  (kept for the flow log)
 //!       9      bytes of this direction    (kept for the flow log)
 //!      10..13  key: source, destination, ports
@@ -38,6 +39,8 @@ pub mod word {
     pub const FIN: usize = 5;
     pub const OPENED: usize = 6;
     pub const EXPECTED: usize = 7;
+    /// The same word, after the handshake.
+    pub const TIMESTAMP: usize = EXPECTED;
     pub const PACKETS: usize = 8;
     pub const BYTES: usize = 9;
     pub const KEY: usize = 10;
@@ -96,6 +99,8 @@ pub struct Flow {
     /// The number behind this direction's FIN; in the client's entry of a handshake where its SYN is kept, and in the replica's
     /// the number behind what the SYN carries.
     pub fin: u32,
+    /// In the replica's entry of a closed connection the client's last timestamp (RFC 7323, host order); 0 if it sent none.
+    pub timestamp: u32,
     pub opened: Ticks,
 }
 
@@ -164,6 +169,7 @@ pub(super) fn load<M: Memory>(memory: &M, place: Place, control: Control, flow: 
     let acknowledged = if control.state().handshake() { word::EXPECTED } else { word::ACKNOWLEDGED };
     flow.acknowledged = line.load(acknowledged);
     flow.fin = line.load(word::FIN);
+    flow.timestamp = line.load(word::TIMESTAMP);
     flow.opened = line.load(word::OPENED);
     if control.wide() {
         let pair = memory.pair(place)?;

@@ -3,7 +3,7 @@
 use super::{
     Packet, PacketContext, Tables, handshake,
     open::{Cause, Order},
-    rewrite,
+    parse, rewrite,
     sequence::{self, Event},
     sweep, way_back,
 };
@@ -268,6 +268,15 @@ fn tell(packet: &impl Packet, tables: &impl Tables, now: Ticks, event: Event, co
         && (event.has(Event::PROVES) || !flow.state().handshake())
     {
         set(memory, flow, word::ACKNOWLEDGED, headers.acknowledgment);
+    }
+    // By what a replica in TIME_WAIT will tell a new SYN from an old one: see `nat_port::takes_over`.
+    let closing = event.has(Event::FIN) || !flow.control.steady();
+    if closing
+        && flow.direction() == Direction::ToReplica
+        && !event.has(Event::RESET)
+        && !flow.state().handshake()
+    {
+        replace(memory, other, word::TIMESTAMP, parse::timestamp(packet, headers));
     }
     if event.apply(flow.control) != flow.control {
         change(memory, flow, other, event);

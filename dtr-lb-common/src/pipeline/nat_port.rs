@@ -1,7 +1,8 @@
 //! NAT ports: which one a connection tries, and which connection gives up its own.
 
+use super::parse;
 use crate::{
-    abi::{Flow, MAX_NAT_ADDRESSES, Replica, Settings, State, Tuple},
+    abi::{Flow, MAX_NAT_ADDRESSES, Replica, Settings, State, Syn, Tuple},
     address::Be16,
     flow_table::Clock,
     hash,
@@ -46,11 +47,12 @@ pub(super) fn draw(
 ///
 /// A handshake must if it is over, or the client's own, or ports are short and it has had the time of the longest round trip,
 /// 300 ms. A client may have its own port back at once when its connection has ended: its clock runs on, so that the replica,
-/// in TIME_WAIT, takes the new SYN for what it is (RFC 6191). Anybody else's SYN would be answered by a challenge ACK. One
+/// in TIME_WAIT, takes the new SYN for what it is (RFC 6191). Anybody else's gets it if the replica will do so as well
+/// ([`takes_over`]); else it would be answered by a challenge ACK. One
 /// address may be several clients behind a NAT, each with its own clock, so that the address alone counts only where ports are
 /// short. Where no socket is left at the replica, the port rests only until the last packets are over.
 #[inline(always)]
-pub(super) fn gives_up(holder: &Flow, to: &Tuple, polite: bool, clock: &Clock<'_>) -> bool {
+pub(super) fn gives_up(holder: &Flow, to: &Tuple, syn: &Syn, polite: bool, clock: &Clock<'_>) -> bool {
     let Clock { settings, now } = *clock;
     let own = holder.to == *to;
     let state = holder.state();
@@ -68,4 +70,24 @@ pub(super) fn gives_up(holder: &Flow, to: &Tuple, polite: bool, clock: &Clock<'_
     own || (!polite && holder.to.destination == to.destination)
         || settings.expired(state, holder.last_seen, now)
         || (no_socket && silent > settings.port_rest as i32)
+        || (state == State::TIME_WAIT && takes_over(holder, syn))
+}
+
+/// Whether a replica in TIME_WAIT takes this SYN for a new connection (RFC 6191 section 2, Linux `tcp_timewait_state_process`): its
+/// timestamp is ahead of what the old connection ended with or, if that had none, its number is.
+#[inline(always)]
+fn takes_over(holder: &Flow, syn: &Syn) -> bool {
+    let last = holder.timestamp;
+    if last == 0 {
+        // Beyond what was acknowledged last: the acknowledgment of a FIN may not have come by.
+        return first_number(syn).wrapping_sub(holder.acknowledged) as i32 > 1;
+    }
+    let now = parse::timestamp_of_syn(syn);
+    now != 0 && now.wrapping_sub(last) as i32 > 0
+}
+
+/// The number of a SYN, host order.
+#[inline(always)]
+pub(super) fn first_number(syn: &Syn) -> u32 {
+    u32::from_be_bytes(bytemuck::must_cast(syn.sequence))
 }

@@ -6,14 +6,16 @@
 //! most, so that who enters it has the port. The client's entry follows; both are seen when both are whole.
 
 use super::{
-    Headers, Packet, PacketContext, Tables, nat_port, resend_syn, rewrite,
+    Headers, Packet, PacketContext, Tables,
+    nat_port::{self, first_number},
+    resend_syn, rewrite,
     steer::{self, Steered},
     way_back,
 };
 use crate::{
     abi::{
-        Control, Direction, Flow, KeptSyn, MAX_ATTEMPTED, Place, Replica, ReplicaId, ServiceFlags, Settings,
-        State, Ticks, Tuple,
+        Control, Direction, Flow, MAX_ATTEMPTED, Place, Replica, ReplicaId, ServiceFlags, Settings, State,
+        Ticks, Tuple,
     },
     address::{Address, Family},
     checksum::Delta,
@@ -331,7 +333,7 @@ impl Opening<'_> {
         draft.to = order.client.reversed();
         self.fill(draft, State::SYN_SENT, Direction::ToClient);
         draft.partner = Place::NONE;
-        draft.acknowledged = sequence(kept).wrapping_add(1);
+        draft.acknowledged = first_number(&kept.syn).wrapping_add(1);
         // A refusal that becomes a SYN carries nothing.
         let carries = if order.cause == Cause::Refused { 0 } else { headers.payload };
         draft.fin = draft.acknowledged.wrapping_add(carries);
@@ -348,7 +350,7 @@ impl Opening<'_> {
         self.fill(draft, State::SYN_SENT, Direction::ToReplica);
         draft.partner = claimed.place;
         // A number of its own, until the replica says what the client has to acknowledge: see `connection::replace`.
-        draft.acknowledged = sequence(kept).wrapping_add(1);
+        draft.acknowledged = first_number(&kept.syn).wrapping_add(1);
         draft.fin = tables.keep_syn(kept);
         *claim = Claim { port: false, polite: true };
         *progress = Progress::Client;
@@ -364,12 +366,6 @@ impl Opening<'_> {
     }
 }
 
-/// The first number of a SYN.
-#[inline(always)]
-fn sequence(kept: &KeptSyn) -> u32 {
-    u32::from_be_bytes(bytemuck::must_cast(kept.syn.sequence))
-}
-
 /// Enters the draft in the context, which says on what terms.
 #[inline(always)]
 pub(super) fn enter(tables: &impl Tables, context: &mut PacketContext) {
@@ -378,7 +374,7 @@ pub(super) fn enter(tables: &impl Tables, context: &mut PacketContext) {
         return;
     };
     let clock = Clock { settings, now: tables.now() };
-    let PacketContext { draft, holder, claim, order, insertion, wanted, .. } = context;
+    let PacketContext { draft, holder, claim, order, kept, insertion, wanted, .. } = context;
     *wanted = draft.to;
     let hash = hash::flow_table(&settings.flow_keys, &draft.key);
     let buckets = flow_table::buckets(hash, settings.flow_buckets);
@@ -390,7 +386,11 @@ pub(super) fn enter(tables: &impl Tables, context: &mut PacketContext) {
         if !claim.port {
             return replaces_client(holder, order);
         }
-        if nat_port::gives_up(holder, wanted, claim.polite, &clock) { Replace::Yes } else { Replace::No }
+        if nat_port::gives_up(holder, wanted, &kept.syn, claim.polite, &clock) {
+            Replace::Yes
+        } else {
+            Replace::No
+        }
     });
 }
 

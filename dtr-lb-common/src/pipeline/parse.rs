@@ -2,7 +2,7 @@
 
 use super::{ETHERNET, Packet};
 use crate::{
-    abi::Tuple,
+    abi::{Syn, Tuple},
     address::{Address, Be16, Family},
     verdict::Verdict,
     wire::{
@@ -140,6 +140,47 @@ fn ipv6(packet: &impl Packet, headers: &mut Headers) -> Result<usize, Verdict> {
     headers.segment = header.payload_length.get().saturating_sub(length as u16);
     headers.fragmented = fragmented;
     Ok(size_of::<Ipv6>() + length)
+}
+
+/// The sender's clock, host order, by a segment that is no SYN (RFC 7323 section 3.2): where Linux, the BSDs and Windows put it, behind two
+/// NOPs in front of other options. 0 if it is not there, or the packet has IP options or extensions.
+#[inline(always)]
+pub(super) fn timestamp(packet: &impl Packet, headers: &Headers) -> u32 {
+    const OPTION: [u16; 2] = [u16::from_be_bytes([1, 1]).to_be(), TIMESTAMP];
+    let network = match headers.family {
+        Family::V4 => size_of::<Ipv4>(),
+        Family::V6 => size_of::<Ipv6>(),
+    };
+    if usize::from(headers.network) != network || usize::from(headers.tcp) < size_of::<Tcp>() + 12 {
+        return 0;
+    }
+    let read: Option<[u16; 4]> = match headers.family {
+        Family::V4 => packet.read(ETHERNET + size_of::<Ipv4>() + size_of::<Tcp>()),
+        Family::V6 => packet.read(ETHERNET + size_of::<Ipv6>() + size_of::<Tcp>()),
+    };
+    match read {
+        Some([a, b, high, low]) if [a, b] == OPTION => clock([high, low]),
+        _ => 0,
+    }
+}
+
+/// The same of a SYN that is kept: behind the MSS and two bytes more (Linux), or six (the BSDs).
+#[inline(always)]
+pub(super) fn timestamp_of_syn(syn: &Syn) -> u32 {
+    match syn.options_length {
+        Syn::NOT_KEPT => 0,
+        16.. if syn.options[3] == TIMESTAMP => clock([syn.options[4], syn.options[5]]),
+        20.. if syn.options[5] == TIMESTAMP => clock([syn.options[6], syn.options[7]]),
+        _ => 0,
+    }
+}
+
+/// Kind and length of the option, as they stand in a frame.
+const TIMESTAMP: u16 = u16::from_be_bytes([8, 10]).to_be();
+
+#[inline(always)]
+fn clock(words: [u16; 2]) -> u32 {
+    u32::from_be(bytemuck::must_cast(words))
 }
 
 /// A chain of extension headers.

@@ -280,6 +280,9 @@ impl Sends {
         segment.ttl = [64, 64, 64, 64, 2, 1, 0, 255][usize::from(data >> 5)];
         header_knob(&mut segment, header);
         segment.options = [0, 0, 4, 12, 20, 40, 0, 8][usize::from(options % 8)];
+        // Ahead and behind, by small steps and by large ones.
+        segment.timestamp =
+            (options & 0x10 != 0).then(|| u32::from(tos) << [0, 24][usize::from(options >> 5 & 1)]);
         segment.reserved = if options & 0x38 == 0x38 { options >> 4 } else { 0 };
         segment.urgent = if options & 0xc0 == 0xc0 { 7 } else { 0 };
         segment.sequence = self.random();

@@ -167,6 +167,8 @@ pub struct Segment {
     pub urgent: u16,
     /// Bytes of TCP options: a multiple of four, 40 at most.
     pub options: u8,
+    /// A timestamp among them, where Linux puts it, if there is room.
+    pub timestamp: Option<u32>,
     pub data: u16,
     pub ttl: u8,
     pub tos: u8,
@@ -198,6 +200,7 @@ impl Segment {
             window: 0xfaf0,
             urgent: 0,
             options: 0,
+            timestamp: None,
             data: 0,
             ttl: 64,
             tos: 0,
@@ -234,8 +237,17 @@ impl Segment {
         out.extend(self.window.to_be_bytes());
         out.extend([0, 0]);
         out.extend(self.urgent.to_be_bytes());
-        // What options say does not matter to the datapath; what it keeps of them does.
+        // But for the timestamp, what options say does not matter to the datapath; what it keeps of them does.
+        let options = out.len();
         out.extend((0..self.options).map(|at| at.wrapping_mul(37).wrapping_add(self.sequence as u8)));
+        let syn = self.flags & 2 != 0;
+        let before: &[u8] = if syn { &[2, 4, 5, 0xb4, 4, 2, 8, 10] } else { &[1, 1, 8, 10] };
+        let needed = before.len() + 8;
+        if let (Some(clock), true) = (self.timestamp, usize::from(self.options) >= needed) {
+            let place = &mut out[options..][..needed];
+            place[..before.len()].copy_from_slice(before);
+            place[before.len()..][..4].copy_from_slice(&clock.to_be_bytes());
+        }
         out.extend((0..self.data).map(|at| (at as u8).wrapping_mul(11) ^ self.window as u8));
         let total = sum(pseudo(&self.from.ip, &self.to.ip, 6, length), &out[start..]);
         let right = checksum(total).wrapping_add(self.checksum_error);

@@ -89,6 +89,14 @@ pub struct Syn {
 }
 
 impl Syn {
+    /// The client's clock, where Linux and the BSDs put it.
+    fn clock(&self) -> Option<u32> {
+        let at = [6, 10].into_iter().find(|at| self.options.get(*at..at + 2) == Some(&[8, 10]))?;
+        let clock =
+            self.options.get(at + 2..at + 6).filter(|_| self.options.len() >= at + 10 && !self.data)?;
+        Some(u32::from_be_bytes(clock.try_into().ok()?)).filter(|clock| *clock != 0)
+    }
+
     pub fn of(frame: &[u8], seen: &Seen) -> Self {
         let tcp = &frame[seen.transport..];
         let options = tcp.get(20..seen.tcp_header).unwrap_or_default().to_vec();
@@ -120,6 +128,8 @@ pub struct Connection {
     pub last: [u64; 2],
     /// What each side has acknowledged last; in a handshake, what it has to.
     pub acknowledged: [u32; 2],
+    /// What the client's clock said last while the connection was closed.
+    pub clock: Option<u32>,
     /// The number behind what its SYN carries.
     pub syn_end: u32,
     /// The number behind a FIN that the other side has not acknowledged.
@@ -201,19 +211,31 @@ impl Connection {
     /// Whether it must give up its NAT port to a connection of this client.
     ///
     /// To its own client's next one; for an old handshake and a host whose connection has ended to anybody, where ports are
-    /// short; and where no socket is left at the replica, after a while.
-    pub fn gives_up_port(&self, client: End, vip: End, now: u64) -> bool {
+    /// short; and where no socket is left at the replica, after a while. To anybody whose SYN a replica in TIME_WAIT takes for a new
+    /// one.
+    pub fn gives_up_port(&self, begun: &Self, now: u64) -> bool {
+        let (client, vip) = (begun.client, begun.vip);
         let own = (self.client, self.vip) == (client, vip);
         let silent = now - self.last[Side::Replica as usize];
         let old = self.expired(Side::Replica, now);
         match self.phase {
             Phase::Gone => true,
             Phase::Asked | Phase::Answered => own || old || now - self.began > u64::from(SECOND * 3 / 10),
+            Phase::TimeWait if self.is_older_than(&begun.syn) => true,
             Phase::TimeWait | Phase::Held => own || old || self.client.ip == client.ip,
             Phase::Closed | Phase::ClientReset | Phase::ReplicaReset => {
                 own || old || self.client.ip == client.ip || silent > u64::from(PORT_REST * SECOND)
             }
             Phase::Open | Phase::ClientClosed | Phase::ReplicaClosed => false,
+        }
+    }
+
+    /// Whether a replica in TIME_WAIT takes a SYN for a new connection (RFC 6191): by clocks, or without them by numbers.
+    fn is_older_than(&self, syn: &Syn) -> bool {
+        let ahead = |new: u32, old: u32| new.wrapping_sub(old) as i32;
+        match self.clock {
+            Some(last) => syn.clock().is_some_and(|now| ahead(now, last) > 0),
+            None => ahead(u32::from_be_bytes(syn.sequence), self.acknowledged[Side::Replica as usize]) > 1,
         }
     }
 }

@@ -19,12 +19,20 @@ pub struct Said {
     pub sequence: u32,
     pub acknowledgment: u32,
     pub payload: u32,
+    /// The sender's clock, if it is told where it is looked for.
+    pub timestamp: Option<u32>,
 }
 
 impl Said {
     pub fn of(frame: &[u8], seen: &Seen) -> Self {
         let (sequence, acknowledgment) = seen.numbers(frame);
-        Self { flags: seen.flags, sequence, acknowledgment, payload: seen.payload() as u32 }
+        let options = frame.get(seen.transport + 20..seen.transport + seen.tcp_header).unwrap_or_default();
+        let bare = seen.network() == if seen.v4 { 20 } else { 40 };
+        let timestamp = match options {
+            [1, 1, 8, 10, a, b, c, d, _, _, _, _, ..] if bare => Some(u32::from_be_bytes([*a, *b, *c, *d])),
+            _ => None,
+        };
+        Self { flags: seen.flags, sequence, acknowledgment, payload: seen.payload() as u32, timestamp }
     }
 
     fn has(&self, flag: u8) -> bool {
@@ -240,6 +248,11 @@ impl Connection {
                 self.acknowledged[side as usize] = said.acknowledgment;
             }
             return Fate::Ignored;
+        }
+        let closing = self.phase != Phase::Open || self.fins != [None; 2] || (said.has(flag::FIN) && fits);
+        if side == Side::Client && closing {
+            // A clock at 0 counts as none.
+            self.clock = said.timestamp.filter(|clock| *clock != 0);
         }
         self.talks(said, side, ends_other, fits);
         self.last[side as usize] = now;

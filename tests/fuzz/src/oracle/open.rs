@@ -246,6 +246,7 @@ impl Oracle {
             began: self.now,
             last: [self.now; 2],
             acknowledged: [0; 2],
+            clock: None,
             syn_end: 0,
             fins: [None; 2],
             way: step.came.back(),
@@ -266,7 +267,7 @@ impl Oracle {
         self.room = Room::Made;
         let now = self.now;
         for one in self.connections.iter_mut().filter(|one| begun.side.is_some() && one.side == begun.side) {
-            if one.phase != Phase::Gone && !one.gives_up_port(begun.client, begun.vip, now) {
+            if one.phase != Phase::Gone && !one.gives_up_port(&begun, now) {
                 return Err(format!("{:?} got the NAT port of {one:?}", begun.client));
             }
             one.phase = Phase::Gone;
