@@ -25,7 +25,7 @@ use dtr_lb_common::abi;
 use jiff::Timestamp;
 
 use crate::{
-    config::{Access, Admin, Affinity, AllDown, Config, Mode, Replica, Service},
+    config::{Access, Admin, Affinity, Config, Mode, Replica, Service},
     datapath::{Desired, DesiredReplica, DesiredService, DesiredSettings, SourceRule, service_key},
     next_hop::{NextHop, NextHopError},
     probe::{Report, State},

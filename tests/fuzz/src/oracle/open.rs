@@ -61,7 +61,11 @@ impl Oracle {
         }
         if step.verdict != Verdict::Forwarded || step.opened != 1 {
             self.room = Room::Tried;
-            self.finds_no_room(step, seen.from, seen.to, id)?;
+            let asked = self.may_be_asked(world, seen.from, service, id);
+            let finds = |id: &u16| self.finds_no_room(step, seen.from, seen.to, *id);
+            if !asked.iter().any(|id| finds(id).is_ok()) {
+                finds(&id)?;
+            }
             if let Some(before) = before
                 && self.connections[before].wide != is_wide(world, seen.to, id)
             {
@@ -73,7 +77,7 @@ impl Oracle {
                 Ok(())
             };
         }
-        let id = if frontend.mode.direct() { id } else { self.with_a_port(step, seen, service, id) };
+        let id = self.with_a_port(step, seen, service, id);
         let begun = Connection {
             phase: if seen.opens() { Phase::Asked } else { Phase::Answered },
             side: if frontend.mode.direct() { None } else { Some(self.claimed(step, id)?) },
@@ -85,23 +89,25 @@ impl Oracle {
         self.begins(begun, step, seen)
     }
 
-    /// The replica that a SYN was sent to: its own, or another where that one may have had no port left.
+    /// The replica that a SYN was sent to. What is wrong with it is told when it is held against its replica.
     fn with_a_port(&self, step: &Step<'_>, seen: &Seen, service: usize, id: u16) -> u16 {
-        let world = step.world();
-        let mut tried = Vec::new();
-        let mut next = id;
-        while tried.len() < 3 && self.may_lack_ports(world, next) {
-            if self.claimed(step, next).is_ok() {
-                return next;
-            }
-            tried.push(next);
-            match world.steered_again(service, seen.from, &tried) {
-                Some(other) => next = other,
-                None => break,
-            }
+        let mut asked = self.may_be_asked(step.world(), seen.from, service, id).into_iter();
+        asked.find(|id| self.claimed(step, *id).is_ok()).unwrap_or(id)
+    }
+
+    /// The replica of a SYN, and those that are asked where the ones before may have had no port left.
+    fn may_be_asked(&self, world: &World, client: End, service: usize, id: u16) -> Vec<u16> {
+        let mut asked = vec![id];
+        if world.services[service].mode.direct() {
+            return asked;
         }
-        // What is wrong with it is told when it is held against its replica.
-        if self.claimed(step, next).is_ok() { next } else { id }
+        while asked.len() < 3
+            && asked.last().is_some_and(|last| self.may_lack_ports(world, *last))
+            && let Some(next) = world.steered_again(service, client, &asked)
+        {
+            asked.push(next);
+        }
+        asked
     }
 
     /// Of thousands of ports, one of 16 is free.
