@@ -8,7 +8,7 @@
 //! 4. What changes things is JSON, which a form of another site cannot send.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     time::{Duration, Instant},
 };
 
@@ -20,7 +20,7 @@ use axum::{
 };
 use tokio::{sync::Semaphore, time::sleep};
 
-use super::{access::Access, refusal::Refusal, wrong::WrongTokens};
+use super::{access::Access, admission::Caller, refusal::Refusal, source::Source, wrong::WrongTokens};
 
 /// Where a session is opened, looked at and closed.
 pub(super) const SESSION_PATH: &str = "/v1/session";
@@ -31,10 +31,6 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const WRONG_AT_ONCE: usize = 8;
 /// How long the answer to a wrong token takes.
 pub(super) const WRONG_PAUSE: Duration = Duration::from_secs(1);
-
-/// Who sent the request.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Peer(pub(super) SocketAddr);
 
 /// What a request is measured by.
 #[derive(Debug)]
@@ -60,12 +56,17 @@ impl Gate {
     }
 
     /// Whether this is the token. A wrong one is answered late, and only a few of them at a time.
-    pub(super) async fn try_token(&self, given: &[u8], from: Option<Peer>) -> Result<(), Refusal> {
+    pub(super) async fn try_token(&self, given: &[u8], caller: Option<&Caller>) -> Result<(), Refusal> {
         let Ok(_one_of_few) = self.tries.try_acquire() else { return Err(Refusal::TooManyTries) };
         if self.access.is_token(given) {
             return Ok(());
         }
-        self.wrong.log(from, Instant::now());
+        let source = caller.map_or(Source::Local, |caller| caller.place.source());
+        self.wrong.log(source, Instant::now());
+        if let Some(caller) = caller {
+            // A connection that only waits for this makes room for others.
+            caller.place.delayed();
+        }
         sleep(WRONG_PAUSE).await;
         Err(Refusal::WrongToken)
     }
@@ -155,7 +156,7 @@ pub(super) async fn pass(State(gate): State<std::sync::Arc<Gate>>, request: Requ
     let (parts, body) = request.into_parts();
     let judged = match gate.judge(&parts, Instant::now()) {
         Ok(Proof::None) => Ok(()),
-        Ok(Proof::Token(given)) => gate.try_token(given, parts.extensions.get().copied()).await,
+        Ok(Proof::Token(given)) => gate.try_token(given, parts.extensions.get()).await,
         Err(refusal) => Err(refusal),
     };
     match judged {
