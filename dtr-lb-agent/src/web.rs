@@ -88,7 +88,7 @@ impl Web {
         })?;
         let at = listener.local_addr().map_err(|source| WebError::Listen { address, source })?;
         let access = Access::new(rules);
-        let router = router(api, access.clone(), at.port(), limits);
+        let router = router(api, access.clone(), at.port(), load.clone(), limits);
         let admission = Arc::new(Admission::new(limits.rooms, load));
         let server = tokio::spawn(listen::serve(listener, router, limits, Arc::clone(&admission)));
         Ok((Self { access, admission, server }, at))
@@ -112,8 +112,8 @@ impl Drop for Web {
 }
 
 /// All of it without a network: `api` behind the gate, the dashboard, and the login.
-fn router(api: Router, access: Access, port: u16, limits: Limits) -> Router {
-    let gate = Arc::new(Gate::new(access, port));
+fn router(api: Router, access: Access, port: u16, load: Load, limits: Limits) -> Router {
+    let gate = Arc::new(Gate::new(access, port, load));
     api.layer(middleware::from_fn(admission::take_place))
         .merge(pages::routes())
         .merge(login::routes(Arc::clone(&gate)))
@@ -128,7 +128,7 @@ fn router(api: Router, access: Access, port: u16, limits: Limits) -> Router {
 /// What the HTTP side serves, for whoever wants to try its routes without a network. No request comes from a TCP port: the
 /// session's cookie is named for port 0.
 pub fn router_of(api: Router, rules: Rules) -> Router {
-    router(api, Access::new(rules), 0, Limits::default())
+    router(api, Access::new(rules), 0, Load::default(), Limits::default())
 }
 
 #[cfg(test)]

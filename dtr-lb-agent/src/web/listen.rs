@@ -167,7 +167,7 @@ impl Connection {
 const fn farewell(phase: Phase) -> Option<Refusal> {
     match phase {
         Phase::HalfSent => Some(Refusal::PushedOut),
-        Phase::Delayed => Some(Refusal::TooManyTries),
+        Phase::Delayed => Some(Refusal::ManyWrongTokens),
         Phase::Idle | Phase::Answering => None,
     }
 }

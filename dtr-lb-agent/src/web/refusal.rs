@@ -27,9 +27,9 @@ pub(super) enum Refusal {
     #[error("that is not the admin token")]
     WrongToken,
     #[error(
-        "too many wrong admin tokens are being tried: try again in a second, or use `dtr-lb` on the host"
+        "that is not the admin token, and many wrong ones come from this address: answers to further ones take longer"
     )]
-    TooManyTries,
+    ManyWrongTokens,
     #[error("the session is over: log in again")]
     SessionOver,
     #[error("what changes things must be JSON: send it with `Content-Type: application/json`")]
@@ -58,7 +58,7 @@ impl Refusal {
             Self::OtherHost => StatusCode::MISDIRECTED_REQUEST,
             Self::OtherSite | Self::ReadOnly => StatusCode::FORBIDDEN,
             Self::NoToken | Self::WrongToken | Self::SessionOver => StatusCode::UNAUTHORIZED,
-            Self::TooManyTries | Self::SourceBusy => StatusCode::TOO_MANY_REQUESTS,
+            Self::ManyWrongTokens | Self::SourceBusy => StatusCode::TOO_MANY_REQUESTS,
             Self::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::NotALogin => StatusCode::BAD_REQUEST,
             Self::NothingHere => StatusCode::NOT_FOUND,
@@ -77,7 +77,7 @@ impl Refusal {
             | Self::ReadOnly
             | Self::NoToken
             | Self::WrongToken
-            | Self::TooManyTries
+            | Self::ManyWrongTokens
             | Self::SessionOver
             | Self::NotJson
             | Self::NotALogin

@@ -1,4 +1,4 @@
-//! Too many connections and requests, over real sockets. All of 127.0.0.0/8 is this host, so that clients can
+//! Too many connections, requests and wrong tokens, over real sockets. All of 127.0.0.0/8 is this host, so that clients can
 //! come from many addresses; 127.0.0.1 alone counts as loopback here.
 
 use std::{future::pending, net::Ipv4Addr};
@@ -261,4 +261,43 @@ async fn who_does_not_read_an_answer_keeps_the_place_only_for_so_long() {
     until(&web, "it is asked", |load| load.connections["answering"] == 1).await;
     assert_eq!(ask(OTHER, at, "/healthz").await.status(), 200);
     assert_eq!(refused(&web, "slow_reader"), 1);
+}
+
+#[tokio::test]
+async fn the_right_token_is_let_in_whatever_wrong_ones_are_tried_from_the_same_address() {
+    const GUESSES: u64 = 100;
+    let (web, at) = open(patient());
+    let request = |path: &str, token: &str, body: &str| {
+        format!(
+            "POST {path} HTTP/1.1\r\nHost: {at}\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    };
+    let mut guesses = Vec::new();
+    for number in 0..GUESSES / 2 {
+        let by_header = request("/v1/replica", &format!("guess-{number:012}"), "{}");
+        let by_login = request("/v1/session", "", &format!("{{\"token\": \"guess-{number:012}\"}}"));
+        guesses.push(send(ATTACKER, at, &by_header).await);
+        guesses.push(send(ATTACKER, at, &by_login).await);
+    }
+    until(&web, "all are looked at", |load| {
+        load.refused["wrong_token"] + load.refused["many_wrong_tokens"] == GUESSES
+    })
+    .await;
+    for from in [ATTACKER, OTHER, LOCAL] {
+        let begin = Instant::now();
+        let right = send(from, at, &request("/v1/replica", TOKEN, "{\"action\": \"drain\"}")).await;
+        let answer = rest(right).await;
+        assert!(
+            answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with("{\"did\":\"drain\"}"),
+            "{from}: {answer}"
+        );
+        let login = send(from, at, &request("/v1/session", "", &format!("{{\"token\": \"{TOKEN}\"}}"))).await;
+        let answer = rest(login).await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.contains("set-cookie"), "{from}: {answer}");
+        assert!(begin.elapsed() < AT_ONCE, "{from}: {:?}", begin.elapsed());
+    }
+    assert!(refused(&web, "delayed") > 0, "the place of a wrong one was free for them");
+    drop(guesses);
 }
