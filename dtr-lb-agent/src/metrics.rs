@@ -2,7 +2,7 @@
 //!
 //! A page is a pure function of a [`Snapshot`], which the main loop makes in one go, and of what the kernel says of this
 //! process. Packets, bytes and connections are counted in the datapath's maps, so that these counters go on where the agent
-//! is restarted; probes and table writes are the agent's own, and begin at 0 with it.
+//! is restarted; probes, table writes and refused HTTP requests are the agent's own, and begin at 0 with it.
 //!
 //! Series are bounded by the config: a replica that it no longer has is no longer told of, and no label has what a client,
 //! a replica or a packet says.
@@ -13,7 +13,7 @@ mod probes;
 mod process;
 mod replicas;
 
-use crate::status::Status;
+use crate::{status::Status, web::LoadCounts};
 
 pub use probes::{ProbeCounts, Tally};
 pub use process::Process;
@@ -23,6 +23,7 @@ pub use process::Process;
 pub struct Snapshot {
     pub status: Status,
     pub probes: ProbeCounts,
+    pub http: LoadCounts,
 }
 
 /// The content type of [`page`]: Prometheus' text format.

@@ -1,41 +1,48 @@
 //! The HTTP side: metrics, health, the JSON API and the dashboard over TCP (`agent.http`), for people, Prometheus and checks.
 //!
 //! It serves the API of the Unix socket without `detach`, behind a `gate` that lets everybody read, and those with the
-//! admin token change things. `listen` bounds what a client may take, and `pages` has the dashboard, whose files are in
-//! `web/`.
+//! admin token change things. `listen` takes connections; `places` says, as a pure function of what came when, who has a
+//! place and who makes room, and `admission` tells them. `pages` has the dashboard, whose files are in `web/`.
 
 mod access;
+mod admission;
+mod exchange;
 mod gate;
 mod headers;
 mod listen;
+mod load;
 mod login;
 mod pages;
+mod places;
 mod refusal;
+mod refuse;
 mod sessions;
+mod source;
+mod tally;
 mod token;
 mod wrong;
 
-use std::{
-    io,
-    net::{SocketAddr, TcpListener as StdTcpListener},
-    sync::Arc,
-};
+use std::{io, net::SocketAddr, sync::Arc};
 
 use axum::{Router, middleware};
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::task::JoinHandle;
 use tower_http::{limit::RequestBodyLimitLayer, timeout::TimeoutLayer};
 
 pub use access::{Access, Rules};
+pub(crate) use admission::MOST_CONNECTIONS;
+pub use load::{Load, LoadCounts};
 pub use token::{AdminToken, TokenError};
 
+use admission::Admission;
 use gate::Gate;
-use listen::Limits;
+use listen::{Limits, listen_on};
 use refusal::Refusal;
 
 /// The HTTP side, served until this is dropped.
 #[derive(Debug)]
 pub struct Web {
     access: Access,
+    admission: Arc<Admission>,
     server: JoinHandle<()>,
 }
 
@@ -58,12 +65,12 @@ pub enum WebError {
 }
 
 impl Web {
-    /// Listens, and serves `api` and the dashboard, within a tokio runtime.
+    /// Listens, and serves `api` and the dashboard, within a tokio runtime. What is refused is counted in `load`.
     ///
     /// # Errors
     /// The address cannot be had.
-    pub fn open(address: SocketAddr, rules: Rules, api: Router) -> Result<Self, WebError> {
-        Self::open_with(address, rules, api, Limits::default()).map(|(web, _)| web)
+    pub fn open(address: SocketAddr, rules: Rules, api: Router, load: Load) -> Result<Self, WebError> {
+        Self::open_with(address, rules, api, load, Limits::default()).map(|(web, _)| web)
     }
 
     /// Also says where it listens, if that was left to the kernel.
@@ -71,6 +78,7 @@ impl Web {
         address: SocketAddr,
         rules: Rules,
         api: Router,
+        load: Load,
         limits: Limits,
     ) -> Result<(Self, SocketAddr), WebError> {
         let listener = listen_on(address).map_err(|source| match source.kind() {
@@ -80,14 +88,20 @@ impl Web {
         })?;
         let at = listener.local_addr().map_err(|source| WebError::Listen { address, source })?;
         let access = Access::new(rules);
-        let router = router(api, access.clone(), at.port(), limits);
-        let server = tokio::spawn(listen::serve(listener, router, limits));
-        Ok((Self { access, server }, at))
+        let router = router(api, access.clone(), at.port(), load.clone(), limits);
+        let admission = Arc::new(Admission::new(limits.rooms, load));
+        let server = tokio::spawn(listen::serve(listener, router, limits, Arc::clone(&admission)));
+        Ok((Self { access, admission, server }, at))
     }
 
     /// Who may do what: a reload replaces it.
     pub fn access(&self) -> &Access {
         &self.access
+    }
+
+    /// For `/metrics`.
+    pub fn load(&self) -> LoadCounts {
+        self.admission.counts()
     }
 }
 
@@ -97,18 +111,11 @@ impl Drop for Web {
     }
 }
 
-/// The address is free for the next agent as soon as this one is gone, whatever is left of its connections; standard
-/// for servers, and what tokio's own `bind` does, which waits for nothing either.
-fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
-    let listener = StdTcpListener::bind(address)?;
-    listener.set_nonblocking(true)?;
-    TcpListener::from_std(listener)
-}
-
 /// All of it without a network: `api` behind the gate, the dashboard, and the login.
-fn router(api: Router, access: Access, port: u16, limits: Limits) -> Router {
-    let gate = Arc::new(Gate::new(access, port));
-    api.merge(pages::routes())
+fn router(api: Router, access: Access, port: u16, load: Load, limits: Limits) -> Router {
+    let gate = Arc::new(Gate::new(access, port, load));
+    api.layer(middleware::from_fn(admission::take_place))
+        .merge(pages::routes())
         .merge(login::routes(Arc::clone(&gate)))
         .fallback(|| async { Refusal::NothingHere })
         .method_not_allowed_fallback(|| async { Refusal::Method })
@@ -121,7 +128,7 @@ fn router(api: Router, access: Access, port: u16, limits: Limits) -> Router {
 /// What the HTTP side serves, for whoever wants to try its routes without a network. No request comes from a TCP port: the
 /// session's cookie is named for port 0.
 pub fn router_of(api: Router, rules: Rules) -> Router {
-    router(api, Access::new(rules), 0, Limits::default())
+    router(api, Access::new(rules), 0, Load::default(), Limits::default())
 }
 
 #[cfg(test)]

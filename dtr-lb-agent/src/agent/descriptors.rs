@@ -4,11 +4,14 @@ use std::io;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use crate::config::{Config, Mode, Scheme, Service};
+use crate::{
+    config::{Config, Mode, Scheme, Service},
+    web::MOST_CONNECTIONS,
+};
 
-/// What the agent has open beside its probes: maps, programs, links and netlink sockets (about 60), connections of those
-/// who ask it, files that it reads.
-const BESIDE_PROBES: u64 = 192;
+/// What the agent has open beside its probes: maps, programs, links and netlink sockets (about 60), files that it reads and
+/// connections of its socket (few), connections over HTTP.
+const BESIDE_PROBES: u64 = 96 + MOST_CONNECTIONS;
 
 /// What one probe has open at most: its connection, and for a moment the socket by which it asks for its own address.
 const A_PROBE: u64 = 2;
@@ -18,7 +21,7 @@ const A_PROBE: u64 = 2;
 ///
 /// # Errors
 /// What the system says.
-pub(super) fn raise() -> io::Result<u64> {
+pub(crate) fn raise() -> io::Result<u64> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     if soft < hard {
         setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;

@@ -8,7 +8,7 @@ use tracing::info;
 use super::probes::Files;
 use crate::{
     config,
-    web::{Rules, Web, WebError},
+    web::{Load, LoadCounts, Rules, Web, WebError},
 };
 
 /// What is served over HTTP, and where.
@@ -17,6 +17,8 @@ pub(super) struct HttpSide {
     routes: Router,
     address: Option<SocketAddr>,
     web: Option<Web>,
+    /// Of all addresses that were served since the start.
+    load: Load,
 }
 
 /// What another config makes of it; all that could fail is done.
@@ -36,8 +38,9 @@ impl HttpSide {
     /// # Errors
     /// The token cannot be read, or the address not be had.
     pub(super) fn open(agent: &config::Agent, routes: Router) -> Result<Self, WebError> {
-        let web = open(agent, &routes)?;
-        Ok(Self { routes, address: agent.http, web })
+        let load = Load::default();
+        let web = open(agent, &routes, &load)?;
+        Ok(Self { routes, address: agent.http, web, load })
     }
 
     /// Does what can fail; nothing has changed then. `files`: whether the token is to be read again.
@@ -46,7 +49,7 @@ impl HttpSide {
     /// As `open`.
     pub(super) fn prepare(&self, agent: &config::Agent, files: Files) -> Result<Prepared, WebError> {
         if agent.http != self.address {
-            return Ok(Prepared::Elsewhere(agent.http, open(agent, &self.routes)?));
+            return Ok(Prepared::Elsewhere(agent.http, open(agent, &self.routes, &self.load)?));
         }
         match files {
             // Without a reload the config's `[agent]` is as it was: a token that has gone is no matter for a `drain`.
@@ -66,12 +69,17 @@ impl HttpSide {
             Prepared::Elsewhere(address, web) => (self.address, self.web) = (address, web),
         }
     }
+
+    /// For `/metrics`.
+    pub(super) fn load(&self) -> LoadCounts {
+        self.web.as_ref().map_or_else(|| self.load.counts_without_connections(), Web::load)
+    }
 }
 
-fn open(agent: &config::Agent, routes: &Router) -> Result<Option<Web>, WebError> {
+fn open(agent: &config::Agent, routes: &Router, load: &Load) -> Result<Option<Web>, WebError> {
     let rules = Rules::read(agent, own_name())?;
     let Some(address) = agent.http else { return Ok(None) };
-    let web = Web::open(address, rules, routes.clone())?;
+    let web = Web::open(address, rules, routes.clone(), load.clone())?;
     let changes = agent.admin_token_file.is_some();
     info!(%address, changes, "the dashboard and the API are served over HTTP");
     Ok(Some(web))

@@ -265,7 +265,8 @@ impl Agent {
 
     fn snapshot(&mut self, datapath: &Datapath) -> Result<Snapshot, Refusal> {
         self.probe_counts.keep(self.control.config());
-        Ok(Snapshot { status: self.status(datapath)?, probes: self.probe_counts.clone() })
+        let status = self.status(datapath)?;
+        Ok(Snapshot { status, probes: self.probe_counts.clone(), http: self.http.load() })
     }
 
     /// What another thread needs to look at the datapath's tables.

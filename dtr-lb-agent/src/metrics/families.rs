@@ -9,6 +9,7 @@ use super::{
 use crate::{
     control::ReplicaState,
     status::{DatapathStatus, Reloads, ReplicaStatus},
+    web::LoadCounts,
 };
 
 /// A metric of each replica of each service.
@@ -70,12 +71,13 @@ const REPLICA_COUNTERS: [OfReplica; 5] = [
 ];
 
 pub(super) fn add(snapshot: &Snapshot, page: &mut Page) {
-    let Snapshot { status, probes } = snapshot;
+    let Snapshot { status, probes, http: load } = snapshot;
     let mut build = Family::gauge("dtr_lb_build_info", "1; the labels say which version runs.");
     build.set(&[("version", &status.version)], 1.0);
     page.add(build);
     datapath(&status.datapath, page);
     reloads(status.reloads, page);
+    http(load, page);
     let mut packets = Family::counter("dtr_lb_packets_total", "Packets by what became of them.");
     for (verdict, count) in &status.verdicts {
         packets.set(&[("verdict", verdict)], *count as f64);
@@ -152,6 +154,21 @@ fn reloads(reloads: Reloads, page: &mut Page) {
     let mut family = Family::counter("dtr_lb_reloads_total", help);
     family.set(&[("result", "ok")], ok as f64);
     family.set(&[("result", "failed")], failed as f64);
+    page.add(family);
+}
+
+fn http(load: &LoadCounts, page: &mut Page) {
+    let LoadCounts { connections, refused } = load;
+    let mut open = Family::gauge("dtr_lb_http_connections", "Open connections of the HTTP side, by state.");
+    for (state, count) in connections {
+        open.set(&[("state", state)], *count as f64);
+    }
+    page.add(open);
+    let help = "HTTP connections and requests that were refused, or closed early, by reason, since the agent's start.";
+    let mut family = Family::counter("dtr_lb_http_refused_total", help);
+    for (reason, count) in refused {
+        family.set(&[("reason", reason)], *count as f64);
+    }
     page.add(family);
 }
 

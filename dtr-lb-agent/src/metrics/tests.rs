@@ -104,7 +104,11 @@ fn everything() -> Snapshot {
         let outcome = Outcome { status: None, took: Duration::from_millis(milliseconds), error };
         probes.count(key.clone(), &outcome);
     }
-    Snapshot { status, probes }
+    let http = LoadCounts {
+        connections: BTreeMap::from([("half_sent", 8), ("idle", 9)]),
+        refused: BTreeMap::from([("half_sent", 11), ("wrong_token", 0)]),
+    };
+    Snapshot { status, probes, http }
 }
 
 #[test]
@@ -123,6 +127,10 @@ fn a_page_says_what_the_agent_knows() {
         ("dtr_lb_repairs_total{map=\"links\"}", 0.0),
         ("dtr_lb_reloads_total{result=\"ok\"}", 1.0),
         ("dtr_lb_reloads_total{result=\"failed\"}", 2.0),
+        ("dtr_lb_http_connections{state=\"half_sent\"}", 8.0),
+        ("dtr_lb_http_connections{state=\"idle\"}", 9.0),
+        ("dtr_lb_http_refused_total{reason=\"half_sent\"}", 11.0),
+        ("dtr_lb_http_refused_total{reason=\"wrong_token\"}", 0.0),
         ("dtr_lb_datapath_attached{interface=\"eth0\",hook=\"xdp\"}", 1.0),
         ("dtr_lb_datapath_up_to_date", 1.0),
         ("dtr_lb_service_up{service=\"http\"}", 1.0),

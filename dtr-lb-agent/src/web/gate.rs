@@ -8,7 +8,7 @@
 //! 4. What changes things is JSON, which a form of another site cannot send.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     time::{Duration, Instant},
 };
 
@@ -18,23 +18,26 @@ use axum::{
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
-use tokio::{sync::Semaphore, time::sleep};
+use tokio::time::sleep;
 
-use super::{access::Access, refusal::Refusal, wrong::WrongTokens};
+use super::{
+    access::Access,
+    admission::Caller,
+    load::{Load, Reason},
+    refusal::Refusal,
+    source::Source,
+    wrong::WrongTokens,
+};
 
 /// Where a session is opened, looked at and closed.
 pub(super) const SESSION_PATH: &str = "/v1/session";
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// So many wrong tokens may wait for their answer at once; further tries are not looked at.
-const WRONG_AT_ONCE: usize = 8;
 /// How long the answer to a wrong token takes.
 pub(super) const WRONG_PAUSE: Duration = Duration::from_secs(1);
-
-/// Who sent the request.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Peer(pub(super) SocketAddr);
+/// And while many others of its source wait for theirs.
+const MANY_WRONG_PAUSE: Duration = Duration::from_secs(5);
 
 /// What a request is measured by.
 #[derive(Debug)]
@@ -42,8 +45,8 @@ pub(super) struct Gate {
     pub(super) access: Access,
     /// The name of the session's cookie. Cookies are shared by all ports of a host, so the port is in it.
     pub(super) cookie: String,
-    tries: Semaphore,
     wrong: WrongTokens,
+    load: Load,
 }
 
 /// What a request must still show once it is known to come from no other site.
@@ -54,20 +57,31 @@ enum Proof<'a> {
 }
 
 impl Gate {
-    pub(super) fn new(access: Access, port: u16) -> Self {
-        let (tries, wrong) = (Semaphore::new(WRONG_AT_ONCE), WrongTokens::default());
-        Self { access, cookie: format!("dtr-lb-session-{port}"), tries, wrong }
+    pub(super) fn new(access: Access, port: u16, load: Load) -> Self {
+        Self { access, cookie: format!("dtr-lb-session-{port}"), wrong: WrongTokens::default(), load }
     }
 
-    /// Whether this is the token. A wrong one is answered late, and only a few of them at a time.
-    pub(super) async fn try_token(&self, given: &[u8], from: Option<Peer>) -> Result<(), Refusal> {
-        let Ok(_one_of_few) = self.tries.try_acquire() else { return Err(Refusal::TooManyTries) };
+    /// Whether this is the token. It is compared before anything is limited, so that wrong ones, from wherever and however
+    /// many, never keep the right one out. A wrong one is answered late, and later if many of its source wait.
+    pub(super) async fn try_token(&self, given: &[u8], caller: Option<&Caller>) -> Result<(), Refusal> {
         if self.access.is_token(given) {
             return Ok(());
         }
-        self.wrong.log(from, Instant::now());
-        sleep(WRONG_PAUSE).await;
-        Err(Refusal::WrongToken)
+        let (source, now) = (caller.map_or(Source::Local, |caller| caller.place.source()), Instant::now());
+        if let Some(caller) = caller {
+            // A connection that only waits for this makes room for others.
+            caller.place.delayed();
+        }
+        let waiting = self.wrong.wait(source);
+        let (pause, reason, refusal) = if waiting.is_one_of_few() {
+            (WRONG_PAUSE, Reason::WrongToken, Refusal::WrongToken)
+        } else {
+            (MANY_WRONG_PAUSE, Reason::ManyWrongTokens, Refusal::ManyWrongTokens)
+        };
+        self.load.refused(reason, source, now);
+        self.wrong.log(source, now);
+        sleep(pause).await;
+        Err(refusal)
     }
 
     /// The session that the request names, open or not.
@@ -155,7 +169,7 @@ pub(super) async fn pass(State(gate): State<std::sync::Arc<Gate>>, request: Requ
     let (parts, body) = request.into_parts();
     let judged = match gate.judge(&parts, Instant::now()) {
         Ok(Proof::None) => Ok(()),
-        Ok(Proof::Token(given)) => gate.try_token(given, parts.extensions.get().copied()).await,
+        Ok(Proof::Token(given)) => gate.try_token(given, parts.extensions.get()).await,
         Err(refusal) => Err(refusal),
     };
     match judged {

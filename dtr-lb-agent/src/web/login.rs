@@ -16,7 +16,8 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{
-    gate::{Gate, Peer, SESSION_PATH},
+    admission::Caller,
+    gate::{Gate, SESSION_PATH},
     refusal::Refusal,
     sessions::{LIFETIME, SessionName},
 };
@@ -39,12 +40,12 @@ async fn look(State(gate): State<Arc<Gate>>, headers: HeaderMap) -> Response {
 
 async fn open(
     State(gate): State<Arc<Gate>>,
-    peer: Option<Extension<Peer>>,
+    caller: Option<Extension<Caller>>,
     body: Bytes,
 ) -> Result<Response, Refusal> {
     // What is wrong with it is not told in detail, which could have the token in it.
     let Login { token } = serde_json::from_slice(&body).map_err(|_| Refusal::NotALogin)?;
-    gate.try_token(token.trim().as_bytes(), peer.map(|Extension(peer)| peer)).await?;
+    gate.try_token(token.trim().as_bytes(), caller.as_deref()).await?;
     let mut random = [0; 32];
     if let Err(error) = OsRng.try_fill_bytes(&mut random) {
         let error = format!("the kernel gave no random numbers for a session: {error}");

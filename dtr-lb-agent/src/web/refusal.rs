@@ -27,9 +27,9 @@ pub(super) enum Refusal {
     #[error("that is not the admin token")]
     WrongToken,
     #[error(
-        "too many wrong admin tokens are being tried: try again in a second, or use `dtr-lb` on the host"
+        "that is not the admin token, and many wrong ones come from this address: answers to further ones take longer"
     )]
-    TooManyTries,
+    ManyWrongTokens,
     #[error("the session is over: log in again")]
     SessionOver,
     #[error("what changes things must be JSON: send it with `Content-Type: application/json`")]
@@ -40,6 +40,16 @@ pub(super) enum Refusal {
     NothingHere,
     #[error("this address does not take that method")]
     Method,
+    #[error("too many connections or requests of this address at once: try again in a second")]
+    SourceBusy,
+    #[error("too many connections or requests at once: try again in a second, or use `dtr-lb` on the host")]
+    Busy,
+    #[error(
+        "the request was still incomplete when another client needed its place: send it again, in one go"
+    )]
+    PushedOut,
+    #[error("the head of the request did not arrive in time")]
+    HeadTimeout,
 }
 
 impl Refusal {
@@ -48,22 +58,62 @@ impl Refusal {
             Self::OtherHost => StatusCode::MISDIRECTED_REQUEST,
             Self::OtherSite | Self::ReadOnly => StatusCode::FORBIDDEN,
             Self::NoToken | Self::WrongToken | Self::SessionOver => StatusCode::UNAUTHORIZED,
-            Self::TooManyTries => StatusCode::TOO_MANY_REQUESTS,
+            Self::ManyWrongTokens | Self::SourceBusy => StatusCode::TOO_MANY_REQUESTS,
             Self::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::NotALogin => StatusCode::BAD_REQUEST,
             Self::NothingHere => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Busy | Self::PushedOut => StatusCode::SERVICE_UNAVAILABLE,
+            Self::HeadTimeout => StatusCode::REQUEST_TIMEOUT,
         }
+    }
+
+    /// In how many seconds to try again, where that helps (RFC 9110 section 10.2.3).
+    const fn retry_after(self) -> Option<&'static str> {
+        match self {
+            Self::SourceBusy | Self::Busy | Self::PushedOut => Some("1"),
+            Self::OtherHost
+            | Self::OtherSite
+            | Self::ReadOnly
+            | Self::NoToken
+            | Self::WrongToken
+            | Self::ManyWrongTokens
+            | Self::SessionOver
+            | Self::NotJson
+            | Self::NotALogin
+            | Self::NothingHere
+            | Self::Method
+            | Self::HeadTimeout => None,
+        }
+    }
+
+    fn body(self) -> serde_json::Value {
+        json!({ "error": self.to_string() })
+    }
+
+    /// The whole answer, for a connection that no server serves.
+    pub(super) fn to_http(self) -> String {
+        let (status, body) = (self.status(), self.body().to_string());
+        let retry = self.retry_after().map(|seconds| format!("Retry-After: {seconds}\r\n"));
+        format!(
+            "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nCache-Control: no-store\r\n{}\
+             Connection: close\r\n\r\n{body}",
+            body.len(),
+            retry.unwrap_or_default()
+        )
     }
 }
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let mut response = (self.status(), Json(json!({ "error": self.to_string() }))).into_response();
+        let mut response = (self.status(), Json(self.body())).into_response();
         if self.status() == StatusCode::UNAUTHORIZED {
             // RFC 9110 section 15.5.2 asks for it. No browser has a dialogue for this scheme.
             let challenge = header::HeaderValue::from_static("Bearer realm=\"dtr-lb\"");
             response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        if let Some(seconds) = self.retry_after() {
+            response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static(seconds));
         }
         response
     }

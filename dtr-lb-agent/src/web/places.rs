@@ -1,0 +1,218 @@
+//! Who has a place: connections, and the requests on them that cost the agent work. Pure accounting; `admission` is around it.
+//!
+//! - Loopback has places of its own, which nobody else can take, and no other source can take all the rest.
+//! - Where no place is free, a newcomer gets that of another connection: of its own source if that has all it may have, else of
+//!   any but loopback. The first to go is the oldest whose request is incomplete; see [`Phase`]. So a source that sends half
+//!   requests pushes out its own, and a complete request gets through beside them.
+//! - A connection whose request is being answered goes only if its client has not read the answer for long, and one that is
+//!   so new that its request may not have been read yet only where all others are as new.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use super::source::Source;
+
+/// How far the request on a connection is. In this order they go when places run out, the oldest of a phase first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Phase {
+    /// Nothing of a first request has come, or not all of one.
+    HalfSent,
+    /// It gave a wrong token, and its answer is held back.
+    Delayed,
+    /// The last answer has been sent.
+    Idle,
+    /// A request is being answered, or the answer sent.
+    Answering,
+}
+
+impl Phase {
+    pub(super) const ALL: [Self; 4] = [Self::HalfSent, Self::Delayed, Self::Idle, Self::Answering];
+
+    /// The label in `/metrics`.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::HalfSent => "half_sent",
+            Self::Delayed => "delayed",
+            Self::Idle => "idle",
+            Self::Answering => "answering",
+        }
+    }
+}
+
+/// How many places there are of a kind.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Room {
+    /// For loopback only.
+    pub(super) local: usize,
+    /// For all others together.
+    pub(super) others: usize,
+    /// For one of these.
+    pub(super) source: usize,
+}
+
+/// From when on a connection may have to go for another one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// With an incomplete request: before, those that come in one burst would push out each other.
+    pub(super) fresh: Duration,
+    /// While its answer is being sent.
+    pub(super) slow: Duration,
+}
+
+/// There is no place. Which ones are taken says whose could be had instead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Full {
+    /// All of this source.
+    Source,
+    /// All that are not kept for loopback.
+    Others,
+}
+
+/// Names a connection; none is given twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct PlaceId(u64);
+
+/// A connection that has to end for another one. Its place is free already.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct PushedOut<H> {
+    pub(super) source: Source,
+    pub(super) phase: Phase,
+    pub(super) handle: H,
+}
+
+/// The places. `H` is what reaches a connection.
+#[derive(Debug)]
+pub(super) struct Places<H> {
+    connections: Room,
+    requests: Room,
+    patience: Patience,
+    next: u64,
+    taken: BTreeMap<PlaceId, Taken<H>>,
+}
+
+#[derive(Debug)]
+struct Taken<H> {
+    source: Source,
+    phase: Phase,
+    /// When the phase began.
+    since: Instant,
+    /// Whether it has one of the places of requests, too.
+    requests: bool,
+    handle: H,
+}
+
+impl Room {
+    fn full(self, source: Source, taken: impl Iterator<Item = Source>) -> Option<Full> {
+        let (mut own, mut others) = (0, 0);
+        for one in taken {
+            own += usize::from(one == source);
+            others += usize::from(one != Source::Local);
+        }
+        let most = if source == Source::Local { self.local } else { self.source };
+        if own >= most {
+            Some(Full::Source)
+        } else if source != Source::Local && others >= self.others {
+            Some(Full::Others)
+        } else {
+            None
+        }
+    }
+}
+
+impl Full {
+    /// Whether the place of `other` would do for `source`.
+    fn concerns(self, source: Source, other: Source) -> bool {
+        match self {
+            Self::Source => other == source,
+            Self::Others => other != Source::Local,
+        }
+    }
+}
+
+impl<H> Places<H> {
+    pub(super) fn new(connections: Room, requests: Room, patience: Patience) -> Self {
+        Self { connections, requests, patience, next: 0, taken: BTreeMap::new() }
+    }
+
+    /// Gives a new connection a place, and says whose that was.
+    ///
+    /// # Errors
+    /// All are taken by connections that must not be pushed out.
+    pub(super) fn admit(
+        &mut self,
+        source: Source,
+        handle: H,
+        now: Instant,
+    ) -> Result<(PlaceId, Option<PushedOut<H>>), Full> {
+        let full = self.connections.full(source, self.taken.values().map(|one| one.source));
+        let pushed_out = full
+            .map(|full| self.push_out(now, |one| full.concerns(source, one.source)).ok_or(full))
+            .transpose()?;
+        let id = PlaceId(self.next);
+        self.next += 1;
+        let taken = Taken { source, phase: Phase::HalfSent, since: now, requests: false, handle };
+        self.taken.insert(id, taken);
+        Ok((id, pushed_out))
+    }
+
+    /// Gives a request one of the places of requests until its connection is in another phase, and says whose that was.
+    ///
+    /// # Errors
+    /// All are taken by requests that are not overdue.
+    pub(super) fn answer(&mut self, id: PlaceId, now: Instant) -> Result<Option<PushedOut<H>>, Full> {
+        // A connection that was pushed out ends before its answer would be read.
+        let Some(source) = self.taken.get(&id).map(|one| one.source) else { return Ok(None) };
+        self.enter(id, Phase::Answering, now);
+        let busy = self.taken.iter().filter(|(other, one)| one.requests && **other != id);
+        let full = self.requests.full(source, busy.map(|(_, one)| one.source));
+        let pushed_out = full
+            .map(|full| {
+                self.push_out(now, |one| one.requests && full.concerns(source, one.source)).ok_or(full)
+            })
+            .transpose()?;
+        if let Some(own) = self.taken.get_mut(&id) {
+            own.requests = true;
+        }
+        Ok(pushed_out)
+    }
+
+    /// Notes how far the connection is. One that was pushed out is left alone.
+    pub(super) fn enter(&mut self, id: PlaceId, phase: Phase, now: Instant) {
+        // A phase that goes on does not become younger: bytes that drip in would keep a request from being the oldest.
+        if let Some(one) = self.taken.get_mut(&id).filter(|one| one.phase != phase) {
+            (one.phase, one.since, one.requests) = (phase, now, false);
+        }
+    }
+
+    /// `None` if it was pushed out.
+    pub(super) fn phase(&self, id: PlaceId) -> Option<Phase> {
+        self.taken.get(&id).map(|one| one.phase)
+    }
+
+    /// The connection has ended.
+    pub(super) fn leave(&mut self, id: PlaceId) {
+        self.taken.remove(&id);
+    }
+
+    pub(super) fn count(&self, phase: Phase) -> usize {
+        self.taken.values().filter(|one| one.phase == phase).count()
+    }
+
+    fn push_out(&mut self, now: Instant, may: impl Fn(&Taken<H>) -> bool) -> Option<PushedOut<H>> {
+        let Patience { fresh, slow } = self.patience;
+        let candidates = self.taken.iter().filter_map(|(id, one)| {
+            let age = now.saturating_duration_since(one.since);
+            let is_fresh = one.phase == Phase::HalfSent && age < fresh;
+            let must_stay = one.phase == Phase::Answering && age < slow;
+            (may(one) && !must_stay).then_some((is_fresh, one.phase, one.since, *id))
+        });
+        let (_, _, _, first) = candidates.min()?;
+        let Taken { source, phase, handle, .. } = self.taken.remove(&first)?;
+        Some(PushedOut { source, phase, handle })
+    }
+}
+
+#[cfg(test)]
+mod tests;

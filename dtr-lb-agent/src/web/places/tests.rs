@@ -1,0 +1,259 @@
+//! Who gets a place and who makes room, as scripts and as properties of any script.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const PATIENCE: Patience = Patience { fresh: Duration::from_secs(1), slow: Duration::from_secs(20) };
+
+fn source(last: u8) -> Source {
+    Source::V4([192, 0, 2, last].into())
+}
+
+/// Three for loopback; for others five, of which three for one source.
+fn places() -> Places<&'static str> {
+    let connections = Room { local: 3, others: 5, source: 3 };
+    Places::new(connections, Room { local: 1, others: 2, source: 1 }, PATIENCE)
+}
+
+/// Seconds after a moment of its own.
+#[derive(Clone, Copy)]
+struct Clock(Instant);
+
+impl Clock {
+    fn at(self, seconds: u64) -> Instant {
+        self.0 + Duration::from_secs(seconds)
+    }
+}
+
+fn clock() -> Clock {
+    Clock(Instant::now())
+}
+
+#[track_caller]
+fn admitted(places: &mut Places<&'static str>, from: Source, name: &'static str, now: Instant) -> PlaceId {
+    let (id, pushed_out) = places.admit(from, name, now).expect("there is a place");
+    assert_eq!(pushed_out, None, "{name} needs nobody's");
+    id
+}
+
+/// Who had to go for `name`.
+#[track_caller]
+fn pushed_out_by(
+    places: &mut Places<&'static str>,
+    from: Source,
+    name: &'static str,
+    now: Instant,
+) -> &'static str {
+    let (_, pushed_out) = places.admit(from, name, now).expect("there is a place");
+    pushed_out.expect("somebody has to go").handle
+}
+
+#[test]
+fn a_source_that_has_all_it_may_have_pushes_out_its_own_oldest() {
+    let (clock, mut places) = (clock(), places());
+    admitted(&mut places, source(2), "another's", clock.at(0));
+    for (name, second) in [("first", 1), ("second", 2), ("third", 3)] {
+        admitted(&mut places, source(1), name, clock.at(second));
+    }
+    assert_eq!(pushed_out_by(&mut places, source(1), "fourth", clock.at(4)), "first");
+    assert_eq!(pushed_out_by(&mut places, source(1), "fifth", clock.at(5)), "second");
+    admitted(&mut places, source(3), "there is one for this source", clock.at(6));
+}
+
+#[test]
+fn loopback_has_places_that_others_do_not_get() {
+    let (clock, mut places) = (clock(), places());
+    for (number, name) in ["a", "b", "c", "d", "e"].into_iter().enumerate() {
+        admitted(&mut places, source(number as u8), name, clock.at(number as u64));
+    }
+    admitted(&mut places, Source::Local, "local, the oldest", clock.at(0));
+    assert_eq!(pushed_out_by(&mut places, source(9), "f", clock.at(6)), "a");
+    admitted(&mut places, Source::Local, "local", clock.at(1));
+    admitted(&mut places, Source::Local, "local", clock.at(1));
+    assert_eq!(pushed_out_by(&mut places, Source::Local, "one more", clock.at(8)), "local, the oldest");
+}
+
+#[test]
+fn the_order_is_half_sent_then_delayed_then_idle_and_each_by_age() {
+    let (clock, mut places) = (clock(), places());
+    let phases = [
+        ("idle later", Phase::Idle, 5),
+        ("idle", Phase::Idle, 1),
+        ("delayed", Phase::Delayed, 6),
+        ("half sent", Phase::HalfSent, 8),
+        ("answering", Phase::Answering, 0),
+    ];
+    for (number, (name, phase, since)) in phases.into_iter().enumerate() {
+        let id = admitted(&mut places, source(number as u8), name, clock.at(8));
+        places.enter(id, phase, clock.at(since));
+    }
+    // Each newcomer is answered at once, so that it is in nobody's way.
+    let mut gone = Vec::new();
+    for _ in 0..3 {
+        let (id, pushed_out) = places.admit(source(9), "newcomer", clock.at(9)).expect("there is a place");
+        gone.push(pushed_out.expect("somebody has to go").handle);
+        places.enter(id, Phase::Answering, clock.at(9));
+    }
+    assert_eq!(gone, ["half sent", "delayed", "idle"]);
+    assert_eq!(places.admit(source(9), "a fourth", clock.at(9)).err(), Some(Full::Source));
+    assert_eq!(pushed_out_by(&mut places, source(8), "of another source", clock.at(9)), "idle later");
+}
+
+#[test]
+fn an_answer_is_left_in_peace_until_it_has_taken_too_long() {
+    let (clock, mut places) = (clock(), places());
+    for number in 0..5 {
+        let id = admitted(&mut places, source(number), "answering", clock.at(number.into()));
+        places.enter(id, Phase::Answering, clock.at(number.into()));
+    }
+    assert_eq!(places.admit(source(9), "too early", clock.at(19)).err(), Some(Full::Others));
+    let (_, pushed_out) = places.admit(source(9), "newcomer", clock.at(20)).expect("there is a place");
+    let pushed_out = pushed_out.expect("somebody has to go");
+    assert_eq!((pushed_out.source, pushed_out.phase), (source(0), Phase::Answering));
+}
+
+#[test]
+fn one_that_has_just_come_stays_while_another_can_go() {
+    let (clock, mut places) = (clock(), places());
+    let idle = admitted(&mut places, source(1), "idle", clock.at(0));
+    admitted(&mut places, source(1), "half sent", clock.at(1));
+    places.enter(idle, Phase::Idle, clock.at(1));
+    // A burst: nothing of it has been read yet.
+    admitted(&mut places, source(1), "burst 1", clock.at(9));
+    assert_eq!(pushed_out_by(&mut places, source(1), "burst 2", clock.at(9)), "half sent");
+    assert_eq!(pushed_out_by(&mut places, source(1), "burst 3", clock.at(9)), "idle");
+    assert_eq!(pushed_out_by(&mut places, source(1), "burst 4", clock.at(9)), "burst 1");
+}
+
+#[test]
+fn bytes_that_drip_in_do_not_make_a_half_sent_request_younger() {
+    let (clock, mut places) = (clock(), places());
+    let first = admitted(&mut places, source(1), "drips", clock.at(0));
+    admitted(&mut places, source(1), "second", clock.at(1));
+    admitted(&mut places, source(1), "third", clock.at(2));
+    places.enter(first, Phase::HalfSent, clock.at(3));
+    assert_eq!(pushed_out_by(&mut places, source(1), "fourth", clock.at(4)), "drips");
+}
+
+#[test]
+fn requests_have_places_of_their_own_until_they_are_answered() {
+    let (clock, mut places) = (clock(), places());
+    let one = admitted(&mut places, source(1), "one", clock.at(0));
+    let same = admitted(&mut places, source(1), "of the same source", clock.at(0));
+    assert_eq!(places.answer(one, clock.at(1)), Ok(None));
+    assert_eq!(places.answer(same, clock.at(1)), Err(Full::Source));
+    places.enter(same, Phase::Idle, clock.at(1));
+    let other = admitted(&mut places, source(2), "other", clock.at(0));
+    let third = admitted(&mut places, source(3), "third", clock.at(0));
+    let local = admitted(&mut places, Source::Local, "local", clock.at(0));
+    assert_eq!(places.answer(other, clock.at(2)), Ok(None));
+    assert_eq!(places.answer(third, clock.at(2)), Err(Full::Others));
+    assert_eq!(places.answer(local, clock.at(2)), Ok(None), "it has one of its own");
+    places.enter(one, Phase::Idle, clock.at(3));
+    assert_eq!(places.answer(same, clock.at(3)), Ok(None));
+    let overdue = places.answer(third, clock.at(22)).expect("one is overdue");
+    assert_eq!(overdue.expect("it has to go").handle, "other");
+}
+
+#[test]
+fn a_connection_that_was_pushed_out_changes_nothing_any_more() {
+    let (clock, mut places) = (clock(), places());
+    let first = admitted(&mut places, source(1), "first", clock.at(0));
+    admitted(&mut places, source(1), "second", clock.at(1));
+    admitted(&mut places, source(1), "third", clock.at(2));
+    assert_eq!(pushed_out_by(&mut places, source(1), "fourth", clock.at(3)), "first");
+    places.enter(first, Phase::Answering, clock.at(4));
+    assert_eq!(places.answer(first, clock.at(4)), Ok(None));
+    places.leave(first);
+    assert_eq!(places.phase(first), None);
+    assert_eq!((places.count(Phase::HalfSent), places.count(Phase::Answering)), (3, 0));
+}
+
+/// What can happen; numbers choose among those that are open.
+#[derive(Clone, Debug)]
+enum Event {
+    Connect(u8),
+    Enter(usize, Phase),
+    Answer(usize),
+    Leave(usize),
+    Later(u64),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        4 => (0..4_u8).prop_map(Event::Connect),
+        3 => (any::<usize>(), prop::sample::select(&Phase::ALL[..])).prop_map(|(one, phase)| Event::Enter(one, phase)),
+        2 => any::<usize>().prop_map(Event::Answer),
+        1 => any::<usize>().prop_map(Event::Leave),
+        1 => (1..30_u64).prop_map(Event::Later),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn limits_hold_and_none_is_refused_that_could_have_a_half_sent_ones_place(
+        events in prop::collection::vec(event(), 1..200),
+    ) {
+        let (connections, requests) = (Room { local: 3, others: 5, source: 3 }, Room { local: 1, others: 2, source: 1 });
+        let mut places = Places::new(connections, requests, PATIENCE);
+        let mut now = Instant::now();
+        let mut handles = 0_u32;
+        for event in events {
+            let open: Vec<_> = places.taken.keys().copied().collect();
+            let chosen = |one: usize| (!open.is_empty()).then(|| open[one % open.len()]);
+            match event {
+                Event::Connect(from) => {
+                    let from = if from == 0 { Source::Local } else { source(from) };
+                    let own = places.taken.values().filter(|one| one.source == from).count();
+                    let most = if from == Source::Local { connections.local } else { connections.source };
+                    let concerned = |other: Source| {
+                        if own >= most { other == from } else { other != Source::Local }
+                    };
+                    let taken = places.taken.values().filter(|one| concerned(one.source));
+                    let order = |one: &Taken<u32>| {
+                        let fresh = one.phase == Phase::HalfSent && one.since + PATIENCE.fresh > now;
+                        (fresh, one.phase)
+                    };
+                    let phases: Vec<_> = taken.clone().map(|one| one.phase).collect();
+                    let stays = |one: &Taken<u32>| one.phase == Phase::Answering && one.since + PATIENCE.slow > now;
+                    let first = taken.filter(|one| !stays(one)).min_by_key(|one| order(one)).map(|one| one.phase);
+                    handles += 1;
+                    match places.admit(from, handles, now) {
+                        Ok((_, Some(gone))) => {
+                            prop_assert!(concerned(gone.source));
+                            prop_assert_eq!(Some(gone.phase), first, "the first phase goes first");
+                        }
+                        Ok((_, None)) => prop_assert!(own < most),
+                        Err(_) => prop_assert!(phases.iter().all(|phase| *phase == Phase::Answering)),
+                    }
+                }
+                Event::Enter(one, phase) => {
+                    if let Some(one) = chosen(one) {
+                        places.enter(one, phase, now);
+                    }
+                }
+                Event::Answer(one) => {
+                    if let Some(one) = chosen(one) {
+                        let _ = places.answer(one, now);
+                    }
+                }
+                Event::Leave(one) => {
+                    if let Some(one) = chosen(one) {
+                        places.leave(one);
+                    }
+                }
+                Event::Later(seconds) => now += Duration::from_secs(seconds),
+            }
+            for (room, only_requests) in [(connections, false), (requests, true)] {
+                let taken: Vec<_> = places.taken.values().filter(|one| one.requests || !only_requests).collect();
+                let local = taken.iter().filter(|one| one.source == Source::Local).count();
+                prop_assert!(local <= room.local && taken.len() - local <= room.others);
+                for from in 1..4 {
+                    prop_assert!(taken.iter().filter(|one| one.source == source(from)).count() <= room.source);
+                }
+            }
+            prop_assert!(places.taken.values().all(|one| !one.requests || one.phase == Phase::Answering));
+        }
+    }
+}
