@@ -68,7 +68,9 @@ pub(super) fn steps(way: &Way<'_, '_>) -> Result<Vec<Step>, DatapathError> {
         );
     }
     say("access", access(way, &service)?);
-    if service.sources != 0 && !view.allowed(service.sources, &tuple.source) && way.existing.is_none() {
+    let let_in =
+        tuple.source.is_host() && (service.sources == 0 || view.allowed(service.sources, &tuple.source));
+    if !let_in && way.existing.is_none() {
         return Ok(steps);
     }
     if way.existing.is_none() {
@@ -109,6 +111,9 @@ fn no_service(way: &Way<'_, '_>, marked: bool) -> Result<String, DatapathError> 
 /// The prefix that decides, and what it says.
 fn access(way: &Way<'_, '_>, service: &Service) -> Result<String, DatapathError> {
     let client = &way.tuple.source;
+    if !client.is_host() || way.reader.vip(client)? {
+        return Ok(format!("{} is no other host's address", IpAddr::from(*client)));
+    }
     if service.sources == 0 {
         return Ok("everyone may connect".into());
     }

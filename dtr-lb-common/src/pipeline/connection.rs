@@ -269,15 +269,6 @@ fn tell(packet: &impl Packet, tables: &impl Tables, now: Ticks, event: Event, co
     {
         set(memory, flow, word::ACKNOWLEDGED, headers.acknowledgment);
     }
-    // By what a replica in TIME_WAIT will tell a new SYN from an old one: see `nat_port::takes_over`.
-    let closing = event.has(Event::FIN) || !flow.control.steady();
-    if closing
-        && flow.direction() == Direction::ToReplica
-        && !event.has(Event::RESET)
-        && !flow.state().handshake()
-    {
-        replace(memory, other, word::TIMESTAMP, parse::timestamp(packet, headers));
-    }
     if event.apply(flow.control) != flow.control {
         change(memory, flow, other, event);
     }
@@ -288,6 +279,16 @@ fn tell(packet: &impl Packet, tables: &impl Tables, now: Ticks, event: Event, co
         || sequence::near(numbers, [other.acknowledged, flow.acknowledged]);
     if event.has(Event::FROM_CLIENT) && is_clients {
         follow_client(packet, tables, now, flow, other);
+    }
+    // By what a replica in TIME_WAIT will tell a new SYN from an old one: see `nat_port::takes_over`.
+    // As one number: the verifier would follow each way to it by itself.
+    let closing = (event.has(Event::FIN) | !flow.control.steady())
+        & !flow.state().handshake()
+        & !event.has(Event::RESET)
+        & (flow.direction() == Direction::ToReplica);
+    if memory.opaque(closing.into()) != 0 {
+        let timestamp = memory.opaque(parse::timestamp(packet, headers).into()) as u32;
+        replace(memory, other, word::TIMESTAMP, timestamp);
     }
 }
 

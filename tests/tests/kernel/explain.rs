@@ -192,6 +192,10 @@ fn direct(datapath: &mut Datapath, hook: Hook) -> Result<(), Failed> {
         same("NAT in mode dsr", &said.nat, &None)?;
         let (verdict, frame) = run(datapath, hook, &segment(client, HTTP.at(plan), Kind::Syn))?;
         same("the verdict", &said.verdict.as_deref(), &Some(&verdict))?;
+        if verdict == Verdict::DroppedMartian.name() {
+            same("no replica", &said.replica, &None)?;
+            continue;
+        }
         let replica = said.replica.ok_or("no replica")?.address;
         let wanted = world.services.values().flat_map(|service| &service.replicas);
         let hop = wanted.filter(|found| found.address == replica.ip()).find_map(|found| found.hop);
