@@ -34,7 +34,7 @@ use crate::{
 use paths::{Paths, hop};
 use service::Standing;
 
-pub use change::{Change, NARROW_PATH, NO_NAT_ADDRESS, PASSIVE_SET_ASIDE, UNSEEN_INTERFACE};
+pub use change::{Change, NARROW_PATH, NO_NAT_ADDRESS, PASSIVE_SET_ASIDE, PASSIVE_SPARED, UNSEEN_INTERFACE};
 pub use passive::Reading;
 pub use replica::{Condition, HISTORY, ReplicaState, StateChange};
 

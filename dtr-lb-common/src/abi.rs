@@ -23,7 +23,7 @@ pub use service::{
 pub use trace::{SNAP_MAX, TRACE_BYTES, TraceCounts, TraceFilter, TracePacket};
 
 /// Version of everything in this module.
-pub const LAYOUT_VERSION: u32 = 4;
+pub const LAYOUT_VERSION: u32 = 5;
 
 /// Names of the programs in the object.
 pub mod program {

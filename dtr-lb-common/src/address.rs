@@ -87,14 +87,15 @@ impl Address {
         if (a | b) == 0 && mark == MAPPED { Family::V4 } else { Family::V6 }
     }
 
-    /// Whether it may be that of one host (RFC 1122 section 3.2.1.3, RFC 4291 section 2.4).
+    /// Whether it may be that of one host, as Linux sees it (`ip_route_input_slow`; RFC 4291 section 2.4).
     #[inline(always)]
     pub const fn is_host(&self) -> bool {
+        /// Of IPv4 hosts behind a translator (RFC 6052, RFC 8215): of the addresses that begin with 8 zeros, those that are not local.
+        const TRANSLATED: u32 = u32::from_ne_bytes([0, 0x64, 0xff, 0x9b]);
         let [a, .., d] = self.0;
         match self.family() {
-            Family::V4 => !matches!(d.to_ne_bytes()[0], 0 | 127 | 224..),
-            // The addresses that begin with 8 zeros are none of a host's, or local to one.
-            Family::V6 => !matches!(a.to_ne_bytes()[0], 0 | 0xff),
+            Family::V4 => !matches!(d.to_ne_bytes()[0], 0 | 127 | 224..240) && d != u32::MAX,
+            Family::V6 => a == TRANSLATED || !matches!(a.to_ne_bytes()[0], 0 | 0xff),
         }
     }
 

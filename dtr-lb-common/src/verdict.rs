@@ -75,7 +75,8 @@ verdicts! {
     AnsweredRefused = "answered_refused", Answer;
     /// A SYN for which the flow table has no room, answered by a reset.
     AnsweredTableFull = "answered_table_full", Answer;
-    /// A SYN for which no NAT port is free, towards the replica and two others, answered by a reset.
+    /// A SYN for which no NAT port is free, towards the replica and two others: connections hold all that were tried, or they rest.
+    /// Answered by a reset.
     AnsweredNoPort = "answered_no_port", Answer;
     /// A packet that is too large for the way to its replica, answered by an ICMP error that says what would fit.
     AnsweredTooBig = "answered_too_big", Answer;
@@ -105,10 +106,12 @@ verdicts! {
     /// The agent has not yet written the settings.
     PassedNotReady = "passed_not_ready", Pass;
 
-    /// The replica to which a table steers is not known.
+    /// A packet that may be of a connection that another balancer has opened, to a service of which no replica has a weight.
     DroppedNoReplica = "dropped_no_replica", Drop;
     /// The replica's next hop is not known.
     DroppedNoNextHop = "dropped_no_next_hop", Drop;
+    /// A SYN for which no NAT port is free, some of which handshakes hold that may be over in a moment. Its client asks again.
+    DroppedNoPort = "dropped_no_port", Drop;
     /// Another processor was changing the same entries of the flow table. Its sender sends it again.
     DroppedBusy = "dropped_busy", Drop;
     /// There is no room for another next hop to a client.

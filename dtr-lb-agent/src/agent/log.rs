@@ -4,7 +4,7 @@ use tracing::{error, info, warn};
 
 use super::presence::Standing;
 use crate::control::{
-    Change, NARROW_PATH, NO_NAT_ADDRESS, PASSIVE_SET_ASIDE, ReplicaState, UNSEEN_INTERFACE,
+    Change, NARROW_PATH, NO_NAT_ADDRESS, PASSIVE_SET_ASIDE, PASSIVE_SPARED, ReplicaState, UNSEEN_INTERFACE,
 };
 
 /// Each change once, with its cause.
@@ -40,6 +40,9 @@ pub(super) fn log(change: Change) {
         }
         // There may be a thousand of them at once: `unasked` has the words.
         Change::Probing { .. } => {}
+        Change::PassiveSpared { service, replica, reason } => {
+            warn!(service, replica, reason, "{PASSIVE_SPARED}");
+        }
         Change::PassiveSetAside { service, reason } => warn!(service, reason, "{PASSIVE_SET_ASIDE}"),
         Change::NextHop { address, result: Ok(hop) } => {
             let mac = hop.destination_mac.map(|byte| format!("{byte:02x}")).join(":");

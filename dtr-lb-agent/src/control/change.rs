@@ -39,6 +39,13 @@ pub enum Change {
         /// Why it could not.
         failure: Option<String>,
     },
+    /// A replica has failed the passive check of the service, which has taken out half of them already.
+    PassiveSpared {
+        service: String,
+        replica: String,
+        /// What it did.
+        reason: String,
+    },
     /// Every replica that is up has failed the passive check of the service, which is not applied for that reason.
     PassiveSetAside {
         service: String,
@@ -81,6 +88,10 @@ pub const NARROW_PATH: &str = "the way to the replica takes smaller packets than
 /// What [`Change::NoNatAddress`] means, and what to do.
 pub const NO_NAT_ADDRESS: &str = "this host has no address of the replica's family to connect to it from, so packets to it \
      are dropped: give the interface that leads there one, or write one into `datapath.nat_addresses`";
+
+/// What [`Change::PassiveSpared`] means.
+pub const PASSIVE_SPARED: &str =
+    "the passive check has taken out half of the service's replicas, and takes out no more: probes decide";
 
 /// What [`Change::PassiveSetAside`] means.
 pub const PASSIVE_SET_ASIDE: &str = "every replica that is up fails connections, so none is taken out for it: all are tried, \

@@ -110,6 +110,12 @@ impl Window {
         (sum.count() >= limit).then_some(sum)
     }
 
+    /// A probe has passed: what was not answered before it may never have been sent by whom it seemed to come from, or was not
+    /// whole. A refusal was, as the replica's own word.
+    pub(super) fn answered(&mut self) {
+        self.recent.iter_mut().for_each(|(_, failures)| failures.unanswered = 0);
+    }
+
     /// Forgets the failures, not the counters.
     pub(super) fn clear(&mut self) {
         self.recent.clear();
@@ -123,6 +129,8 @@ pub(super) struct Mark {
     pub(super) until: Instant,
     /// Good probes in a row since it last failed.
     pub(super) good_probes: u32,
+    /// It has refused connections. What is only said to be unanswered loses against the first probe that passes.
+    pub(super) refused: bool,
 }
 
 #[cfg(test)]

@@ -99,7 +99,10 @@ impl Standing {
             Some(failure) => {
                 known.silent = if failure.answered() { 0 } else { known.silent.saturating_add(1) }
             }
-            None => known.silent = 0,
+            None => {
+                known.silent = 0;
+                known.failures.answered();
+            }
         }
         if let Some(mark) = &mut known.mark {
             match &outcome.error {
@@ -107,8 +110,9 @@ impl Standing {
                 Some(failure) if failure.is_local() => {}
                 Some(_) => mark.good_probes = 0,
             }
-            if mark.good_probes >= service.probe.rise {
-                reason = format!("{reason}, {} times since the passive check took it out", mark.good_probes);
+            let enough = if mark.refused { service.probe.rise } else { 1 };
+            if mark.good_probes >= enough {
+                reason = format!("{reason}, {} since the passive check took it out", times(mark.good_probes));
                 known.end_mark();
             }
         }
@@ -152,35 +156,54 @@ impl Standing {
                 continue;
             }
             if let Some(mark) = &mut known.mark {
-                mark.good_probes = 0;
+                mark.refused |= new.refused > 0;
+                if mark.refused {
+                    mark.good_probes = 0;
+                }
             } else if known.eligible(config)
                 && let Some(sum) = known.failures.add(new, service.max_fails, service.fail_timeout, now.clock)
             {
                 known.failures.clear();
-                too_many.push((place, sum.describe(service.fail_timeout)));
+                too_many.push((place, sum));
             }
         }
         let Some((_, last)) = too_many.last() else { return Vec::new() };
+        let last = last.describe(service.fail_timeout);
         let until = now.clock + service.fail_timeout;
         let spared = |place: usize| !too_many.iter().any(|(failed, _)| *failed == place);
         let set_aside = self.set_aside.is_some_and(|until| now.clock < until);
         if !set_aside && self.unmarked(service).any(spared) {
             self.set_aside = None;
-            return too_many
-                .into_iter()
-                .filter_map(|(place, reason)| {
-                    self.replicas[place].mark = Some(Mark { until, good_probes: 0 });
-                    self.restate(service, place, reason, Return::Slow, now)
-                })
-                .collect();
+            return self.take_out(service, too_many, now);
         }
         self.set_aside = Some(until);
         if set_aside {
             return Vec::new();
         }
-        let (service_name, reason) = (service.name.clone(), last.clone());
-        let mut changes = vec![Change::PassiveSetAside { service: service_name, reason }];
+        let mut changes = vec![Change::PassiveSetAside { service: service.name.clone(), reason: last }];
         changes.extend(self.lift_marks(service, "every other replica fails, too", now));
+        changes
+    }
+
+    /// Takes out those that have failed too often, but no more than half of those that connections are meant for: what most of them
+    /// fail is hardly the fault of each.
+    fn take_out(&mut self, service: &Service, too_many: Vec<(usize, Failures)>, now: Moment) -> Vec<Change> {
+        let until = now.clock + service.fail_timeout;
+        let meant = service.replicas.iter().filter(|replica| replica.offered() > 0).count();
+        let mut left =
+            (meant / 2).saturating_sub(self.replicas.iter().filter(|known| known.mark.is_some()).count());
+        let mut changes = Vec::new();
+        for (place, failures) in too_many {
+            let reason = failures.describe(service.fail_timeout);
+            let Some(rest) = left.checked_sub(1) else {
+                let (service, replica) = (service.name.clone(), service.replicas[place].name.clone());
+                changes.push(Change::PassiveSpared { service, replica, reason });
+                continue;
+            };
+            left = rest;
+            self.replicas[place].mark = Some(Mark { until, good_probes: 0, refused: failures.refused > 0 });
+            changes.extend(self.restate(service, place, reason, Return::Slow, now));
+        }
         changes
     }
 
@@ -328,6 +351,10 @@ impl Standing {
         };
         Some(Change::Service { service: service.name.clone(), up, consequence })
     }
+}
+
+fn times(count: u32) -> String {
+    if count == 1 { "once".to_owned() } else { format!("{count} times") }
 }
 
 fn told(

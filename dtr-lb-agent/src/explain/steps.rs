@@ -68,8 +68,7 @@ pub(super) fn steps(way: &Way<'_, '_>) -> Result<Vec<Step>, DatapathError> {
         );
     }
     say("access", access(way, &service)?);
-    let let_in =
-        tuple.source.is_host() && (service.sources == 0 || view.allowed(service.sources, &tuple.source));
+    let let_in = is_clients(way)? && (service.sources == 0 || view.allowed(service.sources, &tuple.source));
     if !let_in && way.existing.is_none() {
         return Ok(steps);
     }
@@ -108,11 +107,17 @@ fn no_service(way: &Way<'_, '_>, marked: bool) -> Result<String, DatapathError> 
     })
 }
 
+/// Whether the source may be a client's: a host's, and none of ours (`pipeline::open`).
+fn is_clients(way: &Way<'_, '_>) -> Result<bool, DatapathError> {
+    let source = &way.tuple.source;
+    Ok(source.is_host() && !way.reader.vip(source)?)
+}
+
 /// The prefix that decides, and what it says.
 fn access(way: &Way<'_, '_>, service: &Service) -> Result<String, DatapathError> {
     let client = &way.tuple.source;
-    if !client.is_host() || way.reader.vip(client)? {
-        return Ok(format!("{} is no other host's address", IpAddr::from(*client)));
+    if !is_clients(way)? {
+        return Ok(format!("{} cannot be a client's address", IpAddr::from(*client)));
     }
     if service.sources == 0 {
         return Ok("everyone may connect".into());

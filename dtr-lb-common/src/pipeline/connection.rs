@@ -280,14 +280,23 @@ fn tell(packet: &impl Packet, tables: &impl Tables, now: Ticks, event: Event, co
     if event.has(Event::FROM_CLIENT) && is_clients {
         follow_client(packet, tables, now, flow, other);
     }
-    // By what a replica in TIME_WAIT will tell a new SYN from an old one: see `nat_port::takes_over`.
+    note_clock(packet, memory, event, context);
+}
+
+/// Leaves the timestamp of a client's FIN in the replica's entry: by that a replica in TIME_WAIT tells a new SYN from an old one
+/// ([`super::nat_port`]). That of the first FIN, or of a later one that is ahead, as the replica takes no others (RFC 7323 section 5).
+#[inline(always)]
+fn note_clock<M: Memory>(packet: &impl Packet, memory: &M, event: Event, context: &PacketContext) {
+    let PacketContext { headers, found: flow, other, .. } = context;
     // As one number: the verifier would follow each way to it by itself.
-    let closing = (event.has(Event::FIN) | !flow.control.steady())
-        & !flow.state().handshake()
-        & !event.has(Event::RESET)
-        & (flow.direction() == Direction::ToReplica);
-    if memory.opaque(closing.into()) != 0 {
-        let timestamp = memory.opaque(parse::timestamp(packet, headers).into()) as u32;
+    let fin = event.has(Event::FIN)
+        & (flow.direction() == Direction::ToReplica)
+        & ((flow.state() == State::ESTABLISHED) | (flow.state() == State::REPLICA_CLOSED));
+    if memory.opaque(fin.into()) == 0 {
+        return;
+    }
+    let timestamp = memory.opaque(parse::timestamp(packet, headers).into()) as u32;
+    if !flow.control.fin(true) || timestamp.wrapping_sub(other.timestamp) as i32 > 0 {
         replace(memory, other, word::TIMESTAMP, timestamp);
     }
 }

@@ -48,6 +48,8 @@ pub struct PacketContext {
     pub(super) attempt: u32,
     /// How many further replicas were asked, as the first has no port.
     pub(super) further: u32,
+    /// Whether a handshake holds one of the ports that were tried.
+    pub(super) beside_handshakes: bool,
     pub(super) random: u64,
     pub(super) kept: KeptSyn,
     /// The entry that is being entered, on what terms, and how that ended.
@@ -81,6 +83,7 @@ impl PacketContext {
             target: 0,
             attempt: 0,
             further: 0,
+            beside_handshakes: false,
             random: 0,
             kept: KeptSyn::zeroed(),
             draft: Flow::zeroed(),

@@ -195,7 +195,7 @@ pub trait Tables {
     fn count(&self, id: ReplicaId, f: impl FnOnce(&mut ReplicaCounters));
     /// Counts a packet of so many bytes under its verdict.
     fn record(&self, verdict: Verdict, bytes: u32);
-    /// A packet that is dropped, as an example for the operator.
+    /// A packet that is dropped, or a SYN without a port, as an example for the operator.
     fn report(&self, verdict: Verdict, packet: &impl Packet, tuple: &Tuple);
 }
 
@@ -231,7 +231,8 @@ pub fn run(packet: &mut impl Packet, tables: &impl Tables, context: &mut PacketC
         }
         Action::Pass | Action::Drop => (verdict, 0),
     };
-    if verdict.action() == Action::Drop {
+    // A SYN that finds no port is what an operator has to hear of, too.
+    if verdict.action() == Action::Drop || verdict == Verdict::AnsweredNoPort {
         let _ = packet.stage(Stage::Report(verdict), tables, context);
     }
     tables.record(verdict, context.bytes);
@@ -254,6 +255,7 @@ fn balance(packet: &mut impl Packet, tables: &impl Tables, context: &mut PacketC
             if !context.opens {
                 return verdict;
             }
+            // Here it may be of a connection that another balancer has opened.
             if !syn {
                 let _ = packet.stage(Stage::Steer, tables, context);
             }

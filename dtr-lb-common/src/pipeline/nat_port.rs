@@ -10,12 +10,29 @@ use crate::{
 
 /// How many ports are tried. With 70 % of a replica's ports taken, one connection in 300 finds none of 16 free.
 pub(super) const ATTEMPTS: u32 = 16;
-/// How many of these are left out for each further replica, which is asked as this one has none, and for how many of those.
-pub(super) const FURTHER: u32 = 8;
+/// How many replicas are asked besides, where this one has none, and how many ports are tried of each.
 pub(super) const FURTHER_REPLICAS: u32 = 2;
-/// So many attempts are polite. After them ports are short, and a port may be taken from a client that has closed
+pub(super) const FURTHER_ATTEMPTS: u32 = 8;
+/// The first attempts at a replica are polite. After them ports are short, and a port may be taken from a client that has closed
 /// another connection on it, and from a handshake that is older than the longest round trip.
-pub(super) const POLITE_ATTEMPTS: u32 = 4;
+const POLITE_ATTEMPTS: u32 = 4;
+
+/// The number of the first attempt at a replica: those at a further one are the last of [`ATTEMPTS`].
+#[inline(always)]
+pub(super) const fn first_attempt(further: u32) -> u32 {
+    if further == 0 { 0 } else { ATTEMPTS - FURTHER_ATTEMPTS }
+}
+
+#[inline(always)]
+pub(super) const fn is_polite(attempt: u32, further: u32) -> bool {
+    attempt < first_attempt(further) + POLITE_ATTEMPTS
+}
+
+/// What the port of an attempt is drawn from, by that of the attempt before.
+#[inline(always)]
+pub(super) const fn random(before: u64, attempt: u32) -> u64 {
+    hash::mix(before, attempt as u64)
+}
 
 /// Makes `answer` the tuple of the replica's packets with the port of this attempt: the client's own if it may be used, then others
 /// at random but the same each time, so that a client that comes back meets its own resting ports.
@@ -73,17 +90,19 @@ pub(super) fn gives_up(holder: &Flow, to: &Tuple, syn: &Syn, polite: bool, clock
         || (state == State::TIME_WAIT && takes_over(holder, syn))
 }
 
-/// Whether a replica in TIME_WAIT takes this SYN for a new connection (RFC 6191 section 2, Linux `tcp_timewait_state_process`): its
-/// timestamp is ahead of what the old connection ended with or, if that had none, its number is.
+/// Whether a replica in TIME_WAIT surely takes this SYN for a new connection (RFC 6191 section 2, Linux `tcp_timewait_state_process`): its
+/// timestamp is ahead of that of the old connection's FIN; or it has none, and its number is ahead. Both would also take some others:
+/// none is, which has a timestamp where the old connection is not known to have had one.
 #[inline(always)]
 fn takes_over(holder: &Flow, syn: &Syn) -> bool {
-    let last = holder.timestamp;
-    if last == 0 {
-        // Beyond what was acknowledged last: the acknowledgment of a FIN may not have come by.
-        return first_number(syn).wrapping_sub(holder.acknowledged) as i32 > 1;
-    }
+    /// Bytes of options among which there is no room for a timestamp, beside the MSS that each SYN has.
+    const WITHOUT: u8 = 12;
     let now = parse::timestamp_of_syn(syn);
-    now != 0 && now.wrapping_sub(last) as i32 > 0
+    if now != 0 {
+        return holder.timestamp != 0 && now.wrapping_sub(holder.timestamp) as i32 > 0;
+    }
+    // Beyond what was acknowledged last: the acknowledgment of a FIN may not have come by.
+    syn.options_length <= WITHOUT && first_number(syn).wrapping_sub(holder.acknowledged) as i32 > 1
 }
 
 /// The number of a SYN, host order.

@@ -17,8 +17,6 @@ use crate::{
         Control, Direction, Flow, MAX_ATTEMPTED, Place, Replica, ReplicaId, ServiceFlags, Settings, State,
         Ticks, Tuple,
     },
-    address::{Address, Family},
-    checksum::Delta,
     flow_table::{
         self, Clock, Insertion, Memory as _,
         insert::{self, Replace},
@@ -31,7 +29,7 @@ use crate::{
 
 /// Insertions for a connection at most.
 pub(super) const INSERTIONS: u32 =
-    nat_port::ATTEMPTS + (nat_port::ATTEMPTS - nat_port::FURTHER) * nat_port::FURTHER_REPLICAS + 2;
+    nat_port::ATTEMPTS + nat_port::FURTHER_ATTEMPTS * nat_port::FURTHER_REPLICAS + 2;
 
 /// Why a connection is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,7 +174,7 @@ fn begin(packet: &impl Packet, tables: &impl Tables, context: &mut PacketContext
         rewrite::reaches(packet, replica, context)?;
     }
     context.target = id;
-    (context.attempt, context.further) = (0, 0);
+    (context.attempt, context.further, context.beside_handshakes) = (0, 0, false);
     context.random = hash::flow(seed, &context.order.client);
     let opening = Opening { id, replica, settings, now };
     if replica.mode.direct() {
@@ -194,7 +192,8 @@ fn entered(packet: &impl Packet, tables: &impl Tables, context: &mut PacketConte
     let replica = tables.replica(context.target).ok_or(Verdict::DroppedNoReplica)?;
     let opening = Opening { id: context.target, replica, settings, now: tables.now() };
     let memory = &tables.flows();
-    let PacketContext { insertion, progress, draft, claimed, attempt, .. } = context;
+    let PacketContext { insertion, progress, draft, claimed, holder, attempt, beside_handshakes, .. } =
+        context;
     let direct = draft.direction() == Direction::Direct;
     match (*progress, *insertion) {
         (Progress::Port, Insertion::Done) => {
@@ -205,6 +204,7 @@ fn entered(packet: &impl Packet, tables: &impl Tables, context: &mut PacketConte
         // Once more, without what was in the way.
         (Progress::Client, Insertion::Cleared) => Ok(false),
         (Progress::Port, Insertion::Exists | Insertion::Cleared) => {
+            *beside_handshakes |= holder.state().handshake();
             *attempt += 1;
             if *attempt >= nat_port::ATTEMPTS {
                 return to_another(packet, tables, settings, context);
@@ -232,7 +232,8 @@ fn entered(packet: &impl Packet, tables: &impl Tables, context: &mut PacketConte
     }
 }
 
-/// No port towards the replica is free: drafts the entry of another one. There may be none, and then who asks is told so.
+/// No port towards the replica is free: drafts the entry of another one. There may be none. Then who asks is refused; unless ports are held
+/// by handshakes, in a flood most likely: they are free again when the client asks again.
 #[inline(always)]
 fn to_another(
     packet: &impl Packet,
@@ -240,18 +241,23 @@ fn to_another(
     settings: &Settings,
     context: &mut PacketContext,
 ) -> Result<bool, Verdict> {
-    const NONE: Verdict = Verdict::AnsweredNoPort;
-    let PacketContext { order, steered, kept, target, further, .. } = context;
+    let PacketContext { order, steered, kept, target, further, beside_handshakes, .. } = context;
+    let none = if *beside_handshakes { Verdict::DroppedNoPort } else { Verdict::AnsweredNoPort };
     // What was sent on to a replica by now may still be answered by it.
     if order.cause != Cause::New || *further >= nat_port::FURTHER_REPLICAS {
-        return Err(NONE);
+        return Err(none);
     }
     *further += 1;
-    let id = steer::untried(tables, settings.hash_seed, &steered.service, *target, kept).ok_or(NONE)?;
-    let replica = tables.replica(id).ok_or(NONE)?;
-    rewrite::reaches(packet, replica, context).map_err(|_| NONE)?;
+    let further = *further;
+    let id = steer::untried(tables, settings.hash_seed, &steered.service, *target, kept).ok_or(none)?;
+    let replica = tables.replica(id).ok_or(none)?;
+    // The agent may have changed its service meanwhile.
+    if replica.mode.direct() {
+        return Err(none);
+    }
+    rewrite::reaches(packet, replica, context).map_err(|_| none)?;
     context.target = id;
-    context.attempt = nat_port::FURTHER;
+    context.attempt = nat_port::first_attempt(further);
     Opening { id, replica, settings, now: tables.now() }.draft_port(context);
     Ok(false)
 }
@@ -289,7 +295,8 @@ fn first(
         return Err(Verdict::DroppedDenied);
     }
     if id == 0 {
-        return Err(Verdict::AnsweredRefused);
+        // One that may be another balancer's connection waits for a replica.
+        return Err(if headers.flags.opens() { Verdict::AnsweredRefused } else { Verdict::DroppedNoReplica });
     }
     let hop = way_back(packet).ok_or(Verdict::PassedMalformed)?;
     draft.hop = next_hops::assign(&tables.next_hops(), &hop, now).ok_or(Verdict::DroppedNextHopsFull)?;
@@ -327,8 +334,9 @@ impl Opening<'_> {
     /// Drafts the replica's entry with the port of this attempt.
     #[inline(always)]
     fn draft_port(&self, context: &mut PacketContext) {
-        let PacketContext { headers, draft, order, claim, kept, attempt, random, progress, .. } = context;
-        *random = hash::mix(*random, u64::from(*attempt));
+        let PacketContext { headers, draft, order, claim, kept, attempt, further, random, progress, .. } =
+            context;
+        *random = nat_port::random(*random, *attempt);
         nat_port::draw(*random, *attempt, self.replica, self.settings, &order.client, &mut draft.key);
         draft.to = order.client.reversed();
         self.fill(draft, State::SYN_SENT, Direction::ToClient);
@@ -337,7 +345,7 @@ impl Opening<'_> {
         // A refusal that becomes a SYN carries nothing.
         let carries = if order.cause == Cause::Refused { 0 } else { headers.payload };
         draft.fin = draft.acknowledged.wrapping_add(carries);
-        *claim = Claim { port: true, polite: *attempt < nat_port::POLITE_ATTEMPTS };
+        *claim = Claim { port: true, polite: nat_port::is_polite(*attempt, *further) };
         *progress = Progress::Port;
     }
 
@@ -376,6 +384,7 @@ pub(super) fn enter(tables: &impl Tables, context: &mut PacketContext) {
     let clock = Clock { settings, now: tables.now() };
     let PacketContext { draft, holder, claim, order, kept, insertion, wanted, .. } = context;
     *wanted = draft.to;
+    holder.control = Control(0);
     let hash = hash::flow_table(&settings.flow_keys, &draft.key);
     let buckets = flow_table::buckets(hash, settings.flow_buckets);
     // A client's were looked at when its SYN came.
@@ -404,15 +413,4 @@ fn replaces_client(holder: &Flow, order: &Order) -> Replace {
     } else {
         Replace::Yes
     }
-}
-
-/// What the addresses of a tuple change in the sum of a pseudo-header, where they become those of another.
-#[inline(always)]
-pub(super) fn difference(from: &Tuple, to: &Tuple) -> Delta {
-    let delta = |delta: Delta, old: &Address, new: &Address| match (old.family(), new.family()) {
-        (Family::V4, Family::V4) => delta.slices(&old.v4_words(), &new.v4_words()),
-        // The mark of a mapped address is all ones, which sums to nothing.
-        _ => delta.slices(&old.words(), &new.words()),
-    };
-    delta(delta(Delta::ZERO, &from.source, &to.source), &from.destination, &to.destination)
 }

@@ -142,11 +142,15 @@ fn ipv6(packet: &impl Packet, headers: &mut Headers) -> Result<usize, Verdict> {
     Ok(size_of::<Ipv6>() + length)
 }
 
-/// The sender's clock, host order, by a segment that is no SYN (RFC 7323 section 3.2): where Linux, the BSDs and Windows put it, behind two
-/// NOPs in front of other options. 0 if it is not there, or the packet has IP options or extensions.
+/// Kind and length of a timestamp option, as they stand in a frame.
+const TIMESTAMP_OPTION: u16 = u16::from_be_bytes([8, 10]).to_be();
+
+/// The sender's clock, host order, by a segment that is no SYN (RFC 7323 section 3.2): where Linux, the BSDs
+/// and Windows put it, behind two NOPs in front of other options. 0 if it is not there, or the packet has IP options or
+/// extensions.
 #[inline(always)]
 pub(super) fn timestamp(packet: &impl Packet, headers: &Headers) -> u32 {
-    const OPTION: [u16; 2] = [u16::from_be_bytes([1, 1]).to_be(), TIMESTAMP];
+    const OPTION: [u16; 2] = [u16::from_be_bytes([1, 1]).to_be(), TIMESTAMP_OPTION];
     let network = match headers.family {
         Family::V4 => size_of::<Ipv4>(),
         Family::V6 => size_of::<Ipv6>(),
@@ -169,14 +173,11 @@ pub(super) fn timestamp(packet: &impl Packet, headers: &Headers) -> u32 {
 pub(super) fn timestamp_of_syn(syn: &Syn) -> u32 {
     match syn.options_length {
         Syn::NOT_KEPT => 0,
-        16.. if syn.options[3] == TIMESTAMP => clock([syn.options[4], syn.options[5]]),
-        20.. if syn.options[5] == TIMESTAMP => clock([syn.options[6], syn.options[7]]),
+        16.. if syn.options[3] == TIMESTAMP_OPTION => clock([syn.options[4], syn.options[5]]),
+        20.. if syn.options[5] == TIMESTAMP_OPTION => clock([syn.options[6], syn.options[7]]),
         _ => 0,
     }
 }
-
-/// Kind and length of the option, as they stand in a frame.
-const TIMESTAMP: u16 = u16::from_be_bytes([8, 10]).to_be();
 
 #[inline(always)]
 fn clock(words: [u16; 2]) -> u32 {

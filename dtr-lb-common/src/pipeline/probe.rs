@@ -12,9 +12,8 @@
 
 use super::{
     Packet,
-    open::difference,
     parse::{self, Headers},
-    rewrite::{self, Rewrite},
+    rewrite::{self, Rewrite, difference},
     translate, tunnel,
 };
 use crate::{

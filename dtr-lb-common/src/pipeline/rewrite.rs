@@ -1,9 +1,9 @@
 //! How a packet leaves, and the rewriting of one that stays in its family.
 
-use super::{ETHERNET, Headers, Packet, PacketContext, Tables, open::difference, parse};
+use super::{ETHERNET, Headers, Packet, PacketContext, Tables, parse};
 use crate::{
     abi::{Direction, Flow, Hop, Mode, Replica, ReplicaId, Tuple},
-    address::{Be16, Family},
+    address::{Address, Be16, Family},
     checksum::{Delta, TTL_DECREMENT},
     flow_table::next_hops,
     verdict::Verdict,
@@ -211,4 +211,15 @@ pub(super) fn network(packet: &mut impl Packet, family: Family, egress: &Rewrite
             packet.write(ETHERNET, rewritten)
         }
     }
+}
+
+/// What the addresses of a tuple change in the sum of a pseudo-header, where they become those of another.
+#[inline(always)]
+pub(super) fn difference(from: &Tuple, to: &Tuple) -> Delta {
+    let delta = |delta: Delta, old: &Address, new: &Address| match (old.family(), new.family()) {
+        (Family::V4, Family::V4) => delta.slices(&old.v4_words(), &new.v4_words()),
+        // The mark of a mapped address is all ones, which sums to nothing.
+        _ => delta.slices(&old.words(), &new.words()),
+    };
+    delta(delta(Delta::ZERO, &from.source, &to.source), &from.destination, &to.destination)
 }

@@ -43,7 +43,14 @@ pub(super) fn steer(tables: &impl Tables, context: &mut PacketContext) {
     if replica.mode.direct() || !headers.flags.opens() {
         return;
     }
-    nat_port::draw(hash::mix(hash::flow(seed, client), 0), 0, replica, settings, client, &mut draft.key);
+    nat_port::draw(
+        nat_port::random(hash::flow(seed, client), 0),
+        0,
+        replica,
+        settings,
+        client,
+        &mut draft.key,
+    );
     let hash = hash::flow_table(&settings.flow_keys, &draft.key);
     tables.flows().fetch(flow_table::buckets(hash, settings.flow_buckets));
 }

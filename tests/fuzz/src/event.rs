@@ -324,10 +324,13 @@ fn header_knob(segment: &mut Segment, knob: u8) {
     };
 }
 
-/// An address that no host has, or that is local to each.
+/// An address that no host has, or that is local to each; and some that look like that.
 fn nobodys(v4: bool, which: usize) -> Ip {
     if v4 {
         return Ip::v4([[127, 0, 0, 1], [224, 0, 0, 5], [255; 4], [0; 4], [240, 0, 0, 1]][which % 5]);
+    }
+    if which % 4 == 3 {
+        return Ip([0, 0x64, 0xff, 0x9b, 0, 0, 0, 0, 0, 0, 0, 0, 192, 0, 2, 1]);
     }
     let with = |first: u8, last: u8| Ip(std::array::from_fn(|at| [first, 0, last][at.min(1) + at / 15]));
     [with(0, 1), with(0, 0), with(0xff, 1)][which % 3]

@@ -136,8 +136,8 @@ impl World {
     pub fn is_invented(&self, in_v4: bool, ip: &Ip) -> bool {
         let first = ip.bytes()[0];
         let nobodys = match ip.is_v4() {
-            true => first == 0 || first == 127 || first >= 224,
-            false => first == 0 || first == 255,
+            true => first == 0 || first == 127 || (224..=239).contains(&first) || ip.bytes() == [255; 4],
+            false => first == 255 || (first == 0 && !ip.0.starts_with(&[0, 0x64, 0xff, 0x9b])),
         };
         nobodys || in_v4 != ip.is_v4() || self.is_vip(ip)
     }
@@ -238,7 +238,8 @@ impl World {
         let count = service.replicas.len();
         let replica = service.replicas.get_mut(usize::from(which) % count.max(1));
         match (what, replica) {
-            (0 | 1, _) => service.there = !service.there,
+            (0, _) => service.there = !service.there,
+            (1, _) => service.affinity = !service.affinity,
             (2 | 3, _) => service.denied = u.pick(&[None, Some(1), Some(2), Some(3), Some(11)]),
             (4, _) => service.replicas.iter_mut().for_each(|replica| replica.weight = 0),
             (5, _) => service.replicas.iter_mut().for_each(|replica| replica.weight = 1),

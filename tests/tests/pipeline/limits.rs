@@ -195,10 +195,10 @@ fn a_handshake_has_its_port_for_the_longest_round_trip() {
         play_in(plan, one_port, &mut host).opens("SYN", ALICE, HTTPS);
         wait(&host, SECOND * 3 / 10);
         let syn = Segment::new(BOB.macs, BOB.at(plan), HTTPS.at(plan), Kind::Syn);
-        play_in(plan, one_port, &mut host).resets(
+        play_in(plan, one_port, &mut host).refuses(
             "another client's after 300 ms",
             &syn,
-            Verdict::AnsweredNoPort,
+            Verdict::DroppedNoPort,
         );
         wait(&host, 1);
         play_in(plan, one_port, &mut host).opens("another client's, a tick later", BOB, HTTPS);

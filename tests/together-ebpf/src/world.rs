@@ -114,7 +114,7 @@ pub struct Own {
 }
 
 /// The verdicts that are told apart. None other is expected.
-pub const COUNTED: usize = 9;
+pub const COUNTED: usize = 10;
 pub mod counted {
     use dtr_lb_common::verdict::Verdict;
 
@@ -135,6 +135,7 @@ pub mod counted {
         Verdict::DroppedBusy,
         Verdict::DroppedLate,
         Verdict::AnsweredNoPort,
+        Verdict::DroppedNoPort,
     ];
 }
 

@@ -137,18 +137,49 @@ fn probes_take_over_from_it() {
     assert_eq!(transitions(&changes), [("10.0.0.11", "up", "it answers")]);
 }
 
+/// The replicas that failed and were not taken out.
+fn spared(changes: &[Change]) -> Vec<&str> {
+    let mut spared = Vec::new();
+    for change in changes {
+        if let Change::PassiveSpared { replica, .. } = change {
+            spared.push(replica.as_str());
+        }
+    }
+    spared
+}
+
+#[test]
+fn it_takes_half_of_them_at_most() {
+    let mut control = reading(&[]);
+    let changes = refused(&mut control, at(1.0), [2, 2, 0]);
+    assert_eq!(transitions(&changes).len(), 1, "{changes:?}");
+    assert_eq!(spared(&changes), ["10.0.0.12"]);
+    assert_eq!(shares_at(&control, at(1.0)), [0, 50, 100]);
+    assert_eq!(spared(&refused(&mut control, at(2.0), [2, 3, 0])), [""; 0], "it begins anew");
+    assert_eq!(spared(&refused(&mut control, at(3.0), [2, 4, 0])), ["10.0.0.12"]);
+    // When the first is back it is the other's turn.
+    control.tick(at(31.0));
+    assert_eq!(shares_at(&control, at(31.0)), [100, 50, 100]);
+    refused(&mut control, at(32.0), [2, 6, 0]);
+    assert_eq!(shares_at(&control, at(32.0)), [100, 0, 100]);
+    // One without a weight is none of which half could be left.
+    let mut control = reading(&["replica.0.weight=0", "replica.1.weight=0"]);
+    let changes = refused(&mut control, at(1.0), [0, 0, 2]);
+    assert!(matches!(&changes[..], [Change::PassiveSetAside { .. }]), "{changes:?}");
+}
+
 #[test]
 fn it_never_takes_the_last_one() {
     let mut control = reading(&[]);
-    refused(&mut control, at(1.0), [2, 2, 0]);
-    assert_eq!(shares_at(&control, at(1.0)), [0, 0, 100]);
+    refused(&mut control, at(1.0), [2, 0, 0]);
+    assert_eq!(shares_at(&control, at(1.0)), [0, 50, 100]);
     let changes = refused(&mut control, at(2.0), [2, 2, 2]);
     assert!(
         matches!(&changes[0], Change::PassiveSetAside { reason, .. } if reason.contains("2 connections refused")),
         "{changes:?}"
     );
     let why = "tried again, as every other replica fails, too";
-    assert_eq!(transitions(&changes), [("10.0.0.11", "up", why), ("10.0.0.12", "up", why)]);
+    assert_eq!(transitions(&changes), [("10.0.0.11", "up", why)]);
     assert_eq!(shares_at(&control, at(2.0)), [100, 50, 100], "all are tried");
 
     assert_eq!(refused(&mut control, at(3.0), [9, 9, 9]), [], "told once");
@@ -157,6 +188,39 @@ fn it_never_takes_the_last_one() {
     let changes = refused(&mut control, at(63.0), [14, 9, 9]);
     assert_eq!(transitions(&changes).len(), 1, "it is over: {changes:?}");
     assert_eq!(shares_at(&control, at(63.0)), [0, 50, 100]);
+}
+
+/// What the first replica has not answered.
+fn unanswered(control: &mut Control, now: Moment, counted: u64) -> Vec<Change> {
+    let place = ReplicaPlace { service: 0, replica: 0 };
+    control.passive(&[Reading { place, refused: 0, unanswered: counted }], now)
+}
+
+#[test]
+fn what_is_not_answered_loses_against_a_probe() {
+    let mut control = reading(&[]);
+    // A stranger's SYNs with a wrong checksum, for as long as he likes: probes pass meanwhile.
+    for second in 1..60_u32 {
+        let now = f64::from(second);
+        assert_eq!(unanswered(&mut control, at(now), second.into()), [], "at {now}");
+        good_probe(&mut control, at(now + 0.5), 0);
+    }
+    // Fast ones take it out, and the next probe brings it back.
+    let changes = unanswered(&mut control, at(60.0), 65);
+    assert_eq!(transitions(&changes).len(), 1, "{changes:?}");
+    let local = Some(Failure::Local { reason: "Too many open files".into() });
+    probed_at(&mut control, at(60.5), 0, local, State::Up, None);
+    assert_eq!(shares_at(&control, at(60.5))[0], 0, "what this host could not ask says nothing");
+    let changes = good_probe(&mut control, at(61.0), 0);
+    let [("10.0.0.11", "up", why)] = transitions(&changes)[..] else { panic!("{changes:?}") };
+    assert_eq!(why, "it answers, once since the passive check took it out");
+    // A refusal is its own word, and needs more than one probe to be taken back.
+    let place = ReplicaPlace { service: 0, replica: 0 };
+    control.passive(&[Reading { place, refused: 1, unanswered: 67 }], at(62.5));
+    good_probe(&mut control, at(63.0), 0);
+    assert_eq!(shares_at(&control, at(63.0))[0], 0);
+    good_probe(&mut control, at(64.0), 0);
+    assert_eq!(shares_at(&control, at(64.0))[0], 100);
 }
 
 #[test]

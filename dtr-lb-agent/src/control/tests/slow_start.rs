@@ -76,8 +76,9 @@ fn after_a_passive_check_it_is_slow_but_not_where_the_replica_is_needed() {
     assert_eq!(shares_at(&control, at(31.0)), [100, 1, 100]);
     control.tick(at(60.0));
     refused(&mut control, 61.0, 1, 4);
-    refused(&mut control, 62.0, 0, 2);
-    assert_eq!(shares_at(&control, at(62.0)), [0, 0, 100]);
-    refused(&mut control, 63.0, 2, 2);
+    assert_eq!(shares_at(&control, at(61.0)), [100, 0, 100]);
+    let reading =
+        |replica| Reading { place: ReplicaPlace { service: 0, replica }, refused: 2, unanswered: 0 };
+    control.passive(&[reading(0), reading(2)], at(63.0));
     assert_eq!(shares_at(&control, at(63.0)), [100, 50, 100], "all are needed at once");
 }

@@ -230,12 +230,18 @@ impl Connection {
         }
     }
 
-    /// Whether a replica in TIME_WAIT takes a SYN for a new connection (RFC 6191): by clocks, or without them by numbers.
+    /// Whether a replica in TIME_WAIT takes a SYN for a new connection (RFC 6191): by clocks, or without one by its number.
     fn is_older_than(&self, syn: &Syn) -> bool {
         let ahead = |new: u32, old: u32| new.wrapping_sub(old) as i32;
-        match self.clock {
-            Some(last) => syn.clock().is_some_and(|now| ahead(now, last) > 0),
-            None => ahead(u32::from_be_bytes(syn.sequence), self.acknowledged[Side::Replica as usize]) > 1,
+        match (syn.clock(), self.clock) {
+            (Some(now), Some(last)) => ahead(now, last) > 0,
+            (Some(_), None) => false,
+            // Where none can be among the options.
+            (None, _) => {
+                let beyond =
+                    ahead(u32::from_be_bytes(syn.sequence), self.acknowledged[Side::Replica as usize]);
+                syn.options.len() <= 12 && !syn.data && beyond > 1
+            }
         }
     }
 }

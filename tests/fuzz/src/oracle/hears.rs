@@ -249,10 +249,14 @@ impl Connection {
             }
             return Fate::Ignored;
         }
-        let closing = self.phase != Phase::Open || self.fins != [None; 2] || (said.has(flag::FIN) && fits);
-        if side == Side::Client && closing {
-            // A clock at 0 counts as none.
-            self.clock = said.timestamp.filter(|clock| *clock != 0);
+        let closes = side == Side::Client && said.has(flag::FIN) && fits;
+        if closes && matches!(self.phase, Phase::Open | Phase::ReplicaClosed) {
+            let ahead =
+                |last: Option<u32>| said.timestamp.unwrap_or(0).wrapping_sub(last.unwrap_or(0)) as i32 > 0;
+            if self.fins[Side::Client as usize].is_none() || ahead(self.clock) {
+                // A clock at 0 counts as none.
+                self.clock = said.timestamp.filter(|clock| *clock != 0);
+            }
         }
         self.talks(said, side, ends_other, fits);
         self.last[side as usize] = now;

@@ -40,6 +40,7 @@ impl Oracle {
             () if step.before[0] & 1 != 0 => Some(Verdict::PassedOtherHost),
             () if world.is_invented(seen.v4, &seen.from.ip) => Some(Verdict::DroppedMartian),
             () if !world.lets_in(service, &seen.from.ip) => Some(Verdict::DroppedDenied),
+            () if id == 0 && !seen.opens() => Some(Verdict::DroppedNoReplica),
             () if id == 0 => Some(Verdict::AnsweredRefused),
             () => None,
         };
@@ -322,6 +323,7 @@ impl Oracle {
         let busy = step.memory.store.refused.get();
         let right = match step.verdict {
             Verdict::AnsweredNoPort => no_port,
+            Verdict::DroppedNoPort => no_port && self.connections.iter().any(|one| one.phase.handshake()),
             Verdict::AnsweredTableFull => full,
             Verdict::DroppedBusy => busy,
             // A handshake that stays with its replica.
