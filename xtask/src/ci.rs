@@ -59,7 +59,9 @@ pub(crate) fn run(options: Options) -> Result<()> {
     }
     print!("{}", table(&done));
     if why_bare.is_none() {
-        println!("ci: the README's commands in a bare Debian were left out, as nothing concerns them (--bare)");
+        println!(
+            "ci: the README's commands in a bare Debian were left out, as nothing concerns them (--bare)"
+        );
     }
     // A step that is no test counts when it fails, so that the last line never says that all is well.
     if outcome.is_err() && counts.failed == 0 {

@@ -17,8 +17,8 @@ use aya::programs::{
 use dtr_lb_common::abi::LAYOUT_VERSION;
 use nix::sched::{CloneFlags, unshare};
 
-use super::{VIP, as_root, desired, interface, ip, open, refused, tree};
-use crate::datapath::{Datapath, DatapathError, Hook, Wanted, pins::entries};
+use super::{VIP, as_root, desired, interface, ip, open, refused, replica, tree};
+use crate::datapath::{Datapath, DatapathError, DesiredReplica, Hook, Wanted, pins::entries};
 
 const GENERIC: Wanted = Wanted::Exactly(Hook::GenericXdp);
 const NATIVE: Wanted = Wanted::Exactly(Hook::NativeXdp);
@@ -133,8 +133,9 @@ fn as_root_no_packet_passes_to_the_stack_while_the_hook_changes() {
         );
 
         let mut datapath = open(root);
-        // A service whose packets are dropped: none may be answered.
-        datapath.apply(&desired([(443, Vec::new())])).expect("it fits");
+        // A service whose packets are dropped, as the way to its replica is not known: none may be answered.
+        let replica = DesiredReplica { hop: None, ..replica([10, 0, 0, 11].into(), 1) };
+        datapath.apply(&desired([(443, vec![replica])])).expect("it fits");
         attach(&mut datapath, GENERIC, &["near0"]).expect("it attaches");
         // What was on its way by then: one more than the channel holds.
         assert_eq!(outcomes.iter().take(1001).count(), 1001);

@@ -4,7 +4,7 @@ use std::{
     fs,
     os::fd::{BorrowedFd, OwnedFd},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use aya::programs::{SchedClassifier, TcAttachType};
@@ -58,6 +58,9 @@ fn as_root_they_stand_behind_the_datapath_and_end_with_the_process() {
     });
 }
 
+/// For how long they are held once more.
+const HELD: Duration = Duration::from_millis(100);
+
 /// All links that this process holds, held once more: what a child of it does until it calls exec.
 fn links() -> Vec<OwnedFd> {
     let open = fs::read_dir("/proc/self/fd").expect("what is open").flatten();
@@ -79,11 +82,13 @@ fn as_root_links_that_a_child_still_holds_are_waited_for() {
         let _steering = datapath.start_probing(&near).expect("it attaches");
         let held = links();
         assert!(held.len() >= 2, "{held:?}");
+        let begun = Instant::now();
         let holder = thread::spawn(move || {
-            thread::sleep(Duration::from_millis(100));
+            thread::sleep(HELD);
             drop(held);
         });
         datapath.attach(Wanted::Exactly(Hook::GenericXdp), &near).expect("it attaches when they have gone");
+        assert!(begun.elapsed() >= HELD, "it was in the way of nothing");
         holder.join().expect("it ends");
     });
 }
