@@ -160,7 +160,7 @@ fn steered(way: &Way<'_, '_>, service: &Service, settings: &Settings) -> String 
         "by address and port of both ends"
     };
     let got = match view.replica(id) {
-        _ if id == 0 => "no replica has it: all are down, or have weight 0".to_owned(),
+        _ if id == 0 => "no replica has it: all are down, drained, in maintenance, or of weight 0".to_owned(),
         Some(replica) => format!("it is {}'s", way.directory.name(replica)),
         None => "its replica is not known any more".to_owned(),
     };

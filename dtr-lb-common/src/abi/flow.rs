@@ -49,7 +49,7 @@ pub struct KeptSyn {
     /// The client's tuple.
     pub client: Tuple,
     pub syn: Syn,
-    /// Replicas that were asked and did not answer, or refused; 0 where there is none.
+    /// Replicas that are not to be asked again: they had no port, did not answer, or refused; 0 where there is none.
     pub attempted: [ReplicaId; MAX_ATTEMPTED],
     /// Not 0 while the record is whole, and another number for each record.
     pub stamp: u32,
