@@ -11,6 +11,7 @@ mod gate;
 mod headers;
 mod listen;
 mod load;
+mod log_rate;
 mod login;
 mod pages;
 mod places;
@@ -18,7 +19,6 @@ mod refusal;
 mod refuse;
 mod sessions;
 mod source;
-mod tally;
 mod token;
 mod wrong;
 

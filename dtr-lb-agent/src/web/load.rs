@@ -11,7 +11,7 @@ use std::{
 
 use tracing::warn;
 
-use super::{places::Phase, source::Source, tally::Tally};
+use super::{log_rate::LogRate, places::Phase, source::Source};
 
 /// Why a connection was closed early, or a request not carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,7 +105,7 @@ pub struct Load(Arc<Counters>);
 #[derive(Debug, Default)]
 struct Counters {
     refused: [AtomicU64; Reason::ALL.len()],
-    log: Mutex<Tally>,
+    log: Mutex<LogRate>,
 }
 
 /// What `/metrics` says of the HTTP side, by label.

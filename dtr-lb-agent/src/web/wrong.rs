@@ -9,14 +9,14 @@ use std::{
 
 use tracing::warn;
 
-use super::{source::Source, tally::Tally};
+use super::{log_rate::LogRate, source::Source};
 
 /// Wrong tokens of one source that may wait at once and be answered as usual.
 pub(super) const FEW: usize = 8;
 
 #[derive(Debug, Default)]
 pub(super) struct WrongTokens {
-    log: Mutex<Tally>,
+    log: Mutex<LogRate>,
     /// How many of a source wait. Bounded by the connections that there are.
     waiting: Mutex<HashMap<Source, usize>>,
 }
