@@ -7,6 +7,7 @@
 mod access;
 mod admission;
 mod exchange;
+mod failed_logins;
 mod gate;
 mod headers;
 mod listen;
@@ -20,7 +21,6 @@ mod refuse;
 mod sessions;
 mod source;
 mod token;
-mod wrong;
 
 use std::{io, net::SocketAddr, sync::Arc};
 

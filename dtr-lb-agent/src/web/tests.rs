@@ -142,7 +142,7 @@ async fn a_login_opens_a_session_that_lets_change_things_until_it_is_closed() {
     let (status, body, cookie) =
         post_json(at, "/v1/session", &[], &json!({ "token": "0123456789abcdef0" })).await;
     assert_eq!((status, cookie), (StatusCode::UNAUTHORIZED, None), "{body}");
-    assert!(begin.elapsed() >= gate::WRONG_PAUSE, "a wrong token is answered late");
+    assert!(begin.elapsed() >= gate::FAILED_LOGIN_PAUSE, "a wrong token is answered late");
     for nonsense in [json!({}), json!({ "token": 5 }), json!(["x", 1]), json!(null)] {
         assert_eq!(
             post_json(at, "/v1/session", &[], &nonsense).await.0,
