@@ -22,9 +22,9 @@ use axum::{
 use tokio::sync::oneshot;
 
 use super::{
-    load::{Load, LoadCounts, Reason},
     places::{Full, Patience, Phase, PlaceId, Places, PushedOut, Room},
     refusal::Refusal,
+    refusal_counters::{HttpCounts, Reason, RefusalCounters},
     refuse,
     source::Source,
 };
@@ -63,7 +63,7 @@ impl Default for Rooms {
 #[derive(Debug)]
 pub(super) struct Admission {
     places: Mutex<Places<oneshot::Sender<Phase>>>,
-    load: Load,
+    refusals: RefusalCounters,
     is_local: fn(IpAddr) -> bool,
 }
 
@@ -87,9 +87,9 @@ pub(super) struct Caller {
 }
 
 impl Admission {
-    pub(super) fn new(rooms: Rooms, load: Load) -> Self {
+    pub(super) fn new(rooms: Rooms, refusals: RefusalCounters) -> Self {
         let Rooms { connections, requests, patience, is_local } = rooms;
-        Self { places: Mutex::new(Places::new(connections, requests, patience)), load, is_local }
+        Self { places: Mutex::new(Places::new(connections, requests, patience)), refusals, is_local }
     }
 
     /// A place for a new connection. The receiver hears when it has to go, and in which phase it was.
@@ -115,21 +115,21 @@ impl Admission {
                     Full::Source => (Reason::SourceConnections, Refusal::SourceBusy),
                     Full::Others => (Reason::Connections, Refusal::Busy),
                 };
-                self.load.refused(reason, source, now);
+                self.refusals.count(reason, source, now);
                 Err(refusal)
             }
         }
     }
 
-    pub(super) fn counts(&self) -> LoadCounts {
+    pub(super) fn counts(&self) -> HttpCounts {
         let places = self.lock();
-        self.load.counts(|phase| places.count(phase))
+        self.refusals.counts(|phase| places.count(phase))
     }
 
     /// Tells a connection that its place is gone.
     fn end(&self, pushed_out: Option<PushedOut<oneshot::Sender<Phase>>>, now: Instant) {
         let Some(PushedOut { source, phase, handle }) = pushed_out else { return };
-        self.load.refused(Reason::pushed_out(phase), source, now);
+        self.refusals.count(Reason::pushed_out(phase), source, now);
         // It may be ending by itself.
         let _ = handle.send(phase);
     }
@@ -186,7 +186,7 @@ impl Place {
     pub(super) fn timed_out(&self) -> bool {
         let begun = self.has_heard();
         if begun {
-            self.admission.load.refused(Reason::HeadTimeout, self.source, Instant::now());
+            self.admission.refusals.count(Reason::HeadTimeout, self.source, Instant::now());
         }
         begun
     }
@@ -208,7 +208,7 @@ impl Place {
                     Full::Source => (Reason::SourceRequests, Refusal::SourceBusy),
                     Full::Others => (Reason::Requests, Refusal::Busy),
                 };
-                self.admission.load.refused(reason, self.source, now);
+                self.admission.refusals.count(reason, self.source, now);
                 Err(refusal)
             }
         }

@@ -24,8 +24,8 @@ use super::{
     access::Access,
     admission::Caller,
     failed_logins::FailedLogins,
-    load::{Load, Reason},
     refusal::Refusal,
+    refusal_counters::{Reason, RefusalCounters},
     source::Source,
 };
 
@@ -46,7 +46,7 @@ pub(super) struct Gate {
     /// The name of the session's cookie. Cookies are shared by all ports of a host, so the port is in it.
     pub(super) cookie: String,
     failed_logins: FailedLogins,
-    load: Load,
+    refusals: RefusalCounters,
 }
 
 /// What a request must still show once it is known to come from no other site.
@@ -57,12 +57,12 @@ enum Proof<'a> {
 }
 
 impl Gate {
-    pub(super) fn new(access: Access, port: u16, load: Load) -> Self {
+    pub(super) fn new(access: Access, port: u16, refusals: RefusalCounters) -> Self {
         Self {
             access,
             cookie: format!("dtr-lb-session-{port}"),
             failed_logins: FailedLogins::default(),
-            load,
+            refusals,
         }
     }
 
@@ -83,7 +83,7 @@ impl Gate {
         } else {
             (MANY_FAILED_LOGINS_PAUSE, Reason::ManyWrongTokens, Refusal::ManyWrongTokens)
         };
-        self.load.refused(reason, source, now);
+        self.refusals.count(reason, source, now);
         self.failed_logins.log(source, now);
         sleep(pause).await;
         Err(refusal)

@@ -37,7 +37,7 @@ fn rules(token: Option<&str>) -> Rules {
 
 fn open(token: Option<&str>, limits: Limits) -> (Web, SocketAddr) {
     let address = "127.0.0.1:0".parse().expect("an address");
-    Web::open_with(address, rules(token), api(), Load::default(), limits).expect("it opens")
+    Web::open_with(address, rules(token), api(), RefusalCounters::default(), limits).expect("it opens")
 }
 
 fn client() -> Client {
@@ -216,20 +216,22 @@ async fn a_client_that_hangs_is_hung_up_on() {
         assert!(got.contains(answer) && (took >= short), "a client that {why}: {took:?} {got}");
         assert!(!answer.is_empty() || got.is_empty(), "a client that {why} is told nothing: {got}");
     }
-    assert_eq!(web.load().refused["head_timeout"], 1, "of heads that had begun");
+    assert_eq!(web.counts().refused["head_timeout"], 1, "of heads that had begun");
 }
 
 #[tokio::test]
 async fn an_address_that_cannot_be_had_says_what_to_do() {
     let (_web, at) = open(None, Limits::default());
-    let error = Web::open(at, rules(None), api(), Load::default()).expect_err("it is taken").to_string();
+    let error =
+        Web::open(at, rules(None), api(), RefusalCounters::default()).expect_err("it is taken").to_string();
     assert!(
         error.contains(&at.to_string()) && error.contains("agent.http") && error.contains("in use"),
         "{error}"
     );
     let nobodys = SocketAddr::new(IpAddr::from([192, 0, 2, 1]), 8181);
-    let error =
-        Web::open(nobodys, rules(None), api(), Load::default()).expect_err("it is nobody's").to_string();
+    let error = Web::open(nobodys, rules(None), api(), RefusalCounters::default())
+        .expect_err("it is nobody's")
+        .to_string();
     assert!(error.contains("192.0.2.1") && error.contains("no address of this host"), "{error}");
 }
 
@@ -248,7 +250,7 @@ async fn when_it_is_dropped_its_connections_end_and_its_port_is_free() {
     // In order or by a reset.
     let _ = timeout(LIMIT, stream.read_to_end(&mut rest)).await.expect("it ends");
     let begin = Instant::now();
-    while let Err(error) = Web::open(at, rules(None), api(), Load::default()).map(drop) {
+    while let Err(error) = Web::open(at, rules(None), api(), RefusalCounters::default()).map(drop) {
         assert!(begin.elapsed() < LIMIT, "{error}");
         tokio::task::yield_now().await;
     }

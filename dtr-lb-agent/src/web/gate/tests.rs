@@ -10,7 +10,7 @@ const SESSION: [u8; 32] = [0x5a; 32];
 
 fn gate(token: Option<&str>) -> Gate {
     let rules = Rules { names: vec!["lb1.example.com".to_owned()], token: token.map(AdminToken::of) };
-    Gate::new(Access::new(rules), 8181, Load::default())
+    Gate::new(Access::new(rules), 8181, RefusalCounters::default())
 }
 
 fn parts(method: &str, uri: &str, headers: &[(&str, &str)]) -> Parts {
@@ -177,6 +177,6 @@ async fn wrong_tokens_are_answered_late_and_never_keep_the_right_one_out() {
         "{answers:?}"
     );
     assert!(many.iter().all(|answer| *answer == (Err(Refusal::ManyWrongTokens), MANY_FAILED_LOGINS_PAUSE)));
-    let counts = gate.load.counts_without_connections().refused;
+    let counts = gate.refusals.counts_without_connections().refused;
     assert_eq!((counts["wrong_token"], counts["many_wrong_tokens"]), (FEW as u64, 2 * FEW as u64));
 }

@@ -53,7 +53,7 @@ fn open(limits: Limits) -> (Web, SocketAddr) {
         // More than the kernel buffers for a connection.
         .route("/v1/large", get(|| async { "x".repeat(64 << 20) }));
     let address = "127.0.0.1:0".parse().expect("an address");
-    Web::open_with(address, rules(Some(TOKEN)), api, Load::default(), limits).expect("it opens")
+    Web::open_with(address, rules(Some(TOKEN)), api, RefusalCounters::default(), limits).expect("it opens")
 }
 
 async fn connect(from: Ipv4Addr, at: SocketAddr) -> TcpStream {
@@ -97,13 +97,13 @@ async fn leave_unanswered(from: Ipv4Addr, at: SocketAddr, path: &str) -> TcpStre
 
 #[track_caller]
 fn refused(web: &Web, reason: &str) -> u64 {
-    web.load().refused[reason]
+    web.counts().refused[reason]
 }
 
-async fn until(web: &Web, what: &str, holds: impl Fn(&LoadCounts) -> bool) {
+async fn until(web: &Web, what: &str, holds: impl Fn(&HttpCounts) -> bool) {
     let begin = Instant::now();
-    while !holds(&web.load()) {
-        assert!(begin.elapsed() < LIMIT, "{what}: {:?}", web.load());
+    while !holds(&web.counts()) {
+        assert!(begin.elapsed() < LIMIT, "{what}: {:?}", web.counts());
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -126,7 +126,7 @@ async fn healthz_answers_at_once_while_peers_have_400_half_sent_requests_each() 
             is_healthy_at_once(from, at, &format!("{from} beside {attackers}")).await;
         }
         let most = patient().rooms.connections.source * usize::from(attackers);
-        until(&web, "one peer has its part", |load| load.connections["half_sent"] <= most as u64).await;
+        until(&web, "one peer has its part", |counts| counts.connections["half_sent"] <= most as u64).await;
         assert!(refused(&web, "half_sent") >= (400 * u64::from(attackers)) - most as u64);
     }
 }
@@ -140,7 +140,7 @@ async fn of_2000_connections_of_many_peers_no_more_stay_open_than_there_are_plac
         let [_, last] = (number % 200).to_be_bytes();
         let stream = send(Ipv4Addr::new(127, 2, 1, last), at, HALF).await;
         readers.spawn(rest_of(stream));
-        assert!(web.load().connections.values().sum::<u64>() <= most as u64);
+        assert!(web.counts().connections.values().sum::<u64>() <= most as u64);
     }
     is_healthy_at_once(OTHER, at, "beside 200 peers").await;
     for _ in most..2000 {
@@ -163,14 +163,14 @@ async fn rest_of(mut stream: TcpStream) {
 async fn the_oldest_half_sent_request_makes_room_and_is_told_why() {
     let (web, at) = open(with(room(1, 3, 3), room(1, 3, 3)));
     let mut kept = leave_unanswered(OTHER, at, "/v1/status").await;
-    until(&web, "it is answered", |load| load.connections["idle"] == 1).await;
+    until(&web, "it is answered", |counts| counts.connections["idle"] == 1).await;
     let body = format!(
         "POST /v1/session HTTP/1.1\r\nHost: {at}\r\nContent-Type: application/json\r\nContent-Length: 99"
     );
     let first = send(ATTACKER, at, &format!("{body}\r\n\r\n{{")).await;
-    until(&web, "a body that never ends", |load| load.connections["half_sent"] == 1).await;
+    until(&web, "a body that never ends", |counts| counts.connections["half_sent"] == 1).await;
     let second = send(ATTACKER, at, HALF).await;
-    until(&web, "a head that never ends", |load| load.connections["half_sent"] == 2).await;
+    until(&web, "a head that never ends", |counts| counts.connections["half_sent"] == 2).await;
     let mut newcomers = Vec::new();
     for (number, pushed_out) in [(1, first), (2, second)] {
         newcomers.push(leave_unanswered(THIRD, at, "/v1/status").await);
@@ -178,7 +178,7 @@ async fn the_oldest_half_sent_request_makes_room_and_is_told_why() {
         assert!(told.starts_with("HTTP/1.1 503 ") && told.contains("still incomplete"), "{told}");
         assert!(told.contains("Retry-After: 1\r\n"), "{told}");
         assert_eq!(refused(&web, "half_sent"), number);
-        until(&web, "they are answered", |load| load.connections["idle"] == 1 + number).await;
+        until(&web, "they are answered", |counts| counts.connections["idle"] == 1 + number).await;
     }
     // The connection between two requests was left alone.
     kept.write_all(format!("GET /v1/status HTTP/1.0\r\nHost: {at}\r\n\r\n").as_bytes())
@@ -191,9 +191,9 @@ async fn the_oldest_half_sent_request_makes_room_and_is_told_why() {
 async fn a_connection_between_two_requests_makes_room_where_no_request_is_half_sent() {
     let (web, at) = open(with(room(1, 2, 2), room(1, 2, 2)));
     let oldest = leave_unanswered(OTHER, at, "/v1/status").await;
-    until(&web, "it is answered", |load| load.connections["idle"] == 1).await;
+    until(&web, "it is answered", |counts| counts.connections["idle"] == 1).await;
     let _other = leave_unanswered(OTHER, at, "/v1/status").await;
-    until(&web, "it is answered", |load| load.connections["idle"] == 2).await;
+    until(&web, "it is answered", |counts| counts.connections["idle"] == 2).await;
     assert_eq!(ask(THIRD, at, "/v1/status").await.status(), 200);
     let told = rest(oldest).await;
     assert!(
@@ -215,13 +215,13 @@ async fn one_peer_cannot_take_all_requests_and_none_can_take_those_of_loopback_o
     let (web, at) = open(with(room(9, 9, 9), room(1, 3, 2)));
     let _first = leave_unanswered(ATTACKER, at, "/v1/never").await;
     let _second = leave_unanswered(ATTACKER, at, "/v1/never").await;
-    until(&web, "two are asked", |load| load.connections["answering"] == 2).await;
+    until(&web, "two are asked", |counts| counts.connections["answering"] == 2).await;
     let (status, words) = error(ask(ATTACKER, at, "/v1/status").await).await;
     assert!(status == 429 && words.contains("of this address"), "{status} {words}");
     assert_eq!(ask(OTHER, at, "/v1/status").await.status(), 200, "another peer has its own");
 
     let _third = leave_unanswered(OTHER, at, "/v1/never").await;
-    until(&web, "three are asked", |load| load.connections["answering"] == 3).await;
+    until(&web, "three are asked", |counts| counts.connections["answering"] == 3).await;
     let (status, words) = error(ask(THIRD, at, "/v1/status").await).await;
     assert!(status == 503 && words.contains("too many"), "{status} {words}");
     assert_eq!((refused(&web, "source_requests"), refused(&web, "requests")), (1, 1));
@@ -238,7 +238,7 @@ async fn where_no_connection_can_make_room_a_new_one_is_told_why() {
     let (web, at) = open(with(room(1, 2, 1), room(9, 9, 9)));
     let _first = leave_unanswered(ATTACKER, at, "/v1/never").await;
     let _second = leave_unanswered(OTHER, at, "/v1/never").await;
-    until(&web, "two are asked", |load| load.connections["answering"] == 2).await;
+    until(&web, "two are asked", |counts| counts.connections["answering"] == 2).await;
     let (status, words) = error(ask(ATTACKER, at, "/healthz").await).await;
     assert!(status == 429 && words.contains("of this address"), "{status} {words}");
     let (status, words) = error(ask(THIRD, at, "/healthz").await).await;
@@ -252,13 +252,13 @@ async fn who_does_not_read_an_answer_keeps_the_place_only_for_so_long() {
     let limits = with(room(1, 1, 1), room(1, 1, 1));
     let (web, at) = open(limits);
     let _unread = leave_unanswered(ATTACKER, at, "/v1/large").await;
-    until(&web, "it is asked", |load| load.connections["answering"] == 1).await;
+    until(&web, "it is asked", |counts| counts.connections["answering"] == 1).await;
     assert_eq!(ask(ATTACKER, at, "/healthz").await.status(), 429, "it still has time");
 
     let patience = Patience { slow: Duration::ZERO, ..limits.rooms.patience };
     let (web, at) = open(Limits { rooms: Rooms { patience, ..limits.rooms }, ..limits });
     let _unread = leave_unanswered(ATTACKER, at, "/v1/large").await;
-    until(&web, "it is asked", |load| load.connections["answering"] == 1).await;
+    until(&web, "it is asked", |counts| counts.connections["answering"] == 1).await;
     assert_eq!(ask(OTHER, at, "/healthz").await.status(), 200);
     assert_eq!(refused(&web, "slow_reader"), 1);
 }
@@ -281,8 +281,8 @@ async fn the_right_token_is_let_in_whatever_wrong_ones_are_tried_from_the_same_a
         guesses.push(send(ATTACKER, at, &by_header).await);
         guesses.push(send(ATTACKER, at, &by_login).await);
     }
-    until(&web, "all are looked at", |load| {
-        load.refused["wrong_token"] + load.refused["many_wrong_tokens"] == GUESSES
+    until(&web, "all are looked at", |counts| {
+        counts.refused["wrong_token"] + counts.refused["many_wrong_tokens"] == GUESSES
     })
     .await;
     for from in [ATTACKER, OTHER, LOCAL] {

@@ -100,7 +100,7 @@ impl Reason {
 
 /// The counters. Clones share them, so that they outlive a change of `agent.http`.
 #[derive(Clone, Debug, Default)]
-pub struct Load(Arc<Counters>);
+pub struct RefusalCounters(Arc<Counters>);
 
 #[derive(Debug, Default)]
 struct Counters {
@@ -110,15 +110,15 @@ struct Counters {
 
 /// What `/metrics` says of the HTTP side, by label.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LoadCounts {
+pub struct HttpCounts {
     /// Open connections by state.
     pub connections: BTreeMap<&'static str, u64>,
     /// Refusals by reason.
     pub refused: BTreeMap<&'static str, u64>,
 }
 
-impl Load {
-    pub(super) fn refused(&self, reason: Reason, source: Source, now: Instant) {
+impl RefusalCounters {
+    pub(super) fn count(&self, reason: Reason, source: Source, now: Instant) {
         self.0.refused[reason as usize].fetch_add(1, Ordering::Relaxed);
         if !reason.is_overload() {
             return;
@@ -135,21 +135,21 @@ impl Load {
         }
     }
 
-    fn count(&self, reason: Reason) -> u64 {
+    fn so_far(&self, reason: Reason) -> u64 {
         self.0.refused[reason as usize].load(Ordering::Relaxed)
     }
 
     /// `connections`: how many there are in each phase.
-    pub(super) fn counts(&self, connections: impl Fn(Phase) -> usize) -> LoadCounts {
-        LoadCounts {
+    pub(super) fn counts(&self, connections: impl Fn(Phase) -> usize) -> HttpCounts {
+        HttpCounts {
             connections: Phase::ALL.map(|phase| (phase.as_str(), connections(phase) as u64)).into(),
-            refused: Reason::ALL.map(|reason| (reason.as_str(), self.count(reason))).into(),
+            refused: Reason::ALL.map(|reason| (reason.as_str(), self.so_far(reason))).into(),
         }
     }
 
     /// Of a host without an HTTP side.
     #[must_use]
-    pub fn counts_without_connections(&self) -> LoadCounts {
+    pub fn counts_without_connections(&self) -> HttpCounts {
         self.counts(|_| 0)
     }
 }
@@ -160,14 +160,14 @@ mod tests {
 
     #[test]
     fn each_reason_has_a_counter_of_its_own() {
-        let load = Load::default();
+        let counters = RefusalCounters::default();
         let now = Instant::now();
         for (number, reason) in Reason::ALL.into_iter().enumerate() {
             for _ in 0..=number {
-                load.clone().refused(reason, Source::Local, now);
+                counters.clone().count(reason, Source::Local, now);
             }
         }
-        let counts = load.counts(|phase| usize::from(phase == Phase::Idle));
+        let counts = counters.counts(|phase| usize::from(phase == Phase::Idle));
         for (reason, number) in Reason::ALL.into_iter().zip(1..) {
             assert_eq!(counts.refused[reason.as_str()], number, "{reason:?}");
         }
