@@ -153,7 +153,7 @@ impl Place {
         }
     }
 
-    /// The head of a request has come, and with `complete` all of it.
+    /// The headers of a request have come, and with `complete` all of it.
     pub(super) fn asked(&self, complete: bool) {
         self.answered.store(false, Ordering::Relaxed);
         self.enter(if complete { Phase::Answering } else { Phase::HalfSent });
@@ -182,11 +182,11 @@ impl Place {
         self.heard.load(Ordering::Relaxed)
     }
 
-    /// The time for a head is over. Whether one had begun, which is counted.
+    /// The time for headers is over. Whether they had begun, which is counted.
     pub(super) fn timed_out(&self) -> bool {
         let begun = self.has_heard();
         if begun {
-            self.admission.refusals.count(Reason::HeadTimeout, self.source, Instant::now());
+            self.admission.refusals.count(Reason::HeadersTimeout, self.source, Instant::now());
         }
         begun
     }

@@ -7,6 +7,9 @@ use axum::{
 };
 use serde_json::json;
 
+/// How long a client has for the headers of a request.
+pub(super) const HEADERS_SECONDS: u64 = 5;
+
 /// Why a request goes no further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Refusal {
@@ -24,10 +27,11 @@ pub(super) enum Refusal {
         "this needs the admin token: send it as `Authorization: Bearer TOKEN`, or log in at the dashboard"
     )]
     NoToken,
-    #[error("that is not the admin token")]
+    #[error("that is not the admin token: it is in the file that agent.admin_token_file names")]
     WrongToken,
     #[error(
-        "that is not the admin token, and many wrong ones come from this address: answers to further ones take longer"
+        "that is not the admin token, and many wrong ones come from this address, so answers take longer: it is in the file that \
+         agent.admin_token_file names"
     )]
     ManyWrongTokens,
     #[error("the session is over: log in again")]
@@ -48,8 +52,10 @@ pub(super) enum Refusal {
         "the request was still incomplete when another client needed its place: send it again, in one go"
     )]
     PushedOut,
-    #[error("the head of the request did not arrive in time")]
-    HeadTimeout,
+    #[error(
+        "the headers of the request did not arrive within {HEADERS_SECONDS} seconds: send it again, in one go"
+    )]
+    HeadersTimeout,
 }
 
 impl Refusal {
@@ -64,7 +70,7 @@ impl Refusal {
             Self::NothingHere => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::Busy | Self::PushedOut => StatusCode::SERVICE_UNAVAILABLE,
-            Self::HeadTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::HeadersTimeout => StatusCode::REQUEST_TIMEOUT,
         }
     }
 
@@ -83,7 +89,7 @@ impl Refusal {
             | Self::NotALogin
             | Self::NothingHere
             | Self::Method
-            | Self::HeadTimeout => None,
+            | Self::HeadersTimeout => None,
         }
     }
 

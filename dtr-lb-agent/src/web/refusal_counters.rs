@@ -24,8 +24,8 @@ pub(super) enum Reason {
     Idle,
     /// Others needed its place, and the client had not read the answer for a long time.
     SlowReader,
-    /// The head of the request did not arrive in time.
-    HeadTimeout,
+    /// The headers of the request did not arrive in time.
+    HeadersTimeout,
     /// Its source has all the connections that one source may have.
     SourceConnections,
     /// All places of connections are taken.
@@ -45,7 +45,7 @@ impl Reason {
         Self::Delayed,
         Self::Idle,
         Self::SlowReader,
-        Self::HeadTimeout,
+        Self::HeadersTimeout,
         Self::SourceConnections,
         Self::Connections,
         Self::SourceRequests,
@@ -61,7 +61,7 @@ impl Reason {
             Self::Delayed => "delayed",
             Self::Idle => "idle",
             Self::SlowReader => "slow_reader",
-            Self::HeadTimeout => "head_timeout",
+            Self::HeadersTimeout => "headers_timeout",
             Self::SourceConnections => "source_connections",
             Self::Connections => "connections",
             Self::SourceRequests => "source_requests",
@@ -81,8 +81,8 @@ impl Reason {
         }
     }
 
-    /// Whether the places are short. Wrong tokens have a log line of their own, and a head that never comes concerns
-    /// its sender only.
+    /// Whether the places are short. Wrong tokens have a log line of their own, and headers that never come concern
+    /// their sender only.
     const fn is_overload(self) -> bool {
         match self {
             Self::HalfSent
@@ -93,7 +93,7 @@ impl Reason {
             | Self::Connections
             | Self::SourceRequests
             | Self::Requests => true,
-            Self::HeadTimeout | Self::WrongToken | Self::ManyWrongTokens => false,
+            Self::HeadersTimeout | Self::WrongToken | Self::ManyWrongTokens => false,
         }
     }
 }

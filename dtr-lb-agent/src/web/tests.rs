@@ -143,6 +143,10 @@ async fn a_login_opens_a_session_that_lets_change_things_until_it_is_closed() {
         post_json(at, "/v1/session", &[], &json!({ "token": "0123456789abcdef0" })).await;
     assert_eq!((status, cookie), (StatusCode::UNAUTHORIZED, None), "{body}");
     assert!(begin.elapsed() >= gate::FAILED_LOGIN_PAUSE, "a wrong token is answered late");
+    assert!(
+        body["error"].as_str().is_some_and(|words| words.contains("agent.admin_token_file")),
+        "where it is: {body}"
+    );
     for nonsense in [json!({}), json!({ "token": 5 }), json!(["x", 1]), json!(null)] {
         assert_eq!(
             post_json(at, "/v1/session", &[], &nonsense).await.0,
@@ -203,7 +207,11 @@ async fn a_client_that_hangs_is_hung_up_on() {
     let auth = format!("Host: {at}\r\nAuthorization: Bearer {TOKEN}\r\nContent-Type: application/json\r\n");
     let cases = [
         (String::new(), "", "says nothing"),
-        ("GET /v1/status HTTP/1.1\r\nHost: 127".to_owned(), "408", "never ends its headers"),
+        (
+            "GET /v1/status HTTP/1.1\r\nHost: 127".to_owned(),
+            "the headers of the request did not arrive within 5 seconds: send it again",
+            "never ends its headers",
+        ),
         (format!("GET /v1/status HTTP/1.1\r\nHost: {at}\r\n\r\n"), "200 OK", "asks once and stays"),
         (
             format!("POST /v1/replica HTTP/1.1\r\n{auth}Content-Length: 10\r\n\r\n{{"),
@@ -216,7 +224,7 @@ async fn a_client_that_hangs_is_hung_up_on() {
         assert!(got.contains(answer) && (took >= short), "a client that {why}: {took:?} {got}");
         assert!(!answer.is_empty() || got.is_empty(), "a client that {why} is told nothing: {got}");
     }
-    assert_eq!(web.counts().refused["head_timeout"], 1, "of heads that had begun");
+    assert_eq!(web.counts().refused["headers_timeout"], 1, "of headers that had begun");
 }
 
 #[tokio::test]

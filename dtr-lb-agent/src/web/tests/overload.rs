@@ -170,7 +170,7 @@ async fn the_oldest_half_sent_request_makes_room_and_is_told_why() {
     let first = send(ATTACKER, at, &format!("{body}\r\n\r\n{{")).await;
     until(&web, "a body that never ends", |counts| counts.connections["half_sent"] == 1).await;
     let second = send(ATTACKER, at, HALF).await;
-    until(&web, "a head that never ends", |counts| counts.connections["half_sent"] == 2).await;
+    until(&web, "headers that never end", |counts| counts.connections["half_sent"] == 2).await;
     let mut newcomers = Vec::new();
     for (number, pushed_out) in [(1, first), (2, second)] {
         newcomers.push(leave_unanswered(THIRD, at, "/v1/status").await);
