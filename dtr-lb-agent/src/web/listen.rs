@@ -171,7 +171,8 @@ impl Connection {
 const fn farewell(phase: Phase) -> Option<Refusal> {
     match phase {
         Phase::HalfSent => Some(Refusal::PushedOut),
-        Phase::Delayed => Some(Refusal::ManyWrongTokens),
+        // The answer that is held back: it may be the only wrong token of its source.
+        Phase::Delayed => Some(Refusal::WrongToken),
         Phase::Idle | Phase::Answering => None,
     }
 }

@@ -93,6 +93,11 @@ impl Refusal {
         }
     }
 
+    /// What a 401 has to say (RFC 9110 section 15.5.2). No browser has a dialogue for this scheme.
+    fn challenge(self) -> Option<&'static str> {
+        (self.status() == StatusCode::UNAUTHORIZED).then_some("Bearer realm=\"dtr-lb\"")
+    }
+
     fn body(self) -> serde_json::Value {
         json!({ "error": self.to_string() })
     }
@@ -101,11 +106,13 @@ impl Refusal {
     pub(super) fn to_http(self) -> String {
         let (status, body) = (self.status(), self.body().to_string());
         let retry = self.retry_after().map(|seconds| format!("Retry-After: {seconds}\r\n"));
+        let challenge = self.challenge().map(|scheme| format!("WWW-Authenticate: {scheme}\r\n"));
         format!(
-            "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nCache-Control: no-store\r\n{}\
+            "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nCache-Control: no-store\r\n{}{}\
              Connection: close\r\n\r\n{body}",
             body.len(),
-            retry.unwrap_or_default()
+            retry.unwrap_or_default(),
+            challenge.unwrap_or_default()
         )
     }
 }
@@ -113,10 +120,10 @@ impl Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let mut response = (self.status(), Json(self.body())).into_response();
-        if self.status() == StatusCode::UNAUTHORIZED {
-            // RFC 9110 section 15.5.2 asks for it. No browser has a dialogue for this scheme.
-            let challenge = header::HeaderValue::from_static("Bearer realm=\"dtr-lb\"");
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        if let Some(challenge) = self.challenge() {
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static(challenge));
         }
         if let Some(seconds) = self.retry_after() {
             response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static(seconds));

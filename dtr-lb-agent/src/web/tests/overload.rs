@@ -264,6 +264,20 @@ async fn who_does_not_read_an_answer_keeps_the_place_only_for_so_long() {
 }
 
 #[tokio::test]
+async fn a_connection_whose_only_wrong_token_makes_room_is_told_just_that() {
+    let (web, at) = open(with(room(1, 1, 1), room(1, 1, 1)));
+    let request = format!(
+        "POST /v1/replica HTTP/1.1\r\nHost: {at}\r\nAuthorization: Bearer guess\r\nContent-Length: 0\r\n\r\n"
+    );
+    let guess = send(ATTACKER, at, &request).await;
+    until(&web, "it is looked at", |counts| counts.connections["delayed"] == 1).await;
+    assert_eq!(ask(OTHER, at, "/v1/status").await.status(), 200);
+    let told = rest(guess).await;
+    assert!(told.starts_with("HTTP/1.1 401 ") && told.contains("\r\nWWW-Authenticate: Bearer"), "{told}");
+    assert!(told.contains("that is not the admin token: it is in the file"), "{told}");
+}
+
+#[tokio::test]
 async fn the_right_token_is_let_in_whatever_wrong_ones_are_tried_from_the_same_address() {
     const GUESSES: u64 = 100;
     let (web, at) = open(patient());
