@@ -75,8 +75,6 @@ pub(super) struct Place {
     source: Source,
     /// Something was received since the last answer.
     heard: AtomicBool,
-    /// The last answer is with the kernel once what is buffered has been flushed.
-    answered: AtomicBool,
 }
 
 /// Who sent a request, and the place of its connection.
@@ -106,8 +104,7 @@ impl Admission {
         match admitted {
             Ok((id, pushed_out)) => {
                 self.end(pushed_out, now);
-                let (heard, answered) = (AtomicBool::new(false), AtomicBool::new(false));
-                let place = Place { admission: Arc::clone(self), id, source, heard, answered };
+                let place = Place { admission: Arc::clone(self), id, source, heard: AtomicBool::new(false) };
                 Ok((Arc::new(place), receiver))
             }
             Err(full) => {
@@ -155,7 +152,6 @@ impl Place {
 
     /// The headers of a request have come, and with `complete` all of it.
     pub(super) fn asked(&self, complete: bool) {
-        self.answered.store(false, Ordering::Relaxed);
         self.enter(if complete { Phase::Answering } else { Phase::HalfSent });
     }
 
@@ -166,14 +162,15 @@ impl Place {
 
     /// All of the answer is with hyper.
     pub(super) fn answered(&self) {
-        self.answered.store(true, Ordering::Relaxed);
+        self.admission.lock().answered(self.id);
     }
 
     /// What was buffered is with the kernel.
     pub(super) fn flushed(&self) {
-        if self.answered.swap(false, Ordering::Relaxed) {
+        let phase = self.admission.lock().flushed(self.id, Instant::now());
+        // In any other phase the next request has been heard.
+        if phase == Some(Phase::Idle) {
             self.heard.store(false, Ordering::Relaxed);
-            self.enter(Phase::Idle);
         }
     }
 

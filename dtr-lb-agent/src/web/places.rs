@@ -6,6 +6,7 @@
 //!   requests pushes out its own, and a complete request gets through beside them.
 //! - A connection whose request is being answered goes only if its client has not read the answer for long, and one that is
 //!   so new that its request may not have been read yet only where all others are as new.
+//! - What an answer costs is held until it is with the kernel, whatever the client sends meanwhile.
 
 use std::{
     collections::BTreeMap,
@@ -98,9 +99,26 @@ struct Taken<H> {
     phase: Phase,
     /// When the phase began.
     since: Instant,
+    /// All of an answer is buffered, but not yet with the kernel: the phase that comes then.
+    unflushed: Option<Phase>,
     /// Whether it has one of the places of requests, too.
     requests: bool,
     handle: H,
+}
+
+impl<H> Taken<H> {
+    fn new(source: Source, handle: H, now: Instant) -> Self {
+        let phase = Phase::HalfSent;
+        Self { source, phase, since: now, unflushed: None, requests: false, handle }
+    }
+
+    fn enter(&mut self, phase: Phase, now: Instant) {
+        // A phase that goes on does not become younger: bytes that drip in would keep a request from being the oldest.
+        if self.phase == phase {
+            return;
+        }
+        (self.phase, self.since, self.requests) = (phase, now, false);
+    }
 }
 
 impl Room {
@@ -152,8 +170,7 @@ impl<H> Places<H> {
             .transpose()?;
         let id = PlaceId(self.next);
         self.next += 1;
-        let taken = Taken { source, phase: Phase::HalfSent, since: now, requests: false, handle };
-        self.taken.insert(id, taken);
+        self.taken.insert(id, Taken::new(source, handle, now));
         Ok((id, pushed_out))
     }
 
@@ -180,10 +197,29 @@ impl<H> Places<H> {
 
     /// Notes how far the connection is. One that was pushed out is left alone.
     pub(super) fn enter(&mut self, id: PlaceId, phase: Phase, now: Instant) {
-        // A phase that goes on does not become younger: bytes that drip in would keep a request from being the oldest.
-        if let Some(one) = self.taken.get_mut(&id).filter(|one| one.phase != phase) {
-            (one.phase, one.since, one.requests) = (phase, now, false);
+        let Some(one) = self.taken.get_mut(&id) else { return };
+        if let Some(next) = &mut one.unflushed {
+            *next = phase;
+            if one.phase == Phase::Answering {
+                return;
+            }
         }
+        one.enter(phase, now);
+    }
+
+    /// All of the answer is buffered.
+    pub(super) fn answered(&mut self, id: PlaceId) {
+        if let Some(one) = self.taken.get_mut(&id) {
+            one.unflushed = Some(Phase::Idle);
+        }
+    }
+
+    /// What was buffered is with the kernel. The phase of the connection, if that was an answer.
+    pub(super) fn flushed(&mut self, id: PlaceId, now: Instant) -> Option<Phase> {
+        let one = self.taken.get_mut(&id)?;
+        let phase = one.unflushed.take()?;
+        one.enter(phase, now);
+        Some(phase)
     }
 
     /// `None` if it was pushed out.

@@ -114,6 +114,27 @@ fn an_answer_is_left_in_peace_until_it_has_taken_too_long() {
 }
 
 #[test]
+fn a_request_keeps_its_place_until_its_answer_is_with_the_kernel() {
+    for next in Phase::ALL {
+        let (clock, mut places) = (clock(), places());
+        let one = admitted(&mut places, source(1), "one", clock.at(0));
+        let other = admitted(&mut places, source(1), "other", clock.at(0));
+        assert_eq!(places.answer(one, clock.at(1)), Ok(None));
+        assert_eq!(places.flushed(one, clock.at(1)), None, "a part of it");
+        places.answered(one);
+        places.enter(one, next, clock.at(2));
+        assert_eq!(places.phase(one), Some(Phase::Answering), "{next:?}");
+        assert_eq!(places.answer(other, clock.at(3)), Err(Full::Source), "{next:?}");
+        places.enter(other, Phase::Idle, clock.at(3));
+        assert_eq!(places.flushed(one, clock.at(4)), Some(next));
+        assert_eq!(places.phase(one), Some(next));
+        let expected = if next == Phase::Answering { Err(Full::Source) } else { Ok(None) };
+        assert_eq!(places.answer(other, clock.at(5)), expected, "{next:?}");
+        assert_eq!(places.flushed(one, clock.at(6)), None, "it is flushed already");
+    }
+}
+
+#[test]
 fn one_that_has_just_come_stays_while_another_can_go() {
     let (clock, mut places) = (clock(), places());
     let idle = admitted(&mut places, source(1), "idle", clock.at(0));
@@ -176,6 +197,8 @@ enum Event {
     Connect(u8),
     Enter(usize, Phase),
     Answer(usize),
+    Answered(usize),
+    Flushed(usize),
     Leave(usize),
     Later(u64),
 }
@@ -185,6 +208,8 @@ fn event() -> impl Strategy<Value = Event> {
         4 => (0..4_u8).prop_map(Event::Connect),
         3 => (any::<usize>(), prop::sample::select(&Phase::ALL[..])).prop_map(|(one, phase)| Event::Enter(one, phase)),
         2 => any::<usize>().prop_map(Event::Answer),
+        1 => any::<usize>().prop_map(Event::Answered),
+        1 => any::<usize>().prop_map(Event::Flushed),
         1 => any::<usize>().prop_map(Event::Leave),
         1 => (1..30_u64).prop_map(Event::Later),
     ]
@@ -202,6 +227,9 @@ proptest! {
         for event in events {
             let open: Vec<_> = places.taken.keys().copied().collect();
             let chosen = |one: usize| (!open.is_empty()).then(|| open[one % open.len()]);
+            let is_held = |one: &Taken<u32>| one.requests && one.unflushed.is_some();
+            let held = places.taken.iter().filter(|(_, one)| is_held(one)).map(|(id, _)| *id);
+            let mut held: Vec<_> = held.collect();
             match event {
                 Event::Connect(from) => {
                     let from = if from == 0 { Source::Local } else { source(from) };
@@ -238,6 +266,17 @@ proptest! {
                         let _ = places.answer(one, now);
                     }
                 }
+                Event::Answered(one) => {
+                    if let Some(one) = chosen(one) {
+                        places.answered(one);
+                    }
+                }
+                Event::Flushed(one) => {
+                    if let Some(one) = chosen(one) {
+                        let _ = places.flushed(one, now);
+                        held.retain(|id| *id != one);
+                    }
+                }
                 Event::Leave(one) => {
                     if let Some(one) = chosen(one) {
                         places.leave(one);
@@ -245,6 +284,8 @@ proptest! {
                 }
                 Event::Later(seconds) => now += Duration::from_secs(seconds),
             }
+            let still_held = |id| places.taken.get(id).is_none_or(is_held);
+            prop_assert!(held.iter().all(still_held), "an answer is held without a place");
             for (room, only_requests) in [(connections, false), (requests, true)] {
                 let taken: Vec<_> = places.taken.values().filter(|one| one.requests || !only_requests).collect();
                 let local = taken.iter().filter(|one| one.source == Source::Local).count();

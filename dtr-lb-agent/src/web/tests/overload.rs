@@ -264,6 +264,32 @@ async fn who_does_not_read_an_answer_keeps_the_place_only_for_so_long() {
 }
 
 #[tokio::test]
+async fn the_place_of_a_request_is_held_until_its_answer_has_been_sent() {
+    let (web, at) = open(with(room(9, 9, 9), room(1, 1, 1)));
+    // hyper reads the next headers before the answer is sent if it drops the rest of a body: one that is longer than what it
+    // reads at first.
+    let body = ".".repeat(9000);
+    let both = format!(
+        "GET /v1/large HTTP/1.1\r\nHost: {at}\r\nContent-Length: {}\r\n\r\n{body}\
+         POST /v1/session HTTP/1.1\r\nHost: {at}\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{{",
+        body.len()
+    );
+    let mut unread = send(ATTACKER, at, &both).await;
+    until(&web, "it is asked", |counts| counts.connections["answering"] == 1).await;
+    for _ in 0..3 {
+        is_healthy_at_once(OTHER, at, "it has read what there is").await;
+        assert_eq!(ask(OTHER, at, "/v1/status").await.status(), 503, "the answer is held");
+    }
+    assert_eq!(web.counts().connections["answering"], 1);
+    let mut some = vec![0; 1 << 20];
+    while web.counts().connections["half_sent"] == 0 {
+        let count = timeout(LIMIT, unread.read(&mut some)).await.expect("it comes").expect("it is open");
+        assert!(count > 0, "the second request is incomplete");
+    }
+    assert_eq!(ask(OTHER, at, "/v1/status").await.status(), 200);
+}
+
+#[tokio::test]
 async fn a_connection_whose_only_wrong_token_makes_room_is_told_just_that() {
     let (web, at) = open(with(room(1, 1, 1), room(1, 1, 1)));
     let request = format!(
