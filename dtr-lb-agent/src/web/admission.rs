@@ -53,7 +53,11 @@ impl Default for Rooms {
         Self {
             connections: CONNECTIONS,
             requests: Room { local: 16, others: 48, source: 16 },
-            patience: Patience { fresh: Duration::from_millis(250), slow: Duration::from_secs(20) },
+            patience: Patience {
+                fresh: Duration::from_millis(250),
+                slow: Duration::from_secs(20),
+                pause: Duration::from_secs(1),
+            },
             is_local: |address| address.is_loopback(),
         }
     }

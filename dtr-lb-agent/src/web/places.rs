@@ -4,8 +4,9 @@
 //! - Where no place is free, a newcomer gets that of another connection: of its own source if that has all it may have, else of
 //!   any but loopback. The first to go is the oldest whose request is incomplete; see [`Phase`]. So a source that sends half
 //!   requests pushes out its own, and a complete request gets through beside them.
-//! - A connection whose request is being answered goes only if its client has not read the answer for long, and one that is
-//!   so new that its request may not have been read yet only where all others are as new.
+//! - A connection whose request is being answered goes only if that takes long, and one that is so new that its request may
+//!   not have been read yet only where all others are as new. A client that sends one request after another and reads slowly
+//!   is always being answered: a moment between two answers does not make the second one young.
 //! - What an answer costs is held until it is with the kernel, whatever the client sends meanwhile.
 
 use std::{
@@ -60,6 +61,8 @@ pub(super) struct Patience {
     pub(super) fresh: Duration,
     /// While its answer is being sent.
     pub(super) slow: Duration,
+    /// Answers with less than this between them are one to `slow`. For that long the connection could be pushed out.
+    pub(super) pause: Duration,
 }
 
 /// There is no place. Which ones are taken says whose could be had instead.
@@ -97,8 +100,10 @@ pub(super) struct Places<H> {
 struct Taken<H> {
     source: Source,
     phase: Phase,
-    /// When the phase began.
+    /// When the phase began; of [`Phase::Answering`], the first of the answers that are one.
     since: Instant,
+    /// When it last began and ended to be answered.
+    answered: Option<(Instant, Instant)>,
     /// All of an answer is buffered, but not yet with the kernel: the phase that comes then.
     unflushed: Option<Phase>,
     /// Whether it has one of the places of requests, too.
@@ -109,15 +114,24 @@ struct Taken<H> {
 impl<H> Taken<H> {
     fn new(source: Source, handle: H, now: Instant) -> Self {
         let phase = Phase::HalfSent;
-        Self { source, phase, since: now, unflushed: None, requests: false, handle }
+        Self { source, phase, since: now, answered: None, unflushed: None, requests: false, handle }
     }
 
-    fn enter(&mut self, phase: Phase, now: Instant) {
+    fn enter(&mut self, phase: Phase, now: Instant, pause: Duration) {
         // A phase that goes on does not become younger: bytes that drip in would keep a request from being the oldest.
         if self.phase == phase {
             return;
         }
-        (self.phase, self.since, self.requests) = (phase, now, false);
+        if self.phase == Phase::Answering {
+            self.answered = Some((self.since, now));
+        }
+        self.since = match self.answered {
+            Some((begin, end)) if phase == Phase::Answering && now.saturating_duration_since(end) < pause => {
+                begin
+            }
+            Some(_) | None => now,
+        };
+        (self.phase, self.requests) = (phase, false);
     }
 }
 
@@ -204,7 +218,7 @@ impl<H> Places<H> {
                 return;
             }
         }
-        one.enter(phase, now);
+        one.enter(phase, now, self.patience.pause);
     }
 
     /// All of the answer is buffered.
@@ -218,7 +232,7 @@ impl<H> Places<H> {
     pub(super) fn flushed(&mut self, id: PlaceId, now: Instant) -> Option<Phase> {
         let one = self.taken.get_mut(&id)?;
         let phase = one.unflushed.take()?;
-        one.enter(phase, now);
+        one.enter(phase, now, self.patience.pause);
         Some(phase)
     }
 
@@ -237,7 +251,7 @@ impl<H> Places<H> {
     }
 
     fn push_out(&mut self, now: Instant, may: impl Fn(&Taken<H>) -> bool) -> Option<PushedOut<H>> {
-        let Patience { fresh, slow } = self.patience;
+        let Patience { fresh, slow, pause: _ } = self.patience;
         let candidates = self.taken.iter().filter_map(|(id, one)| {
             let age = now.saturating_duration_since(one.since);
             let is_fresh = one.phase == Phase::HalfSent && age < fresh;

@@ -4,7 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-const PATIENCE: Patience = Patience { fresh: Duration::from_secs(1), slow: Duration::from_secs(20) };
+const PATIENCE: Patience =
+    Patience { fresh: Duration::from_secs(1), slow: Duration::from_secs(20), pause: Duration::from_secs(2) };
 
 fn source(last: u8) -> Source {
     Source::V4([192, 0, 2, last].into())
@@ -111,6 +112,32 @@ fn an_answer_is_left_in_peace_until_it_has_taken_too_long() {
     let (_, pushed_out) = places.admit(source(9), "newcomer", clock.at(20)).expect("there is a place");
     let pushed_out = pushed_out.expect("somebody has to go");
     assert_eq!((pushed_out.source, pushed_out.phase), (source(0), Phase::Answering));
+}
+
+/// Three connections of a source: one answer takes until second 10, the next begins `pause` seconds later.
+fn two_answers(pause: u64) -> (Clock, Places<&'static str>) {
+    let (clock, mut places) = (clock(), places());
+    let two = admitted(&mut places, source(1), "two answers", clock.at(0));
+    places.enter(two, Phase::Answering, clock.at(0));
+    for name in ["second", "third"] {
+        let id = admitted(&mut places, source(1), name, clock.at(1));
+        places.enter(id, Phase::Answering, clock.at(1));
+    }
+    places.enter(two, Phase::Idle, clock.at(10));
+    places.enter(two, Phase::HalfSent, clock.at(10));
+    places.enter(two, Phase::Answering, clock.at(10 + pause));
+    (clock, places)
+}
+
+#[test]
+fn a_moment_between_two_answers_does_not_make_the_second_one_young() {
+    let (clock, mut places) = two_answers(1);
+    assert_eq!(places.admit(source(1), "too early", clock.at(19)).err(), Some(Full::Source));
+    assert_eq!(pushed_out_by(&mut places, source(1), "newcomer", clock.at(20)), "two answers");
+
+    let (clock, mut places) = two_answers(2);
+    assert_eq!(places.admit(source(1), "too early", clock.at(20)).err(), Some(Full::Source));
+    assert_eq!(pushed_out_by(&mut places, source(1), "newcomer", clock.at(21)), "second");
 }
 
 #[test]

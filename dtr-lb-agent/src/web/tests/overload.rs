@@ -153,10 +153,10 @@ async fn of_2000_connections_of_many_peers_no_more_stay_open_than_there_are_plac
     is_healthy_at_once(LOCAL, at, "beside those that are left").await;
 }
 
-/// Without a limit of time.
+/// Reads without a limit of time, and keeps nothing.
 async fn rest_of(mut stream: TcpStream) {
-    let mut all = Vec::new();
-    let _ = stream.read_to_end(&mut all).await;
+    let mut some = vec![0; 1 << 20];
+    while stream.read(&mut some).await.is_ok_and(|count| count > 0) {}
 }
 
 #[tokio::test]
@@ -261,6 +261,26 @@ async fn who_does_not_read_an_answer_keeps_the_place_only_for_so_long() {
     until(&web, "it is asked", |counts| counts.connections["answering"] == 1).await;
     assert_eq!(ask(OTHER, at, "/healthz").await.status(), 200);
     assert_eq!(refused(&web, "slow_reader"), 1);
+}
+
+#[tokio::test]
+async fn who_has_the_next_request_sent_before_an_answer_is_read_keeps_the_place_only_for_so_long() {
+    let limits = with(room(1, 1, 1), room(1, 1, 1));
+    // Longer than one of the answers takes: 64 MiB over loopback.
+    let patience = Patience { slow: Duration::from_secs(2), ..limits.rooms.patience };
+    let (web, at) = open(Limits { rooms: Rooms { patience, ..limits.rooms }, ..limits });
+    // More than can be answered in `LIMIT`, and few enough for the kernel's buffers.
+    let requests = format!("GET /v1/large HTTP/1.1\r\nHost: {at}\r\n\r\n").repeat(1000);
+    let mut clients = JoinSet::new();
+    clients.spawn(rest_of(send(ATTACKER, at, &requests).await));
+    until(&web, "it is asked", |counts| counts.connections["answering"] == 1).await;
+    let begin = Instant::now();
+    while ask(ATTACKER, at, "/healthz").await.status() != 200 {
+        assert!(begin.elapsed() < LIMIT, "it is still there");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let counts = web.counts();
+    assert_eq!((counts.refused["slow_reader"], counts.refused["idle"]), (1, 0));
 }
 
 #[tokio::test]
