@@ -129,8 +129,8 @@ impl Admission {
 
     /// Tells a connection that its place is gone.
     fn end(&self, pushed_out: Option<PushedOut<oneshot::Sender<Phase>>>, now: Instant) {
-        let Some(PushedOut { source, phase, handle }) = pushed_out else { return };
-        self.refusals.count(Reason::pushed_out(phase), source, now);
+        let Some(PushedOut { source, phase, turn, handle }) = pushed_out else { return };
+        self.refusals.count(Reason::pushed_out(turn), source, now);
         // It may be ending by itself.
         let _ = handle.send(phase);
     }

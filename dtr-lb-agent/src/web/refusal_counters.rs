@@ -11,7 +11,11 @@ use std::{
 
 use tracing::warn;
 
-use super::{log_rate::LogRate, places::Phase, source::Source};
+use super::{
+    log_rate::LogRate,
+    places::{Phase, Turn},
+    source::Source,
+};
 
 /// Why a connection was closed early, or a request not carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +28,8 @@ pub(super) enum Reason {
     Idle,
     /// Others needed its place, and the client had not read the answer for a long time.
     SlowReader,
+    /// Its source had the most places, and another one, which had none, needed one.
+    MostPlaces,
     /// The headers of the request did not arrive in time.
     HeadersTimeout,
     /// Its source has all the connections that one source may have.
@@ -40,11 +46,12 @@ pub(super) enum Reason {
 }
 
 impl Reason {
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::HalfSent,
         Self::Delayed,
         Self::Idle,
         Self::SlowReader,
+        Self::MostPlaces,
         Self::HeadersTimeout,
         Self::SourceConnections,
         Self::Connections,
@@ -61,6 +68,7 @@ impl Reason {
             Self::Delayed => "delayed",
             Self::Idle => "idle",
             Self::SlowReader => "slow_reader",
+            Self::MostPlaces => "most_places",
             Self::HeadersTimeout => "headers_timeout",
             Self::SourceConnections => "source_connections",
             Self::Connections => "connections",
@@ -71,13 +79,14 @@ impl Reason {
         }
     }
 
-    /// Why a connection in this phase had to go for another one.
-    pub(super) const fn pushed_out(phase: Phase) -> Self {
-        match phase {
-            Phase::HalfSent => Self::HalfSent,
-            Phase::Delayed => Self::Delayed,
-            Phase::Idle => Self::Idle,
-            Phase::Answering => Self::SlowReader,
+    /// Why a connection had to go for another one.
+    pub(super) const fn pushed_out(turn: Turn) -> Self {
+        match turn {
+            Turn::Phase(Phase::HalfSent) => Self::HalfSent,
+            Turn::Phase(Phase::Delayed) => Self::Delayed,
+            Turn::Phase(Phase::Idle) => Self::Idle,
+            Turn::Phase(Phase::Answering) => Self::SlowReader,
+            Turn::MostPlaces => Self::MostPlaces,
         }
     }
 
@@ -89,6 +98,7 @@ impl Reason {
             | Self::Delayed
             | Self::Idle
             | Self::SlowReader
+            | Self::MostPlaces
             | Self::SourceConnections
             | Self::Connections
             | Self::SourceRequests

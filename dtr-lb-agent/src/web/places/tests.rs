@@ -141,6 +141,34 @@ fn a_moment_between_two_answers_does_not_make_the_second_one_young() {
 }
 
 #[test]
+fn a_source_that_has_none_gets_a_place_of_the_one_that_has_the_most() {
+    let (clock, mut places) = (clock(), places());
+    let answering = [
+        (source(1), "an only one, the oldest", 0),
+        (source(2), "of two", 3),
+        (source(2), "of two, older", 2),
+        (source(3), "of two others", 4),
+        (source(3), "of two others, the youngest", 5),
+        (Source::Local, "loopback 1", 0),
+        (Source::Local, "loopback 2", 0),
+        (Source::Local, "loopback 3", 0),
+    ];
+    for (from, name, since) in answering {
+        let id = admitted(&mut places, from, name, clock.at(since));
+        places.enter(id, Phase::Answering, clock.at(since));
+    }
+    assert_eq!(places.admit(source(1), "it has one", clock.at(6)).err(), Some(Full::Others));
+    let (id, pushed_out) = places.admit(source(4), "it has none", clock.at(6)).expect("there is a place");
+    let pushed_out = pushed_out.expect("somebody has to go");
+    assert_eq!((pushed_out.handle, pushed_out.turn), ("of two, older", Turn::MostPlaces));
+    places.enter(id, Phase::Answering, clock.at(6));
+    let (id, pushed_out) = places.admit(source(5), "nor this", clock.at(6)).expect("there is a place");
+    assert_eq!(pushed_out.expect("somebody has to go").handle, "of two others");
+    places.enter(id, Phase::Answering, clock.at(6));
+    assert_eq!(places.admit(source(6), "all have one", clock.at(6)).err(), Some(Full::Others));
+}
+
+#[test]
 fn a_request_keeps_its_place_until_its_answer_is_with_the_kernel() {
     for next in Phase::ALL {
         let (clock, mut places) = (clock(), places());
@@ -261,9 +289,9 @@ proptest! {
                 Event::Connect(from) => {
                     let from = if from == 0 { Source::Local } else { source(from) };
                     let own = places.taken.values().filter(|one| one.source == from).count();
-                    let most = if from == Source::Local { connections.local } else { connections.source };
+                    let own_room = if from == Source::Local { connections.local } else { connections.source };
                     let concerned = |other: Source| {
-                        if own >= most { other == from } else { other != Source::Local }
+                        if own >= own_room { other == from } else { other != Source::Local }
                     };
                     let taken = places.taken.values().filter(|one| concerned(one.source));
                     let order = |one: &Taken<u32>| {
@@ -273,13 +301,22 @@ proptest! {
                     let phases: Vec<_> = taken.clone().map(|one| one.phase).collect();
                     let stays = |one: &Taken<u32>| one.phase == Phase::Answering && one.since + PATIENCE.slow > now;
                     let first = taken.filter(|one| !stays(one)).min_by_key(|one| order(one)).map(|one| one.phase);
+                    let mut sizes = BTreeMap::<_, usize>::new();
+                    for one in places.taken.values().filter(|one| one.source != Source::Local) {
+                        *sizes.entry(one.source.to_string()).or_default() += 1;
+                    }
+                    let most = sizes.values().copied().max().unwrap_or_default();
                     handles += 1;
                     match places.admit(from, handles, now) {
-                        Ok((_, Some(gone))) => {
-                            prop_assert!(concerned(gone.source));
-                            prop_assert_eq!(Some(gone.phase), first, "the first phase goes first");
+                        Ok((_, Some(PushedOut { source, phase, turn: Turn::Phase(turn), .. }))) => {
+                            prop_assert!(concerned(source));
+                            prop_assert_eq!((Some(phase), turn), (first, phase), "the first phase goes first");
                         }
-                        Ok((_, None)) => prop_assert!(own < most),
+                        Ok((_, Some(PushedOut { source, turn: Turn::MostPlaces, .. }))) => {
+                            prop_assert!(concerned(source) && first.is_none() && own == 0 && most > 1);
+                            prop_assert_eq!(sizes[&source.to_string()], most);
+                        }
+                        Ok((_, None)) => prop_assert!(own < own_room),
                         Err(_) => prop_assert!(phases.iter().all(|phase| *phase == Phase::Answering)),
                     }
                 }

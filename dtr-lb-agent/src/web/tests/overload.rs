@@ -20,6 +20,7 @@ const LOCAL: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 1);
 const ATTACKER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 const OTHER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
 const THIRD: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 4);
+const FOURTH: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 5);
 
 /// What a check of health waits for at most, as a rule.
 const AT_ONCE: Duration = Duration::from_secs(1);
@@ -213,7 +214,7 @@ async fn error(answer: Response) -> (StatusCode, String) {
 #[tokio::test]
 async fn one_peer_cannot_take_all_requests_and_none_can_take_those_of_loopback_or_healthz() {
     let (web, at) = open(with(room(9, 9, 9), room(1, 3, 2)));
-    let _first = leave_unanswered(ATTACKER, at, "/v1/never").await;
+    let first = leave_unanswered(ATTACKER, at, "/v1/never").await;
     let _second = leave_unanswered(ATTACKER, at, "/v1/never").await;
     until(&web, "two are asked", |counts| counts.connections["answering"] == 2).await;
     let (status, words) = error(ask(ATTACKER, at, "/v1/status").await).await;
@@ -222,11 +223,15 @@ async fn one_peer_cannot_take_all_requests_and_none_can_take_those_of_loopback_o
 
     let _third = leave_unanswered(OTHER, at, "/v1/never").await;
     until(&web, "three are asked", |counts| counts.connections["answering"] == 3).await;
-    let (status, words) = error(ask(THIRD, at, "/v1/status").await).await;
+    let _fourth = leave_unanswered(THIRD, at, "/v1/never").await;
+    assert_eq!(rest(first).await, "", "it makes room for a peer that has none");
+    until(&web, "it is asked", |counts| counts.connections["answering"] == 3).await;
+    let (status, words) = error(ask(FOURTH, at, "/v1/status").await).await;
     assert!(status == 503 && words.contains("too many"), "{status} {words}");
     assert_eq!((refused(&web, "source_requests"), refused(&web, "requests")), (1, 1));
+    assert_eq!(refused(&web, "most_places"), 1);
 
-    for from in [ATTACKER, OTHER, THIRD, LOCAL] {
+    for from in [ATTACKER, OTHER, THIRD, FOURTH, LOCAL] {
         is_healthy_at_once(from, at, "healthz needs no place").await;
         assert_eq!(ask(from, at, "/").await.status(), 200, "nor does the dashboard");
     }
