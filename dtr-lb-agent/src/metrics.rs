@@ -13,7 +13,7 @@ mod probes;
 mod process;
 mod replicas;
 
-use crate::{status::Status, web::LoadCounts};
+use crate::{status::Status, web::HttpCounts};
 
 pub use probes::{ProbeCounts, Tally};
 pub use process::Process;
@@ -23,7 +23,7 @@ pub use process::Process;
 pub struct Snapshot {
     pub status: Status,
     pub probes: ProbeCounts,
-    pub http: LoadCounts,
+    pub http: HttpCounts,
 }
 
 /// The content type of [`page`]: Prometheus' text format.

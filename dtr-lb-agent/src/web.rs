@@ -7,20 +7,20 @@
 mod access;
 mod admission;
 mod exchange;
+mod failed_logins;
 mod gate;
 mod headers;
 mod listen;
-mod load;
+mod log_rate;
 mod login;
 mod pages;
 mod places;
 mod refusal;
+mod refusal_counters;
 mod refuse;
 mod sessions;
 mod source;
-mod tally;
 mod token;
-mod wrong;
 
 use std::{io, net::SocketAddr, sync::Arc};
 
@@ -30,7 +30,7 @@ use tower_http::{limit::RequestBodyLimitLayer, timeout::TimeoutLayer};
 
 pub use access::{Access, Rules};
 pub(crate) use admission::MOST_CONNECTIONS;
-pub use load::{Load, LoadCounts};
+pub use refusal_counters::{HttpCounts, RefusalCounters};
 pub use token::{AdminToken, TokenError};
 
 use admission::Admission;
@@ -65,12 +65,17 @@ pub enum WebError {
 }
 
 impl Web {
-    /// Listens, and serves `api` and the dashboard, within a tokio runtime. What is refused is counted in `load`.
+    /// Listens, and serves `api` and the dashboard, within a tokio runtime. What is refused is counted in `refusals`.
     ///
     /// # Errors
     /// The address cannot be had.
-    pub fn open(address: SocketAddr, rules: Rules, api: Router, load: Load) -> Result<Self, WebError> {
-        Self::open_with(address, rules, api, load, Limits::default()).map(|(web, _)| web)
+    pub fn open(
+        address: SocketAddr,
+        rules: Rules,
+        api: Router,
+        refusals: RefusalCounters,
+    ) -> Result<Self, WebError> {
+        Self::open_with(address, rules, api, refusals, Limits::default()).map(|(web, _)| web)
     }
 
     /// Also says where it listens, if that was left to the kernel.
@@ -78,7 +83,7 @@ impl Web {
         address: SocketAddr,
         rules: Rules,
         api: Router,
-        load: Load,
+        refusals: RefusalCounters,
         limits: Limits,
     ) -> Result<(Self, SocketAddr), WebError> {
         let listener = listen_on(address).map_err(|source| match source.kind() {
@@ -88,8 +93,8 @@ impl Web {
         })?;
         let at = listener.local_addr().map_err(|source| WebError::Listen { address, source })?;
         let access = Access::new(rules);
-        let router = router(api, access.clone(), at.port(), load.clone(), limits);
-        let admission = Arc::new(Admission::new(limits.rooms, load));
+        let router = router(api, access.clone(), at.port(), refusals.clone(), limits);
+        let admission = Arc::new(Admission::new(limits.rooms, refusals));
         let server = tokio::spawn(listen::serve(listener, router, limits, Arc::clone(&admission)));
         Ok((Self { access, admission, server }, at))
     }
@@ -100,7 +105,7 @@ impl Web {
     }
 
     /// For `/metrics`.
-    pub fn load(&self) -> LoadCounts {
+    pub fn counts(&self) -> HttpCounts {
         self.admission.counts()
     }
 }
@@ -112,8 +117,8 @@ impl Drop for Web {
 }
 
 /// All of it without a network: `api` behind the gate, the dashboard, and the login.
-fn router(api: Router, access: Access, port: u16, load: Load, limits: Limits) -> Router {
-    let gate = Arc::new(Gate::new(access, port, load));
+fn router(api: Router, access: Access, port: u16, refusals: RefusalCounters, limits: Limits) -> Router {
+    let gate = Arc::new(Gate::new(access, port, refusals));
     api.layer(middleware::from_fn(admission::take_place))
         .merge(pages::routes())
         .merge(login::routes(Arc::clone(&gate)))
@@ -128,7 +133,7 @@ fn router(api: Router, access: Access, port: u16, load: Load, limits: Limits) ->
 /// What the HTTP side serves, for whoever wants to try its routes without a network. No request comes from a TCP port: the
 /// session's cookie is named for port 0.
 pub fn router_of(api: Router, rules: Rules) -> Router {
-    router(api, Access::new(rules), 0, Load::default(), Limits::default())
+    router(api, Access::new(rules), 0, RefusalCounters::default(), Limits::default())
 }
 
 #[cfg(test)]

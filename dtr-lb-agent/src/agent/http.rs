@@ -8,7 +8,7 @@ use tracing::info;
 use super::probes::Files;
 use crate::{
     config,
-    web::{Load, LoadCounts, Rules, Web, WebError},
+    web::{HttpCounts, RefusalCounters, Rules, Web, WebError},
 };
 
 /// What is served over HTTP, and where.
@@ -18,7 +18,7 @@ pub(super) struct HttpSide {
     address: Option<SocketAddr>,
     web: Option<Web>,
     /// Of all addresses that were served since the start.
-    load: Load,
+    refusals: RefusalCounters,
 }
 
 /// What another config makes of it; all that could fail is done.
@@ -38,9 +38,9 @@ impl HttpSide {
     /// # Errors
     /// The token cannot be read, or the address not be had.
     pub(super) fn open(agent: &config::Agent, routes: Router) -> Result<Self, WebError> {
-        let load = Load::default();
-        let web = open(agent, &routes, &load)?;
-        Ok(Self { routes, address: agent.http, web, load })
+        let refusals = RefusalCounters::default();
+        let web = open(agent, &routes, &refusals)?;
+        Ok(Self { routes, address: agent.http, web, refusals })
     }
 
     /// Does what can fail; nothing has changed then. `files`: whether the token is to be read again.
@@ -49,7 +49,7 @@ impl HttpSide {
     /// As `open`.
     pub(super) fn prepare(&self, agent: &config::Agent, files: Files) -> Result<Prepared, WebError> {
         if agent.http != self.address {
-            return Ok(Prepared::Elsewhere(agent.http, open(agent, &self.routes, &self.load)?));
+            return Ok(Prepared::Elsewhere(agent.http, open(agent, &self.routes, &self.refusals)?));
         }
         match files {
             // Without a reload the config's `[agent]` is as it was: a token that has gone is no matter for a `drain`.
@@ -71,15 +71,15 @@ impl HttpSide {
     }
 
     /// For `/metrics`.
-    pub(super) fn load(&self) -> LoadCounts {
-        self.web.as_ref().map_or_else(|| self.load.counts_without_connections(), Web::load)
+    pub(super) fn counts(&self) -> HttpCounts {
+        self.web.as_ref().map_or_else(|| self.refusals.counts_without_connections(), Web::counts)
     }
 }
 
-fn open(agent: &config::Agent, routes: &Router, load: &Load) -> Result<Option<Web>, WebError> {
+fn open(agent: &config::Agent, routes: &Router, refusals: &RefusalCounters) -> Result<Option<Web>, WebError> {
     let rules = Rules::read(agent, own_name())?;
     let Some(address) = agent.http else { return Ok(None) };
-    let web = Web::open(address, rules, routes.clone(), load.clone())?;
+    let web = Web::open(address, rules, routes.clone(), refusals.clone())?;
     let changes = agent.admin_token_file.is_some();
     info!(%address, changes, "the dashboard and the API are served over HTTP");
     Ok(Some(web))

@@ -266,7 +266,7 @@ impl Agent {
     fn snapshot(&mut self, datapath: &Datapath) -> Result<Snapshot, Refusal> {
         self.probe_counts.keep(self.control.config());
         let status = self.status(datapath)?;
-        Ok(Snapshot { status, probes: self.probe_counts.clone(), http: self.http.load() })
+        Ok(Snapshot { status, probes: self.probe_counts.clone(), http: self.http.counts() })
     }
 
     /// What another thread needs to look at the datapath's tables.

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     control::ReplicaState,
     status::{DatapathStatus, Reloads, ReplicaStatus},
-    web::LoadCounts,
+    web::HttpCounts,
 };
 
 /// A metric of each replica of each service.
@@ -71,13 +71,13 @@ const REPLICA_COUNTERS: [OfReplica; 5] = [
 ];
 
 pub(super) fn add(snapshot: &Snapshot, page: &mut Page) {
-    let Snapshot { status, probes, http: load } = snapshot;
+    let Snapshot { status, probes, http: counts } = snapshot;
     let mut build = Family::gauge("dtr_lb_build_info", "1; the labels say which version runs.");
     build.set(&[("version", &status.version)], 1.0);
     page.add(build);
     datapath(&status.datapath, page);
     reloads(status.reloads, page);
-    http(load, page);
+    http(counts, page);
     let mut packets = Family::counter("dtr_lb_packets_total", "Packets by what became of them.");
     for (verdict, count) in &status.verdicts {
         packets.set(&[("verdict", verdict)], *count as f64);
@@ -157,8 +157,8 @@ fn reloads(reloads: Reloads, page: &mut Page) {
     page.add(family);
 }
 
-fn http(load: &LoadCounts, page: &mut Page) {
-    let LoadCounts { connections, refused } = load;
+fn http(counts: &HttpCounts, page: &mut Page) {
+    let HttpCounts { connections, refused } = counts;
     let mut open = Family::gauge("dtr_lb_http_connections", "Open connections of the HTTP side, by state.");
     for (state, count) in connections {
         open.set(&[("state", state)], *count as f64);

@@ -104,7 +104,7 @@ fn everything() -> Snapshot {
         let outcome = Outcome { status: None, took: Duration::from_millis(milliseconds), error };
         probes.count(key.clone(), &outcome);
     }
-    let http = LoadCounts {
+    let http = HttpCounts {
         connections: BTreeMap::from([("half_sent", 8), ("idle", 9)]),
         refused: BTreeMap::from([("half_sent", 11), ("wrong_token", 0)]),
     };

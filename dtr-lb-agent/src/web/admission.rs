@@ -22,9 +22,9 @@ use axum::{
 use tokio::sync::oneshot;
 
 use super::{
-    load::{Load, LoadCounts, Reason},
     places::{Full, Patience, Phase, PlaceId, Places, PushedOut, Room},
     refusal::Refusal,
+    refusal_counters::{HttpCounts, Reason, RefusalCounters},
     refuse,
     source::Source,
 };
@@ -53,7 +53,11 @@ impl Default for Rooms {
         Self {
             connections: CONNECTIONS,
             requests: Room { local: 16, others: 48, source: 16 },
-            patience: Patience { fresh: Duration::from_millis(250), slow: Duration::from_secs(20) },
+            patience: Patience {
+                fresh: Duration::from_millis(250),
+                slow: Duration::from_secs(20),
+                pause: Duration::from_secs(1),
+            },
             is_local: |address| address.is_loopback(),
         }
     }
@@ -63,7 +67,7 @@ impl Default for Rooms {
 #[derive(Debug)]
 pub(super) struct Admission {
     places: Mutex<Places<oneshot::Sender<Phase>>>,
-    load: Load,
+    refusals: RefusalCounters,
     is_local: fn(IpAddr) -> bool,
 }
 
@@ -75,8 +79,6 @@ pub(super) struct Place {
     source: Source,
     /// Something was received since the last answer.
     heard: AtomicBool,
-    /// The last answer is with the kernel once what is buffered has been flushed.
-    answered: AtomicBool,
 }
 
 /// Who sent a request, and the place of its connection.
@@ -87,9 +89,9 @@ pub(super) struct Caller {
 }
 
 impl Admission {
-    pub(super) fn new(rooms: Rooms, load: Load) -> Self {
+    pub(super) fn new(rooms: Rooms, refusals: RefusalCounters) -> Self {
         let Rooms { connections, requests, patience, is_local } = rooms;
-        Self { places: Mutex::new(Places::new(connections, requests, patience)), load, is_local }
+        Self { places: Mutex::new(Places::new(connections, requests, patience)), refusals, is_local }
     }
 
     /// A place for a new connection. The receiver hears when it has to go, and in which phase it was.
@@ -106,8 +108,7 @@ impl Admission {
         match admitted {
             Ok((id, pushed_out)) => {
                 self.end(pushed_out, now);
-                let (heard, answered) = (AtomicBool::new(false), AtomicBool::new(false));
-                let place = Place { admission: Arc::clone(self), id, source, heard, answered };
+                let place = Place { admission: Arc::clone(self), id, source, heard: AtomicBool::new(false) };
                 Ok((Arc::new(place), receiver))
             }
             Err(full) => {
@@ -115,21 +116,21 @@ impl Admission {
                     Full::Source => (Reason::SourceConnections, Refusal::SourceBusy),
                     Full::Others => (Reason::Connections, Refusal::Busy),
                 };
-                self.load.refused(reason, source, now);
+                self.refusals.count(reason, source, now);
                 Err(refusal)
             }
         }
     }
 
-    pub(super) fn counts(&self) -> LoadCounts {
+    pub(super) fn counts(&self) -> HttpCounts {
         let places = self.lock();
-        self.load.counts(|phase| places.count(phase))
+        self.refusals.counts(|phase| places.count(phase))
     }
 
     /// Tells a connection that its place is gone.
     fn end(&self, pushed_out: Option<PushedOut<oneshot::Sender<Phase>>>, now: Instant) {
-        let Some(PushedOut { source, phase, handle }) = pushed_out else { return };
-        self.load.refused(Reason::pushed_out(phase), source, now);
+        let Some(PushedOut { source, phase, turn, handle }) = pushed_out else { return };
+        self.refusals.count(Reason::pushed_out(turn), source, now);
         // It may be ending by itself.
         let _ = handle.send(phase);
     }
@@ -153,9 +154,8 @@ impl Place {
         }
     }
 
-    /// The head of a request has come, and with `complete` all of it.
+    /// The headers of a request have come, and with `complete` all of it.
     pub(super) fn asked(&self, complete: bool) {
-        self.answered.store(false, Ordering::Relaxed);
         self.enter(if complete { Phase::Answering } else { Phase::HalfSent });
     }
 
@@ -166,14 +166,15 @@ impl Place {
 
     /// All of the answer is with hyper.
     pub(super) fn answered(&self) {
-        self.answered.store(true, Ordering::Relaxed);
+        self.admission.lock().answered(self.id);
     }
 
     /// What was buffered is with the kernel.
     pub(super) fn flushed(&self) {
-        if self.answered.swap(false, Ordering::Relaxed) {
+        let phase = self.admission.lock().flushed(self.id, Instant::now());
+        // In any other phase the next request has been heard.
+        if phase == Some(Phase::Idle) {
             self.heard.store(false, Ordering::Relaxed);
-            self.enter(Phase::Idle);
         }
     }
 
@@ -182,11 +183,11 @@ impl Place {
         self.heard.load(Ordering::Relaxed)
     }
 
-    /// The time for a head is over. Whether one had begun, which is counted.
+    /// The time for headers is over. Whether they had begun, which is counted.
     pub(super) fn timed_out(&self) -> bool {
         let begun = self.has_heard();
         if begun {
-            self.admission.load.refused(Reason::HeadTimeout, self.source, Instant::now());
+            self.admission.refusals.count(Reason::HeadersTimeout, self.source, Instant::now());
         }
         begun
     }
@@ -208,7 +209,7 @@ impl Place {
                     Full::Source => (Reason::SourceRequests, Refusal::SourceBusy),
                     Full::Others => (Reason::Requests, Refusal::Busy),
                 };
-                self.admission.load.refused(reason, self.source, now);
+                self.admission.refusals.count(reason, self.source, now);
                 Err(refusal)
             }
         }

@@ -23,10 +23,10 @@ use tokio::time::sleep;
 use super::{
     access::Access,
     admission::Caller,
-    load::{Load, Reason},
+    failed_logins::FailedLogins,
     refusal::Refusal,
+    refusal_counters::{Reason, RefusalCounters},
     source::Source,
-    wrong::WrongTokens,
 };
 
 /// Where a session is opened, looked at and closed.
@@ -35,9 +35,9 @@ pub(super) const SESSION_PATH: &str = "/v1/session";
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// How long the answer to a wrong token takes.
-pub(super) const WRONG_PAUSE: Duration = Duration::from_secs(1);
+pub(super) const FAILED_LOGIN_PAUSE: Duration = Duration::from_secs(1);
 /// And while many others of its source wait for theirs.
-const MANY_WRONG_PAUSE: Duration = Duration::from_secs(5);
+const MANY_FAILED_LOGINS_PAUSE: Duration = Duration::from_secs(5);
 
 /// What a request is measured by.
 #[derive(Debug)]
@@ -45,8 +45,8 @@ pub(super) struct Gate {
     pub(super) access: Access,
     /// The name of the session's cookie. Cookies are shared by all ports of a host, so the port is in it.
     pub(super) cookie: String,
-    wrong: WrongTokens,
-    load: Load,
+    failed_logins: FailedLogins,
+    refusals: RefusalCounters,
 }
 
 /// What a request must still show once it is known to come from no other site.
@@ -57,8 +57,13 @@ enum Proof<'a> {
 }
 
 impl Gate {
-    pub(super) fn new(access: Access, port: u16, load: Load) -> Self {
-        Self { access, cookie: format!("dtr-lb-session-{port}"), wrong: WrongTokens::default(), load }
+    pub(super) fn new(access: Access, port: u16, refusals: RefusalCounters) -> Self {
+        Self {
+            access,
+            cookie: format!("dtr-lb-session-{port}"),
+            failed_logins: FailedLogins::default(),
+            refusals,
+        }
     }
 
     /// Whether this is the token. It is compared before anything is limited, so that wrong ones, from wherever and however
@@ -72,14 +77,14 @@ impl Gate {
             // A connection that only waits for this makes room for others.
             caller.place.delayed();
         }
-        let waiting = self.wrong.wait(source);
-        let (pause, reason, refusal) = if waiting.is_one_of_few() {
-            (WRONG_PAUSE, Reason::WrongToken, Refusal::WrongToken)
+        let pending = self.failed_logins.hold_reply(source);
+        let (pause, reason, refusal) = if pending.is_one_of_few() {
+            (FAILED_LOGIN_PAUSE, Reason::WrongToken, Refusal::WrongToken)
         } else {
-            (MANY_WRONG_PAUSE, Reason::ManyWrongTokens, Refusal::ManyWrongTokens)
+            (MANY_FAILED_LOGINS_PAUSE, Reason::ManyWrongTokens, Refusal::ManyWrongTokens)
         };
-        self.load.refused(reason, source, now);
-        self.wrong.log(source, now);
+        self.refusals.count(reason, source, now);
+        self.failed_logins.log(source, now);
         sleep(pause).await;
         Err(refusal)
     }

@@ -1,8 +1,8 @@
 //! Connections: each is taken at once, has a place among a bounded number, and a limit of time for each part of a request.
 //!
 //! None waits in the kernel's queue: behind connections that send nothing it would wait until they time out. `admission` says
-//! who has a place; hyper holds the limits of head and bytes. A client that is slow costs such a place and never the main loop
-//! anything.
+//! who has a place; hyper holds the limits of headers and bytes. A client that is slow costs such a place and never the main
+//! loop anything.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -25,7 +25,7 @@ use super::{
     admission::{Admission, Caller, Rooms},
     exchange::{AnswerBody, Stream},
     places::Phase,
-    refusal::Refusal,
+    refusal::{HEADERS_SECONDS, Refusal},
     refuse::Farewells,
 };
 
@@ -49,7 +49,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             rooms: Rooms::default(),
-            headers: Duration::from_secs(5),
+            headers: Duration::from_secs(HEADERS_SECONDS),
             answer: Duration::from_secs(20),
             unread: Duration::from_secs(20),
             header_bytes: 16 << 10,
@@ -100,7 +100,11 @@ pub(super) async fn serve(listener: TcpListener, router: Router, limits: Limits,
             }
             Err(error) => {
                 if !std::mem::replace(&mut failing, true) {
-                    warn!(%error, "no HTTP connection can be taken for now");
+                    warn!(
+                        %error,
+                        "accepting an HTTP connection failed, retrying every {PAUSE:?}; if the error is `Too many open files`, \
+                         raise LimitNOFILE= in the agent's systemd unit"
+                    );
                 }
                 sleep(PAUSE).await;
             }
@@ -147,7 +151,7 @@ impl Connection {
                 Ok(()) => None,
                 Err(error) => {
                     debug!(%peer, %error, "an HTTP connection ended early");
-                    (error.is_timeout() && place.timed_out()).then_some(Refusal::HeadTimeout)
+                    (error.is_timeout() && place.timed_out()).then_some(Refusal::HeadersTimeout)
                 }
             },
             Ok(phase) = pushed_out => farewell(phase),
@@ -167,7 +171,8 @@ impl Connection {
 const fn farewell(phase: Phase) -> Option<Refusal> {
     match phase {
         Phase::HalfSent => Some(Refusal::PushedOut),
-        Phase::Delayed => Some(Refusal::ManyWrongTokens),
+        // The answer that is held back: it may be the only wrong token of its source.
+        Phase::Delayed => Some(Refusal::WrongToken),
         Phase::Idle | Phase::Answering => None,
     }
 }

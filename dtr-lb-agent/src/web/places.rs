@@ -4,11 +4,15 @@
 //! - Where no place is free, a newcomer gets that of another connection: of its own source if that has all it may have, else of
 //!   any but loopback. The first to go is the oldest whose request is incomplete; see [`Phase`]. So a source that sends half
 //!   requests pushes out its own, and a complete request gets through beside them.
-//! - A connection whose request is being answered goes only if its client has not read the answer for long, and one that is
-//!   so new that its request may not have been read yet only where all others are as new.
+//! - A connection whose request is being answered goes only if that takes long, and one that is so new that its request may
+//!   not have been read yet only where all others are as new. A client that sends one request after another and reads slowly
+//!   is always being answered: a moment between two answers does not make the second one young.
+//! - Where all but loopback's are taken and none of these may go, a source that has none gets the oldest place of the source
+//!   that has the most, unless that has one, too. So some sources that read slowly do not keep out the others.
+//! - What an answer costs is held until it is with the kernel, whatever the client sends meanwhile.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     time::{Duration, Instant},
 };
 
@@ -59,6 +63,8 @@ pub(super) struct Patience {
     pub(super) fresh: Duration,
     /// While its answer is being sent.
     pub(super) slow: Duration,
+    /// Answers with less than this between them are one to `slow`. For that long the connection could be pushed out.
+    pub(super) pause: Duration,
 }
 
 /// There is no place. Which ones are taken says whose could be had instead.
@@ -74,11 +80,21 @@ pub(super) enum Full {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct PlaceId(u64);
 
+/// Why a connection has to end for another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// It was the first in the order of phases.
+    Phase(Phase),
+    /// Its source had the most places, and the other one's none.
+    MostPlaces,
+}
+
 /// A connection that has to end for another one. Its place is free already.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct PushedOut<H> {
     pub(super) source: Source,
     pub(super) phase: Phase,
+    pub(super) turn: Turn,
     pub(super) handle: H,
 }
 
@@ -96,11 +112,44 @@ pub(super) struct Places<H> {
 struct Taken<H> {
     source: Source,
     phase: Phase,
-    /// When the phase began.
+    /// When the phase began; of [`Phase::Answering`], the first of the answers that are one.
     since: Instant,
+    /// When it last began and ended to be answered.
+    answered: Option<(Instant, Instant)>,
+    /// All of an answer is buffered, but not yet with the kernel: the phase that comes then.
+    unflushed: Option<Phase>,
     /// Whether it has one of the places of requests, too.
     requests: bool,
     handle: H,
+}
+
+impl<H> Taken<H> {
+    fn new(source: Source, handle: H, now: Instant) -> Self {
+        let phase = Phase::HalfSent;
+        Self { source, phase, since: now, answered: None, unflushed: None, requests: false, handle }
+    }
+
+    fn enter(&mut self, phase: Phase, now: Instant, pause: Duration) {
+        // A phase that goes on does not become younger: bytes that drip in would keep a request from being the oldest.
+        if self.phase == phase {
+            return;
+        }
+        if self.phase == Phase::Answering {
+            self.answered = Some((self.since, now));
+        }
+        self.since = match self.answered {
+            Some((begin, end)) if phase == Phase::Answering && now.saturating_duration_since(end) < pause => {
+                begin
+            }
+            Some(_) | None => now,
+        };
+        (self.phase, self.requests) = (phase, false);
+    }
+
+    fn push_out(self, turn: Turn) -> PushedOut<H> {
+        let Self { source, phase, since: _, answered: _, unflushed: _, requests: _, handle } = self;
+        PushedOut { source, phase, turn, handle }
+    }
 }
 
 impl Room {
@@ -147,31 +196,26 @@ impl<H> Places<H> {
         now: Instant,
     ) -> Result<(PlaceId, Option<PushedOut<H>>), Full> {
         let full = self.connections.full(source, self.taken.values().map(|one| one.source));
-        let pushed_out = full
-            .map(|full| self.push_out(now, |one| full.concerns(source, one.source)).ok_or(full))
-            .transpose()?;
+        let pushed_out =
+            full.map(|full| self.make_room(full, source, now, |_| true).ok_or(full)).transpose()?;
         let id = PlaceId(self.next);
         self.next += 1;
-        let taken = Taken { source, phase: Phase::HalfSent, since: now, requests: false, handle };
-        self.taken.insert(id, taken);
+        self.taken.insert(id, Taken::new(source, handle, now));
         Ok((id, pushed_out))
     }
 
     /// Gives a request one of the places of requests until its connection is in another phase, and says whose that was.
     ///
     /// # Errors
-    /// All are taken by requests that are not overdue.
+    /// All are taken by requests that must not be pushed out.
     pub(super) fn answer(&mut self, id: PlaceId, now: Instant) -> Result<Option<PushedOut<H>>, Full> {
         // A connection that was pushed out ends before its answer would be read.
         let Some(source) = self.taken.get(&id).map(|one| one.source) else { return Ok(None) };
         self.enter(id, Phase::Answering, now);
         let busy = self.taken.iter().filter(|(other, one)| one.requests && **other != id);
         let full = self.requests.full(source, busy.map(|(_, one)| one.source));
-        let pushed_out = full
-            .map(|full| {
-                self.push_out(now, |one| one.requests && full.concerns(source, one.source)).ok_or(full)
-            })
-            .transpose()?;
+        let pushed_out =
+            full.map(|full| self.make_room(full, source, now, |one| one.requests).ok_or(full)).transpose()?;
         if let Some(own) = self.taken.get_mut(&id) {
             own.requests = true;
         }
@@ -180,10 +224,29 @@ impl<H> Places<H> {
 
     /// Notes how far the connection is. One that was pushed out is left alone.
     pub(super) fn enter(&mut self, id: PlaceId, phase: Phase, now: Instant) {
-        // A phase that goes on does not become younger: bytes that drip in would keep a request from being the oldest.
-        if let Some(one) = self.taken.get_mut(&id).filter(|one| one.phase != phase) {
-            (one.phase, one.since, one.requests) = (phase, now, false);
+        let Some(one) = self.taken.get_mut(&id) else { return };
+        if let Some(next) = &mut one.unflushed {
+            *next = phase;
+            if one.phase == Phase::Answering {
+                return;
+            }
         }
+        one.enter(phase, now, self.patience.pause);
+    }
+
+    /// All of the answer is buffered.
+    pub(super) fn answered(&mut self, id: PlaceId) {
+        if let Some(one) = self.taken.get_mut(&id) {
+            one.unflushed = Some(Phase::Idle);
+        }
+    }
+
+    /// What was buffered is with the kernel. The phase of the connection, if that was an answer.
+    pub(super) fn flushed(&mut self, id: PlaceId, now: Instant) -> Option<Phase> {
+        let one = self.taken.get_mut(&id)?;
+        let phase = one.unflushed.take()?;
+        one.enter(phase, now, self.patience.pause);
+        Some(phase)
     }
 
     /// `None` if it was pushed out.
@@ -200,17 +263,44 @@ impl<H> Places<H> {
         self.taken.values().filter(|one| one.phase == phase).count()
     }
 
-    fn push_out(&mut self, now: Instant, may: impl Fn(&Taken<H>) -> bool) -> Option<PushedOut<H>> {
-        let Patience { fresh, slow } = self.patience;
+    /// Pushes out a connection whose place would do for `source`, among those that count.
+    fn make_room(
+        &mut self,
+        full: Full,
+        source: Source,
+        now: Instant,
+        counts: impl Fn(&Taken<H>) -> bool,
+    ) -> Option<PushedOut<H>> {
+        let by_phase = self.first_by_phase(now, |one| counts(one) && full.concerns(source, one.source));
+        let (id, turn) = match (by_phase, full) {
+            (Some((id, phase)), Full::Source | Full::Others) => (id, Turn::Phase(phase)),
+            (None, Full::Others) => (self.first_of_most(source, counts)?, Turn::MostPlaces),
+            (None, Full::Source) => return None,
+        };
+        self.taken.remove(&id).map(|one| one.push_out(turn))
+    }
+
+    fn first_by_phase(&self, now: Instant, may: impl Fn(&Taken<H>) -> bool) -> Option<(PlaceId, Phase)> {
+        let Patience { fresh, slow, pause: _ } = self.patience;
         let candidates = self.taken.iter().filter_map(|(id, one)| {
             let age = now.saturating_duration_since(one.since);
             let is_fresh = one.phase == Phase::HalfSent && age < fresh;
             let must_stay = one.phase == Phase::Answering && age < slow;
             (may(one) && !must_stay).then_some((is_fresh, one.phase, one.since, *id))
         });
-        let (_, _, _, first) = candidates.min()?;
-        let Taken { source, phase, handle, .. } = self.taken.remove(&first)?;
-        Some(PushedOut { source, phase, handle })
+        candidates.min().map(|(_, phase, _, id)| (id, phase))
+    }
+
+    /// The oldest of the source that has the most places, for one that has none. Nobody loses its only one.
+    fn first_of_most(&self, source: Source, counts: impl Fn(&Taken<H>) -> bool) -> Option<PlaceId> {
+        let mut sizes = HashMap::<_, usize>::new();
+        let counted = || self.taken.iter().filter(|(_, one)| one.source != Source::Local && counts(one));
+        for (_, one) in counted() {
+            *sizes.entry(one.source).or_default() += 1;
+        }
+        let most = sizes.values().copied().max().filter(|most| *most > 1 && !sizes.contains_key(&source))?;
+        let candidates = counted().filter(|(_, one)| sizes.get(&one.source) == Some(&most));
+        candidates.map(|(id, one)| (one.since, *id)).min().map(|(_, id)| id)
     }
 }
 

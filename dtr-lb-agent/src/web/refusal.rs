@@ -7,6 +7,9 @@ use axum::{
 };
 use serde_json::json;
 
+/// How long a client has for the headers of a request.
+pub(super) const HEADERS_SECONDS: u64 = 5;
+
 /// Why a request goes no further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Refusal {
@@ -24,10 +27,11 @@ pub(super) enum Refusal {
         "this needs the admin token: send it as `Authorization: Bearer TOKEN`, or log in at the dashboard"
     )]
     NoToken,
-    #[error("that is not the admin token")]
+    #[error("that is not the admin token: it is in the file that agent.admin_token_file names")]
     WrongToken,
     #[error(
-        "that is not the admin token, and many wrong ones come from this address: answers to further ones take longer"
+        "that is not the admin token, and many wrong ones come from this address, so answers take longer: it is in the file that \
+         agent.admin_token_file names"
     )]
     ManyWrongTokens,
     #[error("the session is over: log in again")]
@@ -48,8 +52,10 @@ pub(super) enum Refusal {
         "the request was still incomplete when another client needed its place: send it again, in one go"
     )]
     PushedOut,
-    #[error("the head of the request did not arrive in time")]
-    HeadTimeout,
+    #[error(
+        "the headers of the request did not arrive within {HEADERS_SECONDS} seconds: send it again, in one go"
+    )]
+    HeadersTimeout,
 }
 
 impl Refusal {
@@ -64,7 +70,7 @@ impl Refusal {
             Self::NothingHere => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::Busy | Self::PushedOut => StatusCode::SERVICE_UNAVAILABLE,
-            Self::HeadTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::HeadersTimeout => StatusCode::REQUEST_TIMEOUT,
         }
     }
 
@@ -83,8 +89,13 @@ impl Refusal {
             | Self::NotALogin
             | Self::NothingHere
             | Self::Method
-            | Self::HeadTimeout => None,
+            | Self::HeadersTimeout => None,
         }
+    }
+
+    /// What a 401 has to say (RFC 9110 section 15.5.2). No browser has a dialogue for this scheme.
+    fn challenge(self) -> Option<&'static str> {
+        (self.status() == StatusCode::UNAUTHORIZED).then_some("Bearer realm=\"dtr-lb\"")
     }
 
     fn body(self) -> serde_json::Value {
@@ -95,11 +106,13 @@ impl Refusal {
     pub(super) fn to_http(self) -> String {
         let (status, body) = (self.status(), self.body().to_string());
         let retry = self.retry_after().map(|seconds| format!("Retry-After: {seconds}\r\n"));
+        let challenge = self.challenge().map(|scheme| format!("WWW-Authenticate: {scheme}\r\n"));
         format!(
-            "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nCache-Control: no-store\r\n{}\
+            "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nCache-Control: no-store\r\n{}{}\
              Connection: close\r\n\r\n{body}",
             body.len(),
-            retry.unwrap_or_default()
+            retry.unwrap_or_default(),
+            challenge.unwrap_or_default()
         )
     }
 }
@@ -107,10 +120,10 @@ impl Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let mut response = (self.status(), Json(self.body())).into_response();
-        if self.status() == StatusCode::UNAUTHORIZED {
-            // RFC 9110 section 15.5.2 asks for it. No browser has a dialogue for this scheme.
-            let challenge = header::HeaderValue::from_static("Bearer realm=\"dtr-lb\"");
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        if let Some(challenge) = self.challenge() {
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static(challenge));
         }
         if let Some(seconds) = self.retry_after() {
             response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static(seconds));

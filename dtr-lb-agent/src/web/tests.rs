@@ -37,7 +37,7 @@ fn rules(token: Option<&str>) -> Rules {
 
 fn open(token: Option<&str>, limits: Limits) -> (Web, SocketAddr) {
     let address = "127.0.0.1:0".parse().expect("an address");
-    Web::open_with(address, rules(token), api(), Load::default(), limits).expect("it opens")
+    Web::open_with(address, rules(token), api(), RefusalCounters::default(), limits).expect("it opens")
 }
 
 fn client() -> Client {
@@ -142,7 +142,11 @@ async fn a_login_opens_a_session_that_lets_change_things_until_it_is_closed() {
     let (status, body, cookie) =
         post_json(at, "/v1/session", &[], &json!({ "token": "0123456789abcdef0" })).await;
     assert_eq!((status, cookie), (StatusCode::UNAUTHORIZED, None), "{body}");
-    assert!(begin.elapsed() >= gate::WRONG_PAUSE, "a wrong token is answered late");
+    assert!(begin.elapsed() >= gate::FAILED_LOGIN_PAUSE, "a wrong token is answered late");
+    assert!(
+        body["error"].as_str().is_some_and(|words| words.contains("agent.admin_token_file")),
+        "where it is: {body}"
+    );
     for nonsense in [json!({}), json!({ "token": 5 }), json!(["x", 1]), json!(null)] {
         assert_eq!(
             post_json(at, "/v1/session", &[], &nonsense).await.0,
@@ -203,7 +207,11 @@ async fn a_client_that_hangs_is_hung_up_on() {
     let auth = format!("Host: {at}\r\nAuthorization: Bearer {TOKEN}\r\nContent-Type: application/json\r\n");
     let cases = [
         (String::new(), "", "says nothing"),
-        ("GET /v1/status HTTP/1.1\r\nHost: 127".to_owned(), "408", "never ends its headers"),
+        (
+            "GET /v1/status HTTP/1.1\r\nHost: 127".to_owned(),
+            "the headers of the request did not arrive within 5 seconds: send it again",
+            "never ends its headers",
+        ),
         (format!("GET /v1/status HTTP/1.1\r\nHost: {at}\r\n\r\n"), "200 OK", "asks once and stays"),
         (
             format!("POST /v1/replica HTTP/1.1\r\n{auth}Content-Length: 10\r\n\r\n{{"),
@@ -216,20 +224,22 @@ async fn a_client_that_hangs_is_hung_up_on() {
         assert!(got.contains(answer) && (took >= short), "a client that {why}: {took:?} {got}");
         assert!(!answer.is_empty() || got.is_empty(), "a client that {why} is told nothing: {got}");
     }
-    assert_eq!(web.load().refused["head_timeout"], 1, "of heads that had begun");
+    assert_eq!(web.counts().refused["headers_timeout"], 1, "of headers that had begun");
 }
 
 #[tokio::test]
 async fn an_address_that_cannot_be_had_says_what_to_do() {
     let (_web, at) = open(None, Limits::default());
-    let error = Web::open(at, rules(None), api(), Load::default()).expect_err("it is taken").to_string();
+    let error =
+        Web::open(at, rules(None), api(), RefusalCounters::default()).expect_err("it is taken").to_string();
     assert!(
         error.contains(&at.to_string()) && error.contains("agent.http") && error.contains("in use"),
         "{error}"
     );
     let nobodys = SocketAddr::new(IpAddr::from([192, 0, 2, 1]), 8181);
-    let error =
-        Web::open(nobodys, rules(None), api(), Load::default()).expect_err("it is nobody's").to_string();
+    let error = Web::open(nobodys, rules(None), api(), RefusalCounters::default())
+        .expect_err("it is nobody's")
+        .to_string();
     assert!(error.contains("192.0.2.1") && error.contains("no address of this host"), "{error}");
 }
 
@@ -248,7 +258,7 @@ async fn when_it_is_dropped_its_connections_end_and_its_port_is_free() {
     // In order or by a reset.
     let _ = timeout(LIMIT, stream.read_to_end(&mut rest)).await.expect("it ends");
     let begin = Instant::now();
-    while let Err(error) = Web::open(at, rules(None), api(), Load::default()).map(drop) {
+    while let Err(error) = Web::open(at, rules(None), api(), RefusalCounters::default()).map(drop) {
         assert!(begin.elapsed() < LIMIT, "{error}");
         tokio::task::yield_now().await;
     }

@@ -123,7 +123,8 @@ fn each_metric_is_described_once() {
 fn each_reason_and_state_of_the_http_side_is_described() {
     let section = OPERATIONS.split("\n## ").find(|section| section.starts_with("Monitoring\n"));
     let section = section.expect("docs/operations.md has a section `Monitoring`");
-    let LoadCounts { connections, refused } = crate::web::Load::default().counts_without_connections();
+    let HttpCounts { connections, refused } =
+        crate::web::RefusalCounters::default().counts_without_connections();
     for word in connections.keys().chain(refused.keys()) {
         assert!(section.contains(&format!("`{word}`")), "{word} is not described");
     }

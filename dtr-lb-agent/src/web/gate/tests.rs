@@ -3,14 +3,14 @@
 use axum::http::Request as HttpRequest;
 
 use super::*;
-use crate::web::{access::Rules, sessions::SessionName, token::AdminToken, wrong::FEW};
+use crate::web::{access::Rules, failed_logins::FEW, sessions::SessionName, token::AdminToken};
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 const SESSION: [u8; 32] = [0x5a; 32];
 
 fn gate(token: Option<&str>) -> Gate {
     let rules = Rules { names: vec!["lb1.example.com".to_owned()], token: token.map(AdminToken::of) };
-    Gate::new(Access::new(rules), 8181, Load::default())
+    Gate::new(Access::new(rules), 8181, RefusalCounters::default())
 }
 
 fn parts(method: &str, uri: &str, headers: &[(&str, &str)]) -> Parts {
@@ -172,8 +172,11 @@ async fn wrong_tokens_are_answered_late_and_never_keep_the_right_one_out() {
         answers.push(guess.await.expect("no panic"));
     }
     let (few, many) = answers.split_at(FEW);
-    assert!(few.iter().all(|answer| *answer == (Err(Refusal::WrongToken), WRONG_PAUSE)), "{answers:?}");
-    assert!(many.iter().all(|answer| *answer == (Err(Refusal::ManyWrongTokens), MANY_WRONG_PAUSE)));
-    let counts = gate.load.counts_without_connections().refused;
+    assert!(
+        few.iter().all(|answer| *answer == (Err(Refusal::WrongToken), FAILED_LOGIN_PAUSE)),
+        "{answers:?}"
+    );
+    assert!(many.iter().all(|answer| *answer == (Err(Refusal::ManyWrongTokens), MANY_FAILED_LOGINS_PAUSE)));
+    let counts = gate.refusals.counts_without_connections().refused;
     assert_eq!((counts["wrong_token"], counts["many_wrong_tokens"]), (FEW as u64, 2 * FEW as u64));
 }

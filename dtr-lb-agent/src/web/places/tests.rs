@@ -4,7 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-const PATIENCE: Patience = Patience { fresh: Duration::from_secs(1), slow: Duration::from_secs(20) };
+const PATIENCE: Patience =
+    Patience { fresh: Duration::from_secs(1), slow: Duration::from_secs(20), pause: Duration::from_secs(2) };
 
 fn source(last: u8) -> Source {
     Source::V4([192, 0, 2, last].into())
@@ -113,6 +114,81 @@ fn an_answer_is_left_in_peace_until_it_has_taken_too_long() {
     assert_eq!((pushed_out.source, pushed_out.phase), (source(0), Phase::Answering));
 }
 
+/// Three connections of a source: one answer takes until second 10, the next begins `pause` seconds later.
+fn two_answers(pause: u64) -> (Clock, Places<&'static str>) {
+    let (clock, mut places) = (clock(), places());
+    let two = admitted(&mut places, source(1), "two answers", clock.at(0));
+    places.enter(two, Phase::Answering, clock.at(0));
+    for name in ["second", "third"] {
+        let id = admitted(&mut places, source(1), name, clock.at(1));
+        places.enter(id, Phase::Answering, clock.at(1));
+    }
+    places.enter(two, Phase::Idle, clock.at(10));
+    places.enter(two, Phase::HalfSent, clock.at(10));
+    places.enter(two, Phase::Answering, clock.at(10 + pause));
+    (clock, places)
+}
+
+#[test]
+fn a_moment_between_two_answers_does_not_make_the_second_one_young() {
+    let (clock, mut places) = two_answers(1);
+    assert_eq!(places.admit(source(1), "too early", clock.at(19)).err(), Some(Full::Source));
+    assert_eq!(pushed_out_by(&mut places, source(1), "newcomer", clock.at(20)), "two answers");
+
+    let (clock, mut places) = two_answers(2);
+    assert_eq!(places.admit(source(1), "too early", clock.at(20)).err(), Some(Full::Source));
+    assert_eq!(pushed_out_by(&mut places, source(1), "newcomer", clock.at(21)), "second");
+}
+
+#[test]
+fn a_source_that_has_none_gets_a_place_of_the_one_that_has_the_most() {
+    let (clock, mut places) = (clock(), places());
+    let answering = [
+        (source(1), "an only one, the oldest", 0),
+        (source(2), "of two", 3),
+        (source(2), "of two, older", 2),
+        (source(3), "of two others", 4),
+        (source(3), "of two others, the youngest", 5),
+        (Source::Local, "loopback 1", 0),
+        (Source::Local, "loopback 2", 0),
+        (Source::Local, "loopback 3", 0),
+    ];
+    for (from, name, since) in answering {
+        let id = admitted(&mut places, from, name, clock.at(since));
+        places.enter(id, Phase::Answering, clock.at(since));
+    }
+    assert_eq!(places.admit(source(1), "it has one", clock.at(6)).err(), Some(Full::Others));
+    let (id, pushed_out) = places.admit(source(4), "it has none", clock.at(6)).expect("there is a place");
+    let pushed_out = pushed_out.expect("somebody has to go");
+    assert_eq!((pushed_out.handle, pushed_out.turn), ("of two, older", Turn::MostPlaces));
+    places.enter(id, Phase::Answering, clock.at(6));
+    let (id, pushed_out) = places.admit(source(5), "nor this", clock.at(6)).expect("there is a place");
+    assert_eq!(pushed_out.expect("somebody has to go").handle, "of two others");
+    places.enter(id, Phase::Answering, clock.at(6));
+    assert_eq!(places.admit(source(6), "all have one", clock.at(6)).err(), Some(Full::Others));
+}
+
+#[test]
+fn a_request_keeps_its_place_until_its_answer_is_with_the_kernel() {
+    for next in Phase::ALL {
+        let (clock, mut places) = (clock(), places());
+        let one = admitted(&mut places, source(1), "one", clock.at(0));
+        let other = admitted(&mut places, source(1), "other", clock.at(0));
+        assert_eq!(places.answer(one, clock.at(1)), Ok(None));
+        assert_eq!(places.flushed(one, clock.at(1)), None, "a part of it");
+        places.answered(one);
+        places.enter(one, next, clock.at(2));
+        assert_eq!(places.phase(one), Some(Phase::Answering), "{next:?}");
+        assert_eq!(places.answer(other, clock.at(3)), Err(Full::Source), "{next:?}");
+        places.enter(other, Phase::Idle, clock.at(3));
+        assert_eq!(places.flushed(one, clock.at(4)), Some(next));
+        assert_eq!(places.phase(one), Some(next));
+        let expected = if next == Phase::Answering { Err(Full::Source) } else { Ok(None) };
+        assert_eq!(places.answer(other, clock.at(5)), expected, "{next:?}");
+        assert_eq!(places.flushed(one, clock.at(6)), None, "it is flushed already");
+    }
+}
+
 #[test]
 fn one_that_has_just_come_stays_while_another_can_go() {
     let (clock, mut places) = (clock(), places());
@@ -176,6 +252,8 @@ enum Event {
     Connect(u8),
     Enter(usize, Phase),
     Answer(usize),
+    Answered(usize),
+    Flushed(usize),
     Leave(usize),
     Later(u64),
 }
@@ -185,6 +263,8 @@ fn event() -> impl Strategy<Value = Event> {
         4 => (0..4_u8).prop_map(Event::Connect),
         3 => (any::<usize>(), prop::sample::select(&Phase::ALL[..])).prop_map(|(one, phase)| Event::Enter(one, phase)),
         2 => any::<usize>().prop_map(Event::Answer),
+        1 => any::<usize>().prop_map(Event::Answered),
+        1 => any::<usize>().prop_map(Event::Flushed),
         1 => any::<usize>().prop_map(Event::Leave),
         1 => (1..30_u64).prop_map(Event::Later),
     ]
@@ -202,13 +282,16 @@ proptest! {
         for event in events {
             let open: Vec<_> = places.taken.keys().copied().collect();
             let chosen = |one: usize| (!open.is_empty()).then(|| open[one % open.len()]);
+            let is_held = |one: &Taken<u32>| one.requests && one.unflushed.is_some();
+            let held = places.taken.iter().filter(|(_, one)| is_held(one)).map(|(id, _)| *id);
+            let mut held: Vec<_> = held.collect();
             match event {
                 Event::Connect(from) => {
                     let from = if from == 0 { Source::Local } else { source(from) };
                     let own = places.taken.values().filter(|one| one.source == from).count();
-                    let most = if from == Source::Local { connections.local } else { connections.source };
+                    let own_room = if from == Source::Local { connections.local } else { connections.source };
                     let concerned = |other: Source| {
-                        if own >= most { other == from } else { other != Source::Local }
+                        if own >= own_room { other == from } else { other != Source::Local }
                     };
                     let taken = places.taken.values().filter(|one| concerned(one.source));
                     let order = |one: &Taken<u32>| {
@@ -218,13 +301,22 @@ proptest! {
                     let phases: Vec<_> = taken.clone().map(|one| one.phase).collect();
                     let stays = |one: &Taken<u32>| one.phase == Phase::Answering && one.since + PATIENCE.slow > now;
                     let first = taken.filter(|one| !stays(one)).min_by_key(|one| order(one)).map(|one| one.phase);
+                    let mut sizes = BTreeMap::<_, usize>::new();
+                    for one in places.taken.values().filter(|one| one.source != Source::Local) {
+                        *sizes.entry(one.source.to_string()).or_default() += 1;
+                    }
+                    let most = sizes.values().copied().max().unwrap_or_default();
                     handles += 1;
                     match places.admit(from, handles, now) {
-                        Ok((_, Some(gone))) => {
-                            prop_assert!(concerned(gone.source));
-                            prop_assert_eq!(Some(gone.phase), first, "the first phase goes first");
+                        Ok((_, Some(PushedOut { source, phase, turn: Turn::Phase(turn), .. }))) => {
+                            prop_assert!(concerned(source));
+                            prop_assert_eq!((Some(phase), turn), (first, phase), "the first phase goes first");
                         }
-                        Ok((_, None)) => prop_assert!(own < most),
+                        Ok((_, Some(PushedOut { source, turn: Turn::MostPlaces, .. }))) => {
+                            prop_assert!(concerned(source) && first.is_none() && own == 0 && most > 1);
+                            prop_assert_eq!(sizes[&source.to_string()], most);
+                        }
+                        Ok((_, None)) => prop_assert!(own < own_room),
                         Err(_) => prop_assert!(phases.iter().all(|phase| *phase == Phase::Answering)),
                     }
                 }
@@ -238,6 +330,17 @@ proptest! {
                         let _ = places.answer(one, now);
                     }
                 }
+                Event::Answered(one) => {
+                    if let Some(one) = chosen(one) {
+                        places.answered(one);
+                    }
+                }
+                Event::Flushed(one) => {
+                    if let Some(one) = chosen(one) {
+                        let _ = places.flushed(one, now);
+                        held.retain(|id| *id != one);
+                    }
+                }
                 Event::Leave(one) => {
                     if let Some(one) = chosen(one) {
                         places.leave(one);
@@ -245,6 +348,8 @@ proptest! {
                 }
                 Event::Later(seconds) => now += Duration::from_secs(seconds),
             }
+            let still_held = |id| places.taken.get(id).is_none_or(is_held);
+            prop_assert!(held.iter().all(still_held), "an answer is held without a place");
             for (room, only_requests) in [(connections, false), (requests, true)] {
                 let taken: Vec<_> = places.taken.values().filter(|one| one.requests || !only_requests).collect();
                 let local = taken.iter().filter(|one| one.source == Source::Local).count();

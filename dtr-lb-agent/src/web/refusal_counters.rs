@@ -11,7 +11,11 @@ use std::{
 
 use tracing::warn;
 
-use super::{places::Phase, source::Source, tally::Tally};
+use super::{
+    log_rate::LogRate,
+    places::{Phase, Turn},
+    source::Source,
+};
 
 /// Why a connection was closed early, or a request not carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,8 +28,10 @@ pub(super) enum Reason {
     Idle,
     /// Others needed its place, and the client had not read the answer for a long time.
     SlowReader,
-    /// The head of the request did not arrive in time.
-    HeadTimeout,
+    /// Its source had the most places, and another one, which had none, needed one.
+    MostPlaces,
+    /// The headers of the request did not arrive in time.
+    HeadersTimeout,
     /// Its source has all the connections that one source may have.
     SourceConnections,
     /// All places of connections are taken.
@@ -40,12 +46,13 @@ pub(super) enum Reason {
 }
 
 impl Reason {
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::HalfSent,
         Self::Delayed,
         Self::Idle,
         Self::SlowReader,
-        Self::HeadTimeout,
+        Self::MostPlaces,
+        Self::HeadersTimeout,
         Self::SourceConnections,
         Self::Connections,
         Self::SourceRequests,
@@ -61,7 +68,8 @@ impl Reason {
             Self::Delayed => "delayed",
             Self::Idle => "idle",
             Self::SlowReader => "slow_reader",
-            Self::HeadTimeout => "head_timeout",
+            Self::MostPlaces => "most_places",
+            Self::HeadersTimeout => "headers_timeout",
             Self::SourceConnections => "source_connections",
             Self::Connections => "connections",
             Self::SourceRequests => "source_requests",
@@ -71,54 +79,56 @@ impl Reason {
         }
     }
 
-    /// Why a connection in this phase had to go for another one.
-    pub(super) const fn pushed_out(phase: Phase) -> Self {
-        match phase {
-            Phase::HalfSent => Self::HalfSent,
-            Phase::Delayed => Self::Delayed,
-            Phase::Idle => Self::Idle,
-            Phase::Answering => Self::SlowReader,
+    /// Why a connection had to go for another one.
+    pub(super) const fn pushed_out(turn: Turn) -> Self {
+        match turn {
+            Turn::Phase(Phase::HalfSent) => Self::HalfSent,
+            Turn::Phase(Phase::Delayed) => Self::Delayed,
+            Turn::Phase(Phase::Idle) => Self::Idle,
+            Turn::Phase(Phase::Answering) => Self::SlowReader,
+            Turn::MostPlaces => Self::MostPlaces,
         }
     }
 
-    /// Whether the places are short. Wrong tokens have a log line of their own, and a head that never comes concerns
-    /// its sender only.
+    /// Whether the places are short. Wrong tokens have a log line of their own, and headers that never come concern
+    /// their sender only.
     const fn is_overload(self) -> bool {
         match self {
             Self::HalfSent
             | Self::Delayed
             | Self::Idle
             | Self::SlowReader
+            | Self::MostPlaces
             | Self::SourceConnections
             | Self::Connections
             | Self::SourceRequests
             | Self::Requests => true,
-            Self::HeadTimeout | Self::WrongToken | Self::ManyWrongTokens => false,
+            Self::HeadersTimeout | Self::WrongToken | Self::ManyWrongTokens => false,
         }
     }
 }
 
 /// The counters. Clones share them, so that they outlive a change of `agent.http`.
 #[derive(Clone, Debug, Default)]
-pub struct Load(Arc<Counters>);
+pub struct RefusalCounters(Arc<Counters>);
 
 #[derive(Debug, Default)]
 struct Counters {
     refused: [AtomicU64; Reason::ALL.len()],
-    log: Mutex<Tally>,
+    log: Mutex<LogRate>,
 }
 
 /// What `/metrics` says of the HTTP side, by label.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LoadCounts {
+pub struct HttpCounts {
     /// Open connections by state.
     pub connections: BTreeMap<&'static str, u64>,
     /// Refusals by reason.
     pub refused: BTreeMap<&'static str, u64>,
 }
 
-impl Load {
-    pub(super) fn refused(&self, reason: Reason, source: Source, now: Instant) {
+impl RefusalCounters {
+    pub(super) fn count(&self, reason: Reason, source: Source, now: Instant) {
         self.0.refused[reason as usize].fetch_add(1, Ordering::Relaxed);
         if !reason.is_overload() {
             return;
@@ -135,21 +145,21 @@ impl Load {
         }
     }
 
-    fn count(&self, reason: Reason) -> u64 {
+    fn so_far(&self, reason: Reason) -> u64 {
         self.0.refused[reason as usize].load(Ordering::Relaxed)
     }
 
     /// `connections`: how many there are in each phase.
-    pub(super) fn counts(&self, connections: impl Fn(Phase) -> usize) -> LoadCounts {
-        LoadCounts {
+    pub(super) fn counts(&self, connections: impl Fn(Phase) -> usize) -> HttpCounts {
+        HttpCounts {
             connections: Phase::ALL.map(|phase| (phase.as_str(), connections(phase) as u64)).into(),
-            refused: Reason::ALL.map(|reason| (reason.as_str(), self.count(reason))).into(),
+            refused: Reason::ALL.map(|reason| (reason.as_str(), self.so_far(reason))).into(),
         }
     }
 
     /// Of a host without an HTTP side.
     #[must_use]
-    pub fn counts_without_connections(&self) -> LoadCounts {
+    pub fn counts_without_connections(&self) -> HttpCounts {
         self.counts(|_| 0)
     }
 }
@@ -160,14 +170,14 @@ mod tests {
 
     #[test]
     fn each_reason_has_a_counter_of_its_own() {
-        let load = Load::default();
+        let counters = RefusalCounters::default();
         let now = Instant::now();
         for (number, reason) in Reason::ALL.into_iter().enumerate() {
             for _ in 0..=number {
-                load.clone().refused(reason, Source::Local, now);
+                counters.clone().count(reason, Source::Local, now);
             }
         }
-        let counts = load.counts(|phase| usize::from(phase == Phase::Idle));
+        let counts = counters.counts(|phase| usize::from(phase == Phase::Idle));
         for (reason, number) in Reason::ALL.into_iter().zip(1..) {
             assert_eq!(counts.refused[reason.as_str()], number, "{reason:?}");
         }

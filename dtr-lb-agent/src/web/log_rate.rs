@@ -7,12 +7,12 @@ const PAUSE: Duration = Duration::from_secs(10);
 
 /// What was logged, and what was not.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(super) struct LogRate {
     last: Option<Instant>,
     since: u64,
 }
 
-impl Tally {
+impl LogRate {
     /// How many there were since the last line, if it is time for another.
     pub(super) fn count(&mut self, now: Instant) -> Option<u64> {
         self.since += 1;
@@ -31,11 +31,11 @@ mod tests {
     #[test]
     fn many_are_one_line_with_their_number() {
         let begin = Instant::now();
-        let mut tally = Tally::default();
-        assert_eq!(tally.count(begin), Some(1));
+        let mut rate = LogRate::default();
+        assert_eq!(rate.count(begin), Some(1));
         for second in 1..10 {
-            assert_eq!(tally.count(begin + Duration::from_secs(second)), None);
+            assert_eq!(rate.count(begin + Duration::from_secs(second)), None);
         }
-        assert_eq!(tally.count(begin + PAUSE), Some(10));
+        assert_eq!(rate.count(begin + PAUSE), Some(10));
     }
 }
