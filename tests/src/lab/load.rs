@@ -36,6 +36,8 @@ pub struct Tally {
     pub replicas: BTreeMap<String, usize>,
     /// Those that failed.
     pub errors: Vec<Request>,
+    /// How long the slowest took that did not.
+    pub slowest: Duration,
 }
 
 impl FromIterator<Request> for Tally {
@@ -43,7 +45,10 @@ impl FromIterator<Request> for Tally {
         let mut tally = Self::default();
         for request in requests {
             match &request.outcome {
-                Ok(replica) => *tally.replicas.entry(replica.clone()).or_default() += 1,
+                Ok(replica) => {
+                    *tally.replicas.entry(replica.clone()).or_default() += 1;
+                    tally.slowest = tally.slowest.max(request.took);
+                }
                 Err(_) => tally.errors.push(request),
             }
         }

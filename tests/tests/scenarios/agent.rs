@@ -171,7 +171,10 @@ fn refused(place: Place) -> Result<()> {
 fn reachable_binary(lab: &Lab) -> Result<std::path::PathBuf> {
     use std::os::unix::fs::PermissionsExt as _;
     let path = lab.directory().join("dtr-lb");
-    std::fs::copy(binary()?, &path)?;
+    // By a process of its own: where this one holds the file open for writing, a child that another scenario has just made, and that has
+    // not yet called exec, holds it as well, and it cannot be run (ETXTBSY).
+    let copied = std::process::Command::new("cp").arg(binary()?).arg(&path).status()?;
+    anyhow::ensure!(copied.success(), "cp: {copied}");
     for open in [lab.directory(), &path, &lab.directory().join("dtr-lb.toml")] {
         std::fs::set_permissions(open, std::fs::Permissions::from_mode(0o755))?;
     }

@@ -8,12 +8,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail};
-use dtr_lb_tests::lab::{Capture, Frame, Namespace, Replica, Segment};
+use anyhow::{Context as _, Result, bail, ensure};
+use dtr_lb_tests::lab::{Capture, Client, Frame, LabOptions, Namespace, Replica, Segment, Tally};
 
 use crate::{EVERYWHERE, Place, Scenario};
 
-pub(crate) const SCENARIOS: &[Scenario] = &[("no_short_connection_fails", EVERYWHERE, short_connections)];
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    ("no_short_connection_fails", EVERYWHERE, short_connections),
+    ("short_connections_of_several_clients_are_not_capped", EVERYWHERE, several_clients),
+];
 
 /// Connections of a batch: after each it is looked whether one has failed.
 const BATCH: usize = 4000;
@@ -81,6 +84,51 @@ fn short_connections(place: Place) -> Result<()> {
     }
     println!("{}: {done} connections, {} at a time", place.name(), concurrency);
     stage.nothing_dropped()
+}
+
+/// Clients of several addresses, whose connections the replicas close first: each leaves a NAT port in TIME_WAIT, of which there are so
+/// many that all would rest after some seconds. None may wait for one.
+fn several_clients(place: Place) -> Result<()> {
+    const SLOW: Duration = Duration::from_secs(1);
+    let (seconds, concurrency) = (number(SECONDS)?, number(CONCURRENCY)? as usize);
+    let lab = LabOptions { clients: 4, ..place.lab_options().without_registry() };
+    let stage = place.stage_with(lab, &place.options())?;
+    let (begun, service) = (Instant::now(), stage.http());
+    let of_client = |client: &Client| -> Result<Tally> {
+        let mut all = Tally::default();
+        while begun.elapsed() < Duration::from_secs(seconds) {
+            let tally = client.connections(service, BATCH, concurrency)?;
+            for (replica, count) in tally.replicas {
+                *all.replicas.entry(replica).or_default() += count;
+            }
+            all.errors.extend(tally.errors);
+            all.slowest = all.slowest.max(tally.slowest);
+        }
+        Ok(all)
+    };
+    let tallies = std::thread::scope(|scope| {
+        let of_client = &of_client;
+        let clients = stage.lab.clients().iter();
+        let clients: Vec<_> = clients.map(|client| scope.spawn(move || of_client(client))).collect();
+        clients
+            .into_iter()
+            .map(|client| client.join().expect("it does not panic"))
+            .collect::<Result<Vec<_>>>()
+    })?;
+    let took = begun.elapsed().as_secs_f64();
+    let done: usize = tallies.iter().flat_map(|tally| tally.replicas.values()).sum();
+    let slowest = tallies.iter().map(|tally| tally.slowest).max().unwrap_or_default();
+    let verdicts = stage.balancer.status(&stage.lab)?.verdicts;
+    println!(
+        "{}: {:.0} connections a second, {done} in all, the slowest {slowest:.1?}",
+        place.name(),
+        done as f64 / took
+    );
+    if let Some(first) = tallies.iter().flat_map(|tally| &tally.errors).next() {
+        bail!("of {done} one failed: {first:?}; verdicts {verdicts:?}");
+    }
+    ensure!(slowest < SLOW, "the slowest took {slowest:?}; verdicts {verdicts:?}");
+    Ok(())
 }
 
 /// All segments of the connections that were reset, in order of time.
