@@ -95,6 +95,13 @@ fn from_replica(tables: &impl Tables, context: &mut PacketContext) -> Step {
     if flags.accepts() {
         return if of_our_syn { Step::tell(Event::ACCEPTS) } else { Step::UNVERIFIED };
     }
+    // The port is another connection's there: one that a flood has left, or that was closed without its knowledge. Nobody's failure.
+    let challenges =
+        flags.any(TcpFlags::ACK) && !flags.any(TcpFlags::FIN) && headers.payload == 0 && !of_our_syn;
+    if unanswered && challenges {
+        *order = connection::again(Cause::Challenged, client);
+        return Step::quiet(Decision::Opens);
+    }
     // What a replica says that has got the client's ACK before we did. Else it is a challenge ACK, for the client to answer.
     let proves = !unanswered
         && flags.any(TcpFlags::ACK)

@@ -38,8 +38,18 @@ pub(super) enum Cause {
     New,
     /// Its replica refused: the packet is the refusal.
     Refused,
+    /// Its replica has another connection by this port, and answers the SYN by a challenge ACK (RFC 5961 section 4): the packet is that.
+    Challenged,
     /// Its replica does not answer: the packet is the client's SYN once more.
     Silent,
+}
+
+impl Cause {
+    /// Whether the packet is the replica's, in the place of which the client's SYN leaves.
+    #[inline(always)]
+    const fn is_answer(self) -> bool {
+        matches!(self, Self::Refused | Self::Challenged)
+    }
 }
 
 /// A connection to be opened. Without an `Option` in it: the verifier refuses the register of a value that is not there,
@@ -136,7 +146,7 @@ fn settle(
                 return Verdict::Forwarded;
             }
             tables.count(order.failed, |counters| counters.redispatched += 1);
-            *resend_syn = order.cause == Cause::Refused;
+            *resend_syn = order.cause.is_answer();
             Verdict::Redispatched
         }
         Err(verdict) if order.cause == Cause::New => verdict,
@@ -170,7 +180,7 @@ fn begin(packet: &impl Packet, tables: &impl Tables, context: &mut PacketContext
     };
     let replica = tables.replica(id).ok_or(Verdict::DroppedNoReplica)?;
     // A refusal is no packet for the replica: the SYN that takes its place was looked at when it came.
-    if context.order.cause != Cause::Refused {
+    if !context.order.cause.is_answer() {
         rewrite::reaches(packet, replica, context)?;
     }
     context.target = id;
@@ -343,7 +353,7 @@ impl Opening<'_> {
         draft.partner = Place::NONE;
         draft.acknowledged = first_number(&kept.syn).wrapping_add(1);
         // A refusal that becomes a SYN carries nothing.
-        let carries = if order.cause == Cause::Refused { 0 } else { headers.payload };
+        let carries = if order.cause.is_answer() { 0 } else { headers.payload };
         draft.fin = draft.acknowledged.wrapping_add(carries);
         *claim = Claim { port: true, polite: nat_port::is_polite(*attempt, *further) };
         *progress = Progress::Port;

@@ -150,6 +150,11 @@ impl Connection {
             self.phase = Phase::Answered;
             return Fate::Believed;
         }
+        // It has another connection by this port.
+        let bare = said.has(flag::ACK) && !said.has(flag::FIN) && said.payload == 0;
+        if self.phase == Phase::Asked && bare && !of_syn {
+            return Fate::Fails;
+        }
         // It holds the connection for open, and so has got the client's ACK.
         let ahead = i64::from(said.acknowledgment.wrapping_sub(behind) as i32);
         let proves = self.phase == Phase::Answered

@@ -163,12 +163,14 @@ impl Oracle {
         let world = step.world();
         let one = self.connections[at].clone();
         let next = self.asks_next(step, &one);
-        let refused = side == Side::Replica;
+        // The replica's answer becomes the SYN; a refusal ends the connection where nobody else is left, a challenge does not.
+        let answer = side == Side::Replica;
+        let refused = answer && seen.flags & flag::RST != 0;
         let impeded = next.map(|id| self.impeded(world, seen, id, step.verdict));
-        let stopped = !refused && impeded.is_some_and(|impeded| impeded.any);
+        let stopped = !answer && impeded.is_some_and(|impeded| impeded.any);
         if step.verdict == Verdict::Redispatched {
             let id = next.filter(|_| !stopped).ok_or("redispatched, and nobody is left to be asked")?;
-            let begun = self.goes_over(step, &one, id, refused)?;
+            let begun = self.goes_over(step, &one, id, answer)?;
             self.connections[at].phase = Phase::Gone;
             return self.begins(begun, step, seen);
         }
@@ -180,8 +182,10 @@ impl Oracle {
             self.finds_no_room(step, one.client, one.vip, id)
                 .map_err(|why| format!("not sent to {id}, which was to be asked: {why}"))?;
         }
-        if refused {
-            self.connections[at].phase = Phase::Gone;
+        if answer && stands {
+            if refused {
+                self.connections[at].phase = Phase::Gone;
+            }
             bytes::rewritten(step.before, seen, step.after, &one.way, one.vip, one.client)?;
             return step.leaves_by(&one.way);
         }
