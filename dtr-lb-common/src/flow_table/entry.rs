@@ -10,8 +10,8 @@
 //!              in the replica's: the last number that it may acknowledge, behind what the SYN carries
 //!       6      when the connection was opened
 //!       7      what this direction has to acknowledge in the handshake: a word of its own, as the fast path may store what it
-//!              acknowledges into an entry that is another connection's by now; in the replica's entry of a connection that is being
-//!              closed, the client's last timestamp
+//!              acknowledges into an entry that is another connection's by now; in the replica's entry of a connection whose
+//!              client has closed, the timestamp of its FIN
 //!       8      packets of this direction  (kept for the flow log)
 //!       9      bytes of this direction    (kept for the flow log)
 //!      10..13  key: source, destination, ports
@@ -99,7 +99,8 @@ pub struct Flow {
     /// The number behind this direction's FIN; in the client's entry of a handshake where its SYN is kept, and in the replica's
     /// the number behind what the SYN carries.
     pub fin: u32,
-    /// In the replica's entry of a closed connection the client's last timestamp (RFC 7323, host order); 0 if it sent none.
+    /// In the replica's entry of a connection whose client has closed: the timestamp of its FIN (RFC 7323, host order); 0 if none
+    /// was found there. Means nothing before.
     pub timestamp: u32,
     pub opened: Ticks,
 }
