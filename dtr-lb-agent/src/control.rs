@@ -231,7 +231,7 @@ impl Control {
                     hop: next_hop.map(hop),
                     nat: match service.mode {
                         Mode::Nat => self.paths.nat_addresses(&self.config, replica.address),
-                        Mode::Dsr => Vec::new(),
+                        Mode::Dsr | Mode::Dnat => Vec::new(),
                         Mode::Ipip => vec![datapath.tunnel_sources.towards(replica.address)],
                     },
                     mtu: next_hop.map_or(0, |hop| hop.mtu),
@@ -267,6 +267,7 @@ fn mode(mode: Mode) -> abi::Mode {
         Mode::Nat => abi::Mode::NAT,
         Mode::Dsr => abi::Mode::DSR,
         Mode::Ipip => abi::Mode::IPIP,
+        Mode::Dnat => abi::Mode::DNAT,
     }
 }
 

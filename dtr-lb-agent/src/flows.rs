@@ -161,18 +161,18 @@ impl Ends {
     /// Nothing for the entry of the replica's packets, as that of the client's stands for both; but where the client has
     /// opened another connection with the same address and port, the replica's is all that is left.
     fn of(flow: &Flow) -> Option<Self> {
-        let nat = |address, port: dtr_lb_common::address::Be16| {
-            Some(SocketAddr::new(IpAddr::from(address), port.get()))
+        // `seen` is the tuple of the client's packets as they reach the replica.
+        let ends = |client: Tuple, seen: Tuple| {
+            let end = (seen.source, seen.source_port);
+            let changed = end != (client.source, client.source_port);
+            let nat = changed.then(|| SocketAddr::new(end.0.into(), end.1.get()));
+            Some(Self { client, nat })
         };
         match flow.direction() {
-            Direction::ToReplica => {
-                Some(Self { client: flow.key, nat: nat(flow.to.source, flow.to.source_port) })
+            Direction::ToReplica | Direction::Direct => ends(flow.key, flow.to),
+            Direction::ToClient if flow.state() == State::TIME_WAIT_HELD => {
+                ends(flow.to.reversed(), flow.key.reversed())
             }
-            Direction::Direct => Some(Self { client: flow.key, nat: None }),
-            Direction::ToClient if flow.state() == State::TIME_WAIT_HELD => Some(Self {
-                client: flow.to.reversed(),
-                nat: nat(flow.key.destination, flow.key.destination_port),
-            }),
             Direction::ToClient => None,
         }
     }
@@ -290,6 +290,7 @@ pub(crate) fn mode(mode: Mode) -> &'static str {
         Mode::NAT => "nat",
         Mode::DSR => "dsr",
         Mode::IPIP => "ipip",
+        Mode::DNAT => "dnat",
         Mode(_) => "unknown",
     }
 }

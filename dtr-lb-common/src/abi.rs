@@ -23,7 +23,7 @@ pub use service::{
 pub use trace::{SNAP_MAX, TRACE_BYTES, TraceCounts, TraceFilter, TracePacket};
 
 /// Version of everything in this module.
-pub const LAYOUT_VERSION: u32 = 5;
+pub const LAYOUT_VERSION: u32 = 6;
 
 /// Names of the programs in the object.
 pub mod program {
@@ -167,6 +167,11 @@ pub struct Settings {
     pub half_open: Ticks,
     /// For how long the NAT port of a connection rests that left no socket at the replica.
     pub port_rest: Ticks,
+    /// Not 0: a replica is or was reached by mode DNAT. What it answers is addressed to its client, so that packets are looked at
+    /// by their source, too; see [`crate::filter`].
+    pub by_source: u32,
+    /// Fills the word.
+    pub zero: u32,
 }
 
 impl Settings {

@@ -1,15 +1,16 @@
 //! The filter: a quick look whether a packet may be the datapath's, for those that are not.
 //!
-//! What the datapath knows is to the address and port of a service, or to a NAT address and a port of the range. The agent
-//! marks the places of all these; a packet to a place that is not marked passes without any look-up in a table. Two ends
-//! may share a place: then the tables decide, as they do for all that is marked.
+//! What the datapath knows is to the address and port of a service, or to a NAT address and a port of the range; or, in mode
+//! DNAT, from the address and port of a replica. The agent marks the places of all these; a packet to a place that is not
+//! marked, and from none either, passes without any look-up in a table. Two ends may share a place: then the tables decide, as
+//! they do for all that is marked. Sources are looked at only while [`Settings::by_source`] says so.
 
 use crate::{
     abi::{FILTER_PLACES, Settings},
     address::{Address, Be16, MAPPED},
 };
 
-/// The place of packets to this end.
+/// The place of packets to this end, or from it.
 #[inline(always)]
 pub const fn place(settings: &Settings, address: &Address, port: Be16) -> u32 {
     place_wide(settings, address.wide(), port)

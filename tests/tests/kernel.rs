@@ -1,6 +1,7 @@
 //! The packet pipeline in the kernel: the cases of the host, through the real programs of both hooks, frame by frame.
 
 use dtr_lb_agent::datapath::{Datapath, Hook, Options};
+use dtr_lb_common::abi::Mode;
 use dtr_lb_tests::{
     fixture::{
         Case, Host, Kernel, Plan,
@@ -37,10 +38,11 @@ fn main() {
         trials.push(Trial::test(name, move || accepts_a_trace_within_budget(hook)));
         let name = format!("explain::says_what_the_datapath_does::{}", hook.name());
         trials.push(Trial::test(name, move || explain::says_what_the_datapath_does(hook)));
-        for Group { name: group, plans, cases } in GROUPS {
-            for (case, plan) in cases.iter().flat_map(|case| plans.iter().map(move |plan| (case, *plan))) {
-                let name = format!("{group}::{}::{}::{}", case.name, plan.name(), hook.name());
-                trials.push(Trial::test(name, move || plays_as_on_the_host(case, plan, hook)));
+        for group in GROUPS {
+            let Group { name, plans, mode, .. } = group;
+            for (case, plan) in group.cases().flat_map(|case| plans.iter().map(move |plan| (case, *plan))) {
+                let name = format!("{name}::{}::{}::{}", case.name, plan.name(), hook.name());
+                trials.push(Trial::test(name, move || plays_as_on_the_host(case, plan, *mode, hook)));
             }
         }
     }
@@ -73,11 +75,11 @@ fn within_budget(what: &str, instructions: u32) -> Result<(), Failed> {
 }
 
 /// A case holds in the kernel, and each of its frames becomes what it becomes on the host.
-fn plays_as_on_the_host(case: &Case, plan: Plan, hook: Hook) -> Result<(), Failed> {
+fn plays_as_on_the_host(case: &Case, plan: Plan, mode: Mode, hook: Hook) -> Result<(), Failed> {
     let mut kernel =
         if wants_its_own((case.world)(plan).as_ref()) { Kernel::open(hook)? } else { Kernel::take(hook)? };
     let mut host = Host::taking(takes(hook));
-    let (on_host, in_kernel) = (play(case, plan, &mut host), play(case, plan, &mut kernel));
+    let (on_host, in_kernel) = (play(case, plan, mode, &mut host), play(case, plan, mode, &mut kernel));
     for (host, kernel) in on_host.iter().zip(&in_kernel) {
         if host != kernel {
             return Err(format!(

@@ -60,14 +60,14 @@ pub(crate) struct Shortage {
     pub(crate) limit: u64,
 }
 
-/// One a replica, and one for each VIP of the service where replicas are asked at those.
+/// One a replica, and one for each VIP of the service where replicas are asked at those, or from those.
 fn probes_at_once(service: &Service) -> usize {
     if service.probe.scheme == Scheme::None {
         return 0;
     }
     let each = match service.mode {
         Mode::Nat => 1,
-        Mode::Dsr | Mode::Ipip => service.vips.len(),
+        Mode::Dsr | Mode::Ipip | Mode::Dnat => service.vips.len(),
     };
     service.replicas.len() * each
 }

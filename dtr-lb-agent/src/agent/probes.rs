@@ -12,7 +12,7 @@ use crate::{
     config::{Admin, Config, Mode, Probe, Replica, Service, Verify},
     control::{Control, ReplicaKey},
     datapath::Steering,
-    probe::{self, Direct, ProbeTask, Prober, Report, State, Target, TlsConfigs},
+    probe::{self, Direct, ProbeTask, Prober, Report, Route, State, Target, TlsConfigs},
 };
 
 /// Reports that may wait to be taken.
@@ -75,8 +75,8 @@ impl Probes {
             let reads_files = service.probe.verify != Verify::No;
             for replica in service.replicas.iter().filter(|replica| replica.admin != Admin::Maint) {
                 let key = ReplicaKey::new(service, replica);
-                let direct = direct(config, service, replica.address);
-                let target = Target { address: replica.address, probe: probe(service, replica), direct };
+                let route = route(config, service, replica.address);
+                let target = Target { address: replica.address, probe: probe(service, replica), route };
                 let goes_on = self.running.get(&key).is_some_and(|running| running.target == target)
                     && !(reads_files && files == Files::ReadAgain);
                 plan.wanted.insert(key.clone());
@@ -133,14 +133,17 @@ fn probe(service: &Service, replica: &Replica) -> Probe {
     Probe { host, ..service.probe.clone() }
 }
 
-/// What a probe of a service's replica is to prove, if it answers clients directly.
-fn direct(config: &Config, service: &Service, replica: IpAddr) -> Option<Direct> {
-    let tunnel = match service.mode {
-        Mode::Nat => return None,
-        Mode::Dsr => None,
-        Mode::Ipip => Some(config.datapath.tunnel_sources.towards(replica)),
-    };
-    Some(Direct { vips: service.vips.clone(), tunnel })
+/// What a probe of a service's replica is to prove beside its answer.
+fn route(config: &Config, service: &Service, replica: IpAddr) -> Route {
+    let vips = service.vips.clone();
+    match service.mode {
+        Mode::Nat => Route::Plain,
+        Mode::Dsr => Route::Direct(Direct { vips, tunnel: None }),
+        Mode::Ipip => {
+            Route::Direct(Direct { vips, tunnel: Some(config.datapath.tunnel_sources.towards(replica)) })
+        }
+        Mode::Dnat => Route::FromVips(vips),
+    }
 }
 
 #[cfg(test)]

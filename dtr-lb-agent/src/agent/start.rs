@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     api::{self, Api},
-    config::{Attach, Config, Mode, Scheme},
+    config::{Attach, Config, Scheme},
     control::Control,
     datapath::{Applied, Census, Datapath, Hook, Interface, Wanted},
     history::History,
@@ -104,7 +104,7 @@ pub(super) fn check_addresses(
 /// Whether a probe asks a replica at a VIP, so that its packets are to be steered.
 pub(super) fn probes_are_steered(config: &Config) -> bool {
     let mut services = config.services.iter();
-    services.any(|service| service.mode != Mode::Nat && service.probe.scheme != Scheme::None)
+    services.any(|service| service.mode.direct() && service.probe.scheme != Scheme::None)
 }
 
 /// May be dropped before it is done: nothing is attached or written until its last await is over.

@@ -18,22 +18,30 @@ choice! {
         Dsr = "dsr",
         /// The packet travels inside another; the replicas hold the VIP and answer the client directly.
         Ipip = "ipip",
+        /// The destination is rewritten, and the client's address and port stay; the replicas' route to clients is the balancer.
+        Dnat = "dnat",
     }
 }
 
 impl Mode {
-    /// The rule that a VIP and a replica's address break together, if they do: without NAT a packet keeps its addresses, so
-    /// that the replica has to speak the family of the VIP, or of the tunnel.
+    /// Whether the replicas hold the VIP and answer clients directly, past the balancer.
+    #[must_use]
+    pub const fn direct(self) -> bool {
+        matches!(self, Self::Dsr | Self::Ipip)
+    }
+
+    /// The rule that a VIP and a replica's address break together, if they do: a packet that keeps an address keeps its family,
+    /// so that the replica has to speak the family of the VIP, or of the tunnel.
     #[must_use]
     pub fn broken_rule(self, vip: IpAddr, replica: IpAddr) -> Option<&'static str> {
         match self {
-            Self::Dsr if vip.is_ipv4() != replica.is_ipv4() => {
+            Self::Dsr | Self::Dnat if vip.is_ipv4() != replica.is_ipv4() => {
                 Some("in this mode VIPs and replicas are of one family")
             }
             Self::Ipip if vip.is_ipv6() && replica.is_ipv4() => {
                 Some("in this mode an IPv6 VIP needs replicas with IPv6 addresses")
             }
-            Self::Nat | Self::Dsr | Self::Ipip => None,
+            Self::Nat | Self::Dsr | Self::Ipip | Self::Dnat => None,
         }
     }
 }
@@ -65,14 +73,11 @@ pub(super) fn addresses_fit(
 /// Refuses a `replica_port` that a packet cannot get without NAT. `port` is the service's.
 pub(super) fn port_fits(table: &Table, raw: &RawService, mode: Mode, port: u16, problems: &mut Problems<'_>) {
     let Some(field) = table.field("replica_port", &raw.replica_port) else { return };
-    match mode {
-        Mode::Dsr | Mode::Ipip if *field.value != i64::from(port) => {
-            let what = format!(
-                "mode = \"{mode}\" does not change ports, so that it can only be the service's, {port}; leave the key out, \
-                 or take \"nat\""
-            );
-            problems.refuse(&field, what);
-        }
-        Mode::Nat | Mode::Dsr | Mode::Ipip => {}
+    if mode.direct() && *field.value != i64::from(port) {
+        let what = format!(
+            "mode = \"{mode}\" does not change ports, so that it can only be the service's, {port}; leave the key out, or \
+             take \"nat\" or \"dnat\""
+        );
+        problems.refuse(&field, what);
     }
 }

@@ -13,7 +13,7 @@ use aya::{
     maps::{Array, HashMap, LpmTrie, MapData, MapError, lpm_trie::Key},
 };
 use dtr_lb_common::{
-    abi::{ALLOW, DENY, FILTER_PLACES, Filter, IS_VIP, ServiceKey, Settings, SourceKey, map},
+    abi::{ALLOW, DENY, FILTER_PLACES, Filter, IS_VIP, Mode, ServiceKey, Settings, SourceKey, map},
     address::{Address, Be16},
     filter,
 };
@@ -87,7 +87,10 @@ impl Access {
         let replicas = desired.services.values().filter(|service| !service.mode.direct());
         let nat = replicas.flat_map(|service| &service.replicas).flat_map(|replica| &replica.nat);
         let first = Be16::new(settings.first_port as u16);
-        let ends = vips.chain(nat.map(|address| ((*address).into(), first)));
+        let dnat = desired.services.values().filter(|service| service.mode == Mode::DNAT);
+        let sources = dnat.flat_map(|service| &service.replicas);
+        let sources = sources.map(|replica| (replica.address.into(), Be16::new(replica.port)));
+        let ends = vips.chain(nat.map(|address| ((*address).into(), first))).chain(sources);
         let places: BTreeSet<_> =
             ends.map(|(address, port)| filter::place(settings, &address, port)).collect();
         if places.is_subset(&self.marked) {

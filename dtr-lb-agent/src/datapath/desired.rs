@@ -59,8 +59,8 @@ pub struct DesiredReplica {
     pub weight: u16,
     /// Where frames to it are sent, if that is known.
     pub hop: Option<Hop>,
-    /// Source addresses of the connections to it, of its family. In mode IPIP: the outer source, of which the last 16 bits
-    /// vary by flow.
+    /// Source addresses of the connections to it, of its family; none in modes DSR and DNAT. In mode IPIP: the outer source, of
+    /// which the last 16 bits vary by flow.
     pub nat: Vec<IpAddr>,
     /// The largest IP packet, in bytes, that the way to it takes; 0 if that is not known.
     pub mtu: u32,

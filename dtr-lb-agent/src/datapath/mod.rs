@@ -230,7 +230,7 @@ impl Datapath {
 
     /// Makes the maps say what is desired. An adopted datapath is attached first: see [`Datapath::attach`].
     pub fn apply(&mut self, desired: &Desired) -> Result<Applied, DatapathError> {
-        let settings = self.settings_of(&desired.settings);
+        let settings = self.settings_of(desired);
         let applied = self.writer.apply(desired, settings, &mut self.counters, Instant::now())?;
         self.settings = Some(settings);
         self.notices.take(&self.writer.dead());
@@ -317,22 +317,24 @@ impl Datapath {
         clock::now(&mut self.ebpf)
     }
 
-    fn settings_of(&self, desired: &DesiredSettings) -> Settings {
+    fn settings_of(&self, desired: &Desired) -> Settings {
         let ticks = |duration| clock::ticks(duration, self.ticks_per_second);
-        let ports = &desired.nat_ports;
+        let DesiredSettings { hash_seed, nat_ports: ports, idle_timeout } = &desired.settings;
         Settings {
-            hash_seed: desired.hash_seed,
+            hash_seed: *hash_seed,
             flow_keys: self.flow_keys,
             flow_buckets: self.flow_buckets,
             first_port: (*ports.start()).into(),
             port_count: u32::from(*ports.end()) - u32::from(*ports.start()) + 1,
             second: self.ticks_per_second,
-            established: ticks(desired.idle_timeout),
-            half_closed: ticks(HALF_CLOSED.min(desired.idle_timeout)),
+            established: ticks(*idle_timeout),
+            half_closed: ticks(HALF_CLOSED.min(*idle_timeout)),
             time_wait: ticks(TIME_WAIT),
             closed: ticks(CLOSED),
             half_open: ticks(HALF_OPEN),
             port_rest: ticks(PORT_REST),
+            by_source: u32::from(self.writer.looks_by_source(desired)),
+            zero: 0,
         }
     }
 }

@@ -147,6 +147,10 @@ impl Writer {
         }
         self.access.mark(desired, &settings)?;
         self.access.answer_for(desired)?;
+        if let Some(before) = self.settings {
+            // Before the services whose replicas' answers are known by it.
+            self.write_settings(Settings { by_source: settings.by_source, ..before })?;
+        }
         for (key, service) in &desired.services {
             let mut candidates = Vec::with_capacity(service.replicas.len());
             for replica in &service.replicas {
@@ -162,11 +166,23 @@ impl Writer {
         self.access.forget(desired)?;
         self.ids.name(&wanted, at);
         // Last, as packets are looked at from here on.
+        self.write_settings(settings)?;
+        Ok(applied)
+    }
+
+    fn write_settings(&mut self, settings: Settings) -> Result<(), DatapathError> {
         if self.settings != Some(settings) {
             self.settings_map.set(0, settings, 0).map_err(DatapathError::map(map::SETTINGS, "writing"))?;
             self.settings = Some(settings);
         }
-        Ok(applied)
+        Ok(())
+    }
+
+    /// Whether packets are to be looked at by their source: replicas answer to the addresses of their clients, or did, and flows
+    /// of that time may be left.
+    pub(super) fn looks_by_source(&self, desired: &Desired) -> bool {
+        self.settings.is_some_and(|settings| settings.by_source != 0)
+            || desired.services.values().any(|service| service.mode == Mode::DNAT)
     }
 
     /// The ids of a replica of a service: one for each mode that it has been reached by and that flows may be left of.

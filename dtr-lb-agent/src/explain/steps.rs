@@ -216,6 +216,9 @@ fn nat(way: &Way<'_, '_>, replica: &Replica, settings: &Settings) -> String {
                 sources.join(", ")
             )
         }
+        Mode::DNAT => {
+            "none: the replica sees the client itself, and its route to the client has to lead here".into()
+        }
         _ => "none: the replica sees the client itself".into(),
     }
 }

@@ -2,6 +2,9 @@
 //!
 //! This host has the VIP, too, and a connection to it would stay here. So a probe of a VIP connects to the replica's own
 //! address, and the datapath steers its packets; see [`dtr_lb_common::pipeline::probe`].
+//!
+//! A replica in mode `dnat` answers to the addresses of its clients, and its answers have to come by here. So it is asked from a
+//! VIP: that is no address of the segment on which it sees this host, and its answer comes back only if its route leads here.
 
 use std::{
     io,
@@ -11,7 +14,10 @@ use std::{
 };
 
 use dtr_lb_common::{abi::Tuple, address::Be16, pipeline::probe::paths};
-use nix::sys::socket::{setsockopt, sockopt::TcpMaxSeg};
+use nix::sys::socket::{
+    setsockopt,
+    sockopt::{IpBindAddressNoPort, TcpMaxSeg},
+};
 use tokio::net::{TcpSocket, TcpStream};
 
 use super::Failure;
@@ -23,6 +29,17 @@ use crate::{
 /// Bytes of data in a packet of a probe, at most: fits any way, also in another packet (an IPv6 link takes 1280 bytes,
 /// RFC 8200 section 5).
 const SEGMENT: u32 = 1100;
+
+/// From where and at which address a probe asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// From the address that this host takes, at the replica's own.
+    Plain,
+    /// From each of these VIPs, at the replica's own address.
+    FromVips(Vec<IpAddr>),
+    /// At the VIPs, which the replica has.
+    Direct(Direct),
+}
 
 /// A replica that answers clients directly, as a probe of it is to prove.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +55,8 @@ pub struct Direct {
 #[derive(Debug)]
 pub(super) struct Connector {
     replica: SocketAddr,
+    /// The address of this host to ask from, where that is not the kernel's choice.
+    from: Option<IpAddr>,
     vip: Option<Vip>,
 }
 
@@ -53,13 +72,18 @@ struct Vip {
 impl Connector {
     /// To the replica's own address.
     pub(super) fn own(replica: SocketAddr) -> Self {
-        Self { replica, vip: None }
+        Self { replica, from: None, vip: None }
+    }
+
+    /// To the replica's own address, from a VIP.
+    pub(super) fn from_vip(replica: SocketAddr, vip: IpAddr) -> Self {
+        Self { replica, from: Some(vip), vip: None }
     }
 
     /// To a VIP that the replica serves, on the replica's port.
     pub(super) fn vip(replica: SocketAddr, vip: IpAddr, direct: &Direct) -> Self {
         let vip = Vip { address: vip, direct: direct.clone(), steering: None, last: Mutex::new(None) };
-        Self { replica, vip: Some(vip) }
+        Self { replica, from: None, vip: Some(vip) }
     }
 
     pub(super) fn steer_by(&mut self, steering: &Steering) {
@@ -80,11 +104,24 @@ impl Connector {
     /// Opens a connection. `limit` is said where the kernel gives up before it.
     pub(super) async fn connect(&self, limit: Duration) -> Result<TcpStream, Failure> {
         let failed = |error| Failure::from_io(&error, limit);
-        let Some(vip) = &self.vip else { return TcpStream::connect(self.replica).await.map_err(failed) };
+        let Some(vip) = &self.vip else { return self.connect_plain().await.map_err(failed) };
         let source = vip.source(self.replica, source(self.replica).map_err(failed)?)?;
         let socket = bound(source).map_err(failed)?;
         vip.steer(self.replica, socket.local_addr().map_err(failed)?)?;
         socket.connect(self.replica).await.map_err(failed)
+    }
+
+    /// To the replica's own address. A balancer that stands by for another one does not have the VIP: it asks from its own
+    /// address, by which it learns whether the replica serves, and not where its route leads.
+    async fn connect_plain(&self) -> io::Result<TcpStream> {
+        let Some(from) = self.from else { return TcpStream::connect(self.replica).await };
+        match from_address(from) {
+            Ok(socket) => socket.connect(self.replica).await,
+            Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
+                TcpStream::connect(self.replica).await
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -142,10 +179,23 @@ fn source(target: SocketAddr) -> io::Result<IpAddr> {
 
 /// A socket with a port that no other has: its connection is known by it.
 fn bound(source: IpAddr) -> io::Result<TcpSocket> {
-    let socket = if source.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    let socket = of_family(source)?;
     setsockopt(&socket, TcpMaxSeg, &SEGMENT)?;
     socket.bind((source, 0).into())?;
     Ok(socket)
+}
+
+/// A socket that asks from this address. It gets its port when it connects, one that is free towards that replica: taken by `bind`,
+/// each probe would cost a port for the minute that its last connection is in TIME_WAIT.
+fn from_address(source: IpAddr) -> io::Result<TcpSocket> {
+    let socket = of_family(source)?;
+    setsockopt(&socket, IpBindAddressNoPort, &true)?;
+    socket.bind((source, 0).into())?;
+    Ok(socket)
+}
+
+fn of_family(address: IpAddr) -> io::Result<TcpSocket> {
+    if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }
 }
 
 fn local(reason: String) -> Failure {

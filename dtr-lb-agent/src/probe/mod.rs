@@ -34,7 +34,7 @@ mod tcp;
 mod tests;
 mod tls;
 
-pub use connector::Direct;
+pub use connector::{Direct, Route};
 pub use error::ProberError;
 pub use failure::{Failure, Phase};
 pub use health::{State, Transition};
@@ -52,8 +52,8 @@ pub struct Target {
     pub address: IpAddr,
     /// How to ask, how often, and what counts as a good answer.
     pub probe: Probe,
-    /// If the replica answers clients directly: it is asked at the VIP, and at its own address if not.
-    pub direct: Option<Direct>,
+    /// From where and at which address it is asked.
+    pub route: Route,
 }
 
 /// What one probe found.
@@ -79,7 +79,7 @@ impl Outcome {
 /// sets up TLS once.
 #[derive(Debug)]
 pub struct Prober {
-    /// One, or one for each VIP.
+    /// One, or one for each VIP that it is asked at, or from.
     questions: Vec<Question>,
     schedule: Schedule,
     rise: u32,
@@ -112,11 +112,14 @@ impl Prober {
     /// # Errors
     /// As [`Prober::new`].
     pub fn sharing(target: &Target, tls: &mut TlsConfigs) -> Result<Self, ProberError> {
-        let Target { address, probe, direct } = target;
+        let Target { address, probe, route } = target;
         let replica = SocketAddr::new(*address, probe.port);
-        let connectors = match direct {
-            Some(direct) => direct.vips.iter().map(|vip| Connector::vip(replica, *vip, direct)).collect(),
-            None => vec![Connector::own(replica)],
+        let connectors = match route {
+            Route::Plain => vec![Connector::own(replica)],
+            Route::FromVips(vips) => vips.iter().map(|vip| Connector::from_vip(replica, *vip)).collect(),
+            Route::Direct(direct) => {
+                direct.vips.iter().map(|vip| Connector::vip(replica, *vip, direct)).collect()
+            }
         };
         let questions = connectors.into_iter().map(|connector| Question::new(connector, probe, tls));
         let schedule = Schedule::new(probe.interval, probe.fast_interval, probe.jitter);

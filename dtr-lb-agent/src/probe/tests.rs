@@ -9,7 +9,7 @@ use tokio::net::TcpSocket;
 
 use crate::config::{BodyPattern, Config, HostFacts, Probe, Scheme, StatusSet};
 
-use super::{Outcome, Prober, ProberError, Target};
+use super::{Outcome, Prober, ProberError, Route, Target};
 
 mod descriptors;
 mod direct;
@@ -58,7 +58,7 @@ fn configured(line: &str) -> Probe {
 }
 
 fn prober(probe: Probe) -> Result<Prober, ProberError> {
-    Prober::new(&Target { address: LOOPBACK, probe, direct: None })
+    Prober::new(&Target { address: LOOPBACK, probe, route: Route::Plain })
 }
 
 async fn ask(probe: Probe) -> Outcome {

@@ -17,14 +17,16 @@ impl Mode {
     pub const DSR: Self = Self(1);
     /// In another IP packet.
     pub const IPIP: Self = Self(2);
+    /// The destination is rewritten, and the source of what comes back. The replica's route to its clients leads here.
+    pub const DNAT: Self = Self(3);
 
     /// All that there are.
-    pub const ALL: [Self; 3] = [Self::NAT, Self::DSR, Self::IPIP];
+    pub const ALL: [Self; 4] = [Self::NAT, Self::DSR, Self::IPIP, Self::DNAT];
 
-    /// Whether the replica answers clients directly.
+    /// Whether the replica answers clients directly, so that addresses and ports stay. Else they are rewritten, both ways.
     #[inline(always)]
     pub const fn direct(self) -> bool {
-        self.0 != Self::NAT.0
+        matches!(self, Self::DSR | Self::IPIP)
     }
 }
 
@@ -110,8 +112,8 @@ pub struct Replica {
     pub reset: u8,
     pub nat_count: u32,
     pub address: Address,
-    /// Source addresses of the connections to it; `nat_count` of them. In mode IPIP: the outer source, of which the last
-    /// 16 bits vary by flow.
+    /// Source addresses of the connections to it; `nat_count` of them, none in mode DNAT. In mode IPIP: the outer source, of
+    /// which the last 16 bits vary by flow.
     pub nat: [Address; MAX_NAT_ADDRESSES],
     /// The service's VIP and port: with address and port it tells the entry from all others.
     pub service: ServiceKey,

@@ -93,7 +93,12 @@ fn ipv4(packet: &mut impl Packet, tables: &impl Tables) -> Option<Outcome> {
     let destination = head.get32(v4::DESTINATION);
     let port = Be16::of_raw(head.get16(v4::TCP + tcp::DESTINATION_PORT));
     if !tables.marked(filter::place_v4(settings, destination, port)) {
-        return Some(counted(tables, Verdict::PassedNotService, packet.linear()));
+        let port = Be16::of_raw(head.get16(v4::TCP + tcp::PORTS));
+        let from = settings.by_source != 0
+            && tables.marked(filter::place_v4(settings, head.get32(v4::SOURCE), port));
+        if !from {
+            return Some(counted(tables, Verdict::PassedNotService, packet.linear()));
+        }
     }
     let flags = head.get8(v4::TCP + tcp::FLAGS);
     if flags & (CHANGES | TcpFlags::ACK.0) != TcpFlags::ACK.0 {
@@ -124,7 +129,7 @@ fn ipv4(packet: &mut impl Packet, tables: &impl Tables) -> Option<Outcome> {
     if mode != Mode::DSR {
         let checksum = u64::from(!head.get16(v4::CHECKSUM)) + u64::from(TTL_DECREMENT.fold());
         head.put8(v4::TTL, ttl - 1);
-        if mode == Mode::NAT {
+        if mode != Mode::IPIP {
             let addresses = replace(head, v4::SOURCE, line, word::TO, 2);
             let delta = replace(head, v4::TCP + tcp::PORTS, line, word::TO + 2, 1);
             head.put16(v4::CHECKSUM, !fold(checksum + addresses));
@@ -166,7 +171,12 @@ fn ipv6(packet: &mut impl Packet, tables: &impl Tables) -> Option<Outcome> {
     let settings = tables.settings()?;
     let port = Be16::of_raw(head.get16(v6::TCP + tcp::DESTINATION_PORT));
     if !tables.marked(filter::place_wide(settings, address(head, v6::DESTINATION), port)) {
-        return Some(counted(tables, Verdict::PassedNotService, packet.linear()));
+        let port = Be16::of_raw(head.get16(v6::TCP + tcp::PORTS));
+        let from = settings.by_source != 0
+            && tables.marked(filter::place_wide(settings, address(head, v6::SOURCE), port));
+        if !from {
+            return Some(counted(tables, Verdict::PassedNotService, packet.linear()));
+        }
     }
     let flags = head.get8(v6::TCP + tcp::FLAGS);
     if flags & (CHANGES | TcpFlags::ACK.0) != TcpFlags::ACK.0 {
@@ -198,13 +208,13 @@ fn ipv6(packet: &mut impl Packet, tables: &impl Tables) -> Option<Outcome> {
         return None;
     }
     // Towards the other family all of the packet is made anew.
-    if mode == Mode::NAT && mapped(line) {
+    if !mode.direct() && mapped(line) {
         return None;
     }
     stamp(line, tables.now(), u32::from_be(head.get32(v6::TCP + tcp::ACKNOWLEDGMENT)));
     if mode != Mode::DSR {
         head.put8(v6::HOPS, hops - 1);
-        if mode == Mode::NAT {
+        if mode != Mode::IPIP {
             let addresses = replace(head, v6::SOURCE, line, word::WIDE_TO_SOURCE, 4)
                 + replace(head, v6::DESTINATION, line, word::WIDE_TO_DESTINATION, 4);
             let delta = replace(head, v6::TCP + tcp::PORTS, line, word::WIDE_TO_PORTS, 1);
@@ -307,7 +317,7 @@ fn way<L: Line>(
 /// frame; a direct mode takes nothing more from it.
 #[inline(always)]
 fn is_another<L: Line>(line: L, control: Control, mode: Mode) -> bool {
-    mode != Mode::NAT && !control.stays(Control(line.load(word::CONTROL)))
+    mode.direct() && !control.stays(Control(line.load(word::CONTROL)))
 }
 
 /// Replaces so many words of a frame by those of an entry. Returns what that changes in a sum.

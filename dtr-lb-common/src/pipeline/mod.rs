@@ -14,9 +14,7 @@
 use bytemuck::Pod;
 
 use crate::{
-    abi::{
-        Hop, KeptSyn, Mode, Replica, ReplicaCounters, ReplicaId, Service, ServiceKey, Settings, Ticks, Tuple,
-    },
+    abi::{Hop, KeptSyn, Replica, ReplicaCounters, ReplicaId, Service, ServiceKey, Settings, Ticks, Tuple},
     address::{Address, Family},
     checksum::Delta,
     filter,
@@ -221,7 +219,7 @@ pub fn run(packet: &mut impl Packet, tables: &impl Tables, context: &mut PacketC
     let verdict = balance(packet, tables, context);
     let (verdict, interface) = match verdict.action() {
         Action::Forward => {
-            let error = verdict == Verdict::ForwardedIcmp && context.egress.mode == Mode::NAT;
+            let error = verdict == Verdict::ForwardedIcmp && !context.egress.mode.direct();
             let stage = if error { Stage::Error } else { Stage::Emit(verdict) };
             (packet.stage(stage, tables, context), context.egress.hop.interface)
         }
@@ -307,11 +305,19 @@ fn parse(packet: &impl Packet, tables: &impl Tables, context: &mut PacketContext
     }
     parse::tcp(packet, transport, &mut context.headers)?;
     let settings = tables.settings().ok_or(Verdict::PassedNotReady)?;
-    let Tuple { destination, destination_port, .. } = &context.headers.tuple;
-    if !tables.marked(filter::place(settings, destination, *destination_port)) {
+    if !may_be_ours(tables, settings, &context.headers.tuple) {
         return Err(Verdict::PassedNotService);
     }
     Ok(Next::Connection)
+}
+
+/// Whether the filter lets a packet with this tuple on to the tables: by where it goes, or, where replicas answer to the address of
+/// their client, by where it comes from.
+#[inline(always)]
+fn may_be_ours(tables: &impl Tables, settings: &Settings, tuple: &Tuple) -> bool {
+    let Tuple { source, destination, source_port, destination_port } = tuple;
+    tables.marked(filter::place(settings, destination, *destination_port))
+        || settings.by_source != 0 && tables.marked(filter::place(settings, source, *source_port))
 }
 
 /// Stages that few packets need. In the kernel each is a function that the verifier checks apart from the others, so that

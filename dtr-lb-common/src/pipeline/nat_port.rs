@@ -1,8 +1,12 @@
 //! NAT ports: which one a connection tries, and which connection gives up its own.
+//!
+//! In mode DNAT the replica sees the client's own address and port, and the two ends that tell a connection from all others are
+//! the client and the replica. There is one try: where the same client has that pair by another VIP, or by another port of a
+//! service, the connection goes to another replica.
 
 use super::parse;
 use crate::{
-    abi::{Flow, MAX_NAT_ADDRESSES, Replica, Settings, State, Syn, Tuple},
+    abi::{Flow, MAX_NAT_ADDRESSES, Mode, Replica, Settings, State, Syn, Tuple},
     address::Be16,
     flow_table::Clock,
     hash,
@@ -28,6 +32,13 @@ pub(super) const fn is_polite(attempt: u32, further: u32) -> bool {
     attempt < first_attempt(further) + POLITE_ATTEMPTS
 }
 
+/// Whether a replica is asked no more after an attempt at it, of which there were `attempt` by now: its key is `taken`, or was made
+/// free and is to be entered once more.
+#[inline(always)]
+pub(super) fn is_last(attempt: u32, taken: bool, replica: &Replica) -> bool {
+    attempt >= ATTEMPTS || (taken && replica.mode == Mode::DNAT)
+}
+
 /// What the port of an attempt is drawn from, by that of the attempt before.
 #[inline(always)]
 pub(super) const fn random(before: u64, attempt: u32) -> u64 {
@@ -35,7 +46,8 @@ pub(super) const fn random(before: u64, attempt: u32) -> u64 {
 }
 
 /// Makes `answer` the tuple of the replica's packets with the port of this attempt: the client's own if it may be used, then others
-/// at random but the same each time, so that a client that comes back meets its own resting ports.
+/// at random but the same each time, so that a client that comes back meets its own resting ports. In mode DNAT it is the client's
+/// own, with its address.
 #[inline(always)]
 pub(super) fn draw(
     random: u64,
@@ -54,10 +66,11 @@ pub(super) fn draw(
     };
     // The address is at random, too; the mask tells the verifier what the agent promises.
     let address = hash::scale((random >> 32) as u32, replica.nat_count) as usize % MAX_NAT_ADDRESSES;
+    let keeps_client = replica.mode == Mode::DNAT;
     answer.source = replica.address;
-    answer.destination = replica.nat[address];
+    answer.destination = if keeps_client { client.source } else { replica.nat[address] };
     answer.source_port = replica.port;
-    answer.destination_port = Be16::new(port as u16);
+    answer.destination_port = if keeps_client { client.source_port } else { Be16::new(port as u16) };
 }
 
 /// Whether a connection must give up its port to one whose replica's packets leave with `to`.

@@ -3,7 +3,8 @@
 //!
 //! **NAT ports.** The replica sees the connection come from a NAT address and port, and that pair must tell it from all
 //! others between the balancer and this replica. The entry of the replica's packets *is* the claim: its key is there once at
-//! most, so that who enters it has the port. The client's entry follows; both are seen when both are whole.
+//! most, so that who enters it has the port. The client's entry follows; both are seen when both are whole. In mode DNAT the
+//! pair is the client's own, and claimed in the same way.
 
 use super::{
     Headers, Packet, PacketContext, Tables,
@@ -216,7 +217,7 @@ fn entered(packet: &impl Packet, tables: &impl Tables, context: &mut PacketConte
         (Progress::Port, Insertion::Exists | Insertion::Cleared) => {
             *beside_handshakes |= holder.state().handshake();
             *attempt += 1;
-            if *attempt >= nat_port::ATTEMPTS {
+            if nat_port::is_last(*attempt, *insertion == Insertion::Exists, replica) {
                 return to_another(packet, tables, settings, context);
             }
             if *insertion == Insertion::Exists {

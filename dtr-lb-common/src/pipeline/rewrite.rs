@@ -118,7 +118,7 @@ fn may_leave(headers: &Headers, hop: &Hop, mode: Mode, family: Family) -> Result
         Family::V6 => (size_of::<Ipv6>(), u16::MAX - size_of::<Ipv4>() as u16),
     };
     let translatable = usize::from(headers.network) == plain && headers.segment <= longest;
-    if mode == Mode::NAT && headers.family != family && !translatable {
+    if !mode.direct() && headers.family != family && !translatable {
         return Err(Verdict::DroppedUntranslatable);
     }
     Ok(())

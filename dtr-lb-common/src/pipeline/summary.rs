@@ -1,9 +1,8 @@
 //! What a packet's context tells to whoever asks afterwards: a trace, and `explain`.
 
-use super::{Headers, PacketContext, Rewrite, Tables, open::Cause};
+use super::{Headers, PacketContext, Rewrite, Tables, may_be_ours, open::Cause};
 use crate::{
     abi::{Direction, Mode, ReplicaId, Tuple},
-    filter,
     verdict::Verdict,
     wire::{PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, TcpFlags},
 };
@@ -61,15 +60,13 @@ impl PacketContext {
     }
 
     /// Whether a packet came to an end that the datapath looks at: a service, a NAT address and port, or by ICMP the
-    /// address of a service.
+    /// address of a service; or from a replica that answers to the address of its client.
     #[inline(always)]
     pub fn came_to_us(&self, tables: &impl Tables) -> bool {
         let Headers { tuple, protocol, .. } = &self.headers;
         let Some(settings) = tables.settings() else { return false };
         match *protocol {
-            PROTOCOL_TCP => {
-                tables.marked(filter::place(settings, &tuple.destination, tuple.destination_port))
-            }
+            PROTOCOL_TCP => may_be_ours(tables, settings, tuple),
             PROTOCOL_ICMP | PROTOCOL_ICMPV6 => tables.vip(&tuple.destination),
             _ => false,
         }

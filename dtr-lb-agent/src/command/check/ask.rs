@@ -7,7 +7,7 @@ use futures::{StreamExt as _, stream};
 use super::finding::Report;
 use crate::{
     config::{Config, Mode, Probe, Replica, Scheme, Service},
-    probe::{Outcome, Prober, ProberError, Target, TlsConfigs},
+    probe::{Outcome, Prober, ProberError, Route, Target, TlsConfigs},
 };
 
 /// Replicas that are asked at the same time.
@@ -19,7 +19,11 @@ impl Report {
         let mut probers = Vec::new();
         for service in config.services.iter().filter(|service| service.probe.scheme != Scheme::None) {
             for replica in &service.replicas {
-                let target = Target { address: replica.address, probe: question(service), direct: None };
+                let route = match service.mode {
+                    Mode::Nat | Mode::Dsr | Mode::Ipip => Route::Plain,
+                    Mode::Dnat => Route::FromVips(service.vips.clone()),
+                };
+                let target = Target { address: replica.address, probe: question(service), route };
                 match Prober::sharing(&target, &mut tls) {
                     Ok(prober) => probers.push((service, replica, prober)),
                     // It is the same for all replicas.
@@ -49,7 +53,7 @@ impl Report {
     fn answer(&mut self, service: &Service, replica: &Replica, outcome: &Outcome) {
         let who = format!("service {}, replica {}", service.name, replica.name);
         let direct = match service.mode {
-            Mode::Nat => "",
+            Mode::Nat | Mode::Dnat => "",
             Mode::Dsr | Mode::Ipip => " at its own address, and not at the VIP, as nothing is attached yet",
         };
         let took = Duration::from_millis(u64::try_from(outcome.took.as_millis()).unwrap_or(u64::MAX));
@@ -75,7 +79,7 @@ impl Report {
 /// they show only that something listens.
 fn question(service: &Service) -> Probe {
     match service.mode {
-        Mode::Nat => service.probe.clone(),
+        Mode::Nat | Mode::Dnat => service.probe.clone(),
         Mode::Dsr | Mode::Ipip => Probe { scheme: Scheme::Tcp, ..service.probe.clone() },
     }
 }

@@ -33,7 +33,7 @@ const fn tunnel_header(replica: IpAddr) -> u32 {
 
 /// The services whose replicas answer clients directly.
 fn direct(config: &Config) -> impl Iterator<Item = &Service> {
-    config.services.iter().filter(|service| service.mode != Mode::Nat)
+    config.services.iter().filter(|service| service.mode.direct())
 }
 
 impl Report {

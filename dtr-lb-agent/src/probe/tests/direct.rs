@@ -10,7 +10,7 @@ use super::{AMPLE, SHORT, probe, said};
 use crate::{
     config::Scheme,
     datapath::{Datapath, Hook, Interface, Options, Steering, Wanted},
-    probe::{Direct, Failure, Outcome, Prober, Target},
+    probe::{Direct, Failure, Outcome, Prober, Route, Target},
 };
 use replica::{Far, on_a_segment};
 use tunnel::Decapsulator;
@@ -41,7 +41,7 @@ fn datapath() -> (Datapath, Steering) {
 
 fn prober(replica: &str, scheme: Scheme, timeout: Duration, direct: Direct, steering: &Steering) -> Prober {
     let probe = crate::config::Probe { timeout, ..probe(scheme, PORT) };
-    let target = Target { address: ip(replica), probe, direct: Some(direct) };
+    let target = Target { address: ip(replica), probe, route: Route::Direct(direct) };
     let mut prober = Prober::new(&target).expect("a valid probe");
     assert!(prober.needs_steering());
     prober.steer_by(steering);
@@ -199,8 +199,11 @@ fn as_root_what_this_host_lacks_is_no_word_about_the_replica() {
         replica::run_ip(&format!("address del {OWN6}/64 dev near0"));
         let no_other = local(dsr(&[VIP6])).await;
         assert!(no_other.contains("no IPv6 address to ask fd09::10 from"), "{no_other}");
-        let target =
-            Target { address: ip(REPLICA), probe: probe(Scheme::Http, PORT), direct: Some(dsr(&[VIP])) };
+        let target = Target {
+            address: ip(REPLICA),
+            probe: probe(Scheme::Http, PORT),
+            route: Route::Direct(dsr(&[VIP])),
+        };
         let unready = Prober::new(&target).expect("a valid probe").probe().await;
         assert!(said(&unready).contains("the datapath is not ready"), "{unready:?}");
     });

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     config::Scheme,
     probe::{
-        Failure, Outcome, Prober, Report, State, Target, Transition,
+        Failure, Outcome, Prober, Report, Route, State, Target, Transition,
         health::Health,
         schedule::Schedule,
         spawn,
@@ -219,7 +219,7 @@ async fn a_real_replica_that_goes_away_and_comes_back() {
     (probe.interval, probe.fast_interval) = (ms(20), ms(5));
     let (sink, mut reports) = channel(1);
     let prober =
-        Prober::new(&Target { address: replica.into(), probe, direct: None }).expect("a valid probe");
+        Prober::new(&Target { address: replica.into(), probe, route: Route::Plain }).expect("a valid probe");
     let _task = spawn("replica-1", prober, State::Starting, sink);
 
     let up = next_transition(&mut reports).await;

@@ -5,11 +5,10 @@
 use super::{across, quote, within};
 use crate::{
     abi::State,
-    filter,
     pipeline::{
         Packet, PacketContext, Tables,
         connection::{self, Known},
-        rewrite,
+        may_be_ours, rewrite,
     },
     verdict::Verdict,
 };
@@ -25,8 +24,7 @@ pub(super) fn decide(
     quote::read(packet, context)?;
     // Who sends an error sends it to where the packet came from.
     let PacketContext { headers, wanted, .. } = context;
-    let ours = wanted.destination == headers.tuple.destination
-        && tables.marked(filter::place(settings, &wanted.destination, wanted.destination_port));
+    let ours = wanted.destination == headers.tuple.destination && may_be_ours(tables, settings, wanted);
     if !ours {
         return Err(Verdict::PassedIcmp);
     }

@@ -54,6 +54,8 @@ pub(super) const SETTINGS: Settings = Settings {
     closed: 100,
     half_open: 50,
     port_rest: 20,
+    by_source: 0,
+    zero: 0,
 };
 
 /// The tables of all processors.
