@@ -80,7 +80,7 @@ impl World {
         let mut random = Random::new(u.short().into());
         let count = 1 + u.below(MAX_SERVICES);
         let shares_nat = u.one_in(3);
-        let services = (0..count).map(|number| frontend(number, shares_nat, u)).collect();
+        let services: Vec<_> = (0..count).map(|number| frontend(number, shares_nat, u)).collect();
         let settings = Settings {
             hash_seed: seed,
             flow_keys: std::array::from_fn(|_| random.number()),
@@ -94,6 +94,8 @@ impl World {
             closed: CLOSED * SECOND,
             half_open: HALF_OPEN * SECOND,
             port_rest: PORT_REST * SECOND,
+            by_source: services.iter().any(|service| service.mode == Mode::DNAT).into(),
+            zero: 0,
         };
         let mut world = Self { ready, ports, seed, services, buckets, hops, syns, settings, marks: None };
         if !u.one_in(4) {
@@ -107,7 +109,9 @@ impl World {
         let place = |ip: &Ip, port| filter::place(&self.settings, &ip.address(), Be16::new(port));
         let vips = self.services.iter().map(|service| place(&service.vip.ip, service.vip.port));
         let nats = self.services.iter().flat_map(|service| service.replicas.iter().flat_map(|one| &one.nat));
-        let mut marks: Vec<_> = vips.chain(nats.map(|nat| place(nat, FIRST_PORT))).collect();
+        let dnat = self.services.iter().filter(|service| service.mode == Mode::DNAT);
+        let sources = dnat.flat_map(|service| &service.replicas).map(|one| place(&one.end.ip, one.end.port));
+        let mut marks: Vec<_> = vips.chain(nats.map(|nat| place(nat, FIRST_PORT))).chain(sources).collect();
         marks.sort_unstable();
         marks.dedup();
         marks
@@ -325,9 +329,10 @@ fn frontend(number: usize, shares_nat: bool, u: &mut Unstructured<'_>) -> Fronte
     let (affinity, denies) = (u.one_in(4), u.one_in(4));
     let count = u.pick(&[3, 1, 2, 3, 4, 5, 2, 0]);
     let families = u.byte();
+    let mode = if mode == Mode::NAT && families & 0xc0 == 0xc0 { Mode::DNAT } else { mode };
     let replica = |at: usize| {
         let replica_v4 = match (mode, families % 4) {
-            (Mode::DSR, _) | (_, 0) => v4,
+            (Mode::DSR | Mode::DNAT, _) | (_, 0) => v4,
             (Mode::IPIP, _) => v4 && families >> at & 4 == 0,
             (_, 1) => !v4,
             _ => families >> at & 4 == 0,

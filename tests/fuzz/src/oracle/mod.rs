@@ -352,10 +352,13 @@ impl Impeded {
     }
 }
 
-/// Whether a NAT end is one that connections to this replica may have.
-fn is_nat_end(world: &World, id: u16, nat: End) -> bool {
+/// Whether a NAT end is one that a client's connections to this replica may have.
+fn is_nat_end(world: &World, id: u16, client: End, nat: End) -> bool {
     let in_range = nat.port >= FIRST_PORT && nat.port - FIRST_PORT < world.ports;
-    in_range && world.replica(id).is_some_and(|(_, replica)| replica.nat.contains(&nat.ip))
+    world.replica(id).is_some_and(|(service, replica)| match service.mode {
+        Mode::DNAT => nat == client,
+        _ => in_range && replica.nat.contains(&nat.ip),
+    })
 }
 
 fn counted_once(frames: u64, step: &Step<'_>) -> Result<(), Wrong> {

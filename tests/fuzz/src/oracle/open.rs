@@ -81,7 +81,7 @@ impl Oracle {
         let id = self.with_a_port(step, seen, service, id);
         let begun = Connection {
             phase: if seen.opens() { Phase::Asked } else { Phase::Answered },
-            side: if frontend.mode.direct() { None } else { Some(self.claimed(step, id)?) },
+            side: if frontend.mode.direct() { None } else { Some(self.claimed(step, seen.from, id)?) },
             ..self.asked(step, seen, service, id)
         };
         if let Some(before) = before {
@@ -93,7 +93,7 @@ impl Oracle {
     /// The replica that a SYN was sent to. What is wrong with it is told when it is held against its replica.
     fn with_a_port(&self, step: &Step<'_>, seen: &Seen, service: usize, id: u16) -> u16 {
         let mut asked = self.may_be_asked(step.world(), seen.from, service, id).into_iter();
-        asked.find(|id| self.claimed(step, *id).is_ok()).unwrap_or(id)
+        asked.find(|id| self.claimed(step, seen.from, *id).is_ok()).unwrap_or(id)
     }
 
     /// The replica of a SYN, and those that are asked where the ones before may have had no port left.
@@ -103,7 +103,7 @@ impl Oracle {
             return asked;
         }
         while asked.len() < 3
-            && asked.last().is_some_and(|last| self.may_lack_ports(world, *last))
+            && asked.last().is_some_and(|last| self.may_lack_ports(world, client, *last))
             && let Some(next) = world.steered_again(service, client, &asked)
         {
             asked.push(next);
@@ -111,12 +111,13 @@ impl Oracle {
         asked
     }
 
-    /// Of thousands of ports, one of 16 is free.
-    fn may_lack_ports(&self, world: &World, id: u16) -> bool {
-        let Some((_, replica)) = world.replica(id) else { return false };
-        let taken = |one: &&Connection| one.side.is_some_and(|(end, _)| end == replica.end);
-        world.ports <= 16
-            && self.connections.iter().filter(|one| one.phase != Phase::Gone).any(|one| taken(&one))
+    /// Of thousands of ports, one of 16 is free. Where the client's own is kept, that one has to be.
+    fn may_lack_ports(&self, world: &World, client: End, id: u16) -> bool {
+        let Some((service, replica)) = world.replica(id) else { return false };
+        let keeps_client = service.mode == Mode::DNAT;
+        let taken = |(end, nat): (End, End)| end == replica.end && (!keeps_client || nat == client);
+        (keeps_client || world.ports <= 16)
+            && self.connections.iter().any(|one| one.phase != Phase::Gone && one.side.is_some_and(taken))
     }
 
     /// The last connection of a client makes way for its next one. Its port rests, unless that is the new one's, or one of its
@@ -215,7 +216,7 @@ impl Oracle {
         refused: bool,
     ) -> Result<Connection, Wrong> {
         let (_, replica) = step.world().replica(id).ok_or("no replica")?;
-        let side = if one.direct() { None } else { Some(self.claimed(step, id)?) };
+        let side = if one.direct() { None } else { Some(self.claimed(step, one.client, id)?) };
         if let Some((end, nat)) = side.filter(|_| refused) {
             step.leaves_by(&replica.way)?;
             bytes::replayed(&one.syn, step.after, &replica.way, nat, end)?;
@@ -316,7 +317,7 @@ impl Oracle {
         world.replica(id).ok_or("no replica")?;
         let direct = world.services.iter().any(|one| one.vip == vip && one.mode.direct());
         let wide = is_wide(world, vip, id);
-        let no_port = !direct && self.may_lack_ports(world, id);
+        let no_port = !direct && self.may_lack_ports(world, client, id);
         let own = world.buckets_of(client, vip);
         let full = if direct {
             crowded(&self.connections, own, wide, 0, self.now)
@@ -337,14 +338,14 @@ impl Oracle {
         if right { Ok(()) } else { Err(format!("nothing stands in the way of a connection to replica {id}")) }
     }
 
-    /// The replica's end and the NAT end of a packet that left to a replica.
-    fn claimed(&self, step: &Step<'_>, id: u16) -> Result<(End, End), Wrong> {
+    /// The replica's end and the NAT end of a client's packet that left to a replica.
+    fn claimed(&self, step: &Step<'_>, client: End, id: u16) -> Result<(End, End), Wrong> {
         let left = read(step.after).map_err(|unread| format!("what left is {unread:?}"))?;
         let (_, replica) = step.world().replica(id).ok_or("no replica")?;
         if left.to != replica.end {
             return Err(format!("sent to {:?} and not to {:?}", left.to, replica.end));
         }
-        if !is_nat_end(step.world(), id, left.from) {
+        if !is_nat_end(step.world(), id, client, left.from) {
             return Err(format!("sent from {:?}", left.from));
         }
         Ok((left.to, left.from))
@@ -369,7 +370,7 @@ impl Oracle {
         }
         step.leaves_by(&replica.way)?;
         match (one.side, service.mode) {
-            (Some((end, nat)), Mode::NAT) => {
+            (Some((end, nat)), Mode::NAT | Mode::DNAT) => {
                 bytes::rewritten(step.before, seen, step.after, &replica.way, nat, end)?;
             }
             (None, Mode::DSR) => bytes::redirected(step.before, step.after, &replica.way)?,
