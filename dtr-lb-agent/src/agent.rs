@@ -6,6 +6,7 @@
 //! with one; `presence` and `catch_up` are the pure parts of what can go wrong meanwhile, and `log` has the words for all of
 //! it.
 
+mod answers;
 mod catch_up;
 mod compare;
 mod config_file;

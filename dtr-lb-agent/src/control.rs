@@ -3,9 +3,10 @@
 //! [`Desired`].
 //!
 //! `service` decides who gets new flows, from what `replica` knows of each; `passive` and `ramp` are the two things that
-//! time alone ends; `paths` has the ways to the replicas; `reconfigure` takes in another config and carries over what is
+//! time alone ends; `answers` notices replicas whose answers go another way; `paths` has the ways to the replicas; `reconfigure` takes in another config and carries over what is
 //! known; `change` has the words for the operator.
 
+mod answers;
 mod change;
 mod passive;
 mod paths;
@@ -34,7 +35,10 @@ use crate::{
 use paths::{Paths, hop};
 use service::Standing;
 
-pub use change::{Change, NARROW_PATH, NO_NAT_ADDRESS, PASSIVE_SET_ASIDE, PASSIVE_SPARED, UNSEEN_INTERFACE};
+pub use answers::Answers;
+pub use change::{
+    ANSWERS_PAST, Change, NARROW_PATH, NO_NAT_ADDRESS, PASSIVE_SET_ASIDE, PASSIVE_SPARED, UNSEEN_INTERFACE,
+};
 pub use passive::Reading;
 pub use replica::{Condition, HISTORY, ReplicaState, StateChange};
 
@@ -123,6 +127,28 @@ impl Control {
             standing.failed(service, own, now)
         };
         services.flat_map(of).collect()
+    }
+
+    /// Takes in what the datapath has counted of replicas in mode `dnat`. Changes nothing of [`Self::desired`].
+    pub fn answers(&mut self, all: &[Answers]) -> Vec<Change> {
+        let of = |answers: &Answers| {
+            let ReplicaPlace { service, replica } = answers.place;
+            let past = self.services[service].replicas[replica].answers.read(answers)?;
+            let service = &self.config.services[service];
+            Some(Change::AnswersPast {
+                service: service.name.clone(),
+                replica: service.replicas[replica].name.clone(),
+                past,
+            })
+        };
+        all.iter().filter_map(of).collect()
+    }
+
+    /// Whether the answers of a replica, by its place in the config, are seen to go past this balancer.
+    pub fn answers_past(&self, place: ReplicaPlace) -> bool {
+        let ReplicaPlace { service, replica } = place;
+        self.config.services[service].mode == Mode::Dnat
+            && self.services[service].replicas[replica].answers.past()
     }
 
     /// Ends what is over at `now`: see [`Self::next_due`].

@@ -6,6 +6,7 @@ use std::{collections::BTreeSet, io, net::IpAddr, time::Duration};
 
 use aya::programs::loaded_programs;
 use futures::TryStreamExt as _;
+use ipnet::IpNet;
 use nix::{
     ifaddrs::{InterfaceAddress, getifaddrs},
     net::if_::if_nameindex,
@@ -189,6 +190,18 @@ pub fn addresses_beside(own: IpAddr) -> Result<Vec<IpAddr>, InterfaceError> {
     Ok(beside.filter(|address| !address.is_loopback() && !is_of_link(address)).collect())
 }
 
+/// The networks that this host has an address in.
+///
+/// # Errors
+/// [`InterfaceError::Addresses`]
+pub fn networks() -> Result<Vec<IpNet>, InterfaceError> {
+    let all = getifaddrs().map_err(|error| InterfaceError::Addresses { source: error.into() })?;
+    let network = |entry: InterfaceAddress| {
+        IpNet::with_netmask(ip(entry.address.as_ref()?)?, ip(entry.netmask.as_ref()?)?).ok()
+    };
+    Ok(all.filter_map(network).collect())
+}
+
 fn is_of_link(address: &IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => v4.is_link_local(),
@@ -239,5 +252,7 @@ mod tests {
     fn the_loopback_address_is_one_of_the_hosts() {
         let own = host_addresses().expect("the kernel tells");
         assert!(own.contains(&IpAddr::from([127, 0, 0, 1])), "{own:?}");
+        let networks = networks().expect("the kernel tells");
+        assert!(networks.iter().any(|network| network.to_string() == "127.0.0.1/8"), "{networks:?}");
     }
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     config::{Admin, Config, Replica, Service},
-    control::{Condition, Control, ReplicaState, StateChange},
+    control::{ANSWERS_PAST, Condition, Control, ReplicaPlace, ReplicaState, StateChange},
     datapath::{Census, Datapath, DatapathError},
     probe::Outcome,
 };
@@ -106,6 +106,9 @@ pub struct ReplicaStatus {
     /// Why it is in this state; none before the first word.
     #[serde(default)]
     pub reason: Option<String>,
+    /// What is wrong with it that its state does not say, and what to do.
+    #[serde(default)]
+    pub warning: Option<String>,
     /// As configured, or as an operator set it at run time.
     pub weight: u16,
     /// As the file says; none if the file does not have the replica.
@@ -259,9 +262,12 @@ fn service_status(
         .iter()
         .zip(control.conditions(place))
         .zip(shares)
-        .map(|((replica, condition), share)| {
+        .enumerate()
+        .map(|(at, ((replica, condition), share))| {
             let counted = datapath.replica(vip, service.port, replica.address, replica.port, census)?;
-            Ok(replica_status(replica, condition, share, counted))
+            let past = control.answers_past(ReplicaPlace { service: place, replica: at });
+            let warning = past.then(|| ANSWERS_PAST.to_owned());
+            Ok(ReplicaStatus { warning, ..replica_status(replica, condition, share, counted) })
         })
         .collect::<Result<_, _>>()?;
     Ok(ServiceStatus {
@@ -296,6 +302,8 @@ fn replica_status(
         port: replica.port,
         state: condition.state.to_string(),
         reason: condition.reason.clone(),
+        // The caller knows it.
+        warning: None,
         weight: replica.weight,
         file_weight: replica.file_weight,
         effective_weight: share,

@@ -67,7 +67,9 @@ fn probes_at_once(service: &Service) -> usize {
     }
     let each = match service.mode {
         Mode::Nat => 1,
-        Mode::Dsr | Mode::Ipip | Mode::Dnat => service.vips.len(),
+        Mode::Dsr | Mode::Ipip => service.vips.len(),
+        // Of one that was silent it is looked at the same time whether it answers at all, and to which VIP.
+        Mode::Dnat => 2 * service.vips.len() + 1,
     };
     service.replicas.len() * each
 }
@@ -95,6 +97,9 @@ mod tests {
         let mut config = config(3);
         config.services[0].mode = Mode::Dsr;
         assert_eq!(wanted(&config), beside + 2 * (6 + 3), "each VIP is asked");
+        config.services[0].mode = Mode::Dnat;
+        assert_eq!(wanted(&config), beside + 2 * (15 + 3), "from each VIP, and again after silence");
+        config.services[0].mode = Mode::Dsr;
         config.services[1].probe.scheme = Scheme::None;
         assert_eq!(wanted(&config), beside + 12);
     }

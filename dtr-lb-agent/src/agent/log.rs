@@ -4,7 +4,8 @@ use tracing::{error, info, warn};
 
 use super::presence::Standing;
 use crate::control::{
-    Change, NARROW_PATH, NO_NAT_ADDRESS, PASSIVE_SET_ASIDE, PASSIVE_SPARED, ReplicaState, UNSEEN_INTERFACE,
+    ANSWERS_PAST, Change, NARROW_PATH, NO_NAT_ADDRESS, PASSIVE_SET_ASIDE, PASSIVE_SPARED, ReplicaState,
+    UNSEEN_INTERFACE,
 };
 
 /// Each change once, with its cause.
@@ -40,6 +41,12 @@ pub(super) fn log(change: Change) {
         }
         // There may be a thousand of them at once: `unasked` has the words.
         Change::Probing { .. } => {}
+        Change::AnswersPast { service, replica, past: true } => {
+            warn!(service, replica, "the replica {ANSWERS_PAST}");
+        }
+        Change::AnswersPast { service, replica, past: false } => {
+            info!(service, replica, "the replica's answers come by this balancer again");
+        }
         Change::PassiveSpared { service, replica, reason } => {
             warn!(service, replica, reason, "{PASSIVE_SPARED}");
         }

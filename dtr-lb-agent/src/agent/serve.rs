@@ -9,10 +9,10 @@ use std::{
 use dtr_lb_common::verdict::Verdict;
 use jiff::Timestamp;
 use tokio::{signal::unix::Signal, time::sleep_until};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::{
-    Agent, End, catch_up, compare,
+    Agent, End, answers, catch_up, compare,
     fill::Level,
     log::{log, log_standing},
     passive,
@@ -120,6 +120,7 @@ impl Agent {
                 () = self.catch_up.due() => decided = true,
                 () = sleep_until(next_sample) => {
                     self.sample(datapath);
+                    self.read_answers(datapath);
                     next_sample = tokio::time::Instant::now() + history::STEP;
                 }
                 () = sleep_until_some(self.held_until) => decided = true,
@@ -204,6 +205,15 @@ impl Agent {
         let changed = !changes.is_empty();
         changes.into_iter().for_each(log);
         (changed, tokio::time::Instant::now() + pause)
+    }
+
+    /// Notices replicas whose answers do not come by here.
+    fn read_answers(&mut self, datapath: &Datapath) {
+        match answers::read(self.control.config(), datapath) {
+            Ok(all) => self.control.answers(&all).into_iter().for_each(log),
+            // The same counters are read for the passive check, which says so.
+            Err(error) => debug!(%error, "answers of replicas were not counted"),
+        }
     }
 
     /// Takes in a look at the interfaces, and attaches to those that have come back. Returns whether it has.

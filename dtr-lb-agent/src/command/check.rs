@@ -5,11 +5,12 @@
 //!
 //! What is looked at is a struct of facts, and a pure function judges it, so that hosts that nobody here has can be tried
 //! in tests: `process` (kernel, capabilities, memory, BPF file system), `device` (interfaces and their drivers), `doors`
-//! (socket, HTTP), `direct` and `ipv6`, `timeouts`; `ask` asks each replica once; `finding` tells it all.
+//! (socket, HTTP), `direct`, `dnat` and `ipv6`, `timeouts`; `ask` asks each replica once; `finding` tells it all.
 
 mod ask;
 mod device;
 mod direct;
+mod dnat;
 mod doors;
 mod finding;
 mod ipv6;
@@ -118,6 +119,7 @@ impl Report {
         changes.extend(control.next_hops(next_hops.clone()));
         changes.into_iter().for_each(|change| self.path(change));
         self.direct(config, links.handle(), &next_hops, &seen).await;
+        self.dnat(config, links.handle(), &next_hops).await;
         self.vips_of_others(config, links.handle(), &next_hops, &seen).await;
         self.ipv6(config);
     }
@@ -208,6 +210,7 @@ impl Report {
             | Change::Service { .. }
             | Change::Resets { .. }
             | Change::Probing { .. }
+            | Change::AnswersPast { .. }
             | Change::PassiveSpared { .. }
             | Change::PassiveSetAside { .. } => {}
         }

@@ -37,7 +37,7 @@ pub(super) const KEYS: &[(&str, &str)] = &[
         "service.vip",
         "an IP address in quotes, or a list of different ones, as in [\"10.0.0.10\", \"2001:db8::10\"]",
     ),
-    ("service.mode", "\"nat\", \"dsr\" or \"ipip\""),
+    ("service.mode", "\"nat\", \"dsr\", \"ipip\" or \"dnat\""),
     ("service.replica_port", "a whole number, 1 to 65535"),
     ("service.affinity", "\"none\" or \"source-ip\""),
     ("service.replicas", "a list of at least one name of a [[replica]], each once"),

@@ -39,6 +39,12 @@ pub enum Change {
         /// Why it could not.
         failure: Option<String>,
     },
+    /// The answers of a replica in mode `dnat` do not come by here though its probes pass, or do again.
+    AnswersPast {
+        service: String,
+        replica: String,
+        past: bool,
+    },
     /// A replica has failed the passive check of the service, which has taken out half of them already.
     PassiveSpared {
         service: String,
@@ -88,6 +94,10 @@ pub const NARROW_PATH: &str = "the way to the replica takes smaller packets than
 /// What [`Change::NoNatAddress`] means, and what to do.
 pub const NO_NAT_ADDRESS: &str = "this host has no address of the replica's family to connect to it from, so packets to it \
      are dropped: give the interface that leads there one, or write one into `datapath.nat_addresses`";
+
+/// What [`Change::AnswersPast`] means, and what to do.
+pub const ANSWERS_PAST: &str = "answers its clients past this balancer: its route to them does not lead here, so that its \
+     connections stay unanswered though its probes pass; set its route (docs/client-addresses.md)";
 
 /// What [`Change::PassiveSpared`] means.
 pub const PASSIVE_SPARED: &str =

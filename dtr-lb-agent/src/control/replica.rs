@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::{
     Moment,
+    answers::AnswerWatch,
     passive::{Mark, Window},
     ramp::Ramp,
 };
@@ -87,6 +88,8 @@ pub(super) struct Known {
     /// Probes in a row that no one answered, up to now.
     pub(super) silent: u32,
     pub(super) failures: Window,
+    /// Where its answers go, in mode `dnat`.
+    pub(super) answers: AnswerWatch,
     /// What the passive check makes of it, while that is nothing good.
     pub(super) mark: Option<Mark>,
     /// Whether its flows were last told to be reset.
@@ -126,6 +129,7 @@ impl Known {
             probed: State::Starting,
             silent: 0,
             failures: Window::default(),
+            answers: AnswerWatch::default(),
             mark: None,
             told_reset: false,
             ramp: None,

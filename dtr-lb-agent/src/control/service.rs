@@ -97,11 +97,13 @@ impl Standing {
         match &outcome.error {
             Some(failure) if failure.is_local() => {}
             Some(failure) => {
-                known.silent = if failure.answered() { 0 } else { known.silent.saturating_add(1) }
+                known.silent = if failure.answered() { 0 } else { known.silent.saturating_add(1) };
+                known.answers.probe_failed();
             }
             None => {
                 known.silent = 0;
                 known.failures.answered();
+                known.answers.probe_passed();
             }
         }
         if let Some(mark) = &mut known.mark {

@@ -1,5 +1,6 @@
 //! The decisions, from outside: reports, counters, next hops and time in; changes and what is desired out.
 
+mod answers;
 mod any_history;
 mod desired;
 mod on_down;

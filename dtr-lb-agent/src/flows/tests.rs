@@ -34,6 +34,10 @@ fn one_entry_stands_for_a_connection_and_tells_its_ends() {
     assert!(back(State::ESTABLISHED).is_none() && back(State::TIME_WAIT).is_none());
     let held = back(State::TIME_WAIT_HELD).expect("nothing else is left of it");
     assert_eq!((held.client, held.nat), (client, there.nat));
+    // Where the client's address and port stay, there is no other.
+    let kept = tuple("192.0.2.1:40000", "10.0.0.11:443");
+    let there = Ends::of(&entry(Direction::ToReplica, State::ESTABLISHED, client, kept)).expect("it stands");
+    assert_eq!((there.client, there.nat), (client, None));
     let direct = Ends::of(&entry(Direction::Direct, State::ESTABLISHED, client, client)).expect("it stands");
     assert_eq!((direct.client, direct.nat), (client, None));
 }

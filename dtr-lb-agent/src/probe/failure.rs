@@ -3,7 +3,7 @@
 //! Causes are wrapped several deep (HTTP, TLS, socket). What an operator needs is one of the inner ones, so
 //! [`Failure::from_http`] and [`Failure::from_io`] walk the chain and name the first error that they know.
 
-use std::{error::Error, io, time::Duration};
+use std::{error::Error, io, net::IpAddr, time::Duration};
 
 use rustls::{CertificateError, InvalidMessage};
 
@@ -82,6 +82,12 @@ pub enum Failure {
         /// The pattern, as in the config.
         pattern: String,
     },
+    /// The replica takes connections from this host, and not those from the VIP: its answers to clients go another way.
+    #[error("answers {vip} past this balancer: its route to it does not lead here")]
+    AnswersPast {
+        /// The VIP that it was asked from.
+        vip: IpAddr,
+    },
     /// This host could not ask: it is out of sockets, ports or memory, or its own firewall forbids it. Says
     /// nothing about the replica.
     #[error("this host could not ask: {reason}")]
@@ -123,6 +129,7 @@ impl Failure {
             Self::Status { .. } => "status",
             Self::AnswerTooLong { .. } | Self::TooManyPieces { .. } => "answer_too_long",
             Self::BodyTooLong { .. } | Self::BodyMismatch { .. } => "body",
+            Self::AnswersPast { .. } => "answers_past",
             Self::Local { .. } => "local",
             Self::Other { .. } => "other",
         }
@@ -151,6 +158,7 @@ impl Failure {
             | Self::TooManyPieces { .. }
             | Self::AnswerTooLong { .. }
             | Self::BodyMismatch { .. }
+            | Self::AnswersPast { .. }
             | Self::Local { .. }
             | Self::Other { .. } => true,
         }

@@ -4,7 +4,7 @@
 //! repeats it on a [`schedule::Schedule`], feeds the outcomes to a [`health::Health`] and reports each of them.
 //! The rest of the module is split by what can be tested without the rest: `health` and `schedule` are pure,
 //! `failure` puts a name to what went wrong, `connector` opens the connection, `http`, `tls` and `tcp` ask the question,
-//! `task` is the loop.
+//! `detour` tells a replica that answers another way from a dead one, `task` is the loop.
 //!
 //! Nothing here decides what becomes of a replica: draining, maintenance and fail-open are the control's. Nothing
 //! here asks DNS, follows a redirect or takes a proxy from the environment: the replica is what is being probed.
@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::future::join_all;
+use futures::future::{OptionFuture, join, join_all};
 
 use crate::{
     config::{Probe, Scheme},
@@ -23,6 +23,7 @@ use crate::{
 
 mod bounded;
 mod connector;
+mod detour;
 mod error;
 mod failure;
 pub mod health;
@@ -42,6 +43,7 @@ pub use task::{ProbeTask, Report, spawn};
 pub use tls::TlsConfigs;
 
 use connector::Connector;
+use detour::Detour;
 use http::HttpProbe;
 use schedule::Schedule;
 
@@ -81,6 +83,8 @@ impl Outcome {
 pub struct Prober {
     /// One, or one for each VIP that it is asked at, or from.
     questions: Vec<Question>,
+    /// Of a replica that is asked from VIPs.
+    detour: Option<Detour>,
     schedule: Schedule,
     rise: u32,
     fall: u32,
@@ -122,9 +126,14 @@ impl Prober {
             }
         };
         let questions = connectors.into_iter().map(|connector| Question::new(connector, probe, tls));
+        let detour = match route {
+            Route::FromVips(vips) => Some(Detour::new(replica, vips, probe.timeout)),
+            Route::Plain | Route::Direct(_) => None,
+        };
         let schedule = Schedule::new(probe.interval, probe.fast_interval, probe.jitter);
         Ok(Self {
             questions: questions.collect::<Result<_, _>>()?,
+            detour,
             schedule,
             rise: probe.rise,
             fall: probe.fall,
@@ -159,9 +168,14 @@ impl Prober {
     /// the configured timeout, whatever the replica does.
     pub async fn probe(&self) -> Outcome {
         let start = Instant::now();
-        let mut answers = join_all(self.questions.iter().map(Question::ask)).await;
+        let detour = OptionFuture::from(self.detour.as_ref().map(Detour::look));
+        let (mut answers, past) = join(join_all(self.questions.iter().map(Question::ask)), detour).await;
         let failed = answers.iter().position(|(_, error)| error.is_some());
         let (status, error) = answers.swap_remove(failed.unwrap_or_default());
+        let error = match &self.detour {
+            Some(detour) => detour.judge(error, past.flatten()),
+            None => error,
+        };
         Outcome { status, took: start.elapsed(), error }
     }
 

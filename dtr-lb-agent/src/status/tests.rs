@@ -101,11 +101,21 @@ fn what_the_passive_check_a_slow_start_and_redispatch_do_is_shown() {
 }
 
 #[test]
+fn a_replica_that_answers_another_way_is_named_with_what_to_do() {
+    let good = Outcome { status: Some(200), took: Duration::from_millis(2), error: None };
+    let mut status = status(true, &good);
+    status.services[0].replicas[0].warning = Some(ANSWERS_PAST.to_owned());
+    let text = status.text();
+    let words = "200 in 2 ms; answers its clients past this balancer: its route to them does not lead here";
+    assert!(text.contains(words) && text.contains("docs/client-addresses.md"), "{text}");
+}
+
+#[test]
 fn the_json_of_an_older_agent_is_still_read() {
     let good = Outcome { status: Some(200), took: Duration::from_millis(2), error: None };
     let mut json = serde_json::to_value(status(true, &good)).expect("it is JSON");
     let replica = json["services"][0]["replicas"][0].as_object_mut().expect("an object");
-    for newer in ["reason", "effective_weight", "unanswered", "reset"] {
+    for newer in ["reason", "warning", "effective_weight", "unanswered", "reset"] {
         assert!(replica.remove(newer).is_some(), "{newer}");
     }
     assert!(serde_json::from_value::<Status>(json).is_ok());

@@ -95,7 +95,7 @@ fn replica_table(replicas: &[ReplicaStatus]) -> String {
     table.trim_fmt()
 }
 
-/// What the last probe found; and why the replica is down, if that is not what the probe says.
+/// What the last probe found; why the replica is down, if that is not what the probe says; and what else is wrong with it.
 fn last_word(replica: &ReplicaStatus) -> String {
     let probe = match &replica.last_probe {
         None => "not yet".to_owned(),
@@ -105,12 +105,14 @@ fn last_word(replica: &ReplicaStatus) -> String {
             None => format!("connected in {} ms", probe.ms),
         },
     };
-    match &replica.reason {
-        Some(reason) if replica.state == ReplicaState::Down.as_str() && *reason != probe => {
-            format!("{probe}; {reason}")
-        }
-        _ => probe,
-    }
+    let reason = replica.reason.as_ref();
+    let reason = reason.filter(|reason| replica.state == ReplicaState::Down.as_str() && **reason != probe);
+    [Some(&probe), reason, replica.warning.as_ref()]
+        .into_iter()
+        .flatten()
+        .cloned()
+        .collect::<Vec<_>>()
+        .join("; ")
 }
 
 /// "100", or "35 of 100" in a slow start.

@@ -34,8 +34,9 @@ impl Report {
                 }
             }
         }
-        let asked = stream::iter(probers)
-            .map(|(service, replica, prober)| async move { (service, replica, prober.probe().await) });
+        let asked = stream::iter(probers).map(|(service, replica, prober)| async move {
+            (service, replica, outcome(service, &prober).await)
+        });
         let answers: Vec<_> = asked.buffered(AT_ONCE).collect().await;
         for (service, replica, outcome) in &answers {
             self.answer(service, replica, outcome);
@@ -73,6 +74,13 @@ impl Report {
             ),
         }
     }
+}
+
+/// Asks once; and a replica that was silent towards a VIP once more, by which it turns out whether it answers another way.
+async fn outcome(service: &Service, prober: &Prober) -> Outcome {
+    let outcome = prober.probe().await;
+    let silent = outcome.error.as_ref().is_some_and(|failure| !failure.answered());
+    if silent && service.mode == Mode::Dnat { prober.probe().await } else { outcome }
 }
 
 /// What can be asked without a datapath: probes of replicas that answer directly are steered to the VIP by it, so that here

@@ -51,7 +51,7 @@ fn families_and_modes_that_go_together() {
         )
     };
     let (v4, v6, both) = ("\"10.0.0.10\"", "\"2001:db8::10\"", "[\"10.0.0.10\", \"2001:db8::10\"]");
-    let cases: [(&str, &[&str], Mode); 8] = [
+    let cases: [(&str, &[&str], Mode); 10] = [
         (both, &["10.0.0.11", "2001:db8::11"], Mode::Nat),
         (v6, &["10.0.0.11"], Mode::Nat),
         (v4, &["2001:db8::11"], Mode::Nat),
@@ -60,6 +60,8 @@ fn families_and_modes_that_go_together() {
         (v4, &["10.0.0.11", "2001:db8::11"], Mode::Ipip),
         (v6, &["2001:db8::11"], Mode::Ipip),
         (both, &["2001:db8::11"], Mode::Ipip),
+        (v4, &["10.0.0.11"], Mode::Dnat),
+        (v6, &["2001:db8::11"], Mode::Dnat),
     ];
     for (vips, replicas, mode) in cases {
         let config = valid(&with(vips, replicas, mode.as_str()));
@@ -67,6 +69,8 @@ fn families_and_modes_that_go_together() {
     }
     // The port may be written, if it is the same.
     valid(&format!("{}replica_port = 443\n", with(v4, &["10.0.0.11"], "dsr")));
+    // Where it is rewritten it may be another.
+    valid(&format!("{}replica_port = 8443\n", with(v4, &["10.0.0.11"], "dnat")));
 }
 
 #[test]
@@ -126,6 +130,8 @@ fn modes() {
             &["VIP 10.0.0.10 and replica 2001:db8::11", "of one family", "\"nat\""],
         ),
         case(with("2001:db8::10", "10.0.0.11", "mode = \"dsr\""), 8, "service[0].mode", &["of one family"]),
+        case(with("2001:db8::10", "10.0.0.11", "mode = \"dnat\""), 8, "service[0].mode", &["of one family"]),
+        case(with("10.0.0.10", "2001:db8::11", "mode = \"dnat\""), 8, "service[0].mode", &["of one family"]),
         case(
             with("2001:db8::10", "10.0.0.11", "mode = \"ipip\""),
             8,

@@ -216,7 +216,7 @@ fn services() {
             service("mode = \"foo\""),
             10,
             "service[0].mode",
-            &["not known", "\"nat\", \"dsr\" or \"ipip\""],
+            &["not known", "\"nat\", \"dsr\", \"ipip\" or \"dnat\""],
         ),
         case(service("affinity = \"x\""), 10, "service[0].affinity", &["\"none\" or \"source-ip\""]),
         case(service("max_fails = -1"), 10, "service[0].max_fails", &["0 to 1000"]),

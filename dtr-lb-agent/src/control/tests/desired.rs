@@ -30,6 +30,17 @@ fn mode_affinity_and_sources_are_passed_on() {
 }
 
 #[test]
+fn where_the_clients_address_stays_there_is_no_nat_address() {
+    let mut control = one("mode = \"dnat\"", &["datapath.nat_addresses=[\"10.0.0.2\"]"]);
+    let hop = |address: IpAddr| (address, Ok(NextHop { source: v6(2), ..next_hop("eth0", 1) }));
+    let changes = control.next_hops([11, 12, 13].map(|last| hop(address(last))).into());
+    assert!(!changes.iter().any(|change| matches!(change, Change::NoNatAddress { .. })), "{changes:?}");
+    let desired = desired(&control, at(0.0));
+    assert_eq!(desired.mode, abi::Mode::DNAT);
+    assert!(desired.replicas.iter().all(|replica| replica.nat.is_empty() && replica.hop.is_some()));
+}
+
+#[test]
 fn all_vips_of_a_service_are_alike() {
     let control = control(&["vip=[\"10.0.0.10\", \"2001:db8::10\"]"]);
     let desired = control.desired(at(0.0).clock);

@@ -63,9 +63,14 @@ struct Case {
 impl Case {
     fn all() -> Vec<Self> {
         let mut cases = Vec::new();
-        for (mode, by_replica) in
-            [(Mode::NAT, false), (Mode::NAT, true), (Mode::DSR, false), (Mode::IPIP, false)]
-        {
+        for (mode, by_replica) in [
+            (Mode::NAT, false),
+            (Mode::NAT, true),
+            (Mode::DNAT, false),
+            (Mode::DNAT, true),
+            (Mode::DSR, false),
+            (Mode::IPIP, false),
+        ] {
             for (v6, egress) in [(false, HERE), (false, ELSEWHERE), (true, HERE), (true, ELSEWHERE)] {
                 cases.push(Self { mode, v6, by_replica, egress });
             }
@@ -84,7 +89,7 @@ impl Case {
             Hook::Tc => {
                 calls.push(REDIRECT);
                 calls.extend((self.mode == Mode::IPIP).then_some(ADJUST_ROOM));
-                calls.extend((self.mode == Mode::NAT).then_some(CORRECT_CHECKSUM));
+                calls.extend((!self.mode.direct()).then_some(CORRECT_CHECKSUM));
             }
         }
         calls
@@ -106,12 +111,9 @@ impl Case {
         } else {
             (CLIENT, VIP, IpAddr::V4(Ipv4Addr::new(10, 0, 0, last)))
         };
-        Ends {
-            client: (client, 50_000),
-            vip: (vip, 1000 + number),
-            nat: (vip, 20_000 + number),
-            replica: (replica, 443),
-        }
+        let client = (client, 50_000);
+        let nat = if self.mode == Mode::DNAT { client } else { (vip, 20_000 + number) };
+        Ends { client, vip: (vip, 1000 + number), nat, replica: (replica, 443) }
     }
 
     fn frame(self, ends: &Ends) -> Vec<u8> {

@@ -208,3 +208,62 @@ fn as_root_what_this_host_lacks_is_no_word_about_the_replica() {
         assert!(said(&unready).contains("the datapath is not ready"), "{unready:?}");
     });
 }
+
+/// A replica in mode `dnat`, asked from these VIPs.
+fn from_vips(vips: &[&str], timeout: Duration) -> Prober {
+    let probe = crate::config::Probe { timeout, ..probe(Scheme::Http, PORT) };
+    let route = Route::FromVips(vips.iter().copied().map(ip).collect());
+    Prober::new(&Target { address: if vips[0] == VIP { ip(REPLICA) } else { ip(REPLICA6) }, probe, route })
+        .expect("a valid probe")
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test runs it"]
+fn as_root_a_replica_is_asked_from_the_vip_and_one_whose_route_leads_elsewhere_is_named() {
+    on_a_segment(async |far| {
+        for (vip, replica, own, family) in [(VIP, REPLICA, OWN, "-4"), (VIP6, REPLICA6, OWN6, "-6")] {
+            // The VIP is an address of the replica's own network, where nobody else has it.
+            replica::run_ip(&format!("{family} neigh flush dev near0"));
+            let server = far.serve(replica, PORT);
+            let prober = from_vips(&[vip], Duration::from_millis(500));
+            far.there(|| replica::run_ip(&format!("{family} route add {vip} via {own}")));
+            assert_eq!(said(&prober.probe().await), "ok", "{vip}");
+            assert_eq!(server.seen().1.ip(), ip(vip), "the replica sees the VIP");
+            far.there(|| replica::run_ip(&format!("{family} route replace blackhole {vip}")));
+            let silent = prober.probe().await.error;
+            assert!(matches!(silent, Some(Failure::Timeout { .. })), "{silent:?}");
+            let named = prober.probe().await.error;
+            assert_eq!(named, Some(Failure::AnswersPast { vip: ip(vip) }));
+            far.there(|| {
+                replica::run_ip(&format!(
+                    "{family} route del blackhole {vip}\n{family} route add {vip} via {own}"
+                ))
+            });
+            assert_eq!(said(&prober.probe().await), "ok", "{vip}, mended");
+        }
+    });
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test runs it"]
+fn as_root_a_dead_replica_is_not_said_to_answer_another_way() {
+    on_a_segment(async |far| {
+        let prober = from_vips(&[VIP], Duration::from_millis(300));
+        far.there(|| replica::run_ip("link set far0 down"));
+        for _ in 0..3 {
+            let failure = prober.probe().await.error.expect("nobody is there");
+            assert!(!failure.answered(), "{failure}");
+        }
+    });
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test runs it"]
+fn as_root_a_balancer_without_the_vip_asks_from_its_own_address() {
+    on_a_segment(async |far| {
+        replica::run_ip(&format!("address del {VIP}/32 dev lo"));
+        let server = far.serve(REPLICA, PORT);
+        assert_eq!(said(&from_vips(&[VIP], AMPLE).probe().await), "ok");
+        assert_eq!(server.seen().1.ip(), ip(OWN));
+    });
+}

@@ -51,6 +51,11 @@ fn a_replica_is_dead_only_if_it_is_silent_or_refuses() {
         (Failure::AnswerTooLong { limit: 1 << 18 }, "answer longer than 256 KiB, not read on", true),
         (Failure::TooManyPieces { limit: 4096 }, "body in more than 4096 pieces, not read on", true),
         (Failure::BodyTooLong { limit: 65536 }, "body longer than 64 KiB, not searched", true),
+        (
+            Failure::AnswersPast { vip: [10, 0, 0, 10].into() },
+            "answers 10.0.0.10 past this balancer: its route to it does not lead here",
+            true,
+        ),
     ] {
         assert_eq!(failure.to_string(), text);
         assert_eq!(failure.answered(), answered, "{text}");

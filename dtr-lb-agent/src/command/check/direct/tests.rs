@@ -37,6 +37,7 @@ fn a_probe_of_another_port_is_told() {
         (Mode::Ipip, 8443, Scheme::Tcp, 1),
         (Mode::Ipip, 8443, Scheme::None, 0),
         (Mode::Nat, 8443, Scheme::Https, 0),
+        (Mode::Dnat, 8443, Scheme::Https, 0),
     ] {
         let mut config = config(mode);
         config.services[0].probe.port = port;
@@ -56,6 +57,7 @@ fn that_probes_cannot_be_steered_keeps_the_agent_from_starting() {
         (Mode::Ipip, Attach::XdpGeneric, Scheme::Tcp, Err(old()), 2),
         (Mode::Ipip, Attach::XdpGeneric, Scheme::None, Err(old()), 0),
         (Mode::Nat, Attach::XdpGeneric, Scheme::Https, Err(old()), 0),
+        (Mode::Dnat, Attach::XdpGeneric, Scheme::Https, Err(old()), 0),
     ] {
         let mut config = config(mode);
         config.datapath.attach = attach;
