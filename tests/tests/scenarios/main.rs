@@ -20,6 +20,7 @@ use libtest_mimic::{Arguments, Trial};
 mod agent;
 mod bed;
 mod direct;
+mod dnat;
 mod edges;
 mod endings;
 mod endurance;
@@ -318,6 +319,7 @@ fn main() {
         sizes::SCENARIOS,
         services::SCENARIOS,
         direct::SCENARIOS,
+        dnat::SCENARIOS,
         health::SCENARIOS,
         failures::SCENARIOS,
         edges::SCENARIOS,

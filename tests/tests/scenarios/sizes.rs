@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use dtr_lb_tests::lab::{Capture, Families, Frame, LabOptions, Namespace, Router};
 use etherparse::{LaxNetSlice, LaxSlicedPacket};
 
-use crate::{BOTH_HOOKS, CROSSWISE, Place, Scenario};
+use crate::{BOTH_HOOKS, CROSSWISE, Place, Scenario, Stage};
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
     // An ICMP error arrives at one interface and leaves by the same or another one: each once.
@@ -31,13 +31,17 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     ("large_frames_pass", BOTH_HOOKS, jumbo),
 ];
 
-const NARROW: u32 = 1400;
+pub(crate) const NARROW: u32 = 1400;
 
 /// The router in front of the clients has a narrow way to them. Its errors name the VIP as the sender: the replica has to
 /// be told, in words about its own packets. Without that the download is stuck, as the bed's tests show.
 fn download(place: Place, families: Families, told: u32) -> Result<()> {
     let lab = LabOptions { router: Some(Router { mtu: Some(NARROW) }), ..place.family_options(families) };
-    let stage = place.stage_with(lab, &place.options())?;
+    replica_is_told(&place.stage_with(lab, &place.options())?, told)
+}
+
+/// A download, of which the replica is told that packets of so many bytes fit.
+pub(crate) fn replica_is_told(stage: &Stage, told: u32) -> Result<()> {
     let listeners: Vec<_> = stage
         .lab
         .replicas()
@@ -62,7 +66,11 @@ fn download(place: Place, families: Families, told: u32) -> Result<()> {
 fn upload(place: Place, families: Families, told: u32) -> Result<()> {
     let lab =
         LabOptions { replica_router: Some(Router { mtu: Some(NARROW) }), ..place.family_options(families) };
-    let stage = place.stage_with(lab, &place.options())?;
+    client_is_told(&place.stage_with(lab, &place.options())?, told)
+}
+
+/// An upload, of which the client is told that packets of so many bytes fit.
+pub(crate) fn client_is_told(stage: &Stage, told: u32) -> Result<()> {
     let listener = Told::listen(stage.lab.client().namespace())?;
     stage.upload_at("http", stage.lab.vip())?;
     let errors = listener.errors();
