@@ -75,8 +75,8 @@ verdicts! {
     AnsweredRefused = "answered_refused", Answer;
     /// A SYN for which the flow table has no room, answered by a reset.
     AnsweredTableFull = "answered_table_full", Answer;
-    /// A SYN for which no NAT port is free, towards the replica and two others: connections hold all that were tried, or they rest.
-    /// Answered by a reset.
+    /// A SYN for which no NAT port is free, towards the replica and two others: connections hold all that were tried, or they rest; in
+    /// mode DNAT, the client has its port there already. Answered by a reset.
     AnsweredNoPort = "answered_no_port", Answer;
     /// A packet that is too large for the way to its replica, answered by an ICMP error that says what would fit.
     AnsweredTooBig = "answered_too_big", Answer;

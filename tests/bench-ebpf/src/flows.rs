@@ -2,7 +2,8 @@
 //!
 //! Flow number `i` is of a client with an address of its own, to one of 16 services at one address. Each service has one
 //! replica, which knows the client by one of four NAT addresses and by the client's own port, which is one of the NAT range
-//! and is no other flow's there: so that a handshake ends up at the same port as an entry that was written directly.
+//! and is no other flow's there: so that a handshake ends up at the same port as an entry that was written directly. In mode
+//! DNAT it knows the client by the client's address.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -58,8 +59,8 @@ pub struct Order {
     pub at_14: u64,
     pub at_8: u32,
     pub at_12: u16,
-    /// Fills the word.
-    pub zero: u16,
+    /// Not 0: replicas know the client by its own address.
+    pub keeps_client: u16,
 }
 
 /// What tells the packets of two flows apart, in host order.
@@ -88,7 +89,11 @@ impl Order {
         } else {
             Ends {
                 source: self.source.low.wrapping_add(service),
-                destination: self.destination.low.wrapping_add(i >> (SERVICE_BITS + PORT_BITS)),
+                destination: self.destination.low.wrapping_add(if self.keeps_client != 0 {
+                    i
+                } else {
+                    i >> (SERVICE_BITS + PORT_BITS)
+                }),
                 source_port: self.port as u16,
                 destination_port: port,
             }

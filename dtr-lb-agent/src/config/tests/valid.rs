@@ -122,12 +122,15 @@ fn every_example_of_the_documentation_is_valid() {
     let text = include_str!("../../../../docs/configuration.md");
     let examples: Vec<_> =
         text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    assert_eq!(examples.len(), 6, "allow and deny, slow start, host names, both families, dsr, ipip");
+    assert_eq!(examples.len(), 7, "allow and deny, slow start, host names, both families, dnat, dsr, ipip");
     for example in &examples {
         valid(example);
     }
     let modes: Vec<_> = examples.iter().map(|example| valid(example).services[0].mode).collect();
-    assert!([Mode::Nat, Mode::Dsr, Mode::Ipip].iter().all(|mode| modes.contains(mode)), "{modes:?}");
+    assert!(
+        [Mode::Nat, Mode::Dsr, Mode::Ipip, Mode::Dnat].iter().all(|mode| modes.contains(mode)),
+        "{modes:?}"
+    );
 }
 
 #[test]

@@ -63,7 +63,7 @@ impl Balancer {
     /// What a SYN to each service shows: its replica's id, and the index of the client's next hop, which stays.
     fn services(&mut self, load: Load) -> Result<Services> {
         for flow in 0..SERVICES {
-            let syn = segment(Sent::Syn, load.family(), flow);
+            let syn = segment(Sent::Syn, load, flow);
             self.datapath.run(Hook::NativeXdp, &syn.bytes())?;
         }
         let flows = self.datapath.flow_entries();
@@ -123,7 +123,7 @@ impl Subject for Balancer {
 
 /// The two entries of a flow, before they have their places.
 fn directions(load: Load, number: u32, services: &Services, clock: &Clock<'_>) -> Result<[Flow; 2]> {
-    let ways = ways(load.family(), number);
+    let ways = ways(load, number);
     let client = tuple(ways.client.0, ways.client.1);
     let replica = tuple(ways.replica.0, ways.replica.1);
     let About { replica: id, hop } =

@@ -98,6 +98,7 @@ impl Case {
             _ if !self.sent.ours() => "",
             Mode::DSR => " dsr",
             Mode::IPIP => " ipip",
+            Mode::DNAT => " dnat",
             _ => " nat",
         }
     }
@@ -121,6 +122,8 @@ pub(crate) fn established() -> Vec<Case> {
         for (mode, sent) in [
             (Mode::NAT, Sent::ToReplica),
             (Mode::NAT, Sent::ToClient),
+            (Mode::DNAT, Sent::ToReplica),
+            (Mode::DNAT, Sent::ToClient),
             (Mode::DSR, Sent::ToReplica),
             (Mode::IPIP, Sent::ToReplica),
         ] {
@@ -146,7 +149,7 @@ pub(crate) fn lives(flows: u32) -> Vec<Vec<Case>> {
     let mut lives = Vec::new();
     for mode in Mode::ALL {
         for (tc, v6) in [(false, false), (false, true), (true, false), (true, true)] {
-            let steps: &[Sent] = if mode == Mode::NAT { &Sent::LIFE } else { &Sent::HALF_LIFE };
+            let steps: &[Sent] = if mode.direct() { &Sent::HALF_LIFE } else { &Sent::LIFE };
             if mode == Mode::NAT || !(tc || v6) {
                 let load = Load { flows, mode, v6 };
                 lives.push(steps.iter().map(|&sent| Case { load, sent, tc }).collect());

@@ -212,20 +212,19 @@ impl Run {
 /// of a handshake do.
 fn proves_right(subject: &mut dyn Subject, case: Case) -> Result<()> {
     let Load { flows, mode, .. } = case.load;
-    if mode != Mode::NAT || !case.sent.ours() {
+    if mode.direct() || !case.sent.ours() {
         return Ok(());
     }
-    let family = case.load.family();
     let mut passed = 0;
     let some = [0, 1, 17, flows / 2, flows - 1];
     let some: Vec<_> = some.into_iter().filter(|&flow| flow < flows).collect();
     for &flow in &some {
-        let ways = world::ways(family, flow);
+        let ways = world::ways(case.load, flow);
         for (sent, macs, (to, from)) in [
             (Sent::ToReplica, world::TO_REPLICA, ways.replica),
             (Sent::ToClient, world::TO_CLIENT, ways.client),
         ] {
-            let segment = world::segment(sent, family, flow);
+            let segment = world::segment(sent, case.load, flow);
             let left = subject.run(case.hook(), &segment.bytes())?;
             let expected = segment.through(macs, from, to).bytes();
             if left == segment.bytes() && subject.share() < 1.0 {

@@ -83,7 +83,7 @@ impl Prototype {
         let mut memory = Memory::of(map, settings.last_bucket as usize + 1)?;
         let mut without = 0;
         for number in 0..load.flows {
-            for entry in entries(number) {
+            for entry in entries(load, number) {
                 let hash = hash(settings.seed, entry.source, entry.destination, entry.ports);
                 let bucket = &mut memory.buckets()[((hash >> 32) as u32 & settings.last_bucket) as usize];
                 match (0..WAYS).map(|n| way(hash, n)).find(|&way| bucket.entries[way].replica == 0) {
@@ -137,7 +137,7 @@ impl Subject for Prototype {
 fn filter(load: Load, settings: &Settings) -> Vec<u8> {
     let mut filter = vec![0; FILTER_PLACES];
     for number in 0..load.flows.max(SERVICES) {
-        let Ways { client: (_, service), replica: (_, nat) } = ways(load.family(), number);
+        let Ways { client: (_, service), replica: (_, nat) } = ways(load, number);
         for end in [service, nat] {
             let place = place(settings.first_port, settings.port_count, word(end.ip()), end.port().into());
             filter[place as usize] = 1;
@@ -152,8 +152,8 @@ fn hop(Macs { destination, source }: Macs) -> layout::Hop {
 }
 
 /// The entries of a flow.
-fn entries(number: u32) -> [Entry; 2] {
-    let Ways { client, replica } = ways(dtr_lb_common::address::Family::V4, number);
+fn entries(load: Load, number: u32) -> [Entry; 2] {
+    let Ways { client, replica } = ways(load, number);
     let entry =
         |(source, destination): (SocketAddr, SocketAddr), (to, from): (SocketAddr, SocketAddr), side| {
             let words = |end: SocketAddr| -> [u16; 2] { cast(word(end.ip())) };

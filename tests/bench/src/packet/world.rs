@@ -107,10 +107,13 @@ fn address(base: &Base, low: u32, family: Family) -> IpAddr {
 }
 
 /// The order for packets of one kind, without what stands in the frame; `flow` by `flow` it names the ends.
-fn order(sent: Sent, family: Family) -> Order {
+fn order(sent: Sent, load: Load) -> Order {
+    let family = load.family();
+    let keeps_client = load.mode == Mode::DNAT;
     let (source, destination, port, last_service) = match sent {
         Sent::Stranger => (Role::Clients, Role::Stranger, SERVICE_PORT, SERVICES - 1),
         Sent::OtherPort => (Role::Clients, Role::Vip, OTHER_PORT, 0),
+        _ if sent.by_replica() && keeps_client => (Role::Replicas, Role::Clients, REPLICA_PORT, 0),
         _ if sent.by_replica() => (Role::Replicas, Role::Nat, REPLICA_PORT, 0),
         _ => (Role::Clients, Role::Vip, SERVICE_PORT, SERVICES - 1),
     };
@@ -120,12 +123,13 @@ fn order(sent: Sent, family: Family) -> Order {
         destination: base(first(destination, family)),
         port: port.into(),
         last_service,
+        keeps_client: keeps_client.into(),
         ..Order::default()
     }
 }
 
-fn ends(sent: Sent, family: Family, flow: u32) -> (SocketAddr, SocketAddr) {
-    let order = order(sent, family);
+fn ends(sent: Sent, load: Load, flow: u32) -> (SocketAddr, SocketAddr) {
+    let (order, family) = (order(sent, load), load.family());
     let ends = order.ends(flow);
     (
         SocketAddr::new(address(&order.source, ends.source, family), ends.source_port),
@@ -134,13 +138,13 @@ fn ends(sent: Sent, family: Family, flow: u32) -> (SocketAddr, SocketAddr) {
 }
 
 /// Both directions of flow number `flow`.
-pub(crate) fn ways(family: Family, flow: u32) -> Ways {
-    Ways { client: ends(Sent::ToReplica, family, flow), replica: ends(Sent::ToClient, family, flow) }
+pub(crate) fn ways(load: Load, flow: u32) -> Ways {
+    Ways { client: ends(Sent::ToReplica, load, flow), replica: ends(Sent::ToClient, load, flow) }
 }
 
 /// The packet of a flow, as it comes in.
-pub(crate) fn segment(sent: Sent, family: Family, flow: u32) -> Segment {
-    let (source, destination) = ends(sent, family, flow);
+pub(crate) fn segment(sent: Sent, load: Load, flow: u32) -> Segment {
+    let (source, destination) = ends(sent, load, flow);
     let (kind, of_client, of_replica) = match sent {
         Sent::Syn => (Kind::Syn, 0, 0),
         Sent::SynAck => (Kind::SynAck, 1, 0),
@@ -165,8 +169,7 @@ pub(crate) fn segment(sent: Sent, family: Family, flow: u32) -> Segment {
 
 /// The frame that a wrapper is run on, and what it is ordered to make of it.
 pub(crate) fn ordered(case: Case) -> (Vec<u8>, Order) {
-    let family = case.load.family();
-    let frame = segment(case.sent, family, 0).bytes();
+    let frame = segment(case.sent, case.load, 0).bytes();
     let order = Order {
         flows: case.load.flows,
         random: SEED,
@@ -175,7 +178,7 @@ pub(crate) fn ordered(case: Case) -> (Vec<u8>, Order) {
         at_12: at(&frame, 12),
         at_14: at(&frame, 14),
         at_22: at(&frame, 22),
-        ..order(case.sent, family)
+        ..order(case.sent, case.load)
     };
     (frame, order)
 }
@@ -191,12 +194,12 @@ pub(crate) fn desired(load: Load, handshakes: bool) -> Desired {
     let count = if handshakes { 1 } else { NAT_ADDRESSES };
     let nat: Vec<_> = (0..count).map(|number| address(&nat, nat.low + number, family)).collect();
     let nat = match load.mode {
-        Mode::DSR => Vec::new(),
+        Mode::DSR | Mode::DNAT => Vec::new(),
         Mode::IPIP => nat[..1].to_vec(),
         _ => nat,
     };
     let services = (0..SERVICES).map(|number| {
-        let Ways { client: (_, service), replica: (replica, _) } = ways(family, number);
+        let Ways { client: (_, service), replica: (replica, _) } = ways(load, number);
         let replica = DesiredReplica {
             address: replica.ip(),
             // Who answers directly must answer from the service's own port.
