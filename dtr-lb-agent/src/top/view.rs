@@ -184,12 +184,12 @@ fn selected(state: &State) -> Line<'static> {
 }
 
 fn describe(replica: &ReplicaStatus) -> String {
-    let ReplicaStatus { name, address, port, state, reason, since, last_probe, .. } = replica;
+    let ReplicaStatus { name, address, port, state, reason, warning, since, last_probe, .. } = replica;
     let since = since.strftime("%Y-%m-%d %H:%M:%SZ");
     let mut text = format!("{name} {}: {state} since {since}", SocketAddr::new(*address, *port));
     let error = last_probe.as_ref().and_then(|probe| probe.error.as_ref());
-    for word in [reason.as_ref(), error.filter(|error| Some(*error) != reason.as_ref())].into_iter().flatten()
-    {
+    let error = error.filter(|error| Some(*error) != reason.as_ref());
+    for word in [reason.as_ref(), error, warning.as_ref()].into_iter().flatten() {
         text.push_str(&format!("; {word}"));
     }
     text

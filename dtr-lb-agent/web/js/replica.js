@@ -79,7 +79,7 @@ export function replicaView(service, replica, place, number) {
     setText(since, `for ${duration(now - Date.parse(replica.since))}`);
     setAttribute(since, "title", `since ${clock(replica.since)}`);
     const expected = replica.state === "up" && !slowStart(replica);
-    setText(reason, expected ? "" : replica.reason ?? "");
+    setText(reason, [expected ? null : replica.reason, replica.warning].filter(Boolean).join("; "));
     const { rates } = replica;
     const texts = [weightWords(replica), count(replica.flows), rate(rates.new_flows), bytes(rates.bytes_to_replica),
       bytes(rates.bytes_to_client), count(replica.refused), count(replica.unanswered), count(replica.redispatched),

@@ -185,7 +185,7 @@ impl<'a> Twins<'a> {
     /// Reads off a SYN that left how its replica sees the connection.
     fn learns(&mut self, client: usize, kind: Kind, output: &Output) {
         let steered = matches!(output.verdict, Verdict::Forwarded | Verdict::Redispatched);
-        if kind == Kind::Syn && steered && self.world.service(HTTPS).mode == Mode::NAT {
+        if kind == Kind::Syn && steered && !self.world.service(HTTPS).mode.direct() {
             self.sides[client] = ends(&output.frame);
         }
     }
@@ -246,7 +246,11 @@ fn the_fast_path_does_what_the_stages_do() -> TestCaseResult {
     let worlds: Vec<_> = [Mode::NAT, Mode::IPIP]
         .into_iter()
         .flat_map(|mode| Plan::ALL.iter().map(move |plan| (*plan, mode)))
-        .chain(Plan::SAME.iter().map(|plan| (*plan, Mode::DSR)))
+        .chain(
+            [Mode::DSR, Mode::DNAT]
+                .into_iter()
+                .flat_map(|mode| Plan::SAME.iter().map(move |plan| (*plan, mode))),
+        )
         .collect();
     let outcome =
         TestRunner::new(config).run(&(select(worlds), vec(event(), 1..80)), |((plan, mode), events)| {

@@ -6,7 +6,7 @@ use std::{
 
 use bytemuck::Zeroable;
 use dtr_lb_common::{
-    abi::{Hop, MAX_NAT_ADDRESSES, MAX_SERVICES, ReplicaCounters, ReplicaId},
+    abi::{Hop, MAX_NAT_ADDRESSES, MAX_SERVICES, Mode, ReplicaCounters, ReplicaId},
     address::Be16,
 };
 
@@ -156,6 +156,28 @@ fn as_root_under_xdp_a_replica_behind_another_interface_has_no_next_hop() {
 }
 
 /// An echo request to an address, in a frame.
+/// The mode of the only service, and whether packets are looked at by their source then.
+fn looks_by_source(datapath: &mut Datapath, mode: Mode) -> bool {
+    let mut wish = desired([(443, vec![replica(REPLICA, 1)])]);
+    wish.services.values_mut().for_each(|service| service.mode = mode);
+    datapath.apply(&wish).expect("it fits");
+    let settings = datapath.reader().settings().expect("the map can be read");
+    settings.expect("settings were applied").by_source != 0
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test runs it"]
+fn as_root_sources_are_looked_at_from_the_first_service_of_mode_dnat_on() {
+    as_root(|root| {
+        let mut datapath = open(root);
+        assert!(!looks_by_source(&mut datapath, Mode::NAT), "nobody needs it");
+        assert!(looks_by_source(&mut datapath, Mode::DNAT));
+        assert!(looks_by_source(&mut datapath, Mode::NAT), "connections of the time before may be left");
+        drop(datapath);
+        assert!(looks_by_source(&mut open(root), Mode::NAT), "and an agent that takes over knows of them");
+    });
+}
+
 fn request(destination: IpAddr) -> Vec<u8> {
     let IpAddr::V4(destination) = destination else { panic!("{destination} is no IPv4 address") };
     let mut frame = [2; 42];
