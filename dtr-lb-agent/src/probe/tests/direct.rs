@@ -213,8 +213,8 @@ fn as_root_what_this_host_lacks_is_no_word_about_the_replica() {
 fn from_vips(vips: &[&str], timeout: Duration) -> Prober {
     let probe = crate::config::Probe { timeout, ..probe(Scheme::Http, PORT) };
     let route = Route::FromVips(vips.iter().copied().map(ip).collect());
-    Prober::new(&Target { address: if vips[0] == VIP { ip(REPLICA) } else { ip(REPLICA6) }, probe, route })
-        .expect("a valid probe")
+    let address = ip(if vips[0] == VIP { REPLICA } else { REPLICA6 });
+    Prober::new(&Target { address, probe, route }).expect("a valid probe")
 }
 
 #[test]
@@ -222,8 +222,6 @@ fn from_vips(vips: &[&str], timeout: Duration) -> Prober {
 fn as_root_a_replica_is_asked_from_the_vip_and_one_whose_route_leads_elsewhere_is_named() {
     on_a_segment(async |far| {
         for (vip, replica, own, family) in [(VIP, REPLICA, OWN, "-4"), (VIP6, REPLICA6, OWN6, "-6")] {
-            // The VIP is an address of the replica's own network, where nobody else has it.
-            replica::run_ip(&format!("{family} neigh flush dev near0"));
             let server = far.serve(replica, PORT);
             let prober = from_vips(&[vip], Duration::from_millis(500));
             far.there(|| replica::run_ip(&format!("{family} route add {vip} via {own}")));
@@ -234,11 +232,8 @@ fn as_root_a_replica_is_asked_from_the_vip_and_one_whose_route_leads_elsewhere_i
             assert!(matches!(silent, Some(Failure::Timeout { .. })), "{silent:?}");
             let named = prober.probe().await.error;
             assert_eq!(named, Some(Failure::AnswersPast { vip: ip(vip) }));
-            far.there(|| {
-                replica::run_ip(&format!(
-                    "{family} route del blackhole {vip}\n{family} route add {vip} via {own}"
-                ))
-            });
+            let mended = format!("{family} route del blackhole {vip}\n{family} route add {vip} via {own}");
+            far.there(|| replica::run_ip(&mended));
             assert_eq!(said(&prober.probe().await), "ok", "{vip}, mended");
         }
     });
