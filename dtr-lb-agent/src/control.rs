@@ -7,6 +7,7 @@
 //! known; `change` has the words for the operator.
 
 mod change;
+mod limits;
 mod passive;
 mod paths;
 mod ramp;
@@ -21,7 +22,7 @@ use std::{
     time::Instant,
 };
 
-use dtr_lb_common::abi;
+use dtr_lb_common::{abi, wire::Mac};
 use jiff::Timestamp;
 
 use crate::{
@@ -34,7 +35,9 @@ use crate::{
 use paths::{Paths, hop};
 use service::Standing;
 
-pub use change::{Change, NARROW_PATH, NO_NAT_ADDRESS, PASSIVE_SET_ASIDE, PASSIVE_SPARED, UNSEEN_INTERFACE};
+pub use change::{
+    Change, MACS_UNCHECKED, NARROW_PATH, NO_NAT_ADDRESS, PASSIVE_SET_ASIDE, PASSIVE_SPARED, UNSEEN_INTERFACE,
+};
 pub use passive::Reading;
 pub use replica::{Condition, HISTORY, ReplicaState, StateChange};
 
@@ -90,13 +93,16 @@ pub struct Control {
     services: Vec<Standing>,
     places: HashMap<ReplicaKey, ReplicaPlace>,
     paths: Paths,
+    /// The Ethernet addresses of this host, where they are known, and fit into the datapath.
+    own_macs: Option<BTreeSet<Mac>>,
+    macs_fit: bool,
 }
 
 impl Control {
     pub fn new(config: Arc<Config>, now: Timestamp) -> Self {
         let services = config.services.iter().map(|service| Standing::new(service, now)).collect();
         let places = places(&config);
-        Self { config, services, places, paths: Paths::default() }
+        Self { config, services, places, paths: Paths::default(), own_macs: None, macs_fit: true }
     }
 
     /// Takes in the outcome of a probe. Where nothing is returned, [`Self::desired`] is as before; so it is with
@@ -204,6 +210,7 @@ impl Control {
                 source_affinity: service.affinity == Affinity::SourceIp,
                 sources: sources(&service.access),
                 replicas: self.desired_replicas(standing, service, now),
+                limits: limits::limits(&self.config, service),
             };
             for vip in &service.vips {
                 services.insert(service_key(*vip, service.port), wanted.clone());
@@ -213,6 +220,7 @@ impl Control {
             hash_seed: datapath.hash_seed,
             nat_ports: datapath.nat_ports.clone(),
             idle_timeout: datapath.idle_timeout,
+            own_macs: self.wanted_macs(),
         };
         Desired { settings, services }
     }

@@ -11,19 +11,23 @@ use crate::{
     flow_table::{BUCKET_BYTES, ENTRY_BYTES},
 };
 
+mod client;
 mod flow;
+mod own_macs;
 mod service;
 mod trace;
 
 pub use crate::flow_table::{Control, Direction, Flow, Place, State};
+pub use client::{Client, ClientKey, Pressure};
 pub use flow::{Hop, KeptSyn, Syn, Tuple};
+pub use own_macs::{OWN_MAC_SETS, OwnMacs};
 pub use service::{
     ALLOW, DENY, IS_VIP, Mode, ProbePath, Replica, Service, ServiceFlags, ServiceKey, SourceKey,
 };
 pub use trace::{SNAP_MAX, TRACE_BYTES, TraceCounts, TraceFilter, TracePacket};
 
 /// Version of everything in this module.
-pub const LAYOUT_VERSION: u32 = 5;
+pub const LAYOUT_VERSION: u32 = 6;
 
 /// Names of the programs in the object.
 pub mod program {
@@ -61,6 +65,10 @@ pub mod map {
     pub const SETTINGS: &str = "SETTINGS";
     pub const VERDICT_STATS: &str = "VERDICT_STATS";
     pub const REPLICA_STATS: &str = "REPLICA_STATS";
+    pub const PRESSURE: &str = "PRESSURE";
+    pub const CLIENTS: &str = "CLIENTS";
+    pub const ROOM: &str = "ROOM";
+    pub const OWN_MACS: &str = "OWN_MACS";
     pub const EVENTS: &str = "EVENTS";
     pub const EVENT_TIMES: &str = "EVENT_TIMES";
     /// Packets of probes under way. It ends with the agent that probes, and is not pinned.
@@ -85,6 +93,10 @@ pub mod map {
         SETTINGS,
         VERDICT_STATS,
         REPLICA_STATS,
+        PRESSURE,
+        CLIENTS,
+        ROOM,
+        OWN_MACS,
         EVENTS,
         EVENT_TIMES,
     ];
@@ -95,6 +107,8 @@ pub mod map {
 pub const FLOW_BUCKETS: usize = 16_384;
 /// SYNs that are kept, of all processors together.
 pub const KEPT_SYNS: usize = 262_144;
+/// Clients of which something is remembered at most; see [`crate::pipeline::admission`].
+pub const MAX_CLIENTS: usize = 131_072;
 /// Services at most.
 pub const MAX_SERVICES: usize = 64;
 /// Addresses of services at most: all old ones and all new ones, while they change.
@@ -167,6 +181,12 @@ pub struct Settings {
     pub half_open: Ticks,
     /// For how long the NAT port of a connection rests that left no socket at the replica.
     pub port_rest: Ticks,
+    /// Random numbers of this host, by which a challenge is known; see [`crate::pipeline::admission`].
+    pub challenge_keys: [u64; 2],
+    /// Which set of [`OwnMacs`] is in force, from 1 on; 0: frames to any host's address are taken.
+    pub own_macs: u32,
+    /// Fills the word.
+    pub zero: u32,
 }
 
 impl Settings {
@@ -251,7 +271,11 @@ mod user {
         Settings,
         ReplicaCounters,
         Traffic,
-        DropEvent
+        DropEvent,
+        ClientKey,
+        Client,
+        Pressure,
+        OwnMacs
     );
     map_types!(Tuple, KeptSyn, ProbePath, TraceFilter, TraceCounts);
 }

@@ -209,7 +209,8 @@ impl Report {
             | Change::Resets { .. }
             | Change::Probing { .. }
             | Change::PassiveSpared { .. }
-            | Change::PassiveSetAside { .. } => {}
+            | Change::PassiveSetAside { .. }
+            | Change::Macs { .. } => {}
         }
     }
 }

@@ -37,6 +37,32 @@ pub struct Datapath {
     pub all_down: AllDown,
     /// What becomes of a replica's flows when it fails.
     pub on_down: OnDown,
+    /// Whether clients have to prove their addresses before they connect.
+    pub syn_challenge: SynChallenge,
+    /// Which frames are taken, by the Ethernet address that they are sent to.
+    pub macs: Macs,
+}
+
+choice! {
+    /// Whether clients have to prove their addresses before they connect.
+    pub enum SynChallenge {
+        /// While a service is flooded.
+        Auto = "auto",
+        /// Always.
+        Always = "always",
+        /// Never.
+        Off = "off",
+    }
+}
+
+choice! {
+    /// Which frames are taken, by the Ethernet address that they are sent to.
+    pub enum Macs {
+        /// Those of this host.
+        Own = "own",
+        /// All: for interfaces that get frames to other hosts and are to take them.
+        Any = "any",
+    }
 }
 
 choice! {
@@ -109,6 +135,11 @@ pub(super) fn read(raw: &RawConfig, host: &HostFacts, problems: &mut Problems<'_
     let all_down = all_down.map_or(Some(AllDown::FailOpen), |field| field::choice(&field, problems));
     let on_down = table.field("on_down", &raw.on_down);
     let on_down = on_down.map_or(Some(OnDown::Auto), |field| field::choice(&field, problems));
+    let syn_challenge = table.field("syn_challenge", &raw.syn_challenge);
+    let syn_challenge =
+        syn_challenge.map_or(Some(SynChallenge::Auto), |field| field::choice(&field, problems));
+    let macs = table.field("macs", &raw.macs);
+    let macs = macs.map_or(Some(Macs::Own), |field| field::choice(&field, problems));
 
     Some(Datapath {
         attach: attach?,
@@ -120,6 +151,8 @@ pub(super) fn read(raw: &RawConfig, host: &HostFacts, problems: &mut Problems<'_
         hash_seed: hash_seed?,
         all_down: all_down?,
         on_down: on_down?,
+        syn_challenge: syn_challenge?,
+        macs: macs?,
     })
 }
 

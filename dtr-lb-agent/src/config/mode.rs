@@ -22,6 +22,12 @@ choice! {
 }
 
 impl Mode {
+    /// Whether replicas answer clients directly, past the balancer.
+    #[must_use]
+    pub const fn is_direct(self) -> bool {
+        matches!(self, Self::Dsr | Self::Ipip)
+    }
+
     /// The rule that a VIP and a replica's address break together, if they do: without NAT a packet keeps its addresses, so
     /// that the replica has to speak the family of the VIP, or of the tunnel.
     #[must_use]

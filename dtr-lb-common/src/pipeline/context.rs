@@ -29,8 +29,12 @@ pub struct PacketContext {
     pub(super) egress: Rewrite,
     /// What follows the reading of the headers.
     pub(super) next: Next,
+    /// Whether the frame was sent to many or to another host.
+    pub(super) to_other_host: bool,
     /// Whether a connection is to be opened, as the order says.
     pub(super) opens: bool,
+    /// Whether the packet has completed a handshake.
+    pub(super) completes: bool,
     /// Whether it is a refusal that leaves as the SYN that was kept.
     pub(super) resend_syn: bool,
     /// The largest packet that its way takes, in bytes, where it is larger.
@@ -72,7 +76,9 @@ impl PacketContext {
             other: Flow::zeroed(),
             egress: Rewrite::NONE,
             next: Next::Nothing,
+            to_other_host: false,
             opens: false,
+            completes: false,
             resend_syn: false,
             mtu: 0,
             quoted_transport: 0,
@@ -92,6 +98,12 @@ impl PacketContext {
             claimed: Flow::zeroed(),
             holder: Flow::zeroed(),
         }
+    }
+
+    /// The tuple of the client's packets of the connection that was found.
+    #[inline(always)]
+    pub(super) fn client_of_found(&self) -> Tuple {
+        if self.found.direction().from_client() { self.found.key } else { self.found.to.reversed() }
     }
 }
 
