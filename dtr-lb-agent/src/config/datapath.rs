@@ -103,7 +103,8 @@ choice! {
 
 /// Below are the ports of services, which a host does not hand out by itself.
 const FIRST_NAT_PORT: u16 = 1024;
-const DEFAULT_NAT_PORTS: RangeInclusive<u16> = 10_000..=32_767;
+/// So few are not taken without a word: the host's own range is unusual.
+const FEW_NAT_PORTS: usize = 4096;
 /// A flow that has been silent for longer is one that nobody will speak on again, and the datapath's clock has to tell
 /// the age of each.
 const LONGEST_IDLE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -217,11 +218,12 @@ fn nat_ports(
     problems: &mut Problems<'_>,
 ) -> Option<RangeInclusive<u16>> {
     let Some(field) = table.field("nat_ports", &raw.nat_ports) else {
-        if let Some(overlap) = overlap(&DEFAULT_NAT_PORTS, ephemeral) {
-            problems.missing(table, "nat_ports", format!("unwritten, and the default {overlap}"));
-            return None;
+        let free = largest_free(ephemeral).filter(|free| free.len() >= FEW_NAT_PORTS);
+        if free.is_none() {
+            let overlap = overlap(&(FIRST_NAT_PORT..=u16::MAX), ephemeral).unwrap_or_default();
+            problems.missing(table, "nat_ports", format!("unwritten, and there is no wide range: {overlap}"));
         }
-        return Some(DEFAULT_NAT_PORTS);
+        return free;
     };
     let ports = field
         .value
@@ -266,6 +268,9 @@ fn overlap(ports: &RangeInclusive<u16>, ephemeral: &RangeInclusive<u16>) -> Opti
     })
 }
 
+/// The default of `nat_ports`. What other connections of this host may have a port of it is in nobody's way: a packet is a
+/// connection's of the balancer only if it comes from a replica's own port.
+///
 /// The larger of the two ranges that `ephemeral` leaves between the ports of services and the last port.
 fn largest_free(ephemeral: &RangeInclusive<u16>) -> Option<RangeInclusive<u16>> {
     let below = ephemeral.start().checked_sub(1).map(|last| FIRST_NAT_PORT..=last);

@@ -63,6 +63,11 @@ pub struct Client {
     pub used: Ticks,
 }
 
+impl Client {
+    /// One of which nothing is remembered yet.
+    pub const NEW: Self = Self { proven: 0, second: 0, opened: 0, pending: 0, replica: 0, used: 0 };
+}
+
 /// Of a service, a processor: SYNs that no handshake follows.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]

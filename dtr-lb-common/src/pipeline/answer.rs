@@ -1,8 +1,6 @@
 //! Packets that are answered by the datapath itself: the frame is made over into the answer, and goes back the way it came.
 
-use super::{
-    Headers, Packet, PacketContext, Tables, admission, header::About, icmp, parse, segment::Segment,
-};
+use super::{Headers, Packet, PacketContext, admission, header::About, icmp, parse, segment::Segment};
 use crate::{
     abi::SYN_OPTION_WORDS,
     address::Be16,
@@ -15,20 +13,13 @@ pub(super) const HOPS: u8 = 64;
 
 /// Makes the packet the answer that `verdict` says.
 #[inline(always)]
-pub(super) fn answer(
-    packet: &mut impl Packet,
-    tables: &impl Tables,
-    context: &PacketContext,
-    verdict: Verdict,
-) -> Verdict {
+pub(super) fn answer(packet: &mut impl Packet, context: &PacketContext, verdict: Verdict) -> Verdict {
     let made = match verdict {
         Verdict::AnsweredTooBig => icmp::too_big(packet, context),
         Verdict::AnsweredEcho => icmp::reply(packet, &context.headers).ok_or(Verdict::DroppedRewrite),
-        Verdict::AnsweredChallenge => match tables.settings() {
-            Some(settings) => admission::answer(packet, &context.headers, settings, tables.now())
-                .ok_or(Verdict::DroppedRewrite),
-            None => Err(Verdict::DroppedRewrite),
-        },
+        Verdict::AnsweredChallenge => {
+            admission::answer(packet, &context.headers, context.challenge).ok_or(Verdict::DroppedRewrite)
+        }
         _ => reset(packet, &context.headers).ok_or(Verdict::DroppedRewrite),
     };
     match made {

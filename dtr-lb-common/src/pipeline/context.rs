@@ -10,7 +10,7 @@ use super::{
     steer::Steered,
 };
 use crate::{
-    abi::{KeptSyn, ReplicaId, Tuple},
+    abi::{Client, ClientKey, KeptSyn, ReplicaId, Tuple},
     flow_table::{Flow, Insertion},
 };
 
@@ -33,6 +33,11 @@ pub struct PacketContext {
     pub(super) to_other_host: bool,
     /// Whether a connection is to be opened, as the order says.
     pub(super) opens: bool,
+    /// What a SYN-ACK acknowledges that is a challenge, and its own number.
+    pub(super) challenge: (u32, u32),
+    /// What is looked for among what is remembered of clients, and what is to be remembered.
+    pub(super) client_key: ClientKey,
+    pub(super) client: Client,
     /// Whether the packet has completed a handshake.
     pub(super) completes: bool,
     /// Whether it is a refusal that leaves as the SYN that was kept.
@@ -78,6 +83,9 @@ impl PacketContext {
             next: Next::Nothing,
             to_other_host: false,
             opens: false,
+            challenge: (0, 0),
+            client_key: ClientKey::zeroed(),
+            client: Client::zeroed(),
             completes: false,
             resend_syn: false,
             mtu: 0,

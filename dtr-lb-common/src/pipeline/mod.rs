@@ -22,7 +22,7 @@ use crate::{
     filter,
     flow_table::{Memory, next_hops::NextHops},
     verdict::{Action, Verdict},
-    wire::{Ethernet, Mac, Macs, PROTOCOL_TCP},
+    wire::{Ethernet, Mac, Macs, PROTOCOL_TCP, TcpFlags},
 };
 
 pub mod admission;
@@ -266,8 +266,17 @@ fn balance(packet: &mut impl Packet, tables: &impl Tables, context: &mut PacketC
             if !syn {
                 let _ = packet.stage(Stage::Steer, tables, context);
             }
+            if context.headers.flags.any(TcpFlags::RST) {
+                let verdict = packet.stage(Stage::Proof, tables, context);
+                if !context.opens {
+                    return verdict;
+                }
+            }
             if context.order.cause == Cause::New {
                 let verdict = packet.stage(Stage::Admit, tables, context);
+                if verdict == Verdict::AnsweredChallenge {
+                    let _ = packet.stage(Stage::Challenge, tables, context);
+                }
                 if !context.opens {
                     return verdict;
                 }
@@ -346,8 +355,12 @@ pub enum Stage {
     Steer,
     /// A TCP packet: what its connection makes of it.
     Connection,
+    /// Looks whether a reset is the answer to a challenge.
+    Proof,
     /// Looks whether one may that opens a connection.
     Admit,
+    /// Works out what its sender is told that has to prove its address.
+    Challenge,
     /// One that does.
     Open,
     /// Enters the draft in the context into the flow table.
@@ -394,6 +407,10 @@ impl Stage {
                     Verdict::PassedNoFlow
                 }
             },
+            Self::Proof => {
+                context.opens = !admission::proves(tables, context);
+                Verdict::PassedProof
+            }
             Self::Admit => match admission::admit(tables, context) {
                 Ok(()) => Verdict::PassedNoFlow,
                 Err(verdict) => {
@@ -401,6 +418,10 @@ impl Stage {
                     verdict
                 }
             },
+            Self::Challenge => {
+                admission::challenge(tables, context);
+                Verdict::AnsweredChallenge
+            }
             Self::Open => open::open(packet, tables, context),
             Self::Advance => open::advance(packet, tables, context),
             Self::Insert => {
@@ -414,7 +435,7 @@ impl Stage {
             Self::Icmp => icmp::icmp(packet, tables, context),
             Self::Error => icmp::rewrite(packet, context),
             Self::Emit(verdict) => emit::emit(verdict, packet, tables, context),
-            Self::Answer(verdict) => answer::answer(packet, tables, context, verdict),
+            Self::Answer(verdict) => answer::answer(packet, context, verdict),
             Self::Report(verdict) => {
                 tables.report(verdict, packet, &context.headers.tuple);
                 verdict

@@ -34,13 +34,13 @@ impl Steered {
 /// way from memory at once, where to wait for one takes longer than all that is worked out.
 #[inline(always)]
 pub(super) fn steer(tables: &impl Tables, context: &mut PacketContext) {
-    let PacketContext { headers, steered, draft, .. } = context;
+    let PacketContext { headers, steered, draft, client_key, .. } = context;
     let client = &headers.tuple;
     *steered = Steered::NONE;
     let Some(settings) = tables.settings() else { return };
     let Some(service) = tables.service(&service_key(client)) else { return };
     let seed = settings.hash_seed;
-    let id = kept_replica(tables, &service, client);
+    let id = kept_replica(tables, &service, client, client_key);
     let id =
         if id != 0 { id } else { tables.slot(service.table, hash::slot(steering(&service, seed, client))) };
     *steered = Steered { there: true, service, replica: id };
@@ -62,14 +62,13 @@ pub(super) fn steer(tables: &impl Tables, context: &mut PacketContext) {
 
 /// The replica of the client's last connection, where it keeps that for some time; 0 if there is none, or it gets no new ones.
 #[inline(always)]
-fn kept_replica(tables: &impl Tables, service: &Service, client: &Tuple) -> ReplicaId {
+fn kept_replica(tables: &impl Tables, service: &Service, client: &Tuple, key: &mut ClientKey) -> ReplicaId {
     if service.affinity == 0 {
         return 0;
     }
     let now = tables.now();
-    let key = ClientKey::of_host(service.number(), client);
-    let last =
-        tables.clients().client(&key, |client| client.last_replica(service.affinity, now)).unwrap_or(0);
+    *key = ClientKey::of_host(service.number(), client);
+    let last = tables.clients().client(key, |client| client.last_replica(service.affinity, now)).unwrap_or(0);
     let Ok(id) = ReplicaId::try_from(last) else { return 0 };
     let Some(replica) = tables.replica(id) else { return 0 };
     let serves = replica.service == service_key(client) && replica.weight != 0 && replica.hop.interface != 0;

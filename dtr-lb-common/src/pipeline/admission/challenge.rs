@@ -4,14 +4,14 @@
 //! by a reset with just this number (RFC 9293 section 3.10.7.3), and sends its SYN again: a client notices nothing but the time.
 //! Nobody else has seen the number, which a keyed hash makes of the connection and the time: nothing has to be kept.
 
-use super::super::{Headers, Packet, header::About, parse, segment::Segment};
+use super::super::{Headers, Packet, header::About, segment::Segment};
 use crate::{
     abi::{SYN_OPTION_WORDS, Settings, Ticks, Tuple},
     address::Be16,
     flow_table::entry::ports,
     pipeline::answer::HOPS,
     siphash::siphash,
-    wire::{Macs, Tcp, TcpFlags},
+    wire::{Macs, TcpFlags},
 };
 
 /// For how many seconds a number is given out; then it holds for as long again.
@@ -46,21 +46,23 @@ pub(super) fn is_answered(settings: &Settings, headers: &Headers, now: Ticks) ->
     same(first) | same(second)
 }
 
+/// What the sender of a SYN is told.
+#[inline(always)]
+pub(super) fn of_syn(settings: &Settings, headers: &Headers, now: Ticks) -> (u32, u32) {
+    let (number, own) = numbers(settings, &headers.tuple, epoch(settings, now));
+    // What its SYN and the data with it would be acknowledged by.
+    let fits = number.wrapping_sub(headers.sequence).wrapping_sub(1) <= headers.payload;
+    (if fits { number ^ OTHER } else { number }, own)
+}
+
 /// Makes a SYN the challenge to its sender.
 #[inline(always)]
 pub(in super::super) fn answer(
     packet: &mut impl Packet,
     headers: &Headers,
-    settings: &Settings,
-    now: Ticks,
+    (number, own): (u32, u32),
 ) -> Option<()> {
-    let tcp: Tcp = packet.read(parse::transport(packet, headers.family)?)?;
     let macs: Macs = packet.read(0)?;
-    let sequence = u32::from_be_bytes(bytemuck::must_cast(tcp.sequence));
-    let (number, own) = numbers(settings, &headers.tuple, epoch(settings, now));
-    // What its SYN and the data with it would be acknowledged by.
-    let fits = number.wrapping_sub(sequence).wrapping_sub(1) <= headers.payload;
-    let number = if fits { number ^ OTHER } else { number };
     let segment = Segment {
         macs: Macs { destination: macs.source, source: macs.destination },
         tuple: &headers.tuple.reversed(),

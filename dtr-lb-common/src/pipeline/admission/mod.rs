@@ -11,7 +11,7 @@ mod pressure;
 
 use super::{Headers, PacketContext, Tables, steer::Steered};
 use crate::{
-    abi::{Client, ClientKey, Pressure, ReplicaId, Service, ServiceFlags, Settings, Ticks, Tuple},
+    abi::{Client, ClientKey, Pressure, ReplicaId, Service, ServiceFlags, Settings},
     verdict::Verdict,
     wire::TcpFlags,
 };
@@ -57,7 +57,7 @@ impl ClientMemory for () {
 #[inline(always)]
 pub(super) fn admit(tables: &impl Tables, context: &mut PacketContext) -> Result<(), Verdict> {
     let settings = tables.settings().ok_or(Verdict::PassedNotReady)?;
-    let PacketContext { headers, steered, order, .. } = context;
+    let PacketContext { headers, steered, order, client_key, .. } = context;
     let Steered { there, service, replica: id } = *steered;
     if !there {
         return Err(Verdict::PassedNotService);
@@ -67,13 +67,6 @@ pub(super) fn admit(tables: &impl Tables, context: &mut PacketContext) -> Result
     }
     let opens = headers.flags.opens();
     let resets = headers.flags.any(TcpFlags::RST);
-    if resets && service.challenge_above != Service::NO_CHALLENGE {
-        let now = tables.now();
-        if challenge::is_answered(settings, headers, now) {
-            note_proof(tables, &service, &headers.tuple, now);
-            return Err(Verdict::PassedProof);
-        }
-    }
     // Where replicas answer directly, a connection may have been opened by another balancer, before this one took over: by
     // equal tables it goes to the same replica.
     if !opens && (!service.flags.has(ServiceFlags::DIRECT) || resets) {
@@ -95,13 +88,14 @@ pub(super) fn admit(tables: &impl Tables, context: &mut PacketContext) -> Result
     }
     // Whoever closed a connection with this tuple a moment ago had proven itself for it.
     let is_again = order.hold;
-    if opens && !is_again && must_prove(tables, settings, &service, headers) {
+    if opens && !is_again && must_prove(tables, settings, &service, headers, client_key) {
         return Err(Verdict::AnsweredChallenge);
     }
     if service.new_flows_per_source != 0 {
         let (second, now) = (settings.second, tables.now());
-        let key = ClientKey::of_network(service.number(), &headers.tuple);
-        let opened = tables.clients().client(&key, |client| client.opened_now(second, now)).unwrap_or(0);
+        *client_key = ClientKey::of_network(service.number(), &headers.tuple);
+        let opened =
+            tables.clients().client(client_key, |client| client.opened_now(second, now)).unwrap_or(0);
         if opened >= service.new_flows_per_source {
             return Err(Verdict::AnsweredSourceLimit);
         }
@@ -122,7 +116,13 @@ pub(super) fn is_full(tables: &impl Tables, id: ReplicaId) -> bool {
 
 /// Whether the sender of a SYN has to prove first that it is at its address.
 #[inline(always)]
-fn must_prove(tables: &impl Tables, settings: &Settings, service: &Service, headers: &Headers) -> bool {
+fn must_prove(
+    tables: &impl Tables,
+    settings: &Settings,
+    service: &Service,
+    headers: &Headers,
+    key: &mut ClientKey,
+) -> bool {
     if service.challenge_above == Service::NO_CHALLENGE {
         return false;
     }
@@ -131,8 +131,8 @@ fn must_prove(tables: &impl Tables, settings: &Settings, service: &Service, head
     if !clients.pressure(number, |pressure| pressure.asks(above, second, now)).unwrap_or(false) {
         return false;
     }
-    let of_port = ClientKey::of_port(number, &headers.tuple);
-    if clients.client(&of_port, |port| port.is_proven(PROOF_OF_PORT * second, now)).unwrap_or(false) {
+    *key = ClientKey::of_port(number, &headers.tuple);
+    if clients.client(key, |port| port.is_proven(PROOF_OF_PORT * second, now)).unwrap_or(false) {
         return false;
     }
     let of_network = ClientKey::of_network(number, &headers.tuple);
@@ -141,29 +141,54 @@ fn must_prove(tables: &impl Tables, settings: &Settings, service: &Service, head
     !known.unwrap_or(false)
 }
 
-/// The answer to a challenge was right.
+/// Works out what the sender of a SYN is told that has to prove its address.
 #[inline(always)]
-fn note_proof(tables: &impl Tables, service: &Service, client: &Tuple, now: Ticks) {
+pub(super) fn challenge(tables: &impl Tables, context: &mut PacketContext) {
+    if let Some(settings) = tables.settings() {
+        context.challenge = challenge::of_syn(settings, &context.headers, tables.now());
+    }
+}
+
+/// Whether a reset of no connection is the answer to a challenge. If so, its sender has proven itself.
+#[inline(always)]
+pub(super) fn proves(tables: &impl Tables, context: &mut PacketContext) -> bool {
+    let Some(settings) = tables.settings() else { return false };
+    let PacketContext {
+        headers,
+        steered: Steered { there, service, .. },
+        client_key: key,
+        client: proven,
+        ..
+    } = context;
+    let now = tables.now();
+    let asked = *there && service.challenge_above != Service::NO_CHALLENGE && !headers.fragmented;
+    if !asked || !challenge::is_answered(settings, headers, now) {
+        return false;
+    }
     let clients = tables.clients();
     let number = service.number();
     let _ = clients.pressure(number, Pressure::proves);
-    let mut known = Client { second: now, ..Client::default() };
-    known.prove(now);
-    clients.remember(&ClientKey::of_port(number, client), &known);
-    let of_network = ClientKey::of_network(number, client);
-    if clients.client(&of_network, |client| client.prove(now)).is_none() {
-        clients.remember(&of_network, &known);
+    *proven = Client { second: now, ..Client::NEW };
+    proven.prove(now);
+    *key = ClientKey::of_port(number, &headers.tuple);
+    clients.remember(key, proven);
+    *key = ClientKey::of_network(number, &headers.tuple);
+    if clients.client(key, |client| client.prove(now)).is_none() {
+        clients.remember(key, proven);
     }
+    true
 }
 
 /// Takes in that a handshake was completed.
 #[inline(always)]
-pub(super) fn complete(tables: &impl Tables, context: &PacketContext) {
+pub(super) fn complete(tables: &impl Tables, context: &mut PacketContext) {
     let Some(settings) = tables.settings() else { return };
-    let client = context.client_of_found();
-    let Some(service) = tables.service(&super::steer::service_key(&client)) else { return };
+    // Whose packet it is, the next one finds out for itself.
+    context.wanted = context.client_of_found();
+    let PacketContext { wanted, found, client_key: key, client: new, .. } = context;
+    let Some(service) = tables.service(&super::steer::service_key(wanted)) else { return };
     let (clients, now, second) = (tables.clients(), tables.now(), settings.second);
-    let (number, replica) = (service.number(), context.found.replica);
+    let (number, replica) = (service.number(), found.replica);
     // Of a replica that answers directly the client's word is all there is.
     let proven = !service.flags.has(ServiceFlags::DIRECT);
     let mut under_pressure = false;
@@ -176,23 +201,23 @@ pub(super) fn complete(tables: &impl Tables, context: &PacketContext) {
         under_pressure = challenging.unwrap_or(false);
     }
     if under_pressure || service.new_flows_per_source != 0 {
-        let key = ClientKey::of_network(number, &client);
+        *key = ClientKey::of_network(number, wanted);
         let opens = |client: &mut Client| {
             client.prove(now);
             client.opens(second, now);
         };
-        if clients.client(&key, opens).is_none() {
-            let mut new = Client { second: now, ..Client::default() };
-            opens(&mut new);
-            clients.remember(&key, &new);
+        if clients.client(key, opens).is_none() {
+            *new = Client { second: now, ..Client::NEW };
+            opens(new);
+            clients.remember(key, new);
         }
     }
     if service.affinity != 0 {
-        let key = ClientKey::of_host(number, &client);
-        if clients.client(&key, |client| client.uses(replica.into(), now)).is_none() {
-            let mut new = Client::default();
+        *key = ClientKey::of_host(number, wanted);
+        if clients.client(key, |client| client.uses(replica.into(), now)).is_none() {
+            *new = Client::NEW;
             new.uses(replica.into(), now);
-            clients.remember(&key, &new);
+            clients.remember(key, new);
         }
     }
     if service.flags.has(ServiceFlags::LIMITS_REPLICAS) {
