@@ -14,6 +14,7 @@ pub(crate) mod descriptors;
 mod effective;
 mod fill;
 mod fixed;
+mod floods;
 mod http;
 mod log;
 mod names;
@@ -137,6 +138,7 @@ struct Agent {
     census: Census,
     /// How full the flow table was.
     fill: fill::Fill,
+    floods: floods::Floods,
     probe_counts: ProbeCounts,
     reloads: Reloads,
     /// Tables of services that were written.

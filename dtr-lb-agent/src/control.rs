@@ -8,6 +8,7 @@
 
 mod answers;
 mod change;
+mod limits;
 mod passive;
 mod paths;
 mod ramp;
@@ -22,7 +23,7 @@ use std::{
     time::Instant,
 };
 
-use dtr_lb_common::abi;
+use dtr_lb_common::{abi, wire::Mac};
 use jiff::Timestamp;
 
 use crate::{
@@ -37,7 +38,8 @@ use service::Standing;
 
 pub use answers::Answers;
 pub use change::{
-    ANSWERS_PAST, Change, NARROW_PATH, NO_NAT_ADDRESS, PASSIVE_SET_ASIDE, PASSIVE_SPARED, UNSEEN_INTERFACE,
+    ANSWERS_PAST, Change, MACS_UNCHECKED, NARROW_PATH, NO_NAT_ADDRESS, PASSIVE_SET_ASIDE, PASSIVE_SPARED,
+    UNSEEN_INTERFACE,
 };
 pub use passive::Reading;
 pub use replica::{Condition, HISTORY, ReplicaState, StateChange};
@@ -94,13 +96,16 @@ pub struct Control {
     services: Vec<Standing>,
     places: HashMap<ReplicaKey, ReplicaPlace>,
     paths: Paths,
+    /// The Ethernet addresses of this host, where they are known, and fit into the datapath.
+    own_macs: Option<BTreeSet<Mac>>,
+    macs_fit: bool,
 }
 
 impl Control {
     pub fn new(config: Arc<Config>, now: Timestamp) -> Self {
         let services = config.services.iter().map(|service| Standing::new(service, now)).collect();
         let places = places(&config);
-        Self { config, services, places, paths: Paths::default() }
+        Self { config, services, places, paths: Paths::default(), own_macs: None, macs_fit: true }
     }
 
     /// Takes in the outcome of a probe. Where nothing is returned, [`Self::desired`] is as before; so it is with
@@ -230,6 +235,7 @@ impl Control {
                 source_affinity: service.affinity == Affinity::SourceIp,
                 sources: sources(&service.access),
                 replicas: self.desired_replicas(standing, service, now),
+                limits: limits::limits(&self.config, service),
             };
             for vip in &service.vips {
                 services.insert(service_key(*vip, service.port), wanted.clone());
@@ -239,6 +245,7 @@ impl Control {
             hash_seed: datapath.hash_seed,
             nat_ports: datapath.nat_ports.clone(),
             idle_timeout: datapath.idle_timeout,
+            own_macs: self.wanted_macs(),
         };
         Desired { settings, services }
     }

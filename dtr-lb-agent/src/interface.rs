@@ -5,6 +5,7 @@ mod watch;
 use std::{collections::BTreeSet, io, net::IpAddr, time::Duration};
 
 use aya::programs::loaded_programs;
+use dtr_lb_common::wire::Mac;
 use futures::TryStreamExt as _;
 use ipnet::IpNet;
 use nix::{
@@ -175,6 +176,17 @@ fn names_of_all() -> Vec<String> {
 pub fn host_addresses() -> Result<BTreeSet<IpAddr>, InterfaceError> {
     let all = getifaddrs().map_err(|error| InterfaceError::Addresses { source: error.into() })?;
     Ok(all.filter_map(|entry| entry.address.as_ref().and_then(ip)).collect())
+}
+
+/// The Ethernet addresses of all interfaces of this host.
+///
+/// # Errors
+/// [`InterfaceError::Addresses`]
+pub fn host_macs() -> Result<BTreeSet<Mac>, InterfaceError> {
+    let all = getifaddrs().map_err(|error| InterfaceError::Addresses { source: error.into() })?;
+    let mac = |entry: InterfaceAddress| entry.address?.as_link_addr()?.addr();
+    // A loopback interface has none.
+    Ok(all.filter_map(mac).filter(|mac| *mac != [0; 6]).map(bytemuck::cast).collect())
 }
 
 /// The addresses of the interface that has `own`, that one among them; not those of the link or of this host alone.

@@ -87,7 +87,37 @@ pub struct ServiceStatus {
     pub mode: String,
     /// `up` while a replica is up, `starting` before the first probes, else `down`.
     pub state: String,
+    /// Whether its clients have to prove their addresses before they connect; see `datapath.syn_challenge`.
+    #[serde(default)]
+    pub challenge: ChallengeStatus,
     pub replicas: Vec<ReplicaStatus>,
+}
+
+/// The challenge of a service's clients, and what decides about it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ChallengeStatus {
+    pub on: bool,
+    /// Since when, while it is on.
+    pub since: Option<Timestamp>,
+    /// SYNs that would have opened a connection, whether they were let in or not.
+    pub syns: u64,
+    /// Handshakes that were completed; where replicas answer clients directly, none are seen to be.
+    pub handshakes: u64,
+    /// Both in the last seconds.
+    pub syns_per_second: f64,
+    pub handshakes_per_second: f64,
+}
+
+impl ChallengeStatus {
+    /// Adds what was counted for another VIP of the same service.
+    pub fn add(&mut self, other: &Self) {
+        self.on |= other.on;
+        self.since = [self.since, other.since].into_iter().flatten().min();
+        self.syns += other.syns;
+        self.handshakes += other.handshakes;
+        self.syns_per_second += other.syns_per_second;
+        self.handshakes_per_second += other.handshakes_per_second;
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -169,9 +199,11 @@ fn unless_told() -> bool {
 }
 
 /// What the main loop has seen of the datapath.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Observed<'a> {
     pub census: &'a Census,
+    /// Of a service's VIP.
+    pub challenge: &'a dyn Fn(&str, IpAddr) -> ChallengeStatus,
     /// [`DatapathStatus::up_to_date`]
     pub up_to_date: bool,
     /// [`DatapathStatus::table_rewrites`]
@@ -187,12 +219,13 @@ impl Status {
         observed: Observed<'_>,
         present: impl Fn(&str) -> bool,
     ) -> Result<Self, DatapathError> {
-        let Observed { census, .. } = observed;
+        let Observed { census, challenge, .. } = observed;
         let config = control.config();
         let mut services = Vec::new();
         for (place, service) in config.services.iter().enumerate() {
             for vip in &service.vips {
-                services.push(service_status((control, place), service, *vip, datapath, census)?);
+                let status = service_status((control, place), service, *vip, datapath, census)?;
+                services.push(ServiceStatus { challenge: challenge(&service.name, *vip), ..status });
             }
         }
         let verdicts = datapath.verdicts()?;
@@ -217,7 +250,7 @@ fn datapath_status(
     observed: Observed<'_>,
     present: impl Fn(&str) -> bool,
 ) -> DatapathStatus {
-    let Observed { census, up_to_date, table_rewrites, reloads: _ } = observed;
+    let Observed { census, up_to_date, table_rewrites, .. } = observed;
     let attached = datapath.attached();
     let attach = attached.map_or_else(Vec::new, |attached| {
         let of = |interface: &String| AttachStatus {
@@ -276,6 +309,8 @@ fn service_status(
         port: service.port,
         mode: service.mode.to_string(),
         state: state.to_string(),
+        // The caller knows it.
+        challenge: ChallengeStatus::default(),
         replicas,
     })
 }

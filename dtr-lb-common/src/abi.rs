@@ -11,12 +11,16 @@ use crate::{
     flow_table::{BUCKET_BYTES, ENTRY_BYTES},
 };
 
+mod client;
 mod flow;
+mod own_macs;
 mod service;
 mod trace;
 
 pub use crate::flow_table::{Control, Direction, Flow, Place, State};
+pub use client::{Client, ClientKey, Pressure};
 pub use flow::{Hop, KeptSyn, Syn, Tuple};
+pub use own_macs::{OWN_MAC_SETS, OwnMacs};
 pub use service::{
     ALLOW, DENY, IS_VIP, Mode, ProbePath, Replica, Service, ServiceFlags, ServiceKey, SourceKey,
 };
@@ -61,6 +65,10 @@ pub mod map {
     pub const SETTINGS: &str = "SETTINGS";
     pub const VERDICT_STATS: &str = "VERDICT_STATS";
     pub const REPLICA_STATS: &str = "REPLICA_STATS";
+    pub const PRESSURE: &str = "PRESSURE";
+    pub const CLIENTS: &str = "CLIENTS";
+    pub const ROOM: &str = "ROOM";
+    pub const OWN_MACS: &str = "OWN_MACS";
     pub const EVENTS: &str = "EVENTS";
     pub const EVENT_TIMES: &str = "EVENT_TIMES";
     /// Packets of probes under way. It ends with the agent that probes, and is not pinned.
@@ -85,6 +93,10 @@ pub mod map {
         SETTINGS,
         VERDICT_STATS,
         REPLICA_STATS,
+        PRESSURE,
+        CLIENTS,
+        ROOM,
+        OWN_MACS,
         EVENTS,
         EVENT_TIMES,
     ];
@@ -95,6 +107,8 @@ pub mod map {
 pub const FLOW_BUCKETS: usize = 16_384;
 /// SYNs that are kept, of all processors together.
 pub const KEPT_SYNS: usize = 262_144;
+/// Clients of which something is remembered at most; see [`crate::pipeline::admission`].
+pub const MAX_CLIENTS: usize = 131_072;
 /// Services at most.
 pub const MAX_SERVICES: usize = 64;
 /// Addresses of services at most: all old ones and all new ones, while they change.
@@ -167,11 +181,13 @@ pub struct Settings {
     pub half_open: Ticks,
     /// For how long the NAT port of a connection rests that left no socket at the replica.
     pub port_rest: Ticks,
+    /// Random numbers of this host, by which a challenge is known; see [`crate::pipeline::admission`].
+    pub challenge_keys: [u64; 2],
+    /// Which set of [`OwnMacs`] is in force, from 1 on; 0: frames to any host's address are taken.
+    pub own_macs: u32,
     /// Not 0: a replica is or was reached by mode DNAT. What it answers is addressed to its client, so that packets are looked at
     /// by their source, too; see [`crate::filter`].
     pub by_source: u32,
-    /// Fills the word.
-    pub zero: u32,
 }
 
 impl Settings {
@@ -256,7 +272,11 @@ mod user {
         Settings,
         ReplicaCounters,
         Traffic,
-        DropEvent
+        DropEvent,
+        ClientKey,
+        Client,
+        Pressure,
+        OwnMacs
     );
     map_types!(Tuple, KeptSyn, ProbePath, TraceFilter, TraceCounts);
 }

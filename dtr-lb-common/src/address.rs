@@ -99,6 +99,14 @@ impl Address {
         }
     }
 
+    /// The network of 64 bits that an IPv6 address is of.
+    #[inline(always)]
+    #[must_use]
+    pub const fn first_half(&self) -> Self {
+        let [a, b, ..] = self.0;
+        Self([a, b, 0, 0])
+    }
+
     /// The words of an IPv4 address. The caller knows the family.
     #[inline(always)]
     pub fn v4_words(&self) -> Ipv4Words {

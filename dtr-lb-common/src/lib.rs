@@ -17,5 +17,6 @@ pub mod maglev;
 #[cfg(any(feature = "user", test))]
 pub mod model;
 pub mod pipeline;
+pub mod siphash;
 pub mod verdict;
 pub mod wire;

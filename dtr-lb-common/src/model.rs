@@ -18,17 +18,19 @@ use crate::{
     },
     address::{Address, Family},
     flow_table::{Memory, next_hops::NextHops},
-    pipeline::{Head, Outcome, Packet, PacketContext, Tables, fast, run},
+    pipeline::{Head, Outcome, Packet, PacketContext, Tables, admission, fast, run},
     verdict::Verdict,
-    wire::{Ethernet, Ipv4, Ipv6},
+    wire::{Ethernet, Ipv4, Ipv6, Mac},
 };
 
 /// In bytes that nobody may rely on.
 const ANY: u8 = 0xa5;
 
 pub mod fill;
+mod remembered;
 mod shared;
 
+pub use remembered::Remembered;
 pub use shared::{SharedLine, SharedNextHops, SharedTable, Words};
 
 /// A frame in memory.
@@ -190,6 +192,10 @@ pub struct Model {
     pub sources: Vec<Source>,
     pub tables: BTreeMap<u32, Box<MaglevTable>>,
     pub replicas: BTreeMap<ReplicaId, Replica>,
+    /// What is remembered of clients.
+    pub remembered: Remembered,
+    /// This host's Ethernet addresses, where they count.
+    pub own_macs: BTreeSet<Mac>,
     pub counters: RefCell<BTreeMap<ReplicaId, ReplicaCounters>>,
     pub verdicts: RefCell<BTreeMap<Verdict, u64>>,
     /// What the last packet left there.
@@ -221,6 +227,8 @@ impl Model {
             sources: Vec::new(),
             tables: BTreeMap::new(),
             replicas: BTreeMap::new(),
+            remembered: Remembered::default(),
+            own_macs: BTreeSet::new(),
             counters: RefCell::default(),
             verdicts: RefCell::default(),
             context: RefCell::default(),
@@ -307,6 +315,14 @@ impl Tables for Model {
 
     fn count(&self, id: ReplicaId, f: impl FnOnce(&mut ReplicaCounters)) {
         f(self.counters.borrow_mut().entry(id).or_default());
+    }
+
+    fn clients(&self) -> impl admission::ClientMemory {
+        &self.remembered
+    }
+
+    fn is_own(&self, _: u32, mac: &Mac) -> bool {
+        self.own_macs.contains(mac)
     }
 
     fn record(&self, verdict: Verdict, _: u32) {

@@ -47,6 +47,16 @@ macro_rules! verdicts {
                 }
             }
 
+            /// Whether an operator has to hear of it, by an example: a packet is lost, or a limit is reached.
+            #[inline(always)]
+            pub const fn is_reported(self) -> bool {
+                let limit = matches!(
+                    self,
+                    Self::AnsweredNoPort | Self::AnsweredSourceLimit | Self::AnsweredReplicasFull
+                );
+                limit || matches!(self.action(), Action::Drop)
+            }
+
             /// Inlined always: three times a packet, a call costs more than the look-up of its flow.
             #[inline(always)]
             pub const fn action(self) -> Action {
@@ -78,6 +88,14 @@ verdicts! {
     /// A SYN for which no NAT port is free, towards the replica and two others: connections hold all that were tried, or they rest; in
     /// mode DNAT, the client has its port there already. Answered by a reset.
     AnsweredNoPort = "answered_no_port", Answer;
+    /// A SYN from an address that has opened as many connections in this second as it may, answered by a reset.
+    AnsweredSourceLimit = "answered_source_limit", Answer;
+    /// A SYN to a service whose replicas have as many connections as they may, answered by a reset.
+    AnsweredReplicasFull = "answered_replicas_full", Answer;
+    /// A SYN of a client that may not connect to the service, answered by a reset.
+    AnsweredDenied = "answered_denied", Answer;
+    /// A SYN to a service that is flooded, answered by a question that only a host at its source can answer. A client sends it again.
+    AnsweredChallenge = "answered_challenge", Answer;
     /// A packet that is too large for the way to its replica, answered by an ICMP error that says what would fit.
     AnsweredTooBig = "answered_too_big", Answer;
     /// An echo request to the address of a service.
@@ -101,8 +119,10 @@ verdicts! {
     PassedNotService = "passed_not_service", Pass;
     /// To a service, but of no flow that is known, and it does not open one. The host's own stack answers it with a reset.
     PassedNoFlow = "passed_no_flow", Pass;
-    /// A SYN in a frame to many, which no host's stack takes.
+    /// In a frame to many or to another host, which no host's stack takes.
     PassedOtherHost = "passed_other_host", Pass;
+    /// The answer to a challenge: a reset that proves its sender's address.
+    PassedProof = "passed_proof", Pass;
     /// The agent has not yet written the settings.
     PassedNotReady = "passed_not_ready", Pass;
 

@@ -18,13 +18,17 @@ use dtr_lb_common::{
     address::Address,
     flow_table::{Memory, next_hops::NextHops},
     pipeline::{
-        Outcome, Packet, PacketContext, Stage, Tables, fast, run,
+        Outcome, Packet, PacketContext, Stage, Tables,
+        admission::ClientMemory,
+        fast, run,
         sweep::{self, Request},
     },
     verdict::{VERDICTS, Verdict},
+    wire::Mac,
 };
 
 use crate::{
+    clients::{self, Clients},
     flow_table::{self, Hops, Table},
     trace,
 };
@@ -192,6 +196,16 @@ impl Tables for Maps {
             // SAFETY: this CPU's own value, and the program is not preempted by another that counts.
             f(unsafe { &mut *counters });
         }
+    }
+
+    #[inline(always)]
+    fn clients(&self) -> impl ClientMemory {
+        Clients
+    }
+
+    #[inline(always)]
+    fn is_own(&self, set: u32, mac: &Mac) -> bool {
+        clients::is_own(set, mac)
     }
 
     #[inline(always)]

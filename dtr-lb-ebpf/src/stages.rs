@@ -16,14 +16,18 @@ pub(crate) fn verdict(number: u32) -> Verdict {
 macro_rules! stages {
     (
         $raw:ident as $context:ident as $packet:ident:
-        $parse:ident, $steer:ident, $connection:ident, $open:ident, $insert:ident, $advance:ident, $icmp:ident, $error:ident, $emit:ident, $answer:ident, $report:ident
+        $parse:ident, $steer:ident, $connection:ident, $proof:ident, $admit:ident, $challenge:ident, $open:ident, $insert:ident, $advance:ident, $complete:ident, $icmp:ident, $error:ident, $emit:ident, $answer:ident, $report:ident
     ) => {
         $crate::stages::stages!(@stage $raw, $context, $packet, $parse, Stage::Parse);
         $crate::stages::stages!(@stage $raw, $context, $packet, $steer, Stage::Steer);
         $crate::stages::stages!(@stage $raw, $context, $packet, $connection, Stage::Connection);
+        $crate::stages::stages!(@stage $raw, $context, $packet, $proof, Stage::Proof);
+        $crate::stages::stages!(@stage $raw, $context, $packet, $admit, Stage::Admit);
+        $crate::stages::stages!(@stage $raw, $context, $packet, $challenge, Stage::Challenge);
         $crate::stages::stages!(@stage $raw, $context, $packet, $open, Stage::Open);
         $crate::stages::stages!(@stage $raw, $context, $packet, $insert, Stage::Insert);
         $crate::stages::stages!(@stage $raw, $context, $packet, $advance, Stage::Advance);
+        $crate::stages::stages!(@stage $raw, $context, $packet, $complete, Stage::Complete);
         $crate::stages::stages!(@stage $raw, $context, $packet, $icmp, Stage::Icmp);
         $crate::stages::stages!(@stage $raw, $context, $packet, $error, Stage::Error);
         $crate::stages::stages!(@stage $raw, $context, $packet, $emit, Stage::Emit, verdict);

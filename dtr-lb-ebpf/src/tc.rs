@@ -226,9 +226,13 @@ impl Packet for TcPacket<'_> {
             Stage::Parse => dtr_lb_tc_parse(ctx, context),
             Stage::Steer => dtr_lb_tc_steer(ctx, context),
             Stage::Connection => dtr_lb_tc_connection(ctx, context),
+            Stage::Proof => dtr_lb_tc_proof(ctx, context),
+            Stage::Admit => dtr_lb_tc_admit(ctx, context),
+            Stage::Challenge => dtr_lb_tc_challenge(ctx, context),
             Stage::Open => dtr_lb_tc_open(ctx, context),
             Stage::Insert => dtr_lb_tc_insert(ctx, context),
             Stage::Advance => dtr_lb_tc_advance(ctx, context),
+            Stage::Complete => dtr_lb_tc_complete(ctx, context),
             Stage::Icmp => dtr_lb_tc_icmp(ctx, context),
             Stage::Error => dtr_lb_tc_error(ctx, context),
             Stage::Emit(verdict) => dtr_lb_tc_emit(ctx, context, verdict as u32),
@@ -273,7 +277,7 @@ impl Packet for TcPacket<'_> {
 
 stages! {
     __sk_buff as TcContext as TcPacket:
-    dtr_lb_tc_parse, dtr_lb_tc_steer, dtr_lb_tc_connection, dtr_lb_tc_open, dtr_lb_tc_insert, dtr_lb_tc_advance, dtr_lb_tc_icmp, dtr_lb_tc_error, dtr_lb_tc_emit, dtr_lb_tc_answer, dtr_lb_tc_report
+    dtr_lb_tc_parse, dtr_lb_tc_steer, dtr_lb_tc_connection, dtr_lb_tc_proof, dtr_lb_tc_admit, dtr_lb_tc_challenge, dtr_lb_tc_open, dtr_lb_tc_insert, dtr_lb_tc_advance, dtr_lb_tc_complete, dtr_lb_tc_icmp, dtr_lb_tc_error, dtr_lb_tc_emit, dtr_lb_tc_answer, dtr_lb_tc_report
 }
 
 /// A frame for the trace, by helpers only.

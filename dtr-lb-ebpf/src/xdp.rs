@@ -122,9 +122,13 @@ impl Packet for XdpPacket<'_> {
             Stage::Parse => dtr_lb_xdp_parse(ctx, context),
             Stage::Steer => dtr_lb_xdp_steer(ctx, context),
             Stage::Connection => dtr_lb_xdp_connection(ctx, context),
+            Stage::Proof => dtr_lb_xdp_proof(ctx, context),
+            Stage::Admit => dtr_lb_xdp_admit(ctx, context),
+            Stage::Challenge => dtr_lb_xdp_challenge(ctx, context),
             Stage::Open => dtr_lb_xdp_open(ctx, context),
             Stage::Insert => dtr_lb_xdp_insert(ctx, context),
             Stage::Advance => dtr_lb_xdp_advance(ctx, context),
+            Stage::Complete => dtr_lb_xdp_complete(ctx, context),
             Stage::Icmp => dtr_lb_xdp_icmp(ctx, context),
             Stage::Error => dtr_lb_xdp_error(ctx, context),
             Stage::Emit(verdict) => dtr_lb_xdp_emit(ctx, context, verdict as u32),
@@ -162,7 +166,7 @@ impl Packet for XdpPacket<'_> {
 
 stages! {
     xdp_md as XdpContext as XdpPacket:
-    dtr_lb_xdp_parse, dtr_lb_xdp_steer, dtr_lb_xdp_connection, dtr_lb_xdp_open, dtr_lb_xdp_insert, dtr_lb_xdp_advance, dtr_lb_xdp_icmp, dtr_lb_xdp_error, dtr_lb_xdp_emit, dtr_lb_xdp_answer, dtr_lb_xdp_report
+    dtr_lb_xdp_parse, dtr_lb_xdp_steer, dtr_lb_xdp_connection, dtr_lb_xdp_proof, dtr_lb_xdp_admit, dtr_lb_xdp_challenge, dtr_lb_xdp_open, dtr_lb_xdp_insert, dtr_lb_xdp_advance, dtr_lb_xdp_complete, dtr_lb_xdp_icmp, dtr_lb_xdp_error, dtr_lb_xdp_emit, dtr_lb_xdp_answer, dtr_lb_xdp_report
 }
 
 /// A frame for the trace, by helpers only.

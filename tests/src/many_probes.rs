@@ -75,19 +75,13 @@ pub fn measure(scheme: &str, replicas: u32) -> Result<Figures> {
     let taken = connections(server.namespace())? - taken;
     ensure!(is_up(), "not all are up any more: {}", agent.log_tail(10));
     let per_second = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK)?.context("no clock ticks")?;
-    let status = fs::read_to_string(format!("/proc/{}/status", agent.pid()))?;
-    let field = |name: &str| -> Result<u64> {
-        let line = status.lines().find_map(|line| line.strip_prefix(name));
-        let number = line.and_then(|line| line.split_whitespace().next()).with_context(|| name.to_owned())?;
-        Ok(number.parse()?)
-    };
     Ok(Figures {
         up_after,
         probes: taken as f64 / seconds,
         processor: 100.0 * ticks as f64 / per_second as f64 / seconds,
-        memory: field("VmRSS:")?,
-        largest_memory: field("VmHWM:")?,
-        threads: field("Threads:")?,
+        memory: agent.figure("VmRSS:")?,
+        largest_memory: agent.figure("VmHWM:")?,
+        threads: agent.figure("Threads:")?,
         open_files: fs::read_dir(format!("/proc/{}/fd", agent.pid()))?.count(),
     })
 }

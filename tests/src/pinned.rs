@@ -77,7 +77,8 @@ impl Picture {
             |id: ReplicaId| -> Result<Vec<u8>> { Ok(bytes_of(&replicas.get(&id.into(), 0)?).to_vec()) };
         let mut found = BTreeMap::new();
         for entry in &services {
-            let (key, Service { table, sources: number, flags }) = entry?;
+            let (key, service) = entry?;
+            let Service { table, sources: number, flags, .. } = service;
             let mut by_id: BTreeMap<ReplicaId, Vec<u32>> = BTreeMap::new();
             for (slot, id) in (0..).zip(&tables.get(&table, 0)?[..MAGLEV_SLOTS]) {
                 by_id.entry(*id).or_default().push(slot);
@@ -103,7 +104,12 @@ impl Picture {
             .collect::<Result<_>>()?;
         Ok(Self {
             // The keys of the flow table are random: each table has its own.
-            settings: bytes_of(&Settings { flow_keys: Zeroable::zeroed(), ..settings.get(&0, 0)? }).to_vec(),
+            settings: bytes_of(&Settings {
+                flow_keys: Zeroable::zeroed(),
+                challenge_keys: Zeroable::zeroed(),
+                ..settings.get(&0, 0)?
+            })
+            .to_vec(),
             services: found,
             vips: vips.keys().map(|vip| Ok(bytes_of(&vip?).to_vec())).collect::<Result<_>>()?,
             marks: filter

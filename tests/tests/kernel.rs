@@ -1,7 +1,7 @@
 //! The packet pipeline in the kernel: the cases of the host, through the real programs of both hooks, frame by frame.
 
 use dtr_lb_agent::datapath::{Datapath, Hook, Options};
-use dtr_lb_common::abi::Mode;
+use dtr_lb_common::{abi::Mode, verdict::Verdict};
 use dtr_lb_tests::{
     fixture::{
         Case, Host, Kernel, Plan,
@@ -80,8 +80,15 @@ fn plays_as_on_the_host(case: &Case, plan: Plan, mode: Mode, hook: Hook) -> Resu
         if wants_its_own((case.world)(plan).as_ref()) { Kernel::open(hook)? } else { Kernel::take(hook)? };
     let mut host = Host::taking(takes(hook));
     let (on_host, in_kernel) = (play(case, plan, mode, &mut host), play(case, plan, mode, &mut kernel));
+    // Each tells its own numbers, which are random. What became of them the case itself has looked at.
+    let secret = on_host.iter().any(|record| record.verdict == Verdict::AnsweredChallenge);
     for (host, kernel) in on_host.iter().zip(&in_kernel) {
-        if host != kernel {
+        let same = if secret {
+            (&host.step, host.verdict) == (&kernel.step, kernel.verdict)
+        } else {
+            host == kernel
+        };
+        if !same {
             return Err(format!(
                 "the host and the kernel differ.\nhost:   {host:02x?}\nkernel: {kernel:02x?}"
             )

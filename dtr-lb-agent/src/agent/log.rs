@@ -4,8 +4,8 @@ use tracing::{error, info, warn};
 
 use super::presence::Standing;
 use crate::control::{
-    ANSWERS_PAST, Change, NARROW_PATH, NO_NAT_ADDRESS, PASSIVE_SET_ASIDE, PASSIVE_SPARED, ReplicaState,
-    UNSEEN_INTERFACE,
+    ANSWERS_PAST, Change, MACS_UNCHECKED, NARROW_PATH, NO_NAT_ADDRESS, PASSIVE_SET_ASIDE, PASSIVE_SPARED,
+    ReplicaState, UNSEEN_INTERFACE,
 };
 
 /// Each change once, with its cause.
@@ -61,6 +61,10 @@ pub(super) fn log(change: Change) {
         }
         Change::NarrowPath { address, mtu, ingress, ingress_mtu } => {
             warn!(%address, mtu, ingress, ingress_mtu, "{NARROW_PATH}");
+        }
+        Change::Macs { fit: false, count } => warn!(count, "{MACS_UNCHECKED}"),
+        Change::Macs { fit: true, count } => {
+            info!(count, "frames to other hosts are told from this host's again (datapath.macs)");
         }
         Change::NoNatAddress { address } => warn!(%address, "{NO_NAT_ADDRESS}"),
     }

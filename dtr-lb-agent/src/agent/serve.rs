@@ -14,6 +14,7 @@ use tracing::{debug, info, warn};
 use super::{
     Agent, End, answers, catch_up, compare,
     fill::Level,
+    floods::Flood,
     log::{log, log_standing},
     passive,
     presence::Standing,
@@ -32,7 +33,7 @@ use crate::{
     interface::Look,
     metrics::Snapshot,
     probe::Report,
-    status::{self, Observed, Status},
+    status::{self, ChallengeStatus, Observed, Status},
 };
 
 /// The pause between two walks through the flow table.
@@ -218,17 +219,20 @@ impl Agent {
 
     /// Takes in a look at the interfaces, and attaches to those that have come back. Returns whether it has.
     fn take_look(&mut self, look: &Look, datapath: &mut Datapath) -> bool {
-        let Look { begun, seen } = look;
+        let Look { begun, seen, macs } = look;
         if *begun < self.attached_at {
             return false;
         }
+        let before = self.control.own_macs().cloned();
+        self.control.take_macs(macs.clone()).into_iter().for_each(log);
+        let moved = self.control.own_macs() != before.as_ref();
         self.control.ingress(mtus(seen)).into_iter().for_each(log);
         let attached = datapath.attached().map(|attached| (attached.hook, attached.interfaces.as_slice()));
         let found = self.presence.take(seen, attached);
         for (name, standing) in &found.changes {
             log_standing(name, *standing);
         }
-        let Some(interfaces) = found.to_attach else { return false };
+        let Some(interfaces) = found.to_attach else { return moved };
         // One that was there all the time has lost its program to somebody.
         let bare =
             |name: &str| found.changes.iter().any(|(bare, now)| bare == name && *now == Standing::Bare);
@@ -258,13 +262,14 @@ impl Agent {
         if attached {
             (0..lost).for_each(|_| datapath.count_lost_link());
         }
-        attached
+        attached || moved
     }
 
     fn status(&self, datapath: &Datapath) -> Result<Status, Refusal> {
         let present = |interface: &str| self.presence.serves(interface);
         let observed = Observed {
             census: &self.census,
+            challenge: &|service, vip| self.floods.of(service, vip).map(challenge_status).unwrap_or_default(),
             up_to_date: self.catch_up.up_to_date(),
             table_rewrites: self.table_rewrites,
             reloads: self.reloads,
@@ -303,6 +308,9 @@ impl Agent {
             Ok(Some(census)) => {
                 self.census = census;
                 self.log_fill(datapath);
+                if let Err(error) = self.floods.look(self.control.config(), datapath, Moment::now()) {
+                    warn!(%error, "handshakes were not counted; what the status says of floods may be old");
+                }
                 if let Some(asked) = datapath.take_asked() {
                     log_asked(&asked);
                 }
@@ -392,6 +400,18 @@ fn log_asked(asked: &Asked) {
     }
     if let Some(error) = error {
         warn!(%error, "not all of them could be notified: they notice when they send something");
+    }
+}
+
+fn challenge_status(flood: &Flood) -> ChallengeStatus {
+    let tenths = |rate: f64| (rate * 10.0).round() / 10.0;
+    ChallengeStatus {
+        on: flood.since.is_some(),
+        since: flood.since,
+        syns: flood.counted.syns,
+        handshakes: flood.counted.completed,
+        syns_per_second: tenths(flood.syns),
+        handshakes_per_second: tenths(flood.completed),
     }
 }
 

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use dtr_lb_common::wire::Mac;
 use ipnet::IpNet;
 use jiff::Timestamp;
 use tokio::{
@@ -66,6 +67,7 @@ pub(super) fn wanted(attach: Attach) -> Wanted {
 pub(super) struct Host {
     links: Links,
     seen: Vec<Seen>,
+    macs: BTreeSet<Mac>,
     interfaces: Vec<Interface>,
 }
 
@@ -75,7 +77,7 @@ pub(super) async fn look_around(config: &Config) -> Result<Host, AgentError> {
     let seen = links.look(&config.interfaces).await?;
     let interfaces = interface::all_there(&seen)?;
     check_addresses(config, None, &interface::host_addresses()?)?;
-    Ok(Host { links, seen, interfaces })
+    Ok(Host { links, seen, macs: interface::host_macs()?, interfaces })
 }
 
 /// NAT addresses must be this host's, or no answer comes back; a VIP should be, or routers must know the way. What was to
@@ -115,13 +117,14 @@ pub(super) async fn start(
     (mut probes, reports, mut plan): (Probes, mpsc::Receiver<Report<ProbeId>>, Plan),
     log_packets: bool,
 ) -> Result<Agent, AgentError> {
-    let Host { links, seen, interfaces: found } = host;
+    let Host { links, seen, macs, interfaces: found } = host;
     let (request_sender, requests) = mpsc::channel(16);
     let history = History::default();
     let api = Api::open(&config.agent.socket, api::router(request_sender.clone(), history.clone()))?;
     let http = HttpSide::open(&config.agent, api::open_routes(request_sender, history.clone()))?;
     let packet_log = log_packets.then(|| datapath.start_packet_log()).transpose()?;
     let mut control = Control::new(Arc::clone(config), Timestamp::now());
+    control.take_macs(macs).into_iter().for_each(log);
     control.ingress(mtus(&seen)).into_iter().for_each(log);
     let (addresses, watched) = watch::channel(control.addresses());
     let (watcher, next_hops) = Watcher::spawn(watched)?;
@@ -160,6 +163,7 @@ pub(super) async fn start(
         waiting: Vec::new(),
         census: Census::default(),
         fill: Default::default(),
+        floods: Default::default(),
         probe_counts: ProbeCounts::default(),
         reloads: Reloads::default(),
         table_rewrites: 0,

@@ -212,7 +212,8 @@ impl Report {
             | Change::Probing { .. }
             | Change::AnswersPast { .. }
             | Change::PassiveSpared { .. }
-            | Change::PassiveSetAside { .. } => {}
+            | Change::PassiveSetAside { .. }
+            | Change::Macs { .. } => {}
         }
     }
 }

@@ -37,6 +37,32 @@ pub struct Datapath {
     pub all_down: AllDown,
     /// What becomes of a replica's flows when it fails.
     pub on_down: OnDown,
+    /// Whether clients have to prove their addresses before they connect.
+    pub syn_challenge: SynChallenge,
+    /// Which frames are taken, by the Ethernet address that they are sent to.
+    pub macs: Macs,
+}
+
+choice! {
+    /// Whether clients have to prove their addresses before they connect.
+    pub enum SynChallenge {
+        /// While a service is flooded.
+        Auto = "auto",
+        /// Always.
+        Always = "always",
+        /// Never.
+        Off = "off",
+    }
+}
+
+choice! {
+    /// Which frames are taken, by the Ethernet address that they are sent to.
+    pub enum Macs {
+        /// Those of this host.
+        Own = "own",
+        /// All: for interfaces that get frames to other hosts and are to take them.
+        Any = "any",
+    }
 }
 
 choice! {
@@ -77,7 +103,8 @@ choice! {
 
 /// Below are the ports of services, which a host does not hand out by itself.
 const FIRST_NAT_PORT: u16 = 1024;
-const DEFAULT_NAT_PORTS: RangeInclusive<u16> = 10_000..=32_767;
+/// So few are not taken without a word: the host's own range is unusual.
+const FEW_NAT_PORTS: usize = 4096;
 /// A flow that has been silent for longer is one that nobody will speak on again, and the datapath's clock has to tell
 /// the age of each.
 const LONGEST_IDLE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -109,6 +136,11 @@ pub(super) fn read(raw: &RawConfig, host: &HostFacts, problems: &mut Problems<'_
     let all_down = all_down.map_or(Some(AllDown::FailOpen), |field| field::choice(&field, problems));
     let on_down = table.field("on_down", &raw.on_down);
     let on_down = on_down.map_or(Some(OnDown::Auto), |field| field::choice(&field, problems));
+    let syn_challenge = table.field("syn_challenge", &raw.syn_challenge);
+    let syn_challenge =
+        syn_challenge.map_or(Some(SynChallenge::Auto), |field| field::choice(&field, problems));
+    let macs = table.field("macs", &raw.macs);
+    let macs = macs.map_or(Some(Macs::Own), |field| field::choice(&field, problems));
 
     Some(Datapath {
         attach: attach?,
@@ -120,6 +152,8 @@ pub(super) fn read(raw: &RawConfig, host: &HostFacts, problems: &mut Problems<'_
         hash_seed: hash_seed?,
         all_down: all_down?,
         on_down: on_down?,
+        syn_challenge: syn_challenge?,
+        macs: macs?,
     })
 }
 
@@ -184,11 +218,12 @@ fn nat_ports(
     problems: &mut Problems<'_>,
 ) -> Option<RangeInclusive<u16>> {
     let Some(field) = table.field("nat_ports", &raw.nat_ports) else {
-        if let Some(overlap) = overlap(&DEFAULT_NAT_PORTS, ephemeral) {
-            problems.missing(table, "nat_ports", format!("unwritten, and the default {overlap}"));
-            return None;
+        let free = largest_free(ephemeral).filter(|free| free.len() >= FEW_NAT_PORTS);
+        if free.is_none() {
+            let overlap = overlap(&(FIRST_NAT_PORT..=u16::MAX), ephemeral).unwrap_or_default();
+            problems.missing(table, "nat_ports", format!("unwritten, and there is no wide range: {overlap}"));
         }
-        return Some(DEFAULT_NAT_PORTS);
+        return free;
     };
     let ports = field
         .value
@@ -233,6 +268,9 @@ fn overlap(ports: &RangeInclusive<u16>, ephemeral: &RangeInclusive<u16>) -> Opti
     })
 }
 
+/// The default of `nat_ports`. What other connections of this host may have a port of it is in nobody's way: a packet is a
+/// connection's of the balancer only if it comes from a replica's own port.
+///
 /// The larger of the two ranges that `ephemeral` leaves between the ports of services and the last port.
 fn largest_free(ephemeral: &RangeInclusive<u16>) -> Option<RangeInclusive<u16>> {
     let below = ephemeral.start().checked_sub(1).map(|last| FIRST_NAT_PORT..=last);

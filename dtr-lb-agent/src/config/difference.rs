@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Access, Agent, BodyPattern, Config, Datapath, Listed, Probe, Replica, Service, Verify};
+use super::{Access, Agent, BodyPattern, Config, Datapath, Limits, Listed, Probe, Replica, Service, Verify};
 
 /// Each difference in a line; none if both say the same.
 #[must_use]
@@ -66,6 +66,8 @@ impl Lines {
             hash_seed,
             all_down,
             on_down,
+            syn_challenge,
+            macs,
         } = after;
         self.key("datapath.attach", &before.attach, attach);
         self.key("datapath.max_flows", &before.max_flows, max_flows);
@@ -80,6 +82,8 @@ impl Lines {
         self.key("datapath.hash_seed", &before.hash_seed, hash_seed);
         self.key("datapath.all_down", &before.all_down, all_down);
         self.key("datapath.on_down", &before.on_down, on_down);
+        self.key("datapath.syn_challenge", &before.syn_challenge, syn_challenge);
+        self.key("datapath.macs", &before.macs, macs);
     }
 
     fn agent(&mut self, before: &Agent, after: &Agent) {
@@ -105,6 +109,7 @@ impl Lines {
             max_fails,
             fail_timeout,
             access,
+            limits,
             probe,
             // Each replica has it.
             replica_port: _,
@@ -119,6 +124,7 @@ impl Lines {
         own.key("max_fails", &before.max_fails, max_fails);
         own.shown("fail_timeout", &before.fail_timeout, fail_timeout, time);
         own.access(&before.access, access);
+        own.limits(&before.limits, limits);
         own.probe(&before.probe, probe);
         own.host_names(&before.listed, listed);
         own.replicas(&before.replicas, replicas);
@@ -129,6 +135,14 @@ impl Lines {
         let Access { allowed, denied } = after;
         self.key("allow", &set(&before.allowed), &set(allowed));
         self.key("deny", &set(&before.denied), &set(denied));
+    }
+
+    fn limits(&mut self, before: &Limits, after: &Limits) {
+        let Limits { max_flows_per_replica, max_new_flows_per_source, affinity_timeout, denied } = after;
+        self.key("max_flows_per_replica", &before.max_flows_per_replica, max_flows_per_replica);
+        self.key("max_new_flows_per_source", &before.max_new_flows_per_source, max_new_flows_per_source);
+        self.shown("affinity_timeout", &before.affinity_timeout, affinity_timeout, time);
+        self.key("denied", &before.denied, denied);
     }
 
     fn probe(&mut self, before: &Probe, after: &Probe) {

@@ -42,6 +42,8 @@ pub(super) struct RawDatapath {
     pub(super) hash_seed: Number,
     pub(super) all_down: Text,
     pub(super) on_down: Text,
+    pub(super) syn_challenge: Text,
+    pub(super) macs: Text,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -58,6 +60,10 @@ pub(super) struct RawService {
     pub(super) fail_timeout: Text,
     pub(super) allow: Texts,
     pub(super) deny: Texts,
+    pub(super) denied: Text,
+    pub(super) max_flows_per_replica: Number,
+    pub(super) max_new_flows_per_source: Number,
+    pub(super) affinity_timeout: Text,
     pub(super) probe: Option<Spanned<TableOf<RawProbe>>>,
 }
 

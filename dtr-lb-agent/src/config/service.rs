@@ -12,6 +12,7 @@ use super::admin::Admin;
 use super::choice::choice;
 use super::field::{self, Table};
 use super::keys;
+use super::limits::{self, Limits};
 use super::listed::Listed;
 use super::mode::{self, Mode};
 use super::probe::{self, Probe};
@@ -38,6 +39,8 @@ pub struct Service {
     pub fail_timeout: Duration,
     /// Who may open connections.
     pub access: Access,
+    /// What they may do.
+    pub limits: Limits,
     /// How the replicas' health is asked for.
     pub probe: Probe,
     /// The port of the replicas.
@@ -126,6 +129,7 @@ fn defaults(shared: &Shared<'_>, problems: &mut Problems<'_>) -> Option<Vec<Serv
                 max_fails: MAX_FAILS,
                 fail_timeout: FAIL_TIMEOUT,
                 access: Access::default(),
+                limits: Limits::default(),
                 probe: Probe::default_for(name, port, shared.host?.clone()),
                 replica_port: port,
                 replicas: by_address(&listed, port),
@@ -161,6 +165,7 @@ fn one(
         field::duration(&field, Duration::from_secs(1)..=Duration::from_secs(60 * 60), problems)
     });
     let access = access::read(table, raw, problems);
+    let limits = limits::read(table, raw, mode, affinity, problems);
 
     let vips = match (own_vips, shared.vips) {
         (Vips::Read(vips), _) | (Vips::Unwritten, Vips::Read(vips)) => Some(vips),
@@ -202,6 +207,7 @@ fn one(
         max_fails: max_fails?,
         fail_timeout: fail_timeout?,
         access: access?,
+        limits: limits?,
         probe: probe?,
         replica_port: replica_port?,
         replicas: by_address(listed.as_ref()?, replica_port?),

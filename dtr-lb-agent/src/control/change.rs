@@ -76,6 +76,11 @@ pub enum Change {
         /// Bytes.
         ingress_mtu: u32,
     },
+    /// This host has too many Ethernet addresses for the datapath to tell from others', or no longer.
+    Macs {
+        fit: bool,
+        count: usize,
+    },
     /// There is no source address for connections to this replica.
     NoNatAddress {
         address: IpAddr,
@@ -90,6 +95,10 @@ pub const UNSEEN_INTERFACE: &str = "the replica is reached by an interface that 
 pub const NARROW_PATH: &str = "the way to the replica takes smaller packets than an interface that packets come in by, and \
      the datapath does not cut packets up: large ones are answered by an ICMP error that says what fits, which costs time and \
      which firewalls may lose; give both the same MTU";
+
+/// What [`Change::Macs`] means.
+pub const MACS_UNCHECKED: &str = "this host has so many Ethernet addresses that frames to other hosts are not told from \
+     its own: SYNs in any frame are taken, as with datapath.macs = \"any\"";
 
 /// What [`Change::NoNatAddress`] means, and what to do.
 pub const NO_NAT_ADDRESS: &str = "this host has no address of the replica's family to connect to it from, so packets to it \

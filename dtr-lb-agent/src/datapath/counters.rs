@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use aya::{
-    Ebpf,
+    Ebpf, Pod,
     maps::{MapData, PerCpuArray, PerCpuValues},
     util::nr_cpus,
 };
 use dtr_lb_common::{
-    abi::{ReplicaCounters, ReplicaId, Traffic, map},
+    abi::{MAX_SERVICES, Pressure, ReplicaCounters, ReplicaId, Traffic, map},
     verdict::Verdict,
 };
 
@@ -18,11 +18,27 @@ use super::{error::DatapathError, writer::take};
 pub(super) struct Counters {
     verdicts: PerCpuArray<MapData, Traffic>,
     replicas: PerCpuArray<MapData, ReplicaCounters>,
+    pressure: PerCpuArray<MapData, Pressure>,
+}
+
+/// What was counted of the handshakes of a service, since its number was first used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Handshakes {
+    /// SYNs that would have opened a connection, whether they were let in or not.
+    pub syns: u64,
+    /// Handshakes that were completed.
+    pub completed: u64,
+    /// Processors on which clients have to prove their addresses.
+    pub challenging: u32,
 }
 
 impl Counters {
     pub(super) fn new(ebpf: &mut Ebpf) -> Result<Self, DatapathError> {
-        Ok(Self { verdicts: take(ebpf, map::VERDICT_STATS)?, replicas: take(ebpf, map::REPLICA_STATS)? })
+        Ok(Self {
+            verdicts: take(ebpf, map::VERDICT_STATS)?,
+            replicas: take(ebpf, map::REPLICA_STATS)?,
+            pressure: take(ebpf, map::PRESSURE)?,
+        })
     }
 
     pub(super) fn verdicts(&self) -> Result<BTreeMap<Verdict, Traffic>, DatapathError> {
@@ -34,6 +50,25 @@ impl Counters {
                 Ok((*verdict, sum(values.map_err(DatapathError::map(map::VERDICT_STATS, "reading"))?)))
             })
             .collect()
+    }
+
+    /// Of the service of this number.
+    pub(super) fn handshakes(&self, number: u32) -> Result<Handshakes, DatapathError> {
+        let values = self.pressure.get(&number, 0).map_err(DatapathError::map(map::PRESSURE, "reading"))?;
+        Ok(values.iter().fold(Handshakes::default(), |sum, one| Handshakes {
+            syns: sum.syns + one.syns,
+            completed: sum.completed + one.handshakes,
+            challenging: sum.challenging + u32::from(one.challenging != 0),
+        }))
+    }
+
+    /// Begins to count the handshakes of all services anew.
+    pub(super) fn forget_handshakes(&mut self) -> Result<(), DatapathError> {
+        for number in 0..MAX_SERVICES as u32 {
+            let none = per_cpu(Pressure::default(), map::PRESSURE)?;
+            self.pressure.set(number, none, 0).map_err(DatapathError::map(map::PRESSURE, "writing"))?;
+        }
+        Ok(())
     }
 
     /// The map itself.
@@ -56,12 +91,16 @@ impl Counters {
 
     /// Says what every CPU has counted for an id.
     pub(super) fn set(&mut self, id: ReplicaId, count: &ReplicaCounters) -> Result<(), DatapathError> {
-        let failed =
-            |reason: String| DatapathError::Map { map: map::REPLICA_STATS, operation: "writing", reason };
-        let cpus = nr_cpus().map_err(|(file, error)| failed(format!("{file}: {error}")))?;
-        let values = PerCpuValues::try_from(vec![*count; cpus]).map_err(|error| failed(error.to_string()))?;
+        let values = per_cpu(*count, map::REPLICA_STATS)?;
         self.replicas.set(id.into(), values, 0).map_err(DatapathError::map(map::REPLICA_STATS, "writing"))
     }
+}
+
+/// The same value for each processor, for this map.
+fn per_cpu<V: Pod + Clone>(value: V, map: &'static str) -> Result<PerCpuValues<V>, DatapathError> {
+    let failed = |reason: String| DatapathError::Map { map, operation: "writing", reason };
+    let cpus = nr_cpus().map_err(|(file, error)| failed(format!("{file}: {error}")))?;
+    PerCpuValues::try_from(vec![value; cpus]).map_err(|error| failed(error.to_string()))
 }
 
 fn add(a: Traffic, b: Traffic) -> Traffic {

@@ -1,11 +1,17 @@
 //! What the maps are to say: the language between the one who decides and the one who writes.
 
-use std::{collections::BTreeMap, net::IpAddr, ops::RangeInclusive, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    ops::RangeInclusive,
+    time::Duration,
+};
 
 use dtr_lb_common::{
-    abi::{Hop, Mode, ServiceKey},
+    abi::{Hop, Mode, Service, ServiceKey},
     address::{Address, Be16},
     hash,
+    wire::Mac,
 };
 use ipnet::IpNet;
 
@@ -25,12 +31,58 @@ pub struct DesiredService {
     /// Who may connect: the longest prefix that holds a client decides, and one that no prefix holds may.
     pub sources: Vec<SourceRule>,
     pub replicas: Vec<DesiredReplica>,
+    pub limits: Limits,
 }
 
 impl DesiredService {
     /// A service that forwards by NAT, to whoever connects.
     pub fn nat(replicas: Vec<DesiredReplica>) -> Self {
-        Self { mode: Mode::NAT, source_affinity: false, sources: Vec::new(), replicas }
+        Self {
+            mode: Mode::NAT,
+            source_affinity: false,
+            sources: Vec::new(),
+            replicas,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// What a service's clients may do, and have to before.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// When they have to prove their addresses first.
+    pub challenge: Challenge,
+    /// Connections that one address (of IPv6: a /64) may open in a second; 0: as many as it likes.
+    pub new_flows_per_source: u32,
+    /// Connections that each replica may have; 0: as many as come.
+    pub flows_per_replica: u32,
+    /// For how long a client keeps the replica of its last connection; zero: it does not.
+    pub affinity_timeout: Duration,
+    /// Whether clients that may not connect are told so.
+    pub resets_denied: bool,
+}
+
+/// When clients have to prove their addresses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Challenge {
+    #[default]
+    Never,
+    /// While more SYNs of a second than so many are followed by no handshake.
+    Above(u32),
+    Always,
+}
+
+impl Challenge {
+    /// What each of so many processors is told ([`Service::challenge_above`]): its part, so that a flood that comes in by one
+    /// receive queue is noticed as soon as one that comes in by all.
+    pub fn above(self, processors: u32) -> u32 {
+        /// What a processor may have by chance.
+        const LEAST: u32 = 100;
+        match self {
+            Self::Never => Service::NO_CHALLENGE,
+            Self::Above(syns) => (syns / processors.max(1)).max(LEAST),
+            Self::Always => 0,
+        }
     }
 }
 
@@ -48,6 +100,8 @@ pub struct DesiredSettings {
     pub nat_ports: RangeInclusive<u16>,
     /// For how long an established connection may be silent.
     pub idle_timeout: Duration,
+    /// The Ethernet addresses of this host: frames to others are not taken. `None`: all are.
+    pub own_macs: Option<BTreeSet<Mac>>,
 }
 
 /// A replica of a service.

@@ -16,12 +16,14 @@ mod mapped;
 pub mod memory;
 mod notices;
 pub mod object;
+mod own_macs;
 mod packet_log;
 mod pins;
 mod probing;
 mod reader;
 mod repair;
 pub mod requirements;
+mod room;
 mod run;
 mod sweep;
 mod trace;
@@ -43,7 +45,10 @@ use dtr_lb_common::{
 };
 
 pub use attach::{Attached, Hook, Interface, Wanted};
-pub use desired::{Desired, DesiredReplica, DesiredService, DesiredSettings, SourceRule, service_key};
+pub use counters::Handshakes;
+pub use desired::{
+    Challenge, Desired, DesiredReplica, DesiredService, DesiredSettings, Limits, SourceRule, service_key,
+};
 pub use error::DatapathError;
 use error::causes;
 pub use events::{Dropped, Events};
@@ -88,6 +93,8 @@ pub struct Datapath {
     adopted: bool,
     writer: writer::Writer,
     counters: counters::Counters,
+    room: room::Room,
+    own_macs: own_macs::OwnMacSets,
     flows: Map,
     settings: Option<Settings>,
     attached: Option<Attached>,
@@ -106,6 +113,8 @@ pub struct Datapath {
     ticks_per_second: u32,
     /// Random numbers that choose the buckets of flows: as old as the table.
     flow_keys: [u64; FLOW_KEYS],
+    /// Random numbers that challenges are made of: another agent's are as good.
+    challenge_keys: [u64; 2],
 }
 
 impl Datapath {
@@ -145,9 +154,12 @@ impl Datapath {
         }
         Ok(Self {
             counters: counters::Counters::new(&mut ebpf)?,
+            room: room::Room::new(&mut ebpf)?,
+            own_macs: own_macs::OwnMacSets::new(&mut ebpf)?,
             flows: take_any(&mut ebpf, map::FLOWS)?,
             ticks_per_second: clock::ticks_per_second()?,
             flow_keys: writer.flow_keys().unwrap_or_else(rand::random),
+            challenge_keys: rand::random(),
             ebpf,
             pins: None,
             adopted,
@@ -208,12 +220,13 @@ impl Datapath {
 
     /// Gives up a start that failed: what this process made is removed, what it took over stays as it is.
     pub fn abandon(self) {
-        let Self { ebpf, pins, adopted, writer, counters, flows, attached, probing, .. } = self;
+        let Self { ebpf, pins, adopted, writer, counters, room, own_macs, flows, attached, probing, .. } =
+            self;
         if let Some(pins) = pins.filter(|_| !adopted) {
             // Nothing more can be done, and the caller has the error that matters.
             let _ = pins.remove_own();
         }
-        drop((ebpf, writer, counters, flows, attached, probing));
+        drop((ebpf, writer, counters, room, own_macs, flows, attached, probing));
     }
 
     pub fn attached(&self) -> Option<&Attached> {
@@ -230,9 +243,12 @@ impl Datapath {
 
     /// Makes the maps say what is desired. An adopted datapath is attached first: see [`Datapath::attach`].
     pub fn apply(&mut self, desired: &Desired) -> Result<Applied, DatapathError> {
-        let settings = self.settings_of(desired);
+        let in_force = self.writer.own_macs();
+        let own_macs = self.own_macs.write(desired.settings.own_macs.as_ref(), in_force)?;
+        let settings = Settings { own_macs, ..self.settings_of(desired) };
         let applied = self.writer.apply(desired, settings, &mut self.counters, Instant::now())?;
         self.settings = Some(settings);
+        self.room.limit(self.writer.limits(desired))?;
         self.notices.take(&self.writer.dead());
         Ok(applied)
     }
@@ -260,11 +276,18 @@ impl Datapath {
         Ok((counters, flows))
     }
 
+    /// What was counted of the handshakes of a service; nothing if there is no such service.
+    pub fn pressure(&self, vip: IpAddr, port: u16) -> Result<Option<Handshakes>, DatapathError> {
+        let number = self.writer.number(&service_key(vip, port));
+        number.map(|number| self.counters.handshakes(number)).transpose()
+    }
+
     /// Goes on with a walk through the flow table; the census is there when it has come round.
     pub fn sweep(&mut self) -> Result<Option<Census>, DatapathError> {
         let Some(settings) = self.settings else { return Ok(None) };
         let now = self.now()?;
         if self.sweep_begun.is_none() {
+            self.room.census_begins()?;
             self.asked = self.notices.due();
         }
         let begun = *self.sweep_begun.get_or_insert_with(Instant::now);
@@ -277,6 +300,7 @@ impl Datapath {
         if let Some(census) = &census {
             self.sweep_begun = None;
             self.notices.walked(&self.asked);
+            self.room.take(census)?;
             self.writer.take_census(begun, census.held.keys().copied().collect());
         }
         Ok(census)
@@ -319,7 +343,7 @@ impl Datapath {
 
     fn settings_of(&self, desired: &Desired) -> Settings {
         let ticks = |duration| clock::ticks(duration, self.ticks_per_second);
-        let DesiredSettings { hash_seed, nat_ports: ports, idle_timeout } = &desired.settings;
+        let DesiredSettings { hash_seed, nat_ports: ports, idle_timeout, own_macs: _ } = &desired.settings;
         Settings {
             hash_seed: *hash_seed,
             flow_keys: self.flow_keys,
@@ -333,8 +357,9 @@ impl Datapath {
             closed: ticks(CLOSED),
             half_open: ticks(HALF_OPEN),
             port_rest: ticks(PORT_REST),
+            challenge_keys: self.challenge_keys,
+            own_macs: 0,
             by_source: u32::from(self.writer.looks_by_source(desired)),
-            zero: 0,
         }
     }
 }

@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use aya::{
-    maps::{Array, MapData, PerCpuArray},
+    maps::{Array, HashMap, MapData, PerCpuArray},
     programs::{ProgramError, ProgramFd, TestRun as _, TestRunOptions},
 };
 use dtr_lb_common::{
-    abi::{Flow, Ticks, Traffic, map, program},
+    abi::{Client, ClientKey, Flow, Ticks, Traffic, map, program},
     flow_table::{Control, Line as _, Memory as _, Place, State, WAYS, entry::word},
 };
 
@@ -141,6 +141,23 @@ impl Datapath {
     /// Frees all entries: a test leaves the datapath to the next one.
     pub fn forget_flows(&self) -> Result<(), DatapathError> {
         self.each_line(|line| line.store(word::CONTROL, Control(line.load(word::CONTROL)).freed().0))
+    }
+
+    /// Forgets all that is remembered of clients and of floods, for the same reason.
+    pub fn forget_clients(&mut self) -> Result<(), DatapathError> {
+        let clients = self.ebpf.map_mut(map::CLIENTS).ok_or_else(|| DatapathError::Object {
+            reason: format!("the object has no map {}", map::CLIENTS),
+        })?;
+        let mut clients: HashMap<_, ClientKey, Client> =
+            HashMap::try_from(clients).map_err(DatapathError::map(map::CLIENTS, "opening"))?;
+        for key in clients
+            .keys()
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(DatapathError::map(map::CLIENTS, "reading"))?
+        {
+            clients.remove(&key).map_err(DatapathError::map(map::CLIENTS, "removing from"))?;
+        }
+        self.counters.forget_handshakes()
     }
 
     /// All entries that something stands in. No packet may be under way.

@@ -139,6 +139,7 @@ fn desired(services: impl IntoIterator<Item = (u16, Vec<DesiredReplica>)>) -> De
             hash_seed: 0,
             nat_ports: 10_000..=32_767,
             idle_timeout: Duration::from_secs(3600),
+            own_macs: None,
         },
         services: services
             .into_iter()

@@ -10,7 +10,7 @@ mod compare;
 use std::{
     collections::{BTreeMap, BTreeSet},
     hash::{DefaultHasher, Hasher as _},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use aya::{
@@ -20,7 +20,7 @@ use aya::{
 use dtr_lb_common::{
     abi::{
         FLOW_KEYS, Hop, MAX_NAT_ADDRESSES, MAX_SERVICES, MAX_SOURCES, MaglevTable, Mode, Replica, ReplicaId,
-        Service, ServiceFlags, ServiceKey, Settings, map,
+        Service, ServiceFlags, ServiceKey, Settings, Ticks, map,
     },
     address::{Address, Be16},
     maglev::{self, Candidate},
@@ -28,10 +28,12 @@ use dtr_lb_common::{
 
 use super::{
     access::Access,
+    clock,
     counters::Counters,
     desired::{Desired, DesiredReplica, DesiredService},
     error::DatapathError,
     ids::{Identity, Ids, LIMIT, Missing},
+    object,
 };
 
 /// The maps that the agent writes.
@@ -159,7 +161,15 @@ impl Writer {
                 candidates.push(Candidate { id, identity: replica.identity(), weight: replica.weight });
             }
             let sources = self.access.admit(*key, &service.sources)?;
-            let changed = self.write_table(*key, candidates, sources, flags(service))?;
+            let wanted = Service {
+                sources,
+                flags: flags(service),
+                challenge_above: service.limits.challenge.above(object::processors()?),
+                new_flows_per_source: service.limits.new_flows_per_source,
+                affinity: affinity(service.limits.affinity_timeout, settings.second),
+                table: 0,
+            };
+            let changed = self.write_table(*key, candidates, wanted)?;
             applied.tables += usize::from(changed);
         }
         applied.services += self.remove_services(desired)?;
@@ -198,6 +208,30 @@ impl Writer {
     /// What the flow table's hash takes, as it stands in the maps; nothing before the first settings were written.
     pub(super) fn flow_keys(&self) -> Option<[u64; FLOW_KEYS]> {
         self.settings.map(|settings| settings.flow_keys)
+    }
+
+    /// Which set of this host's Ethernet addresses is in force.
+    pub(super) fn own_macs(&self) -> u32 {
+        self.settings.map_or(0, |settings| settings.own_macs)
+    }
+
+    /// The number of a service; nothing if there is none.
+    pub(super) fn number(&self, service: &ServiceKey) -> Option<u32> {
+        self.services.get(service).map(|written| written.service.number())
+    }
+
+    /// How many connections each replica may have that has a limit.
+    pub(super) fn limits(&self, desired: &Desired) -> BTreeMap<ReplicaId, u32> {
+        let services = desired.services.iter().filter(|(_, service)| service.limits.flows_per_replica != 0);
+        let of = |(key, service): (&ServiceKey, &DesiredService)| {
+            let (key, mode, limit) = (*key, service.mode, service.limits.flows_per_replica);
+            let replicas = service.replicas.iter().map(|replica| (replica.address, replica.port));
+            let ids = replicas.filter_map(move |(address, port)| {
+                self.ids.get(&(key, address.into(), Be16::new(port), mode))
+            });
+            ids.map(|id| (id, limit)).collect::<Vec<_>>()
+        };
+        services.flat_map(of).collect()
     }
 
     pub(super) fn replicas(&self) -> &BTreeMap<ReplicaId, Replica> {
@@ -262,7 +296,8 @@ impl Writer {
         };
         let mtu = u16::try_from(wanted.mtu).unwrap_or(u16::MAX);
         let reset = u8::from(wanted.reset);
-        let replica = Replica { address, nat, hop, service, port, mtu, nat_count, mode, reset, zero: 0 };
+        let replica =
+            Replica { address, nat, hop, service, port, mtu, nat_count, mode, reset, weight: wanted.weight };
         let changed = self.set_replica(id, replica)?;
         // Flows that were opened in another mode go the same way to the same replica.
         for other in self.ids(service, address, port).filter(|other| *other != id).collect::<Vec<_>>() {
@@ -287,12 +322,11 @@ impl Writer {
         &mut self,
         key: ServiceKey,
         candidates: Vec<Candidate>,
-        sources: u32,
-        flags: ServiceFlags,
+        wanted: Service,
     ) -> Result<bool, DatapathError> {
         let (pair, in_force) = match self.services.get(&key) {
             Some(written) if written.candidates.as_ref() == Some(&candidates) => {
-                let wanted = Service { table: written.table, sources, flags };
+                let wanted = Service { table: written.table, ..wanted };
                 if written.service != wanted {
                     self.write_service(key, wanted)?;
                 }
@@ -307,7 +341,7 @@ impl Writer {
         };
         let table = maglev::build(&candidates);
         self.tables_map.set(idle, *table, 0).map_err(DatapathError::map(map::TABLES, "writing"))?;
-        let service = Service { table: idle, sources, flags };
+        let service = Service { table: idle, ..wanted };
         self.services_map.insert(key, service, 0).map_err(DatapathError::map(map::SERVICES, "writing"))?;
         let (candidates, digest) = (Some(candidates), Some(digest(&table)));
         self.services.insert(key, Written { pair, table: idle, service, candidates, digest });
@@ -372,6 +406,12 @@ fn flags(service: &DesiredService) -> ServiceFlags {
     ServiceFlags::default()
         .with(ServiceFlags::SOURCE_AFFINITY, service.source_affinity)
         .with(ServiceFlags::DIRECT, service.mode.direct())
+        .with(ServiceFlags::LIMITS_REPLICAS, service.limits.flows_per_replica != 0)
+        .with(ServiceFlags::RESETS_DENIED, service.limits.resets_denied)
+}
+
+fn affinity(timeout: Duration, ticks_per_second: u32) -> Ticks {
+    if timeout.is_zero() { 0 } else { clock::ticks(timeout, ticks_per_second) }
 }
 
 /// Looks whether a wish fits into the maps, and returns the replicas that it names.

@@ -16,8 +16,9 @@ use dtr_lb_common::{
         next_hops::{NEXT_HOP_BYTES, NextHops},
     },
     model::Words,
-    pipeline::{Packet, Tables},
+    pipeline::{Packet, Tables, admission::ClientMemory},
     verdict::Verdict,
+    wire::Mac,
 };
 
 use crate::datapath::{DatapathError, Reader};
@@ -230,6 +231,13 @@ impl Tables for View<'_> {
     fn replica(&self, id: ReplicaId) -> Option<&Replica> {
         let place = self.replicas.get(usize::from(id))?;
         place.get_or_init(|| self.read(self.reader.replica(id)).flatten()).as_ref()
+    }
+
+    /// Who asks has proven himself, and had no connection before.
+    fn clients(&self) -> impl ClientMemory {}
+
+    fn is_own(&self, _: u32, _: &Mac) -> bool {
+        true
     }
 
     fn count(&self, _: ReplicaId, _: impl FnOnce(&mut ReplicaCounters)) {}

@@ -1,10 +1,14 @@
 //! Looks at the interfaces of the config every few seconds, for as long as the agent runs.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
+use dtr_lb_common::wire::Mac;
 use tokio::{sync::mpsc, task::JoinHandle, time::sleep};
 
-use super::{InterfaceError, Links, Seen};
+use super::{InterfaceError, Links, Seen, host_macs};
 
 /// Between two looks.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -15,6 +19,8 @@ pub struct Look {
     /// The look began then.
     pub begun: Instant,
     pub seen: Vec<Seen>,
+    /// The Ethernet addresses of this host.
+    pub macs: BTreeSet<Mac>,
 }
 
 /// Ends the looking when dropped.
@@ -46,9 +52,9 @@ async fn run(names: Vec<String>, links: Links, sink: mpsc::Sender<Look>) {
         sleep(PAUSE).await;
         let begun = Instant::now();
         match look(&mut links, &names).await {
-            Ok(seen) => {
+            Ok((seen, macs)) => {
                 failing = false;
-                if sink.send(Look { begun, seen }).await.is_err() {
+                if sink.send(Look { begun, seen, macs }).await.is_err() {
                     return;
                 }
             }
@@ -64,10 +70,14 @@ async fn run(names: Vec<String>, links: Links, sink: mpsc::Sender<Look>) {
     }
 }
 
-async fn look(links: &mut Option<Links>, names: &[String]) -> Result<Vec<Seen>, InterfaceError> {
+async fn look(
+    links: &mut Option<Links>,
+    names: &[String],
+) -> Result<(Vec<Seen>, BTreeSet<Mac>), InterfaceError> {
     let open = match links.take() {
         Some(open) => open,
         None => Links::open()?,
     };
-    links.insert(open).look(names).await
+    let seen = links.insert(open).look(names).await?;
+    Ok((seen, host_macs()?))
 }

@@ -183,7 +183,22 @@ fn hook(place: &crate::status::AttachStatus) -> &str {
 fn of_services(services: &[ServiceRow], page: &mut Page) {
     let mut up = Family::gauge("dtr_lb_service_up", "Whether a replica of the service is up.");
     let mut counts = Family::gauge("dtr_lb_service_replicas", "Replicas of the service by state.");
-    for ServiceRow { name, state, replicas } in services {
+    let mut challenge = Family::gauge(
+        "dtr_lb_service_syn_challenge",
+        "Whether clients of the service have to prove their addresses before they connect, as it is flooded.",
+    );
+    let mut syns = Family::counter(
+        "dtr_lb_service_syns_total",
+        "SYNs that would have opened a connection, whether they were let in or not.",
+    );
+    let mut handshakes = Family::counter(
+        "dtr_lb_service_handshakes_total",
+        "Handshakes that were completed; none are seen to be where replicas answer clients directly.",
+    );
+    for ServiceRow { name, state, challenge: asked, replicas } in services {
+        challenge.set(&[("service", name)], flag(asked.on));
+        syns.set(&[("service", name)], asked.syns as f64);
+        handshakes.set(&[("service", name)], asked.handshakes as f64);
         up.set(&[("service", name)], flag(state == ReplicaState::Up.as_str()));
         for state in ReplicaState::ALL {
             let state = state.as_str();
@@ -193,6 +208,9 @@ fn of_services(services: &[ServiceRow], page: &mut Page) {
     }
     page.add(up);
     page.add(counts);
+    page.add(challenge);
+    page.add(syns);
+    page.add(handshakes);
 }
 
 fn of_replicas(replicas: &[&ReplicaRow], page: &mut Page) {

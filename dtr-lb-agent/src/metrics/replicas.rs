@@ -4,13 +4,15 @@ use std::net::SocketAddr;
 
 use crate::{
     control::ReplicaKey,
-    status::{ReplicaStatus, ServiceStatus, Status},
+    status::{ChallengeStatus, ReplicaStatus, ServiceStatus, Status},
 };
 
 /// A service, with its replicas.
 pub(super) struct ServiceRow {
     pub(super) name: String,
     pub(super) state: String,
+    /// On where it is on for any of its VIPs, and the sums.
+    pub(super) challenge: ChallengeStatus,
     pub(super) replicas: Vec<ReplicaRow>,
 }
 
@@ -28,7 +30,10 @@ pub(super) fn rows(status: &Status) -> Vec<ServiceRow> {
     let mut services: Vec<ServiceRow> = Vec::new();
     for service in &status.services {
         match services.iter_mut().find(|row| row.name == service.name) {
-            Some(row) => service.replicas.iter().for_each(|replica| row.add(replica)),
+            Some(row) => {
+                row.challenge.add(&service.challenge);
+                service.replicas.iter().for_each(|replica| row.add(replica));
+            }
             None => services.push(ServiceRow::new(service)),
         }
     }
@@ -38,7 +43,8 @@ pub(super) fn rows(status: &Status) -> Vec<ServiceRow> {
 
 impl ServiceRow {
     fn new(service: &ServiceStatus) -> Self {
-        let mut row = Self { name: service.name.clone(), state: service.state.clone(), replicas: Vec::new() };
+        let (name, state) = (service.name.clone(), service.state.clone());
+        let mut row = Self { name, state, challenge: service.challenge, replicas: Vec::new() };
         service.replicas.iter().for_each(|replica| row.add(replica));
         row
     }

@@ -45,6 +45,7 @@ fn status(present: bool, outcome: &Outcome) -> Status {
             port: 80,
             mode: "nat".into(),
             state: "up".into(),
+            challenge: ChallengeStatus::default(),
             replicas: vec![replica_status(&replica, &condition, 100, Default::default())],
         }],
         verdicts: BTreeMap::new(),

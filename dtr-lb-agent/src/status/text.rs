@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use comfy_table::{Table, presets};
 
-use super::{DatapathStatus, ProbeStatus, ReplicaStatus, Status, names};
+use super::{ChallengeStatus, DatapathStatus, ProbeStatus, ReplicaStatus, ServiceStatus, Status, names};
 use crate::control::ReplicaState;
 
 impl Status {
@@ -19,6 +19,7 @@ impl Status {
                 service.mode,
                 service.state.to_uppercase()
             ));
+            text.push_str(&challenge(service));
             text.push_str(&indented(&replica_table(&service.replicas)));
         }
         text.push_str(&names::text(&self.names));
@@ -58,6 +59,19 @@ impl Status {
         ));
         text
     }
+}
+
+/// Nothing while clients connect at once.
+fn challenge(service: &ServiceStatus) -> String {
+    let ChallengeStatus { on, since, syns_per_second, handshakes_per_second, .. } = service.challenge;
+    if !on {
+        return String::new();
+    }
+    let since = since.map(|since| format!(" since {since:.0}")).unwrap_or_default();
+    format!(
+        "  SYN CHALLENGE{since}: clients have to prove their addresses before they connect; {syns_per_second} SYNs and \
+         {handshakes_per_second} completed handshakes a second\n"
+    )
 }
 
 fn replica_table(replicas: &[ReplicaStatus]) -> String {

@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{Hop, MAX_NAT_ADDRESSES, Tuple};
+use super::{Hop, MAX_NAT_ADDRESSES, Ticks, Tuple};
 use crate::address::{Address, Be16};
 
 /// How packets reach a replica.
@@ -59,6 +59,33 @@ pub struct Service {
     /// The number under which its prefixes stand in the map of sources; 0 if everyone may connect.
     pub sources: u32,
     pub flags: ServiceFlags,
+    /// SYNs of a second, a processor, that no handshake follows: above that clients have to prove their addresses first. 0:
+    /// always, [`Self::NO_CHALLENGE`]: never.
+    pub challenge_above: u32,
+    /// Connections that one address (of IPv6: a /64) may open in a second; 0: as many as it likes.
+    pub new_flows_per_source: u32,
+    /// For how long a client keeps the replica of its last connection; 0: it does not.
+    pub affinity: Ticks,
+}
+
+impl Service {
+    /// In [`Self::challenge_above`].
+    pub const NO_CHALLENGE: u32 = u32::MAX;
+    /// None.
+    pub const NONE: Self = Self {
+        table: 0,
+        sources: 0,
+        flags: ServiceFlags(0),
+        challenge_above: Self::NO_CHALLENGE,
+        new_flows_per_source: 0,
+        affinity: 0,
+    };
+
+    /// Its number among the services: its tables are a pair.
+    #[inline(always)]
+    pub const fn number(&self) -> u32 {
+        self.table / 2
+    }
 }
 
 /// What holds for all connections to a service.
@@ -71,6 +98,10 @@ impl ServiceFlags {
     pub const SOURCE_AFFINITY: Self = Self(1);
     /// Its replicas answer clients directly ([`Mode::direct`]).
     pub const DIRECT: Self = Self(2);
+    /// Its replicas may have only so many connections; see [`crate::pipeline::admission::ClientMemory::room`].
+    pub const LIMITS_REPLICAS: Self = Self(4);
+    /// Clients that may not connect are told so.
+    pub const RESETS_DENIED: Self = Self(8);
 
     #[inline(always)]
     pub const fn has(self, flag: Self) -> bool {
@@ -118,8 +149,8 @@ pub struct Replica {
     /// The service's VIP and port: with address and port it tells the entry from all others.
     pub service: ServiceKey,
     pub port: Be16,
-    /// Fills the word.
-    pub zero: u16,
+    /// Its weight in the service's table; 0: it gets no new connections.
+    pub weight: u16,
 }
 
 /// What becomes of the packets of one direction of a probe of a replica that answers clients directly. The key is the tuple

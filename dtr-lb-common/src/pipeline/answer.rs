@@ -1,6 +1,6 @@
 //! Packets that are answered by the datapath itself: the frame is made over into the answer, and goes back the way it came.
 
-use super::{Headers, Packet, PacketContext, header::About, icmp, parse, segment::Segment};
+use super::{Headers, Packet, PacketContext, admission, header::About, icmp, parse, segment::Segment};
 use crate::{
     abi::SYN_OPTION_WORDS,
     address::Be16,
@@ -17,6 +17,9 @@ pub(super) fn answer(packet: &mut impl Packet, context: &PacketContext, verdict:
     let made = match verdict {
         Verdict::AnsweredTooBig => icmp::too_big(packet, context),
         Verdict::AnsweredEcho => icmp::reply(packet, &context.headers).ok_or(Verdict::DroppedRewrite),
+        Verdict::AnsweredChallenge => {
+            admission::answer(packet, &context.headers, context.challenge).ok_or(Verdict::DroppedRewrite)
+        }
         _ => reset(packet, &context.headers).ok_or(Verdict::DroppedRewrite),
     };
     match made {

@@ -148,6 +148,7 @@ pub(super) fn decide(packet: &impl Packet, tables: &impl Tables, context: &mut P
         let _ = flow_table::end(memory, &context.found);
     } else if step.tells {
         tell(packet, tables, now, step.event, context);
+        context.completes = step.event.has(Event::PROVES);
     }
     step.decision
 }
@@ -172,6 +173,9 @@ fn consider(
     }
     let flow = &context.found;
     let state = flow.state();
+    if flow.direction().from_client() && context.to_other_host {
+        return Step::quiet(Decision::Stops(Verdict::PassedOtherHost));
+    }
     if state == State::TIME_WAIT_HELD {
         return Step::quiet(Decision::Stops(Verdict::DroppedLate));
     }

@@ -10,7 +10,7 @@ use super::{
     steer::Steered,
 };
 use crate::{
-    abi::{KeptSyn, ReplicaId, Tuple},
+    abi::{Client, ClientKey, KeptSyn, ReplicaId, Tuple},
     flow_table::{Flow, Insertion},
 };
 
@@ -29,8 +29,17 @@ pub struct PacketContext {
     pub(super) egress: Rewrite,
     /// What follows the reading of the headers.
     pub(super) next: Next,
+    /// Whether the frame was sent to many or to another host.
+    pub(super) to_other_host: bool,
     /// Whether a connection is to be opened, as the order says.
     pub(super) opens: bool,
+    /// What a SYN-ACK acknowledges that is a challenge, and its own number.
+    pub(super) challenge: (u32, u32),
+    /// What is looked for among what is remembered of clients, and what is to be remembered.
+    pub(super) client_key: ClientKey,
+    pub(super) client: Client,
+    /// Whether the packet has completed a handshake.
+    pub(super) completes: bool,
     /// Whether it is a refusal that leaves as the SYN that was kept.
     pub(super) resend_syn: bool,
     /// The largest packet that its way takes, in bytes, where it is larger.
@@ -72,7 +81,12 @@ impl PacketContext {
             other: Flow::zeroed(),
             egress: Rewrite::NONE,
             next: Next::Nothing,
+            to_other_host: false,
             opens: false,
+            challenge: (0, 0),
+            client_key: ClientKey::zeroed(),
+            client: Client::zeroed(),
+            completes: false,
             resend_syn: false,
             mtu: 0,
             quoted_transport: 0,
@@ -92,6 +106,12 @@ impl PacketContext {
             claimed: Flow::zeroed(),
             holder: Flow::zeroed(),
         }
+    }
+
+    /// The tuple of the client's packets of the connection that was found.
+    #[inline(always)]
+    pub(super) fn client_of_found(&self) -> Tuple {
+        if self.found.direction().from_client() { self.found.key } else { self.found.to.reversed() }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The life of a packet: **parse → find flow → (new: find service → steer → remember) → rewrite → emit**.
+//! The life of a packet: **parse → find flow → (new: find service → steer → admit → remember) → rewrite → emit**.
 //!
 //! [`run`] is all of it. It runs in the kernel under XDP and under TC, and on the host over the
 //! [`model`](crate::model): what differs is behind [`Packet`] and [`Tables`].
@@ -20,9 +20,10 @@ use crate::{
     filter,
     flow_table::{Memory, next_hops::NextHops},
     verdict::{Action, Verdict},
-    wire::{Ethernet, Macs, PROTOCOL_TCP},
+    wire::{Ethernet, Mac, Macs, PROTOCOL_TCP, TcpFlags},
 };
 
+pub mod admission;
 mod answer;
 mod connection;
 mod context;
@@ -54,7 +55,7 @@ mod tunnel;
 use connection::Decision;
 pub use context::PacketContext;
 pub use fast::fast;
-use open::Progress;
+use open::{Cause, Progress};
 pub use parse::EXTENSION_BYTES;
 use parse::Headers;
 use rewrite::Rewrite;
@@ -193,7 +194,11 @@ pub trait Tables {
     fn count(&self, id: ReplicaId, f: impl FnOnce(&mut ReplicaCounters));
     /// Counts a packet of so many bytes under its verdict.
     fn record(&self, verdict: Verdict, bytes: u32);
-    /// A packet that is dropped, or a SYN without a port, as an example for the operator.
+    /// What is remembered of clients, and of floods.
+    fn clients(&self) -> impl admission::ClientMemory;
+    /// Whether a frame to this address is for this host, by the set of this number.
+    fn is_own(&self, set: u32, mac: &Mac) -> bool;
+    /// A packet of which an operator has to hear, as an example: [`Verdict::is_reported`].
     fn report(&self, verdict: Verdict, packet: &impl Packet, tuple: &Tuple);
 }
 
@@ -229,8 +234,7 @@ pub fn run(packet: &mut impl Packet, tables: &impl Tables, context: &mut PacketC
         }
         Action::Pass | Action::Drop => (verdict, 0),
     };
-    // A SYN that finds no port is what an operator has to hear of, too.
-    if verdict.action() == Action::Drop || verdict == Verdict::AnsweredNoPort {
+    if verdict.is_reported() {
         let _ = packet.stage(Stage::Report(verdict), tables, context);
     }
     tables.record(verdict, context.bytes);
@@ -251,11 +255,29 @@ fn balance(packet: &mut impl Packet, tables: &impl Tables, context: &mut PacketC
             }
             let verdict = packet.stage(Stage::Connection, tables, context);
             if !context.opens {
+                if context.completes {
+                    let _ = packet.stage(Stage::Complete, tables, context);
+                }
                 return verdict;
             }
             // Here it may be of a connection that another balancer has opened.
             if !syn {
                 let _ = packet.stage(Stage::Steer, tables, context);
+            }
+            if context.headers.flags.any(TcpFlags::RST) {
+                let verdict = packet.stage(Stage::Proof, tables, context);
+                if !context.opens {
+                    return verdict;
+                }
+            }
+            if context.order.cause == Cause::New {
+                let verdict = packet.stage(Stage::Admit, tables, context);
+                if verdict == Verdict::AnsweredChallenge {
+                    let _ = packet.stage(Stage::Challenge, tables, context);
+                }
+                if !context.opens {
+                    return verdict;
+                }
             }
             open_connection(packet, tables, context)
         }
@@ -289,6 +311,7 @@ pub(super) enum Next {
 fn parse(packet: &impl Packet, tables: &impl Tables, context: &mut PacketContext) -> Result<Next, Verdict> {
     context.resend_syn = false;
     context.opens = false;
+    context.completes = false;
     context.bytes = packet.linear();
     let family = parse::family(packet)?;
     let transport = parse::network(packet, family, &mut context.headers)?;
@@ -300,15 +323,23 @@ fn parse(packet: &impl Packet, tables: &impl Tables, context: &mut PacketContext
             return Err(Verdict::PassedMalformed);
         }
     }
-    if context.headers.protocol != PROTOCOL_TCP {
-        return Ok(Next::Icmp);
+    let mut next = Next::Icmp;
+    if context.headers.protocol == PROTOCOL_TCP {
+        parse::tcp(packet, transport, &mut context.headers)?;
+        next = Next::Connection;
     }
-    parse::tcp(packet, transport, &mut context.headers)?;
     let settings = tables.settings().ok_or(Verdict::PassedNotReady)?;
-    if !may_be_ours(tables, settings, &context.headers.tuple) {
+    if next == Next::Connection && !may_be_ours(tables, settings, &context.headers.tuple) {
         return Err(Verdict::PassedNotService);
     }
-    Ok(Next::Connection)
+    let macs: Macs = packet.read(0).ok_or(Verdict::PassedMalformed)?;
+    let own = settings.own_macs == 0 || tables.is_own(settings.own_macs, &macs.destination);
+    // What replicas send is not looked at, as the fast path does not: it is of a connection that this host opened.
+    context.to_other_host = !own | macs.to_many();
+    if next == Next::Icmp && context.to_other_host {
+        return Err(Verdict::PassedOtherHost);
+    }
+    Ok(next)
 }
 
 /// Whether the filter lets a packet with this tuple on to the tables: by where it goes, or, where replicas answer to the address of
@@ -330,12 +361,20 @@ pub enum Stage {
     Steer,
     /// A TCP packet: what its connection makes of it.
     Connection,
-    /// One that opens a connection.
+    /// Looks whether a reset is the answer to a challenge.
+    Proof,
+    /// Looks whether one may that opens a connection.
+    Admit,
+    /// Works out what its sender is told that has to prove its address.
+    Challenge,
+    /// One that does.
     Open,
     /// Enters the draft in the context into the flow table.
     Insert,
     /// Goes on after that.
     Advance,
+    /// The packet has completed a handshake.
+    Complete,
     /// An ICMP packet.
     Icmp,
     /// An ICMP error about a flow, which is translated when it leaves.
@@ -374,10 +413,29 @@ impl Stage {
                     Verdict::PassedNoFlow
                 }
             },
+            Self::Proof => {
+                context.opens = !admission::proves(tables, context);
+                Verdict::PassedProof
+            }
+            Self::Admit => match admission::admit(tables, context) {
+                Ok(()) => Verdict::PassedNoFlow,
+                Err(verdict) => {
+                    context.opens = false;
+                    verdict
+                }
+            },
+            Self::Challenge => {
+                admission::challenge(tables, context);
+                Verdict::AnsweredChallenge
+            }
             Self::Open => open::open(packet, tables, context),
             Self::Advance => open::advance(packet, tables, context),
             Self::Insert => {
                 open::enter(tables, context);
+                Verdict::Forwarded
+            }
+            Self::Complete => {
+                admission::complete(tables, context);
                 Verdict::Forwarded
             }
             Self::Icmp => icmp::icmp(packet, tables, context),

@@ -9,14 +9,11 @@
 use super::{
     Headers, Packet, PacketContext, Tables,
     nat_port::{self, first_number},
-    resend_syn, rewrite,
-    steer::{self, Steered},
-    way_back,
+    resend_syn, rewrite, steer, way_back,
 };
 use crate::{
     abi::{
-        Control, Direction, Flow, MAX_ATTEMPTED, Place, Replica, ReplicaId, ServiceFlags, Settings, State,
-        Ticks, Tuple,
+        Control, Direction, Flow, MAX_ATTEMPTED, Place, Replica, ReplicaId, Settings, State, Ticks, Tuple,
     },
     flow_table::{
         self, Clock, Insertion, Memory as _,
@@ -25,7 +22,6 @@ use crate::{
     },
     hash,
     verdict::Verdict,
-    wire::Macs,
 };
 
 /// Insertions for a connection at most.
@@ -282,39 +278,12 @@ fn first(
     context: &mut PacketContext,
 ) -> Result<ReplicaId, Verdict> {
     let PacketContext { headers, steered, draft, kept, .. } = context;
-    let Steered { there, service, replica: id } = *steered;
-    if !there {
-        return Err(Verdict::PassedNotService);
-    }
-    if headers.fragmented {
-        return Err(Verdict::DroppedFragment);
-    }
-    // Where replicas answer directly, a connection may have been opened by another balancer, before this one took over: by
-    // equal tables it goes to the same replica.
-    let direct = service.flags.has(ServiceFlags::DIRECT);
-    if !headers.flags.opens() && (!direct || headers.flags.any(crate::wire::TcpFlags::RST)) {
-        return Err(Verdict::PassedNoFlow);
-    }
-    let macs: Macs = packet.read(0).ok_or(Verdict::PassedMalformed)?;
-    if macs.to_many() {
-        return Err(Verdict::PassedOtherHost);
-    }
-    if !headers.source_is_host() || tables.vip(&headers.tuple.source) {
-        return Err(Verdict::DroppedMartian);
-    }
-    if service.sources != 0 && !tables.allowed(service.sources, &headers.tuple.source) {
-        return Err(Verdict::DroppedDenied);
-    }
-    if id == 0 {
-        // One that may be another balancer's connection waits for a replica.
-        return Err(if headers.flags.opens() { Verdict::AnsweredRefused } else { Verdict::DroppedNoReplica });
-    }
     let hop = way_back(packet).ok_or(Verdict::PassedMalformed)?;
     draft.hop = next_hops::assign(&tables.next_hops(), &hop, now).ok_or(Verdict::DroppedNextHopsFull)?;
     kept.client = headers.tuple;
     kept.attempted = [0; MAX_ATTEMPTED];
     resend_syn::keep(packet, headers, &mut kept.syn).ok_or(Verdict::PassedMalformed)?;
-    Ok(id)
+    Ok(steered.replica)
 }
 
 /// A connection about to be.

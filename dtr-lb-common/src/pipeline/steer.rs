@@ -1,8 +1,12 @@
 //! Which replica a new connection goes to: the one in the slot of its hash, and another one where that has failed.
 
-use super::{PacketContext, Tables, nat_port, resend_syn};
+use super::{
+    PacketContext, Tables,
+    admission::{self, ClientMemory as _},
+    nat_port, resend_syn,
+};
 use crate::{
-    abi::{KeptSyn, ReplicaId, Service, ServiceFlags, ServiceKey, Ticks, Tuple},
+    abi::{ClientKey, KeptSyn, ReplicaId, Service, ServiceFlags, ServiceKey, Ticks, Tuple},
     flow_table::{self, Memory as _, next_hops},
     hash,
 };
@@ -22,8 +26,7 @@ pub(super) struct Steered {
 }
 
 impl Steered {
-    pub(super) const NONE: Self =
-        Self { there: false, service: Service { table: 0, sources: 0, flags: ServiceFlags(0) }, replica: 0 };
+    pub(super) const NONE: Self = Self { there: false, service: Service::NONE, replica: 0 };
 }
 
 /// Looks where a connection goes that a packet opens; and, if that is a SYN, asks for the entry that it will take with its first
@@ -31,13 +34,15 @@ impl Steered {
 /// way from memory at once, where to wait for one takes longer than all that is worked out.
 #[inline(always)]
 pub(super) fn steer(tables: &impl Tables, context: &mut PacketContext) {
-    let PacketContext { headers, steered, draft, .. } = context;
+    let PacketContext { headers, steered, draft, client_key, .. } = context;
     let client = &headers.tuple;
     *steered = Steered::NONE;
     let Some(settings) = tables.settings() else { return };
     let Some(service) = tables.service(&service_key(client)) else { return };
     let seed = settings.hash_seed;
-    let id = tables.slot(service.table, hash::slot(steering(&service, seed, client)));
+    let id = kept_replica(tables, &service, client, client_key);
+    let id =
+        if id != 0 { id } else { tables.slot(service.table, hash::slot(steering(&service, seed, client))) };
     *steered = Steered { there: true, service, replica: id };
     let Some(replica) = tables.replica(id) else { return };
     if replica.mode.direct() || !headers.flags.opens() {
@@ -53,6 +58,21 @@ pub(super) fn steer(tables: &impl Tables, context: &mut PacketContext) {
     );
     let hash = hash::flow_table(&settings.flow_keys, &draft.key);
     tables.flows().fetch(flow_table::buckets(hash, settings.flow_buckets));
+}
+
+/// The replica of the client's last connection, where it keeps that for some time; 0 if there is none, or it gets no new ones.
+#[inline(always)]
+fn kept_replica(tables: &impl Tables, service: &Service, client: &Tuple, key: &mut ClientKey) -> ReplicaId {
+    if service.affinity == 0 {
+        return 0;
+    }
+    let now = tables.now();
+    *key = ClientKey::of_host(service.number(), client);
+    let last = tables.clients().client(key, |client| client.last_replica(service.affinity, now)).unwrap_or(0);
+    let Ok(id) = ReplicaId::try_from(last) else { return 0 };
+    let Some(replica) = tables.replica(id) else { return 0 };
+    let serves = replica.service == service_key(client) && replica.weight != 0 && replica.hop.interface != 0;
+    if serves { id } else { 0 }
 }
 
 /// The hash by which a connection is steered.
@@ -99,15 +119,42 @@ pub(super) fn untried(
         attempt += 1;
         hash = hash::mix(hash, attempt);
         let id = tables.slot(service.table, hash::slot(hash));
-        let known = tables.replica(id).is_some_and(|replica| replica.hop.interface != 0);
-        if id != 0 && known && !kept.attempted.contains(&id) {
+        if id != 0 && reachable(tables, service, id) && !kept.attempted.contains(&id) {
             return Some(id);
         }
     }
     None
 }
 
+/// A replica of a service that may have another connection, for a client whose own has as many as it may.
 #[inline(always)]
-fn service_key(client: &Tuple) -> ServiceKey {
+pub(super) fn with_room(
+    tables: &impl Tables,
+    seed: u64,
+    service: &Service,
+    client: &Tuple,
+) -> Option<ReplicaId> {
+    let mut hash = steering(service, seed, client);
+    let mut attempt = 0;
+    while attempt < SLOT_ATTEMPTS {
+        attempt += 1;
+        hash = hash::mix(hash, attempt);
+        let id = tables.slot(service.table, hash::slot(hash));
+        if id != 0 && reachable(tables, service, id) {
+            return Some(id);
+        }
+    }
+    None
+}
+
+/// Whether a replica that was not chosen first may be: the way to it is known, and it has room.
+#[inline(always)]
+fn reachable(tables: &impl Tables, service: &Service, id: ReplicaId) -> bool {
+    let known = tables.replica(id).is_some_and(|replica| replica.hop.interface != 0);
+    known && !(service.flags.has(ServiceFlags::LIMITS_REPLICAS) && admission::is_full(tables, id))
+}
+
+#[inline(always)]
+pub(super) fn service_key(client: &Tuple) -> ServiceKey {
     ServiceKey::new(client.destination, client.destination_port)
 }

@@ -11,13 +11,16 @@ use dtr_lb_common::{
     flow_table::{self, next_hops},
     pipeline::{
         Packet, Tables,
+        admission::ClientMemory,
         sweep::{Request, carry_out},
     },
     verdict::Verdict,
+    wire::Mac,
 };
 
 use crate::{
     net::Ip,
+    remembered::Remembered,
     words::{Line, Words},
     world::{MAX_REPLICAS, MAX_SERVICES, SECOND, World},
 };
@@ -39,6 +42,7 @@ pub struct Store {
     /// The SYN that the last frame has overwritten, and where it stood.
     overwritten: Cell<Option<(usize, Option<KeptSyn>)>>,
     counters: RefCell<[ReplicaCounters; IDS]>,
+    pub remembered: Remembered,
     /// Packets that were recorded, and the last one of them.
     pub recorded: Cell<u64>,
     pub last: Cell<Option<(Verdict, u32)>>,
@@ -58,6 +62,7 @@ impl Store {
             next_syn: Cell::new(0),
             overwritten: Cell::new(None),
             counters: RefCell::new([ReplicaCounters::default(); IDS]),
+            remembered: Remembered::default(),
             recorded: Cell::new(0),
             last: Cell::new(None),
             reported: Cell::new(None),
@@ -73,6 +78,7 @@ impl Store {
         self.syns.borrow_mut().clone_from(&from.syns.borrow());
         self.next_syn.set(from.next_syn.get());
         *self.counters.borrow_mut() = *from.counters.borrow();
+        self.remembered.take_over(&from.remembered);
         self.recorded.set(from.recorded.get());
         self.last.set(from.last.get());
         self.locks.set(from.locks.get());
@@ -93,7 +99,13 @@ impl Store {
         let counted = *self.counters.borrow() != *other.counters.borrow()
             || (self.recorded.get(), self.last.get(), self.reported.get())
                 != (other.recorded.get(), other.last.get(), other.reported.get());
-        let what = [(hops, "next hops"), (syns, "SYNs that are kept"), (counted, "counters")];
+        let remembered = self.remembered != other.remembered;
+        let what = [
+            (hops, "next hops"),
+            (syns, "SYNs that are kept"),
+            (counted, "counters"),
+            (remembered, "what is remembered of clients"),
+        ];
         what.iter().find(|(differs, _)| *differs).map(|(_, what)| (*what).to_owned())
     }
 
@@ -303,6 +315,14 @@ impl Tables for View<'_> {
 
     fn replica(&self, id: ReplicaId) -> Option<&Replica> {
         self.memory.replicas.get(usize::from(id))?.as_ref()
+    }
+
+    fn clients(&self) -> impl ClientMemory {
+        &self.store.remembered
+    }
+
+    fn is_own(&self, _: u32, mac: &Mac) -> bool {
+        self.memory.world.is_own(*mac)
     }
 
     fn count(&self, id: ReplicaId, f: impl FnOnce(&mut ReplicaCounters)) {

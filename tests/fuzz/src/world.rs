@@ -5,6 +5,7 @@ use dtr_lb_common::{
     abi::{MAX_NAT_ADDRESSES, Mode, Replica, Service, ServiceFlags, ServiceKey, Settings, Ticks},
     address::{Address, Be16},
     filter, flow_table, hash,
+    wire::Mac,
 };
 
 use crate::{
@@ -48,6 +49,8 @@ pub struct Frontend {
     pub affinity: bool,
     /// The clients of this host may not connect.
     pub denied: Option<u8>,
+    /// Clients have to prove their addresses.
+    pub challenges: bool,
     pub there: bool,
     pub replicas: Vec<Backend>,
     /// Of which replica each slot is: the places are repeated.
@@ -77,6 +80,7 @@ impl World {
         let buckets = u.pick(&[16, 16, 16, 1, 1, 2, 2, 3, 4, 5, 8, 32]);
         let hops = u.pick(&[32, 32, 32, 32, 32, 8, 2, 1]);
         let syns = u.pick(&[16, 16, 16, 16, 16, 4, 2, 1]);
+        let checks_macs = u.one_in(2);
         let mut random = Random::new(u.short().into());
         let count = 1 + u.below(MAX_SERVICES);
         let shares_nat = u.one_in(3);
@@ -94,8 +98,9 @@ impl World {
             closed: CLOSED * SECOND,
             half_open: HALF_OPEN * SECOND,
             port_rest: PORT_REST * SECOND,
+            challenge_keys: std::array::from_fn(|_| random.number()),
+            own_macs: u32::from(checks_macs),
             by_source: services.iter().any(|service| service.mode == Mode::DNAT).into(),
-            zero: 0,
         };
         let mut world = Self { ready, ports, seed, services, buckets, hops, syns, settings, marks: None };
         if !u.one_in(4) {
@@ -153,12 +158,24 @@ impl World {
         let flags = ServiceFlags::default()
             .with(ServiceFlags::SOURCE_AFFINITY, service.affinity)
             .with(ServiceFlags::DIRECT, service.mode.direct());
-        service.there.then_some(Service { table: at as u32, sources, flags })
+        let challenge_above = if service.challenges { 0 } else { Service::NO_CHALLENGE };
+        // The tables of a service are a pair.
+        let table = 2 * at as u32;
+        service.there.then_some(Service { table, sources, flags, challenge_above, ..Service::NONE })
     }
 
     /// Whether a host may connect, by the rules of a service's number of sources.
     pub fn allowed(&self, number: u32, source: &Address) -> bool {
         number == 0 || self.lets_in(number as usize - 1, &Ip::from(*source))
+    }
+
+    /// Whether a frame to this address is for this host.
+    pub fn takes(&self, mac: [u8; 6]) -> bool {
+        self.settings.own_macs == 0 || is_own(mac)
+    }
+
+    pub fn is_own(&self, mac: Mac) -> bool {
+        is_own(bytemuck::cast(mac))
     }
 
     pub fn lets_in(&self, service: usize, source: &Ip) -> bool {
@@ -167,14 +184,14 @@ impl World {
 
     /// The replica in a slot of a service's table.
     pub fn slot(&self, service: u32, slot: u32) -> u16 {
-        let slots = &self.services[service as usize].slots;
+        let slots = &self.services[service as usize / 2].slots;
         if slots.is_empty() { 0 } else { slots[slot as usize % slots.len()] }
     }
 
     /// The replica of a client's new connection; 0 if there is none. The hash is the product's contract: balancers that
     /// share a VIP agree by it.
     pub fn steered(&self, service: usize, client: End) -> u16 {
-        self.slot(service as u32, hash::slot(self.steering(service, client)))
+        self.slot(2 * service as u32, hash::slot(self.steering(service, client)))
     }
 
     fn steering(&self, service: usize, client: End) -> u64 {
@@ -188,7 +205,7 @@ impl World {
         let mut hash = self.steering(service, client);
         let mut slots = (1..=16).map(|attempt| {
             hash = hash::mix(hash, attempt);
-            self.slot(service as u32, hash::slot(hash))
+            self.slot(2 * service as u32, hash::slot(hash))
         });
         let reachable = |id| self.replica(id).is_some_and(|(_, replica)| replica.way.interface != 0);
         slots.find(|id| *id != 0 && reachable(*id) && !failed.contains(id))
@@ -223,7 +240,7 @@ impl World {
             mtu: replica.mtu,
             mode: service.mode,
             reset: replica.reset.into(),
-            zero: 0,
+            weight: replica.weight.into(),
         })
     }
 
@@ -245,6 +262,7 @@ impl World {
             (0, _) => service.there = !service.there,
             (1, _) => service.affinity = !service.affinity,
             (2 | 3, _) => service.denied = u.pick(&[None, Some(1), Some(2), Some(3), Some(11)]),
+            (13, _) => service.challenges = !service.challenges,
             (4, _) => service.replicas.iter_mut().for_each(|replica| replica.weight = 0),
             (5, _) => service.replicas.iter_mut().for_each(|replica| replica.weight = 1),
             (_, None) => {}
@@ -313,6 +331,11 @@ fn replica_ip(number: u8, v4: bool) -> Ip {
     if v4 { Ip::v4([10, 0, 0, 11 + number]) } else { Ip::v6(0, 11 + number) }
 }
 
+/// The host's interfaces are numbered.
+fn is_own([a, b, c, d, e, interface]: [u8; 6]) -> bool {
+    [a, b, c, d, e] == [2, 0, 0, 0, 0] && (1..=3).contains(&interface)
+}
+
 fn mtu(u: &mut Unstructured<'_>) -> u16 {
     u.pick(&[0, 0, 1500, 1280, 60, 65])
 }
@@ -326,7 +349,7 @@ fn frontend(number: usize, shares_nat: bool, u: &mut Unstructured<'_>) -> Fronte
         port: [443, 80, 8443][number],
     };
     let mode = u.pick(&[Mode::NAT, Mode::NAT, Mode::NAT, Mode::NAT, Mode::DSR, Mode::IPIP]);
-    let (affinity, denies) = (u.one_in(4), u.one_in(4));
+    let (affinity, denies, challenges) = (u.one_in(4), u.one_in(4), u.one_in(4));
     let count = u.pick(&[3, 1, 2, 3, 4, 5, 2, 0]);
     let families = u.byte();
     let mode = if mode == Mode::NAT && families & 0xc0 == 0xc0 { Mode::DNAT } else { mode };
@@ -365,7 +388,8 @@ fn frontend(number: usize, shares_nat: bool, u: &mut Unstructured<'_>) -> Fronte
     };
     let replicas = (0..count).map(replica).collect();
     let denied = denies.then_some(2);
-    let mut service = Frontend { vip, mode, affinity, denied, there: true, replicas, slots: Vec::new() };
+    let mut service =
+        Frontend { vip, mode, affinity, denied, challenges, there: true, replicas, slots: Vec::new() };
     service.fill(number);
     service
 }

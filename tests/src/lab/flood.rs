@@ -83,6 +83,34 @@ impl Flood {
         Self::launch(namespace, target, 2 * rate, packets)
     }
 
+    /// Sends SYNs from so many sources (1,000,000 at most), to each of the targets, which are ports of one address, in turn: as
+    /// fast as the machine can, for so long. Each source comes round again and again.
+    pub fn at_full_speed(
+        namespace: &Namespace,
+        targets: &[SocketAddr],
+        time: Duration,
+        sources: usize,
+        seed: u64,
+    ) -> Result<Self, Error> {
+        let mut random = Random::new(seed);
+        let targets = targets.iter().cycle();
+        let packets: Vec<_> = targets
+            .take(sources.min(MOST_PACKETS))
+            .map(|target| (packet(&syn(*target, &mut random)), target.ip()))
+            .collect();
+        let Some((_, address)) = packets.first() else { return Ok(Self { thread: None }) };
+        let socket = RawSocket::open(namespace, *address)?;
+        let packets: Vec<_> = packets.into_iter().map(|(packet, _)| packet).collect();
+        let thread = thread::spawn(move || {
+            let (begun, mut sent) = (Instant::now(), 0);
+            while begun.elapsed() < time {
+                sent += send(&socket, &packets, Pace::FullFor(time.saturating_sub(begun.elapsed())))?.sent;
+            }
+            Ok(FloodReport { sent, took: begun.elapsed() })
+        });
+        Ok(Self { thread: Some(thread) })
+    }
+
     fn launch(
         namespace: &Namespace,
         target: SocketAddr,
@@ -90,7 +118,7 @@ impl Flood {
         packets: Vec<Vec<u8>>,
     ) -> Result<Self, Error> {
         let socket = RawSocket::open(namespace, target.ip())?;
-        let thread = thread::spawn(move || send(&socket, &packets, rate));
+        let thread = thread::spawn(move || send(&socket, &packets, Pace::Rate(rate)));
         Ok(Self { thread: Some(thread) })
     }
 
@@ -145,14 +173,37 @@ fn ack(syn: &Segment, random: &mut Random) -> Segment {
     Segment { syn: false, ack: true, sequence, acknowledgment, ..syn.clone() }
 }
 
-fn send(socket: &RawSocket, packets: &[Vec<u8>], rate: u32) -> io::Result<FloodReport> {
+/// How fast packets follow each other.
+#[derive(Clone, Copy)]
+enum Pace {
+    /// So many a second.
+    Rate(u32),
+    /// As fast as they go, and no longer than this.
+    FullFor(Duration),
+}
+
+impl Pace {
+    /// How long to wait before the next packet, when so many were sent in so long. Nothing if the time is over.
+    fn wait(self, sent: usize, elapsed: Duration) -> Option<Duration> {
+        match self {
+            Self::Rate(rate) => {
+                let due = Duration::from_secs_f64(sent as f64 / f64::from(rate.max(1)));
+                Some(due.saturating_sub(elapsed))
+            }
+            Self::FullFor(time) => (elapsed < time).then_some(Duration::ZERO),
+        }
+    }
+}
+
+fn send(socket: &RawSocket, packets: &[Vec<u8>], pace: Pace) -> io::Result<FloodReport> {
     let begun = Instant::now();
     let mut sent = 0;
     let mut headers = MultiHeaders::<SockaddrStorage>::preallocate(BATCH, None);
     for batch in packets.chunks(BATCH) {
-        let due = Duration::from_secs_f64(sent as f64 / f64::from(rate.max(1)));
-        if let Some(early) = due.checked_sub(begun.elapsed()) {
-            thread::sleep(early);
+        match pace.wait(sent, begun.elapsed()) {
+            None => break,
+            Some(Duration::ZERO) => {}
+            Some(early) => thread::sleep(early),
         }
         let slices: Vec<_> = batch.iter().map(|packet| [IoSlice::new(packet)]).collect();
         let addresses = vec![None; batch.len()];

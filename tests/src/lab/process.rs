@@ -84,6 +84,14 @@ impl Process {
         self.inner.pid.as_raw()
     }
 
+    /// A number that the kernel tells of it (proc_pid_status(5)), in the unit that it is written in: `VmRSS:` is in KiB.
+    pub fn figure(&self, field: &str) -> io::Result<u64> {
+        let text = fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
+        let line = text.lines().find_map(|line| line.strip_prefix(field));
+        let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+        number.ok_or_else(|| io::Error::other(format!("there is no {field} of process {}", self.pid())))
+    }
+
     /// The file that has its standard output and standard error.
     pub fn log(&self) -> &Path {
         &self.inner.log

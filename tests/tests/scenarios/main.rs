@@ -27,6 +27,7 @@ mod endurance;
 mod failures;
 mod families;
 mod flood;
+mod full_speed;
 mod health;
 mod monitoring;
 mod names;
@@ -342,7 +343,9 @@ fn main() {
             trials.push(trial(name, &place.name(), Beside::Others, move || scenario(place)));
         }
     }
-    for (name, places, scenario) in [flood::SCENARIOS, room::SCENARIOS, strangers::ALONE].concat() {
+    for (name, places, scenario) in
+        [flood::SCENARIOS, full_speed::SCENARIOS, room::SCENARIOS, strangers::ALONE].concat()
+    {
         for &place in places {
             trials.push(trial(name, &place.name(), Beside::Nothing, move || scenario(place)));
         }

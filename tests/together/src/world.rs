@@ -130,6 +130,7 @@ pub fn desired(size: &Size) -> Desired {
             hash_seed: 0x5eed,
             nat_ports: FIRST_PORT..=FIRST_PORT + size.ports as u16 - 1,
             idle_timeout: IDLE,
+            own_macs: None,
         },
         services: BTreeMap::from([service(false), service(true)]),
     }

@@ -31,7 +31,7 @@ fn each_key_is_told_by_its_name_and_values() {
         (&["interfaces=[\"eth0\", \"eth1\"]"], &["interfaces: eth0 → eth0, eth1"]),
         (&["datapath.attach=tc"], &["datapath.attach: auto → tc"]),
         (&["datapath.max_flows=2048"], &["datapath.max_flows: 1048576 → 2048"]),
-        (&["datapath.nat_ports=\"20000-30000\""], &["datapath.nat_ports: 10000-32767 → 20000-30000"]),
+        (&["datapath.nat_ports=\"20000-30000\""], &["datapath.nat_ports: 1024-39999 → 20000-30000"]),
         (&["datapath.idle_timeout=90m"], &["datapath.idle_timeout: 1h → 1h 30m"]),
         (&["datapath.all_down=refuse"], &["datapath.all_down: fail-open → refuse"]),
         (&["datapath.on_down=leave"], &["datapath.on_down: auto → leave"]),

@@ -352,13 +352,54 @@ fn agent() {
 }
 
 #[test]
-fn the_default_ports_have_to_be_free_too() {
-    let host = HostFacts { ephemeral_ports: 10_240..=65_535 };
-    let error = Config::parse(&short_and(""), "test.toml", &[], &host).unwrap_err().to_string();
-    for words in ["`datapath.nat_ports`", "the default 10000-32767 overlaps", "10240-65535", "\"1024-10239\""]
-    {
+fn without_a_word_there_has_to_be_a_wide_range_of_ports() {
+    let parse =
+        |ephemeral_ports| Config::parse(&short_and(""), "test.toml", &[], &HostFacts { ephemeral_ports });
+    assert_eq!(parse(10_240..=65_535).unwrap().datapath.nat_ports, 1024..=10_239);
+    assert_eq!(parse(1024..=60_999).unwrap().datapath.nat_ports, 61_000..=65_535);
+    let error = parse(2048..=65_535).unwrap_err().to_string();
+    for words in ["`datapath.nat_ports`", "no wide range", "2048-65535", "\"1024-2047\""] {
         assert!(error.contains(words), "{words}: {error}");
     }
+}
+
+#[test]
+fn limits() {
+    let of = |keys: &str| format!("{}\n[[service]]\nname = \"a\"\nport = 80\n{keys}\n", short_and(""));
+    let line = of("").lines().count();
+    check(&[
+        case(of("denied = \"no\""), line, "service[0].denied", &["\"drop\" or \"reset\""]),
+        case(of("max_flows_per_replica = -1"), line, "service[0].max_flows_per_replica", &["0 to 16777216"]),
+        case(
+            of("max_new_flows_per_source = 1000001"),
+            line,
+            "service[0].max_new_flows_per_source",
+            &["0 to 1000000"],
+        ),
+        case(
+            of("affinity_timeout = \"3h\""),
+            line,
+            "service[0].affinity_timeout",
+            &["add affinity = \"source-ip\""],
+        ),
+        case(
+            of("max_flows_per_replica = 7\nmode = \"dsr\""),
+            line,
+            "service[0].max_flows_per_replica",
+            &["in another's name"],
+        ),
+        case(
+            of("max_new_flows_per_source = 7\nmode = \"dsr\""),
+            line,
+            "service[0].max_new_flows_per_source",
+            &["in another's name"],
+        ),
+    ]);
+    let with = |line: &str| short_and(&format!("[datapath]\n{line}"));
+    check(&[
+        case(with("syn_challenge = true"), 8, "datapath.syn_challenge", &["\"auto\", \"always\" or \"off\""]),
+        case(with("macs = \"all\""), 8, "datapath.macs", &["\"own\" or \"any\""]),
+    ]);
 }
 
 #[test]

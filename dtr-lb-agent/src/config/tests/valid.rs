@@ -9,8 +9,9 @@ use ipnet::IpNet;
 use super::{REPLICAS, TOP, parse_with, short_and, valid};
 use crate::config::keys::KEYS;
 use crate::config::{
-    Access, Admin, Affinity, AllDown, Attach, BodyPattern, Config, ConfigError, Host, HostFacts, Listed,
-    Mode, OnDown, Probe, Replica, Scheme, StatusSet, TunnelSources, Verify,
+    Access, Admin, Affinity, AllDown, Attach, BodyPattern, Config, ConfigError, Denied, Host, HostFacts,
+    Limits, Listed, Macs, Mode, OnDown, Probe, Replica, Scheme, StatusSet, SynChallenge, TunnelSources,
+    Verify,
 };
 
 const MINIMAL: &str = include_str!("../../../../examples/minimal.toml");
@@ -61,7 +62,8 @@ fn the_defaults_are_the_documented_ones() {
     let datapath = &config.datapath;
     assert_eq!(datapath.attach, Attach::Auto);
     assert_eq!(datapath.max_flows, 1_048_576);
-    assert_eq!(datapath.nat_ports, 10_000..=32_767);
+    assert_eq!(datapath.nat_ports, 1024..=32_767, "all below the host's own");
+    assert_eq!((datapath.syn_challenge, datapath.macs), (SynChallenge::Auto, Macs::Own));
     assert!(datapath.nat_addresses.is_empty());
     assert_eq!(datapath.idle_timeout, Duration::from_secs(3600));
     assert_eq!(datapath.hash_seed, 0);
@@ -73,6 +75,7 @@ fn the_defaults_are_the_documented_ones() {
     let service = &config.services[0];
     assert_eq!((service.max_fails, service.fail_timeout), (2, Duration::from_secs(30)));
     assert_eq!((service.affinity, &service.access), (Affinity::None, &Access::default()));
+    assert_eq!(service.limits, Limits::default());
     let probe = &config.services[1].probe;
     assert_eq!(probe.path, "/health");
     assert_eq!(probe.verify, Verify::No);
@@ -170,6 +173,8 @@ fn every_key_changes_what_it_names() {
         hash_seed = 7
         all_down = "refuse"
         on_down = "reset"
+        syn_challenge = "always"
+        macs = "any"
         [[service]]
         name = "registry"
         port = 5000
@@ -180,6 +185,10 @@ fn every_key_changes_what_it_names() {
         fail_timeout = "90s"
         allow = ["10.0.0.0/8", "2001:db8::/32"]
         deny = ["10.0.0.13"]
+        denied = "reset"
+        max_flows_per_replica = 500
+        max_new_flows_per_source = 20
+        affinity_timeout = "3h"
         replicas = ["b", "a"]
         [service.probe]
         scheme = "https"
@@ -223,6 +232,7 @@ fn every_key_changes_what_it_names() {
     assert_eq!(datapath.tunnel_sources.v4.to_string(), "10.99.0.0/16");
     assert_eq!(datapath.tunnel_sources.v6, TunnelSources::default().v6, "it is not in the list");
     assert_eq!(datapath.on_down, OnDown::Reset);
+    assert_eq!((datapath.syn_challenge, datapath.macs), (SynChallenge::Always, Macs::Any));
     assert_eq!(datapath.idle_timeout, Duration::from_secs(5400));
     assert_eq!(datapath.all_down, AllDown::Refuse);
     assert_eq!((agent.socket.as_path(), agent.bpffs.as_path()), (Path::new("/tmp/s"), Path::new("/bpf/x")));
@@ -257,6 +267,13 @@ fn every_key_changes_what_it_names() {
     assert_eq!((service.max_fails, service.fail_timeout), (7, Duration::from_secs(90)));
     assert_eq!(service.access.allowed, nets(&["10.0.0.0/8", "2001:db8::/32"]));
     assert_eq!(service.access.denied, nets(&["10.0.0.13/32", "0.0.0.0/0", "::/0"]));
+    let limits = Limits {
+        max_flows_per_replica: 500,
+        max_new_flows_per_source: 20,
+        affinity_timeout: Duration::from_secs(3 * 3600),
+        denied: Denied::Reset,
+    };
+    assert_eq!(service.limits, limits);
     let probe = &service.probe;
     assert_eq!((probe.scheme, probe.port, probe.path.as_str()), (Scheme::Https, 5443, "/v2/?x=%20"));
     assert_eq!(probe.host.as_deref(), Some("other.example.com"));

@@ -18,7 +18,7 @@ use crate::datapath::{Datapath, memory};
 
 /// The kernel's own figure, from the map's file descriptor.
 fn memlock(map: &Map) -> u64 {
-    let Map::Array(data) = map else { panic!("an array") };
+    let (Map::Array(data) | Map::LruHashMap(data)) = map else { panic!("another map") };
     let descriptor = data.fd().as_fd().as_raw_fd();
     let facts =
         fs::read_to_string(format!("/proc/self/fdinfo/{descriptor}")).expect("the descriptor's facts");
@@ -36,7 +36,7 @@ fn as_root_the_estimate_of_memory_is_the_kernels_figure_within_two_percent() {
     as_root(|_| {
         for max_flows in [1024, 100_000] {
             let datapath = of_size(max_flows);
-            let all = [map::FLOWS, map::FLOW_LOCKS, map::NEXT_HOPS, map::SYNS];
+            let all = [map::FLOWS, map::FLOW_LOCKS, map::NEXT_HOPS, map::SYNS, map::CLIENTS];
             let is: u64 = all.iter().map(|name| of(&datapath, name)).sum();
             let estimate = memory::estimate(max_flows);
             assert!(

@@ -106,7 +106,7 @@ impl Writer {
         }
         let (key, service) = (*key, written.service);
         let Some(candidates) = written.candidates.take() else { return Ok(None) };
-        self.write_table(key, candidates, service.sources, service.flags)?;
+        self.write_table(key, candidates, service)?;
         let first = format!("the slots of service {}", access::end(&key));
         Ok(Some(Repaired { map: map::TABLES, entries: 1, first }))
     }

@@ -17,9 +17,9 @@ use crate::{
     address::{Address, Be16, Family},
     flow_table::{Line, Memory, next_hops::NextHops},
     model::Frame,
-    pipeline::{Packet, PacketContext, Tables, fast, run},
+    pipeline::{Packet, PacketContext, Tables, admission::ClientMemory, fast, run},
     verdict::Verdict,
-    wire::TcpFlags,
+    wire::{Mac, TcpFlags},
 };
 
 pub(super) const FIRST_PORT: u16 = 10_000;
@@ -54,8 +54,9 @@ pub(super) const SETTINGS: Settings = Settings {
     closed: 100,
     half_open: 50,
     port_rest: 20,
+    challenge_keys: [0; 2],
+    own_macs: 0,
     by_source: 0,
-    zero: 0,
 };
 
 /// The tables of all processors.
@@ -119,7 +120,7 @@ fn replica(id: u8) -> Replica {
         nat: [address(family, 0, 1); 4],
         service: vip,
         port: Be16::new(8443),
-        zero: 0,
+        weight: 1,
     }
 }
 
@@ -312,7 +313,7 @@ impl Tables for Cpu<'_> {
         let table = (0..).zip(first).find(|(_, id)| self.world.replicas[*id].service == *key)?.0;
         let direct = self.world.replicas[1 + 2 * table as usize].mode.direct();
         let flags = ServiceFlags::default().with(ServiceFlags::DIRECT, direct);
-        Some(Service { table, sources: 0, flags })
+        Some(Service { table, flags, ..Service::NONE })
     }
 
     fn vip(&self, address: &Address) -> bool {
@@ -329,6 +330,12 @@ impl Tables for Cpu<'_> {
 
     fn replica(&self, id: ReplicaId) -> Option<&Replica> {
         self.world.replicas.get(usize::from(id)).filter(|_| id != 0)
+    }
+
+    fn clients(&self) -> impl ClientMemory {}
+
+    fn is_own(&self, _: u32, _: &Mac) -> bool {
+        true
     }
 
     fn count(&self, _: ReplicaId, _: impl FnOnce(&mut ReplicaCounters)) {}

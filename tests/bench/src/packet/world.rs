@@ -219,6 +219,7 @@ pub(crate) fn desired(load: Load, handshakes: bool) -> Desired {
             hash_seed: SEED,
             nat_ports: FIRST_NAT_PORT..=last_port,
             idle_timeout: Duration::from_secs(3600),
+            own_macs: None,
         },
         services: services.collect::<BTreeMap<_, _>>(),
     }

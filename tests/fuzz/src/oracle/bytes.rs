@@ -7,7 +7,7 @@
 use crate::{
     net::{End, Ip, Way, checksum, fold, pseudo, residue, sum},
     oracle::connection::Syn,
-    reader::{ETHERNET, Seen, flag},
+    reader::{ETHERNET, Seen, flag, read},
 };
 
 /// Why a frame is not what it must be.
@@ -243,11 +243,36 @@ pub(super) fn reset(before: &[u8], seen: &Seen, after: &[u8], came: &Way) -> Res
     let (sequence, acknowledgment) = seen.numbers(before);
     let taken =
         seen.payload() + usize::from(seen.flags & flag::SYN != 0) + usize::from(seen.flags & flag::FIN != 0);
-    let (sequence, acknowledgment, flags) = if seen.flags & flag::ACK != 0 {
+    let numbers = if seen.flags & flag::ACK != 0 {
         (acknowledgment, 0, flag::RST)
     } else {
         (0, sequence.wrapping_add(taken as u32), flag::RST | flag::ACK)
     };
+    back("reset", seen, after, came, numbers, 0)
+}
+
+/// The challenge that answers a SYN: a SYN-ACK whose numbers are the datapath's choice, but for those that would acknowledge the SYN
+/// or a part of its data. Returns the one that it acknowledges.
+pub(super) fn challenge(before: &[u8], seen: &Seen, after: &[u8], came: &Way) -> Result<u32, Wrong> {
+    let numbers = read(after).map_err(|_| "no segment".to_owned())?.numbers(after);
+    back("challenge", seen, after, came, (numbers.0, numbers.1, flag::SYN | flag::ACK), u16::MAX)?;
+    let (sequence, _) = seen.numbers(before);
+    let ahead = numbers.1.wrapping_sub(sequence).wrapping_sub(1);
+    if ahead as usize <= seen.payload() {
+        return Err("a challenge that acknowledges the SYN".to_owned());
+    }
+    Ok(numbers.1)
+}
+
+/// A segment without data or options that goes back the way one came.
+fn back(
+    what: &str,
+    seen: &Seen,
+    after: &[u8],
+    came: &Way,
+    (sequence, acknowledgment, flags): (u32, u32, u8),
+    window: u16,
+) -> Result<(), Wrong> {
     let header = Header {
         way: &came.back(),
         from: &seen.to.ip,
@@ -264,10 +289,10 @@ pub(super) fn reset(before: &[u8], seen: &Seen, after: &[u8], came: &Way) -> Res
         sequence: sequence.to_be_bytes(),
         acknowledgment: acknowledgment.to_be_bytes(),
         flags,
-        window: [0; 2],
+        window: window.to_be_bytes(),
         options: &[],
     };
-    made.is("reset", &header, after)
+    made.is(what, &header, after)
 }
 
 /// A client's SYN in place of a replica's refusal.

@@ -18,6 +18,7 @@
 //! Which port and which place a connection gets, and which of several has to make room, is the datapath's choice.
 
 mod bytes;
+mod challenge;
 pub mod connection;
 mod guard;
 mod hears;
@@ -26,6 +27,7 @@ mod open;
 mod table;
 
 use bytes::Wrong;
+use challenge::Challenges;
 use connection::{Connection, Phase, Side};
 use dtr_lb_common::{
     abi::Mode,
@@ -59,6 +61,12 @@ pub struct Step<'a> {
 impl Step<'_> {
     fn world(&self) -> &World {
         &self.memory.world
+    }
+
+    /// Whether it was sent to many or to another host.
+    fn to_other_host(&self) -> bool {
+        let to = self.came.destination;
+        to[0] & 1 != 0 || !self.world().takes(to)
     }
 
     /// Whether it left by this way, as far as interface and Ethernet addresses say.
@@ -95,6 +103,8 @@ pub struct Oracle {
     room: Room,
     /// Handshakes in each bucket after the frame before.
     handshakes: Vec<u32>,
+    /// Clients that were challenged, and those that have proven themselves.
+    challenges: Challenges,
 }
 
 impl Oracle {
@@ -149,8 +159,9 @@ impl Oracle {
         self.room = Room::No;
         match read(step.before) {
             Err(unread) => unreadable(unread, step.verdict)?,
-            Ok(seen) if seen.protocol != 6 => self.icmp(step, &seen)?,
             Ok(_) if !step.world().ready => only(step, Verdict::PassedNotReady)?,
+            Ok(seen) if seen.protocol != 6 && step.to_other_host() => only(step, Verdict::PassedOtherHost)?,
+            Ok(seen) if seen.protocol != 6 => self.icmp(step, &seen)?,
             Ok(seen) => self.tcp(step, &seen)?,
         }
         self.settle(step.memory, self.room)?;
@@ -195,6 +206,9 @@ impl Oracle {
     ) -> Result<(), Wrong> {
         let (world, now) = (step.world(), self.now);
         let one = &self.connections[at];
+        if side == Side::Client && step.to_other_host() {
+            return only(step, Verdict::PassedOtherHost);
+        }
         if one.phase == Phase::Held {
             return only(step, Verdict::DroppedLate);
         }
@@ -213,6 +227,9 @@ impl Oracle {
         }
         let mut heard = one.clone();
         let fate = heard.hears(&Said::of(step.before, seen), side, now);
+        if one.phase.handshake() && !heard.phase.handshake() {
+            self.challenges.completed(one.service, one.client, now);
+        }
         if fate == Fate::Fails {
             return self.fails(step, seen, at, side);
         }
@@ -368,7 +385,7 @@ fn counted_once(frames: u64, step: &Step<'_>) -> Result<(), Wrong> {
     {
         return Err(format!("not counted once: {:?}", step.memory.store.last.get()));
     }
-    let told = step.verdict.action() == Action::Drop || step.verdict == Verdict::AnsweredNoPort;
+    let told = step.verdict.is_reported();
     let dropped = told.then_some(step.verdict);
     if step.memory.store.reported.take() != dropped {
         return Err("a drop is reported, and nothing else".to_owned());

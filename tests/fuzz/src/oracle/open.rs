@@ -8,6 +8,7 @@ use dtr_lb_common::{
 use super::{
     Oracle, Step,
     bytes::{self, Wrong},
+    challenge::Proof,
     connection::{Connection, Phase, Side, Syn},
     is_nat_end, only,
     table::{Room, any_crowded, crowded},
@@ -33,11 +34,18 @@ impl Oracle {
         // Another balancer may have had the connection, where the tables alone say its replica.
         let adopted = frontend.mode.direct() && seen.flags & flag::RST == 0;
         let id = world.steered(service, seen.from);
+        // The answer to a challenge, if it is not too old; where that is to be told by a tick, either is right.
+        let answers = frontend.there && frontend.challenges && !seen.first_fragment;
+        let answer = if answers { self.challenges.is_answer(step, seen, self.now) } else { Some(false) };
+        if answer == Some(true) || (answer.is_none() && step.verdict == Verdict::PassedProof) {
+            self.challenges.proven(service, seen.from, self.now);
+            return only(step, Verdict::PassedProof);
+        }
         let refused = match () {
             () if !frontend.there => Some(Verdict::PassedNotService),
             () if seen.first_fragment => Some(Verdict::DroppedFragment),
             () if !seen.opens() && !adopted => Some(Verdict::PassedNoFlow),
-            () if step.before[0] & 1 != 0 => Some(Verdict::PassedOtherHost),
+            () if step.to_other_host() => Some(Verdict::PassedOtherHost),
             () if world.is_invented(seen.v4, &seen.from.ip) => Some(Verdict::DroppedMartian),
             () if !world.lets_in(service, &seen.from.ip) => Some(Verdict::DroppedDenied),
             () if id == 0 && !seen.opens() => Some(Verdict::DroppedNoReplica),
@@ -47,6 +55,15 @@ impl Oracle {
         if let Some(verdict) = refused {
             only(step, verdict)?;
             return if verdict == Verdict::AnsweredRefused { self.is_reset(step, seen) } else { Ok(()) };
+        }
+        // Who closed a connection with these ends a moment ago had proven himself for it.
+        if frontend.challenges && seen.opens() && before.is_none() {
+            let proof = self.challenges.proof(service, seen.from, self.now);
+            if proof == Proof::Lacks || (proof == Proof::Either && step.verdict == Verdict::AnsweredChallenge)
+            {
+                only(step, Verdict::AnsweredChallenge)?;
+                return self.challenges.asked(step, seen, self.now);
+            }
         }
         // Options are looked at where they are to be kept.
         if step.verdict == Verdict::PassedMalformed && step.before.len() < seen.transport + seen.tcp_header {

@@ -1,6 +1,6 @@
 //! What ends say in their connections, and who passes himself off as one.
 
-use dtr_lb_common::verdict::Action;
+use dtr_lb_common::verdict::{Action, Verdict};
 
 use super::{Player, SOMEWHERE};
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
     event::Sends,
     net::{End, Way},
     oracle::connection::Side,
-    reader::flag,
+    reader::{flag, read},
     world::World,
 };
 
@@ -49,8 +49,25 @@ impl Player<'_, '_> {
 
     pub(super) fn shake_hands(&mut self, client: usize, service: usize) -> Result<(), String> {
         self.client_sends(client, service, false, &Sends::plain(flag::SYN))?;
+        if self.memory.store.last.get().is_some_and(|(verdict, _)| verdict == Verdict::AnsweredChallenge) {
+            self.proves_itself(client, service)?;
+            self.client_sends(client, service, false, &Sends::plain(flag::SYN))?;
+        }
         self.answers(client, service, flag::SYN | flag::ACK)?;
         self.client_sends(client, service, false, &Sends::plain(flag::ACK))
+    }
+
+    /// A client answers the challenge that was the last frame (RFC 9293 section 3.10.7.3).
+    fn proves_itself(&mut self, client: usize, service: usize) -> Result<(), String> {
+        let services = &self.memory.world.services;
+        let vip = services[service % services.len()].vip;
+        let (end, way) = World::client(client, vip.ip.is_v4(), false);
+        let told = read(&self.frame.bytes).map_err(|_| "a challenge that cannot be read".to_owned())?;
+        let (_, number) = told.numbers(&self.frame.bytes);
+        let mut segment = Sends::plain(flag::RST).segment(way, end, vip);
+        segment.sequence = number;
+        segment.write(&mut self.before);
+        self.passes(&way)
     }
 
     pub(super) fn close(&mut self, client: usize, service: usize, replica_first: bool) -> Result<(), String> {

@@ -215,7 +215,7 @@ pub(super) fn nat_ports(place: Place) -> Result<()> {
     let original = stage.balancer.config_text()?;
     let traffic = Traffic::start(&stage)?;
     let other = original.replacen("max_flows", "nat_ports = \"2000-4000\"\nmax_flows", 1);
-    reload(&stage, &other, &["datapath.nat_ports: 10000-32767 → 2000-4000"])?;
+    reload(&stage, &other, &["datapath.nat_ports: 1024-32767 → 2000-4000"])?;
     stage.shares(100)?;
     reload(&stage, &original, &["datapath.nat_ports"])?;
     stage.shares(100)?;
