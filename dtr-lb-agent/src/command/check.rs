@@ -208,6 +208,7 @@ impl Report {
             | Change::Service { .. }
             | Change::Resets { .. }
             | Change::Probing { .. }
+            | Change::Suspicion { .. }
             | Change::PassiveSpared { .. }
             | Change::PassiveSetAside { .. }
             | Change::Macs { .. } => {}

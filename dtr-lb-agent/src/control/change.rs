@@ -39,6 +39,11 @@ pub enum Change {
         /// Why it could not.
         failure: Option<String>,
     },
+    /// This host has come to doubt its own probes of the service, or no longer does.
+    Suspicion {
+        service: String,
+        reason: Option<String>,
+    },
     /// A replica has failed the passive check of the service, which has taken out half of them already.
     PassiveSpared {
         service: String,
@@ -97,6 +102,10 @@ pub const MACS_UNCHECKED: &str = "this host has so many Ethernet addresses that 
 /// What [`Change::NoNatAddress`] means, and what to do.
 pub const NO_NAT_ADDRESS: &str = "this host has no address of the replica's family to connect to it from, so packets to it \
      are dropped: give the interface that leads there one, or write one into `datapath.nat_addresses`";
+
+/// What [`Change::Suspicion`] means.
+pub const SUSPICION: &str = "this balancer suspects itself: replicas keep their share of new connections though their probes \
+     fail, and nothing is reset; if it goes on, probes are believed";
 
 /// What [`Change::PassiveSpared`] means.
 pub const PASSIVE_SPARED: &str =

@@ -28,6 +28,7 @@ mod families;
 mod flood;
 mod full_speed;
 mod health;
+mod judgment;
 mod monitoring;
 mod names;
 mod returns;
@@ -320,6 +321,7 @@ fn main() {
         services::SCENARIOS,
         direct::SCENARIOS,
         health::SCENARIOS,
+        judgment::SCENARIOS,
         failures::SCENARIOS,
         edges::SCENARIOS,
         agent::SCENARIOS,
