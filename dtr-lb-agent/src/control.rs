@@ -2,12 +2,14 @@
 //! say. The only place that does, and it touches nothing: time comes as an argument, and what is decided goes out as a
 //! [`Desired`].
 //!
-//! `service` decides who gets new flows, from what `replica` knows of each; `passive` and `ramp` are the two things that
-//! time alone ends; `answers` notices replicas whose answers go another way; `paths` has the ways to the replicas; `reconfigure` takes in another config and carries over what is
+//! `service` keeps what `replica` knows of each, and `shares` decides by it who gets new flows; `passive` (what counts) and `ejection`
+//! (whom it takes out), and `ramp`, are the two things that time alone ends; `suspicion` is about probes that nobody answers;
+//! `answers` notices replicas whose answers go another way; `paths` has the ways to the replicas; `reconfigure` takes in another config and carries over what is
 //! known; `change` has the words for the operator.
 
 mod answers;
 mod change;
+mod ejection;
 mod limits;
 mod passive;
 mod paths;
@@ -15,6 +17,8 @@ mod ramp;
 mod reconfigure;
 mod replica;
 mod service;
+mod shares;
+mod suspicion;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -39,10 +43,11 @@ use service::Standing;
 pub use answers::Answers;
 pub use change::{
     ANSWERS_PAST, Change, MACS_UNCHECKED, NARROW_PATH, NO_NAT_ADDRESS, PASSIVE_SET_ASIDE, PASSIVE_SPARED,
-    UNSEEN_INTERFACE,
+    SUSPICION, UNSEEN_INTERFACE,
 };
-pub use passive::Reading;
+pub use passive::{Reading, Witness};
 pub use replica::{Condition, HISTORY, ReplicaState, StateChange};
+pub use suspicion::{Circumstances, Suspicion};
 
 /// What is known of next hops, by address.
 pub type NextHops = BTreeMap<IpAddr, Result<NextHop, NextHopError>>;
@@ -110,8 +115,10 @@ impl Control {
 
     /// Takes in the outcome of a probe. Where nothing is returned, [`Self::desired`] is as before; so it is with
     /// [`Self::passive`]. A report about a replica that the config no longer has, or that is in maintenance, says nothing.
-    pub fn report(&mut self, report: Report<ReplicaKey>, now: Moment) -> Vec<Change> {
-        let Report { id, outcome, state, transition: _ } = report;
+    ///
+    /// `data_to_client`: see [`Circumstances`].
+    pub fn report(&mut self, report: Report<ReplicaKey>, data_to_client: u64, now: Moment) -> Vec<Change> {
+        let Report { id, outcome, state, transition: _, late } = report;
         let Some(ReplicaPlace { service, replica }) = self.places.get(&id).copied() else {
             return Vec::new();
         };
@@ -119,7 +126,9 @@ impl Control {
         if services[service].replicas[replica].admin == Admin::Maint {
             return Vec::new();
         }
-        self.services[service].probed(&services[service], datapath, (replica, outcome, state), now)
+        let circumstances = Circumstances { late, data_to_client };
+        let probed = (replica, outcome, state);
+        self.services[service].probed(&services[service], datapath, probed, circumstances, now)
     }
 
     /// Takes in what the datapath has counted: the passive check of `max_fails` and `fail_timeout`. It takes replicas out
@@ -128,7 +137,6 @@ impl Control {
         let services = self.services.iter_mut().zip(&self.config.services).enumerate();
         let of = |(place, (standing, service)): (usize, (&mut Standing, &Service))| {
             let own = readings.iter().filter(|reading| reading.place.service == place);
-            let own = own.map(|reading| (reading.place.replica, reading.failures()));
             standing.failed(service, own, now)
         };
         services.flat_map(of).collect()
@@ -154,6 +162,16 @@ impl Control {
         let ReplicaPlace { service, replica } = place;
         self.config.services[service].mode == Mode::Dnat
             && self.services[service].replicas[replica].answers.past()
+    }
+
+    /// What the passive check has read as unanswered last; `None` before the first reading.
+    pub fn unanswered(&self, place: ReplicaPlace) -> Option<u64> {
+        self.services[place.service].replicas[place.replica].failures.unanswered()
+    }
+
+    /// Why this host doubts its own probes of a service, while it does.
+    pub fn suspicion(&self, service: usize) -> Option<&Suspicion> {
+        self.services[service].suspicion.as_ref()
     }
 
     /// Ends what is over at `now`: see [`Self::next_due`].

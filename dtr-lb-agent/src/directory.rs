@@ -25,6 +25,8 @@ pub struct Entry {
     /// Why it is in this state, if there is a word for it.
     pub reason: Option<String>,
     pub weight: u16,
+    /// It gets new connections only while no other replica is up.
+    pub backup: bool,
     /// The share of new connections that it has now, in proportion to the others'.
     pub share: u16,
 }
@@ -43,6 +45,7 @@ impl Directory {
                         state: condition.state.to_string(),
                         reason: condition.reason.clone(),
                         weight: replica.weight,
+                        backup: replica.backup,
                         share,
                     };
                     (SocketAddr::new(replica.address, replica.port), entry)

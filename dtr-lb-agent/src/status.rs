@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     config::{Admin, Config, Replica, Service},
-    control::{ANSWERS_PAST, Condition, Control, ReplicaPlace, ReplicaState, StateChange},
+    control::{ANSWERS_PAST, Condition, Control, ReplicaPlace, ReplicaState, StateChange, Suspicion},
     datapath::{Census, Datapath, DatapathError},
     probe::Outcome,
 };
@@ -90,6 +90,9 @@ pub struct ServiceStatus {
     /// Whether its clients have to prove their addresses before they connect; see `datapath.syn_challenge`.
     #[serde(default)]
     pub challenge: ChallengeStatus,
+    /// Why this balancer doubts its own probes of the service, while it does.
+    #[serde(default)]
+    pub suspicion: Option<SuspicionStatus>,
     pub replicas: Vec<ReplicaStatus>,
 }
 
@@ -141,6 +144,9 @@ pub struct ReplicaStatus {
     pub warning: Option<String>,
     /// As configured, or as an operator set it at run time.
     pub weight: u16,
+    /// It gets new connections only while no other replica is up.
+    #[serde(default)]
+    pub backup: bool,
     /// As the file says; none if the file does not have the replica.
     #[serde(default)]
     pub file_weight: Option<u16>,
@@ -174,6 +180,13 @@ pub struct ReplicaStatus {
     /// Packets of its connections that were answered by a reset, because it is down: see `datapath.on_down`.
     #[serde(default)]
     pub reset: u64,
+}
+
+/// That this balancer suspects itself: probes fail, and replicas keep their share all the same.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SuspicionStatus {
+    pub since: Timestamp,
+    pub reason: String,
 }
 
 /// That a replica came into another state.
@@ -311,6 +324,9 @@ fn service_status(
         state: state.to_string(),
         // The caller knows it.
         challenge: ChallengeStatus::default(),
+        suspicion: control
+            .suspicion(place)
+            .map(|Suspicion { since, reason }| SuspicionStatus { since: *since, reason: reason.clone() }),
         replicas,
     })
 }
@@ -329,6 +345,8 @@ fn replica_status(
         unanswered,
         redispatched,
         reset,
+        // For the agent's own judgment: see `control::replica`.
+        data_to_client: _,
     } = counters;
     ReplicaStatus {
         name: replica.name.clone(),
@@ -340,6 +358,7 @@ fn replica_status(
         // The caller knows it.
         warning: None,
         weight: replica.weight,
+        backup: replica.backup,
         file_weight: replica.file_weight,
         effective_weight: share,
         admin: replica.admin,

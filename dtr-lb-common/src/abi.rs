@@ -69,6 +69,7 @@ pub mod map {
     pub const CLIENTS: &str = "CLIENTS";
     pub const ROOM: &str = "ROOM";
     pub const OWN_MACS: &str = "OWN_MACS";
+    pub const WITNESSES: &str = "WITNESSES";
     pub const EVENTS: &str = "EVENTS";
     pub const EVENT_TIMES: &str = "EVENT_TIMES";
     /// Packets of probes under way. It ends with the agent that probes, and is not pinned.
@@ -97,6 +98,7 @@ pub mod map {
         CLIENTS,
         ROOM,
         OWN_MACS,
+        WITNESSES,
         EVENTS,
         EVENT_TIMES,
     ];
@@ -128,6 +130,8 @@ pub const MAX_ATTEMPTED: usize = 4;
 pub const SYN_OPTION_WORDS: usize = 20;
 /// NAT addresses of a replica at most.
 pub const MAX_NAT_ADDRESSES: usize = 4;
+/// Clients that are remembered as witnesses of a replica's silence.
+pub const MAX_WITNESSES: usize = 8;
 /// Places of the filter: a power of two.
 pub const FILTER_PLACES: usize = 16_384;
 /// Prefixes of clients that are allowed or denied, at most, of all services together.
@@ -229,13 +233,29 @@ pub struct ReplicaCounters {
     pub new_flows: u64,
     /// Connections that it refused: a SYN answered by a reset.
     pub refused: u64,
-    /// Connections that it did not answer: the client had to send its SYN again.
+    /// Connections that it did not answer: the client had to send its SYN again, and both were whole
+    /// ([`crate::pipeline`], stage `Silence`).
     pub unanswered: u64,
     /// Connections that were steered to another replica, because it refused or did not answer.
     pub redispatched: u64,
     /// Packets of its flows that were answered by a reset, because it is dead.
     pub reset: u64,
+    /// Packets to clients with data or a FIN. The kernel of a frozen process acknowledges what comes, but has nothing to say.
+    pub data_to_client: u64,
 }
+
+/// A client that had to send its SYN again, as a replica did not answer.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct Witness {
+    /// [`Address::NONE`] where there is none.
+    pub source: Address,
+    /// When it did so last.
+    pub at: Ticks,
+}
+
+/// Those of a replica: a client's place is drawn from its network ([`crate::hash::witness`]), so that no network can take all.
+pub type Witnesses = [Witness; MAX_WITNESSES];
 
 /// A packet that was dropped, as an example of its kind: at most one a second, verdict and CPU.
 #[repr(C)]
@@ -276,7 +296,8 @@ mod user {
         ClientKey,
         Client,
         Pressure,
-        OwnMacs
+        OwnMacs,
+        Witness
     );
     map_types!(Tuple, KeptSyn, ProbePath, TraceFilter, TraceCounts);
 }

@@ -7,7 +7,7 @@
 //! not a determined analyst.
 
 use crate::{
-    abi::{FLOW_KEYS, MAGLEV_SLOTS, Tuple},
+    abi::{FLOW_KEYS, MAGLEV_SLOTS, MAX_WITNESSES, Tuple},
     address::{Address, Family},
 };
 
@@ -40,6 +40,23 @@ pub fn flow(seed: u64, tuple: &Tuple) -> u64 {
 #[inline(always)]
 pub fn source(seed: u64, tuple: &Tuple) -> u64 {
     mix_address(seed, &tuple.source)
+}
+
+/// The place of a client among the witnesses of a replica's silence, from 0 to [`MAX_WITNESSES`] - 1: one for each network of /24
+/// (IPv4) or /48.
+#[inline(always)]
+pub fn witness(seed: u64, source: &Address) -> u32 {
+    let words = match source.family() {
+        Family::V4 => {
+            let [high, low] = source.v4_words();
+            [high, low & u16::from_ne_bytes([0xff, 0]), 0, 0]
+        }
+        Family::V6 => {
+            let [a, b, c, ..] = source.words();
+            [a, b, c, 0]
+        }
+    };
+    scale((mix_words(seed, &words) >> 32) as u32, MAX_WITNESSES as u32)
 }
 
 /// The hash of a key in the flow table, by the secret numbers of this host, so that nobody who chooses addresses and ports

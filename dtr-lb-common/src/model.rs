@@ -14,7 +14,7 @@ use bytemuck::Pod;
 use crate::{
     abi::{
         Flow, KeptSyn, MaglevTable, Replica, ReplicaCounters, ReplicaId, Service, ServiceKey, Settings,
-        Ticks, Tuple,
+        Ticks, Tuple, Witness,
     },
     address::{Address, Family},
     flow_table::{Memory, next_hops::NextHops},
@@ -197,6 +197,8 @@ pub struct Model {
     /// This host's Ethernet addresses, where they count.
     pub own_macs: BTreeSet<Mac>,
     pub counters: RefCell<BTreeMap<ReplicaId, ReplicaCounters>>,
+    /// All that there ever were.
+    pub witnesses: RefCell<Vec<(ReplicaId, Witness)>>,
     pub verdicts: RefCell<BTreeMap<Verdict, u64>>,
     /// What the last packet left there.
     pub context: RefCell<PacketContext>,
@@ -230,6 +232,7 @@ impl Model {
             remembered: Remembered::default(),
             own_macs: BTreeSet::new(),
             counters: RefCell::default(),
+            witnesses: RefCell::default(),
             verdicts: RefCell::default(),
             context: RefCell::default(),
             reports: RefCell::default(),
@@ -323,6 +326,10 @@ impl Tables for Model {
 
     fn is_own(&self, _: u32, mac: &Mac) -> bool {
         self.own_macs.contains(mac)
+    }
+
+    fn witness(&self, id: ReplicaId, witness: &Witness) {
+        self.witnesses.borrow_mut().push((id, *witness));
     }
 
     fn record(&self, verdict: Verdict, _: u32) {

@@ -12,11 +12,12 @@ use aya_ebpf::{
 use dtr_lb_common::{
     abi::{
         ALLOW, DropEvent, EVENTS_BYTES, FILTER_PLACES, Filter, Flow, KeptSyn, MAGLEV_SLOTS, MAX_REPLICAS,
-        MAX_SERVICES, MAX_SOURCES, MAX_VIPS, MaglevTable, Replica, ReplicaCounters, ReplicaId, Service,
-        ServiceKey, Settings, SourceKey, TABLE_ENTRIES, Ticks, Traffic, Tuple,
+        MAX_SERVICES, MAX_SOURCES, MAX_VIPS, MAX_WITNESSES, MaglevTable, Replica, ReplicaCounters, ReplicaId,
+        Service, ServiceKey, Settings, SourceKey, TABLE_ENTRIES, Ticks, Traffic, Tuple, Witness, Witnesses,
     },
     address::Address,
     flow_table::{Memory, next_hops::NextHops},
+    hash,
     pipeline::{
         Outcome, Packet, PacketContext, Stage, Tables,
         admission::ClientMemory,
@@ -53,6 +54,8 @@ static SETTINGS: Array<Settings, 1> = Array::new();
 static VERDICT_STATS: PerCpuArray<Traffic, VERDICTS> = PerCpuArray::new();
 #[btf_map]
 static REPLICA_STATS: PerCpuArray<ReplicaCounters, MAX_REPLICAS> = PerCpuArray::new();
+#[btf_map]
+static WITNESSES: Array<Witnesses, MAX_REPLICAS> = Array::new();
 /// A program is not interrupted by another one on its CPU.
 #[btf_map]
 static SCRATCH: PerCpuArray<PacketContext, 1> = PerCpuArray::new();
@@ -206,6 +209,20 @@ impl Tables for Maps {
     #[inline(always)]
     fn is_own(&self, set: u32, mac: &Mac) -> bool {
         clients::is_own(set, mac)
+    }
+
+    #[inline(always)]
+    fn witness(&self, id: ReplicaId, witness: &Witness) {
+        let Some(settings) = self.settings() else { return };
+        // See `slot`.
+        let place = black_box(hash::witness(settings.hash_seed, &witness.source));
+        if place >= MAX_WITNESSES as u32 {
+            return;
+        }
+        let Some(witnesses) = WITNESSES.get_ptr_mut(u32::from(id)) else { return };
+        // SAFETY: the place is inside the value. Another processor may write there at the same time: of two clients near each other
+        // parts of both may stand there then, which is one as good as either.
+        unsafe { witnesses.cast::<Witness>().add(place as usize).write(*witness) };
     }
 
     #[inline(always)]

@@ -16,7 +16,7 @@ pub(crate) fn verdict(number: u32) -> Verdict {
 macro_rules! stages {
     (
         $raw:ident as $context:ident as $packet:ident:
-        $parse:ident, $steer:ident, $connection:ident, $proof:ident, $admit:ident, $challenge:ident, $open:ident, $insert:ident, $advance:ident, $complete:ident, $icmp:ident, $error:ident, $emit:ident, $answer:ident, $report:ident
+        $parse:ident, $steer:ident, $connection:ident, $silence:ident, $testify:ident, $proof:ident, $admit:ident, $challenge:ident, $open:ident, $insert:ident, $advance:ident, $complete:ident, $icmp:ident, $error:ident, $emit:ident, $answer:ident, $report:ident
     ) => {
         $crate::stages::stages!(@stage $raw, $context, $packet, $parse, Stage::Parse);
         $crate::stages::stages!(@stage $raw, $context, $packet, $steer, Stage::Steer);
@@ -24,6 +24,8 @@ macro_rules! stages {
         $crate::stages::stages!(@stage $raw, $context, $packet, $proof, Stage::Proof);
         $crate::stages::stages!(@stage $raw, $context, $packet, $admit, Stage::Admit);
         $crate::stages::stages!(@stage $raw, $context, $packet, $challenge, Stage::Challenge);
+        $crate::stages::stages!(@stage $raw, $context, $packet, $silence, Stage::Silence);
+        $crate::stages::stages!(@stage $raw, $context, $packet, $testify, Stage::Testify);
         $crate::stages::stages!(@stage $raw, $context, $packet, $open, Stage::Open);
         $crate::stages::stages!(@stage $raw, $context, $packet, $insert, Stage::Insert);
         $crate::stages::stages!(@stage $raw, $context, $packet, $advance, Stage::Advance);

@@ -229,6 +229,8 @@ impl Packet for TcPacket<'_> {
             Stage::Proof => dtr_lb_tc_proof(ctx, context),
             Stage::Admit => dtr_lb_tc_admit(ctx, context),
             Stage::Challenge => dtr_lb_tc_challenge(ctx, context),
+            Stage::Silence => dtr_lb_tc_silence(ctx, context),
+            Stage::Testify => dtr_lb_tc_testify(ctx, context),
             Stage::Open => dtr_lb_tc_open(ctx, context),
             Stage::Insert => dtr_lb_tc_insert(ctx, context),
             Stage::Advance => dtr_lb_tc_advance(ctx, context),
@@ -277,7 +279,7 @@ impl Packet for TcPacket<'_> {
 
 stages! {
     __sk_buff as TcContext as TcPacket:
-    dtr_lb_tc_parse, dtr_lb_tc_steer, dtr_lb_tc_connection, dtr_lb_tc_proof, dtr_lb_tc_admit, dtr_lb_tc_challenge, dtr_lb_tc_open, dtr_lb_tc_insert, dtr_lb_tc_advance, dtr_lb_tc_complete, dtr_lb_tc_icmp, dtr_lb_tc_error, dtr_lb_tc_emit, dtr_lb_tc_answer, dtr_lb_tc_report
+    dtr_lb_tc_parse, dtr_lb_tc_steer, dtr_lb_tc_connection, dtr_lb_tc_silence, dtr_lb_tc_testify, dtr_lb_tc_proof, dtr_lb_tc_admit, dtr_lb_tc_challenge, dtr_lb_tc_open, dtr_lb_tc_insert, dtr_lb_tc_advance, dtr_lb_tc_complete, dtr_lb_tc_icmp, dtr_lb_tc_error, dtr_lb_tc_emit, dtr_lb_tc_answer, dtr_lb_tc_report
 }
 
 /// A frame for the trace, by helpers only.

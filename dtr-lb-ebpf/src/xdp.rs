@@ -125,6 +125,8 @@ impl Packet for XdpPacket<'_> {
             Stage::Proof => dtr_lb_xdp_proof(ctx, context),
             Stage::Admit => dtr_lb_xdp_admit(ctx, context),
             Stage::Challenge => dtr_lb_xdp_challenge(ctx, context),
+            Stage::Silence => dtr_lb_xdp_silence(ctx, context),
+            Stage::Testify => dtr_lb_xdp_testify(ctx, context),
             Stage::Open => dtr_lb_xdp_open(ctx, context),
             Stage::Insert => dtr_lb_xdp_insert(ctx, context),
             Stage::Advance => dtr_lb_xdp_advance(ctx, context),
@@ -166,7 +168,7 @@ impl Packet for XdpPacket<'_> {
 
 stages! {
     xdp_md as XdpContext as XdpPacket:
-    dtr_lb_xdp_parse, dtr_lb_xdp_steer, dtr_lb_xdp_connection, dtr_lb_xdp_proof, dtr_lb_xdp_admit, dtr_lb_xdp_challenge, dtr_lb_xdp_open, dtr_lb_xdp_insert, dtr_lb_xdp_advance, dtr_lb_xdp_complete, dtr_lb_xdp_icmp, dtr_lb_xdp_error, dtr_lb_xdp_emit, dtr_lb_xdp_answer, dtr_lb_xdp_report
+    dtr_lb_xdp_parse, dtr_lb_xdp_steer, dtr_lb_xdp_connection, dtr_lb_xdp_silence, dtr_lb_xdp_testify, dtr_lb_xdp_proof, dtr_lb_xdp_admit, dtr_lb_xdp_challenge, dtr_lb_xdp_open, dtr_lb_xdp_insert, dtr_lb_xdp_advance, dtr_lb_xdp_complete, dtr_lb_xdp_icmp, dtr_lb_xdp_error, dtr_lb_xdp_emit, dtr_lb_xdp_answer, dtr_lb_xdp_report
 }
 
 /// A frame for the trace, by helpers only.

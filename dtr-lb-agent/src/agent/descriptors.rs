@@ -13,7 +13,8 @@ use crate::{
 /// connections of its socket (few), connections over HTTP.
 const BESIDE_PROBES: u64 = 96 + MOST_CONNECTIONS;
 
-/// What one probe has open at most: its connection, and for a moment the socket by which it asks for its own address.
+/// What one probe has open at most: its connection, and a second one that it tries beside it, or for a moment the socket by which it asks
+/// for its own address.
 const A_PROBE: u64 = 2;
 
 /// The most that this process may have open, after it has taken all that it may take: the soft limit is raised to the hard

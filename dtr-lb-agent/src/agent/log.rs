@@ -5,7 +5,7 @@ use tracing::{error, info, warn};
 use super::presence::Standing;
 use crate::control::{
     ANSWERS_PAST, Change, MACS_UNCHECKED, NARROW_PATH, NO_NAT_ADDRESS, PASSIVE_SET_ASIDE, PASSIVE_SPARED,
-    ReplicaState, UNSEEN_INTERFACE,
+    ReplicaState, SUSPICION, UNSEEN_INTERFACE,
 };
 
 /// Each change once, with its cause.
@@ -46,6 +46,10 @@ pub(super) fn log(change: Change) {
         }
         Change::AnswersPast { service, replica, past: false } => {
             info!(service, replica, "the replica's answers come by this balancer again");
+        }
+        Change::Suspicion { service, reason: Some(reason) } => warn!(service, reason, "{SUSPICION}"),
+        Change::Suspicion { service, reason: None } => {
+            info!(service, "this balancer no longer suspects itself: probes decide again");
         }
         Change::PassiveSpared { service, replica, reason } => {
             warn!(service, replica, reason, "{PASSIVE_SPARED}");

@@ -166,7 +166,7 @@ fn listed(address: &str, name: Option<&str>, weight: Option<u16>) -> Result<List
     let weight = weight.unwrap_or(DEFAULT_WEIGHT);
     check_weight(weight)?;
     let name = name.map_or_else(|| host.to_string(), str::to_owned);
-    Ok(Listed { name, host, weight, slow_start: std::time::Duration::ZERO })
+    Ok(Listed { name, host, weight, slow_start: std::time::Duration::ZERO, backup: false })
 }
 
 /// The services to which a new replica is to be added: those named, or all.

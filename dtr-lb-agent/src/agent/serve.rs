@@ -78,7 +78,7 @@ impl Agent {
                     drop(self.reload(datapath).await);
                     decided = true;
                 }
-                Some(report) = self.reports.recv() => decided = self.take_reports(report),
+                Some(report) = self.reports.recv() => decided = self.take_reports(report, datapath),
                 () = sleep_until_some(due) => {
                     self.control.tick(Moment::now()).into_iter().for_each(log);
                     decided = true;
@@ -154,20 +154,23 @@ impl Agent {
 
     /// Takes a report and those that wait behind it: what many replicas change at once is one change of the tables.
     /// Returns whether they have changed anything.
-    fn take_reports(&mut self, first: Report<ProbeId>) -> bool {
-        let mut changed = self.take_report(first);
+    fn take_reports(&mut self, first: Report<ProbeId>, datapath: &Datapath) -> bool {
+        let mut changed = self.take_report(first, datapath);
         for _ in 0..self.reports.len() {
             let Ok(report) = self.reports.try_recv() else { break };
-            changed |= self.take_report(report);
+            changed |= self.take_report(report, datapath);
         }
         changed
     }
 
     /// Returns whether it has changed anything.
-    pub(super) fn take_report(&mut self, report: Report<ProbeId>) -> bool {
+    pub(super) fn take_report(&mut self, report: Report<ProbeId>, datapath: &Datapath) -> bool {
         let Some(report) = self.probes.current(report) else { return false };
         self.count_probe(&report);
-        let changes = self.control.report(report, Moment::now());
+        // Where the probe was answered nobody asks.
+        let silent = report.outcome.error.as_ref().is_some_and(|failure| !failure.answered());
+        let said = if silent { passive::data_to_client(&self.control, datapath, &report.id) } else { 0 };
+        let changes = self.control.report(report, said, Moment::now());
         let changed = !changes.is_empty();
         for change in changes {
             match change {
@@ -201,7 +204,7 @@ impl Agent {
     /// Gives the passive check what the datapath has counted. Returns whether it has changed anything, and when it is
     /// due again.
     fn read_failures(&mut self, datapath: &Datapath) -> (bool, tokio::time::Instant) {
-        let (readings, pause) = passive::read(self.control.config(), datapath);
+        let (readings, pause) = passive::read(&self.control, datapath);
         let changes = self.control.passive(&readings, Moment::now());
         let changed = !changes.is_empty();
         changes.into_iter().for_each(log);

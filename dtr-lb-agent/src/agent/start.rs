@@ -173,7 +173,7 @@ pub(super) async fn start(
         settled: false,
         manager: Manager::of_this_process(),
     };
-    agent.settle().await;
+    agent.settle(datapath).await;
     let applied = bring_up(datapath, &agent.control, &found)?;
     agent.table_rewrites += applied.tables as u64;
     agent.attached_at = Instant::now();
@@ -225,7 +225,7 @@ pub(super) fn mtus(seen: &[Seen]) -> impl Iterator<Item = (String, u32)> {
 
 impl Agent {
     /// Waits until each replica has been asked once, so that the first table is no guess, but not for long.
-    async fn settle(&mut self) {
+    async fn settle(&mut self, datapath: &Datapath) {
         let probes = self.control.config().services.iter().map(|service| service.probe.timeout);
         let spread = first_spread(self.probes.len());
         let limit = settle_limit(probes.max().unwrap_or_default().saturating_add(spread));
@@ -235,7 +235,7 @@ impl Agent {
             while !self.control.informed() {
                 tokio::select! {
                     Some(report) = self.reports.recv() => {
-                        self.take_report(report);
+                        self.take_report(report, datapath);
                     }
                     Ok(()) = self.next_hops.changed() => self.take_next_hops(),
                     else => break,

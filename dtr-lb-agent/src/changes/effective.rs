@@ -145,6 +145,7 @@ impl Gathering<'_> {
             port: self.service.replica_port,
             weight: weight.unwrap_or(listed.weight),
             slow_start: listed.slow_start,
+            backup: listed.backup,
             admin,
             host_name: listed.host.name().map(str::to_owned),
             file_weight: of_file.then_some(listed.weight),

@@ -31,7 +31,7 @@ fn names(of: &[(&str, &[&str])]) -> Names {
 
 fn listed(name: &str, host: &str) -> Listed {
     let host = Host::parse(host).unwrap();
-    Listed { name: name.into(), host, weight: 100, slow_start: std::time::Duration::ZERO }
+    Listed { name: name.into(), host, weight: 100, slow_start: std::time::Duration::ZERO, backup: false }
 }
 
 /// `name address:port weight admin`, of the first service.

@@ -211,6 +211,7 @@ impl Report {
             | Change::Resets { .. }
             | Change::Probing { .. }
             | Change::AnswersPast { .. }
+            | Change::Suspicion { .. }
             | Change::PassiveSpared { .. }
             | Change::PassiveSetAside { .. }
             | Change::Macs { .. } => {}

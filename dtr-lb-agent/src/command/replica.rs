@@ -121,12 +121,13 @@ fn table(rows: &[Row<'_>]) -> String {
     table.trim_fmt().lines().map(|line| format!("{}\n", line.trim())).collect()
 }
 
-/// "50 (100 in the file)", where they differ.
+/// "50 (100 in the file)", where they differ; "100 backup".
 fn weight(replica: &ReplicaStatus) -> String {
+    let backup = if replica.backup { " backup" } else { "" };
     match replica.file_weight {
-        Some(file) if file != replica.weight => format!("{} ({file} in the file)", replica.weight),
-        Some(_) => replica.weight.to_string(),
-        None => format!("{} (not in the file)", replica.weight),
+        Some(file) if file != replica.weight => format!("{}{backup} ({file} in the file)", replica.weight),
+        Some(_) => format!("{}{backup}", replica.weight),
+        None => format!("{}{backup} (not in the file)", replica.weight),
     }
 }
 

@@ -217,6 +217,7 @@ impl Lines {
             port: _,
             weight,
             slow_start,
+            backup,
             admin,
             host_name: _,
             // What it would be without a change.
@@ -226,6 +227,7 @@ impl Lines {
         own.key("name", &before.name, name);
         own.key("weight", &before.weight, weight);
         own.shown("slow_start", &before.slow_start, slow_start, time);
+        own.key("backup", &before.backup, backup);
         own.key("state ordered", &before.admin, admin);
         self.0.extend(own.0.into_iter().map(|line| format!("{}: {line}", called(after))));
     }

@@ -116,7 +116,8 @@ impl Edit {
                     return Err(takes_all(service));
                 }
                 for service in going {
-                    document.unlist(&service.name, replica);
+                    document.unlist(&service.name, "replicas", replica);
+                    document.unlist(&service.name, "backup", replica);
                 }
                 if staying.is_empty() {
                     document.remove(place);

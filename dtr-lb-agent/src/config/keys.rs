@@ -43,6 +43,7 @@ pub(super) const KEYS: &[(&str, &str)] = &[
     ("service.replica_port", "a whole number, 1 to 65535"),
     ("service.affinity", "\"none\" or \"source-ip\""),
     ("service.replicas", "a list of at least one name of a [[replica]], each once"),
+    ("service.backup", "a list of names of replicas of this service, each once, but not of all"),
     ("service.max_fails", "a whole number, 0 to 1000; 0 turns the passive check off"),
     ("service.fail_timeout", "a duration in quotes, 1s to 1h, as in \"30s\""),
     ("service.allow", "a list of networks and addresses, as in [\"10.0.0.0/8\", \"2001:db8::/32\"]"),

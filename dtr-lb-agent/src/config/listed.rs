@@ -121,6 +121,9 @@ pub struct Listed {
     /// For how long its share rises to its weight after it has come back; zero: at once.
     #[serde(default)]
     pub slow_start: Duration,
+    /// It gets new flows only while no other is up.
+    #[serde(default)]
+    pub backup: bool,
 }
 
 impl Listed {

@@ -56,6 +56,7 @@ pub(super) struct RawService {
     pub(super) replica_port: Number,
     pub(super) affinity: Text,
     pub(super) replicas: Texts,
+    pub(super) backup: Texts,
     pub(super) max_fails: Number,
     pub(super) fail_timeout: Text,
     pub(super) allow: Texts,

@@ -25,6 +25,8 @@ pub struct Replica {
     pub weight: u16,
     /// For how long its share rises to its weight after it has come back; zero: at once.
     pub slow_start: Duration,
+    /// It gets new flows only while no other is up.
+    pub backup: bool,
     /// What an operator has ordered since. Not in the file: [`Admin::Ready`] in what is read from it.
     pub admin: Admin,
     /// The host name that it was found by.
@@ -67,6 +69,7 @@ impl Declared {
             host: self.host.clone()?,
             weight: self.weight?,
             slow_start: self.slow_start?,
+            backup: false,
         })
     }
 }

@@ -186,6 +186,7 @@ fn one(
         }
     }
     let listed = listed(table, raw, shared.replicas, problems);
+    let listed = listed.and_then(|listed| backups(table, raw, listed, problems));
     if let (Some(mode), Some(vips), Some(listed)) = (mode, vips, &listed) {
         mode::addresses_fit(table, raw, mode, vips, listed, problems);
     }
@@ -278,6 +279,37 @@ fn listed(
         .collect()
 }
 
+/// The same, with those marked that are backups.
+fn backups(
+    table: &Table,
+    raw: &RawService,
+    mut listed: Vec<Listed>,
+    problems: &mut Problems<'_>,
+) -> Option<Vec<Listed>> {
+    let Some(field) = table.field("backup", &raw.backup) else { return Some(listed) };
+    let before = problems.len();
+    let mut wanted = HashMap::new();
+    for element in field.elements() {
+        let name = element.value.as_str();
+        if let Some(first) = wanted.insert(name, element.at) {
+            let line = problems.source.brief(first);
+            problems.refuse(&element, format!("in the list already ({line})"));
+        } else if let Some(replica) = listed.iter_mut().find(|replica| replica.name == name) {
+            replica.backup = true;
+        } else {
+            let names = listed.iter().map(|replica| replica.name.as_str()).collect::<Vec<_>>();
+            problems.refuse(&element, unknown_name("no replica of this service has this name", name, &names));
+        }
+    }
+    if problems.len() == before && listed.iter().all(|replica| replica.backup) {
+        problems.refuse(
+            &field,
+            "every replica of the service is a backup, and there is none that they could stand in for",
+        );
+    }
+    (problems.len() == before).then_some(listed)
+}
+
 /// Those that have an address without DNS.
 fn by_address(listed: &[Listed], port: u16) -> Vec<Replica> {
     let replica = |listed: &Listed| {
@@ -287,6 +319,7 @@ fn by_address(listed: &[Listed], port: u16) -> Vec<Replica> {
             port,
             weight: listed.weight,
             slow_start: listed.slow_start,
+            backup: listed.backup,
             admin: Admin::Ready,
             host_name: None,
             file_weight: Some(listed.weight),
@@ -296,14 +329,18 @@ fn by_address(listed: &[Listed], port: u16) -> Vec<Replica> {
 }
 
 fn unknown_replica(name: &str, declared: &[Declared]) -> String {
-    const MOST: usize = 8;
     let names: Vec<&str> = declared.iter().filter_map(|replica| replica.name.as_deref()).collect();
+    unknown_name("no [[replica]] has this name", name, &names)
+}
+
+fn unknown_name(what: &str, name: &str, names: &[&str]) -> String {
+    const MOST: usize = 8;
     if let Some(near) = keys::closest(name, names.iter().copied()) {
-        return format!("no [[replica]] has this name (did you mean \"{near}\"?)");
+        return format!("{what} (did you mean \"{near}\"?)");
     }
     let rest = if names.len() > MOST { ", …" } else { "" };
-    let names = names.into_iter().take(MOST).collect::<Vec<_>>().join(", ");
-    format!("no [[replica]] has this name; they are: {names}{rest}")
+    let names = names.iter().take(MOST).copied().collect::<Vec<_>>().join(", ");
+    format!("{what}; they are: {names}{rest}")
 }
 
 fn no_vip_is_a_replica(vips: &[Vip], replicas: &[Declared], problems: &mut Problems<'_>) {

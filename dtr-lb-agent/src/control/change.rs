@@ -45,6 +45,11 @@ pub enum Change {
         replica: String,
         past: bool,
     },
+    /// This host has come to doubt its own probes of the service, or no longer does.
+    Suspicion {
+        service: String,
+        reason: Option<String>,
+    },
     /// A replica has failed the passive check of the service, which has taken out half of them already.
     PassiveSpared {
         service: String,
@@ -107,6 +112,10 @@ pub const NO_NAT_ADDRESS: &str = "this host has no address of the replica's fami
 /// What [`Change::AnswersPast`] means, and what to do.
 pub const ANSWERS_PAST: &str = "answers its clients past this balancer: its route to them does not lead here, so that its \
      connections stay unanswered though its probes pass; set its route (docs/client-addresses.md)";
+
+/// What [`Change::Suspicion`] means.
+pub const SUSPICION: &str = "this balancer suspects itself: replicas keep their share of new connections though their probes \
+     fail, and nothing is reset; if it goes on, probes are believed";
 
 /// What [`Change::PassiveSpared`] means.
 pub const PASSIVE_SPARED: &str =

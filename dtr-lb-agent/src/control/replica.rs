@@ -9,6 +9,7 @@ use super::{
     answers::AnswerWatch,
     passive::{Mark, Window},
     ramp::Ramp,
+    suspicion::Silence,
 };
 use crate::{
     config::{Admin, Replica},
@@ -85,8 +86,10 @@ pub(super) struct Known {
     pub(super) condition: Condition,
     /// What the probes make of it.
     pub(super) probed: State,
-    /// Probes in a row that no one answered, up to now.
-    pub(super) silent: u32,
+    /// Its probes that no one answered, up to now.
+    pub(super) silence: Silence,
+    /// It is taken for what it was before its probes failed, as they may say more about this host.
+    pub(super) held: bool,
     pub(super) failures: Window,
     /// Where its answers go, in mode `dnat`.
     pub(super) answers: AnswerWatch,
@@ -127,7 +130,8 @@ impl Known {
         let mut known = Self {
             condition,
             probed: State::Starting,
-            silent: 0,
+            silence: Silence::NONE,
+            held: false,
             failures: Window::default(),
             answers: AnswerWatch::default(),
             mark: None,
@@ -148,13 +152,12 @@ impl Known {
 
     /// Whether probes, weight and operator let it have new flows, whatever the passive check says.
     pub(super) fn eligible(&self, config: &Replica) -> bool {
-        self.probed == State::Up && config.offered() > 0
+        self.judged() == State::Up && config.offered() > 0
     }
 
-    /// Its probes fail because nobody answers them, as often in a row as it takes to be down: it does not work on what it
-    /// has either.
-    pub(super) fn dead(&self, fall: u32) -> bool {
-        self.probed == State::Down && self.silent >= fall
+    /// What it is taken for by its probes.
+    pub(super) fn judged(&self) -> State {
+        if self.held { self.silence.before() } else { self.probed }
     }
 
     /// Its part of new flows while it is up.
@@ -181,7 +184,8 @@ impl Known {
         } else if from.admin == Admin::Maint {
             // What it was before says nothing about it now.
             self.probed = State::Starting;
-            self.silent = 0;
+            self.silence = Silence::NONE;
+            self.held = false;
             self.away = true;
         }
         let reason = match (from.admin, to.admin) {
@@ -195,7 +199,7 @@ impl Known {
     }
 
     fn state(&self, config: &Replica) -> ReplicaState {
-        match (config.admin, self.probed) {
+        match (config.admin, self.judged()) {
             (Admin::Maint, _) => ReplicaState::Maint,
             (Admin::Ready | Admin::Drain, State::Starting) => ReplicaState::Starting,
             (Admin::Ready | Admin::Drain, State::Down) => ReplicaState::Down,

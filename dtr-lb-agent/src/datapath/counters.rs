@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use aya::{
     Ebpf, Pod,
-    maps::{MapData, PerCpuArray, PerCpuValues},
+    maps::{Array, MapData, PerCpuArray, PerCpuValues},
     util::nr_cpus,
 };
 use dtr_lb_common::{
-    abi::{MAX_SERVICES, Pressure, ReplicaCounters, ReplicaId, Traffic, map},
+    abi::{MAX_SERVICES, Pressure, ReplicaCounters, ReplicaId, Traffic, Witness, Witnesses, map},
+    address::Address,
     verdict::Verdict,
 };
 
@@ -19,6 +20,7 @@ pub(super) struct Counters {
     verdicts: PerCpuArray<MapData, Traffic>,
     replicas: PerCpuArray<MapData, ReplicaCounters>,
     pressure: PerCpuArray<MapData, Pressure>,
+    witnesses: Array<MapData, Witnesses>,
 }
 
 /// What was counted of the handshakes of a service, since its number was first used.
@@ -38,6 +40,7 @@ impl Counters {
             verdicts: take(ebpf, map::VERDICT_STATS)?,
             replicas: take(ebpf, map::REPLICA_STATS)?,
             pressure: take(ebpf, map::PRESSURE)?,
+            witnesses: take(ebpf, map::WITNESSES)?,
         })
     }
 
@@ -84,6 +87,13 @@ impl Counters {
         Ok(values.iter().copied().fold(ReplicaCounters::default(), sum))
     }
 
+    /// The clients that are remembered as those whom a replica has not answered.
+    pub(super) fn witnesses(&self, id: ReplicaId) -> Result<Vec<Witness>, DatapathError> {
+        let all = self.witnesses.get(&u32::from(id), 0);
+        let all = all.map_err(DatapathError::map(map::WITNESSES, "reading"))?;
+        Ok(all.into_iter().filter(|witness| witness.source != Address::NONE).collect())
+    }
+
     /// Begins to count anew for an id that another replica had. No packet counts for it meanwhile.
     pub(super) fn reset(&mut self, id: ReplicaId) -> Result<(), DatapathError> {
         self.set(id, &ReplicaCounters::default())
@@ -109,8 +119,16 @@ fn add(a: Traffic, b: Traffic) -> Traffic {
 
 /// Each counter of one with that of the other.
 pub(super) fn sum(one: ReplicaCounters, other: ReplicaCounters) -> ReplicaCounters {
-    let ReplicaCounters { to_replica, to_client, new_flows, refused, unanswered, redispatched, reset } =
-        other;
+    let ReplicaCounters {
+        to_replica,
+        to_client,
+        new_flows,
+        refused,
+        unanswered,
+        redispatched,
+        reset,
+        data_to_client,
+    } = other;
     ReplicaCounters {
         to_replica: add(one.to_replica, to_replica),
         to_client: add(one.to_client, to_client),
@@ -119,5 +137,6 @@ pub(super) fn sum(one: ReplicaCounters, other: ReplicaCounters) -> ReplicaCounte
         unanswered: one.unanswered + unanswered,
         redispatched: one.redispatched + redispatched,
         reset: one.reset + reset,
+        data_to_client: one.data_to_client + data_to_client,
     }
 }

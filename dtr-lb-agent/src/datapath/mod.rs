@@ -39,7 +39,7 @@ use std::{
 
 use aya::{Ebpf, maps::Map};
 use dtr_lb_common::{
-    abi::{FLOW_KEYS, ReplicaCounters, ReplicaId, Settings, Ticks, Traffic, map},
+    abi::{FLOW_KEYS, ReplicaCounters, ReplicaId, Settings, Ticks, Traffic, Witness, map},
     address::Be16,
     verdict::Verdict,
 };
@@ -280,6 +280,22 @@ impl Datapath {
     pub fn pressure(&self, vip: IpAddr, port: u16) -> Result<Option<Handshakes>, DatapathError> {
         let number = self.writer.number(&service_key(vip, port));
         number.map(|number| self.counters.handshakes(number)).transpose()
+    }
+
+    /// Clients of a service that a replica has not answered; see [`dtr_lb_common::abi::Witnesses`].
+    pub fn witnesses(
+        &self,
+        vip: IpAddr,
+        service_port: u16,
+        address: IpAddr,
+        port: u16,
+    ) -> Result<Vec<Witness>, DatapathError> {
+        let ids = self.writer.ids(service_key(vip, service_port), address.into(), Be16::new(port));
+        let mut witnesses = Vec::new();
+        for id in ids {
+            witnesses.extend(self.counters.witnesses(id)?);
+        }
+        Ok(witnesses)
     }
 
     /// Goes on with a walk through the flow table; the census is there when it has come round.

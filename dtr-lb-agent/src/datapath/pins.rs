@@ -213,6 +213,7 @@ fn shapes(flow_buckets: u32) -> Vec<Shape> {
             size_of::<abi::ReplicaCounters>(),
             abi::MAX_REPLICAS,
         ),
+        shape(map::WITNESSES, MapType::Array, index, size_of::<abi::Witnesses>(), abi::MAX_REPLICAS),
         shape(map::EVENTS, MapType::RingBuf, 0, 0, abi::EVENTS_BYTES),
         shape(map::EVENT_TIMES, MapType::PerCpuArray, index, size_of::<abi::Ticks>(), VERDICTS),
     ]

@@ -174,7 +174,8 @@ fn replica_words(way: &Way<'_, '_>, id: ReplicaId, replica: &Replica) -> String 
     let known = match way.directory.replica(replica) {
         Some(entry) => {
             let reason = entry.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
-            format!("{}{reason}, weight {}, its share now {}", entry.state, entry.weight, entry.share)
+            let backup = if entry.backup { ", a backup" } else { "" };
+            format!("{}{reason}{backup}, weight {}, its share now {}", entry.state, entry.weight, entry.share)
         }
         None => "configured no more; it keeps the connections that it has".to_owned(),
     };

@@ -8,7 +8,7 @@ use std::{
 use dtr_lb_common::{
     abi::{
         Filter, KeptSyn, MAX_REPLICAS, MaglevTable, Replica, ReplicaCounters, ReplicaId, Service, ServiceKey,
-        Settings, Ticks, Tuple,
+        Settings, Ticks, Tuple, Witness,
     },
     address::Address,
     flow_table::{
@@ -241,6 +241,8 @@ impl Tables for View<'_> {
     }
 
     fn count(&self, _: ReplicaId, _: impl FnOnce(&mut ReplicaCounters)) {}
+
+    fn witness(&self, _: ReplicaId, _: &Witness) {}
 
     fn record(&self, _: Verdict, _: u32) {}
 

@@ -183,6 +183,10 @@ fn hook(place: &crate::status::AttachStatus) -> &str {
 fn of_services(services: &[ServiceRow], page: &mut Page) {
     let mut up = Family::gauge("dtr_lb_service_up", "Whether a replica of the service is up.");
     let mut counts = Family::gauge("dtr_lb_service_replicas", "Replicas of the service by state.");
+    let mut suspected = Family::gauge(
+        "dtr_lb_service_self_suspected",
+        "Whether this balancer doubts its own probes of the service: replicas keep their share though they fail.",
+    );
     let mut challenge = Family::gauge(
         "dtr_lb_service_syn_challenge",
         "Whether clients of the service have to prove their addresses before they connect, as it is flooded.",
@@ -195,10 +199,11 @@ fn of_services(services: &[ServiceRow], page: &mut Page) {
         "dtr_lb_service_handshakes_total",
         "Handshakes that were completed; none are seen to be where replicas answer clients directly.",
     );
-    for ServiceRow { name, state, challenge: asked, replicas } in services {
+    for ServiceRow { name, state, challenge: asked, suspected: is_suspected, replicas } in services {
         challenge.set(&[("service", name)], flag(asked.on));
         syns.set(&[("service", name)], asked.syns as f64);
         handshakes.set(&[("service", name)], asked.handshakes as f64);
+        suspected.set(&[("service", name)], flag(*is_suspected));
         up.set(&[("service", name)], flag(state == ReplicaState::Up.as_str()));
         for state in ReplicaState::ALL {
             let state = state.as_str();
@@ -211,6 +216,7 @@ fn of_services(services: &[ServiceRow], page: &mut Page) {
     page.add(challenge);
     page.add(syns);
     page.add(handshakes);
+    page.add(suspected);
 }
 
 fn of_replicas(replicas: &[&ReplicaRow], page: &mut Page) {

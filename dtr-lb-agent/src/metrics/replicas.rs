@@ -13,6 +13,8 @@ pub(super) struct ServiceRow {
     pub(super) state: String,
     /// On where it is on for any of its VIPs, and the sums.
     pub(super) challenge: ChallengeStatus,
+    /// Whether this balancer doubts its own probes of it.
+    pub(super) suspected: bool,
     pub(super) replicas: Vec<ReplicaRow>,
 }
 
@@ -43,8 +45,13 @@ pub(super) fn rows(status: &Status) -> Vec<ServiceRow> {
 
 impl ServiceRow {
     fn new(service: &ServiceStatus) -> Self {
-        let (name, state) = (service.name.clone(), service.state.clone());
-        let mut row = Self { name, state, challenge: service.challenge, replicas: Vec::new() };
+        let mut row = Self {
+            name: service.name.clone(),
+            state: service.state.clone(),
+            challenge: service.challenge,
+            suspected: service.suspicion.is_some(),
+            replicas: Vec::new(),
+        };
         service.replicas.iter().for_each(|replica| row.add(replica));
         row
     }

@@ -135,6 +135,7 @@ fn a_page_says_what_the_agent_knows() {
         ("dtr_lb_datapath_up_to_date", 1.0),
         ("dtr_lb_service_up{service=\"http\"}", 1.0),
         ("dtr_lb_service_up{service=\"https\"}", 0.0),
+        ("dtr_lb_service_self_suspected{service=\"https\"}", 0.0),
         ("dtr_lb_service_replicas{service=\"http\",state=\"up\"}", 1.0),
         ("dtr_lb_service_replicas{service=\"http\",state=\"down\"}", 1.0),
         ("dtr_lb_service_replicas{service=\"http\",state=\"draining\"}", 0.0),

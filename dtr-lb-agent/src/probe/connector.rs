@@ -9,16 +9,21 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    pin::pin,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
 
 use dtr_lb_common::{abi::Tuple, address::Be16, pipeline::probe::paths};
+use futures::future::{Either, select};
 use nix::sys::socket::{
     setsockopt,
     sockopt::{IpBindAddressNoPort, TcpMaxSeg},
 };
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::{
+    net::{TcpSocket, TcpStream},
+    time::sleep,
+};
 
 use super::Failure;
 use crate::{
@@ -104,7 +109,7 @@ impl Connector {
     /// Opens a connection. `limit` is said where the kernel gives up before it.
     pub(super) async fn connect(&self, limit: Duration) -> Result<TcpStream, Failure> {
         let failed = |error| Failure::from_io(&error, limit);
-        let Some(vip) = &self.vip else { return self.connect_plain().await.map_err(failed) };
+        let Some(vip) = &self.vip else { return twice(|| self.connect_plain(), limit).await.map_err(failed) };
         let source = vip.source(self.replica, source(self.replica).map_err(failed)?)?;
         let socket = bound(source).map_err(failed)?;
         vip.steer(self.replica, socket.local_addr().map_err(failed)?)?;
@@ -164,6 +169,24 @@ impl Vip {
             .map_err(|error| local(error.to_string()))?;
         *last = Some(steered);
         Ok(())
+    }
+}
+
+/// Connects, and where nothing is heard for a quarter of the time, once more beside it. In a flood packets of probes are lost like others,
+/// and a SYN is sent again after a second only (RFC 6298 section 2): so there are four within two seconds, and not two. Once it is
+/// connected, TCP knows how soon an answer comes, and is quicker.
+async fn twice<F>(connect: impl Fn() -> F, limit: Duration) -> io::Result<TcpStream>
+where
+    F: Future<Output = io::Result<TcpStream>>,
+{
+    let again = async {
+        sleep(limit / 4).await;
+        connect().await
+    };
+    match select(pin!(connect()), pin!(again)).await {
+        Either::Left((first, _)) => first,
+        Either::Right((Ok(stream), _)) => Ok(stream),
+        Either::Right((Err(_), first)) => first.await,
     }
 }
 

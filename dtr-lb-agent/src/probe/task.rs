@@ -4,7 +4,7 @@
 //! receiver of their reports. A task waits for it only until its own next probe is due, then lets the report go;
 //! the transition in it is not lost, it goes with the next one that gets through.
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use tokio::{
     sync::mpsc::Sender,
@@ -29,6 +29,8 @@ pub struct Report<K> {
     pub state: State,
     /// The change since the last report that was taken, if there is one.
     pub transition: Option<Transition>,
+    /// By how much the timer was late that began it: more than some milliseconds where this host has no time.
+    pub late: Duration,
 }
 
 /// A running probe. Dropping it ends the probing, also in the midst of a probe; a report already sent stays sent.
@@ -94,17 +96,18 @@ pub(super) async fn run<K, P, F, R>(
             () = sleep_until(due) => {}
         }
         let start = Instant::now();
+        let late = start.duration_since(due);
         let outcome = probe().await;
         if !outcome.error.as_ref().is_some_and(super::Failure::is_local) {
             health.observe(outcome.ok());
         }
         let Some(schedule) = schedule else {
             // Nothing else is kept waiting, so this one may wait for ever.
-            let _taken_or_closed = reporter.report(outcome, health.state()).await;
+            let _taken_or_closed = reporter.report(outcome, health.state(), late).await;
             return;
         };
         due = start + schedule.next(health.in_doubt(), random());
-        match timeout_at(due, reporter.report(outcome, health.state())).await {
+        match timeout_at(due, reporter.report(outcome, health.state(), late)).await {
             Ok(Ok(())) => {}
             Ok(Err(Closed)) => return,
             Err(_elapsed) => {
@@ -126,11 +129,11 @@ struct Closed;
 
 impl<K: Clone> Reporter<K> {
     /// Waits for room and sends. Nothing is sent, and nothing taken as known, if it is dropped before it is done.
-    async fn report(&mut self, outcome: Outcome, state: State) -> Result<(), Closed> {
+    async fn report(&mut self, outcome: Outcome, state: State, late: Duration) -> Result<(), Closed> {
         let room = self.sink.reserve().await.map_err(|_closed| Closed)?;
         let from = std::mem::replace(&mut self.reported, state);
         let transition = (from != state).then_some(Transition { from, to: state });
-        room.send(Report { id: self.id.clone(), outcome, state, transition });
+        room.send(Report { id: self.id.clone(), outcome, state, transition, late });
         Ok(())
     }
 }

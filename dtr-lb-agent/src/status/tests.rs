@@ -14,6 +14,7 @@ fn status(present: bool, outcome: &Outcome) -> Status {
     let replica = Replica {
         name: "r1".into(),
         address: [10, 0, 0, 11].into(),
+        backup: false,
         port: 80,
         weight: 100,
         slow_start: Duration::ZERO,
@@ -46,6 +47,7 @@ fn status(present: bool, outcome: &Outcome) -> Status {
             mode: "nat".into(),
             state: "up".into(),
             challenge: ChallengeStatus::default(),
+            suspicion: None,
             replicas: vec![replica_status(&replica, &condition, 100, Default::default())],
         }],
         verdicts: BTreeMap::new(),

@@ -4,7 +4,10 @@ use std::net::SocketAddr;
 
 use comfy_table::{Table, presets};
 
-use super::{ChallengeStatus, DatapathStatus, ProbeStatus, ReplicaStatus, ServiceStatus, Status, names};
+use super::{
+    ChallengeStatus, DatapathStatus, ProbeStatus, ReplicaStatus, ServiceStatus, Status, SuspicionStatus,
+    names,
+};
 use crate::control::ReplicaState;
 
 impl Status {
@@ -20,6 +23,11 @@ impl Status {
                 service.state.to_uppercase()
             ));
             text.push_str(&challenge(service));
+            if let Some(SuspicionStatus { since, reason }) = &service.suspicion {
+                text.push_str(&format!(
+                    "  this balancer SUSPECTS ITSELF since {since}: {reason}; replicas keep their share, nothing is reset\n"
+                ));
+            }
             text.push_str(&indented(&replica_table(&service.replicas)));
         }
         text.push_str(&names::text(&self.names));
@@ -129,9 +137,10 @@ fn last_word(replica: &ReplicaStatus) -> String {
         .join("; ")
 }
 
-/// "100", or "35 of 100" in a slow start.
+/// "100", or "35 of 100" in a slow start; "100 backup" of one that waits or serves.
 fn weight(replica: &ReplicaStatus) -> String {
     match replica.effective_weight {
+        _ if replica.backup => format!("{} backup", replica.weight),
         share if replica.state == ReplicaState::Up.as_str() && share != replica.weight => {
             format!("{share} of {}", replica.weight)
         }

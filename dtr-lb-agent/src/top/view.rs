@@ -156,9 +156,10 @@ fn replica_row(replica: &ReplicaStatus, rates: Option<&Rates>, wide: bool) -> Ta
     TableRow::new(cells)
 }
 
-/// "100", or "35/100" in a slow start.
+/// "100", or "35/100" in a slow start; "100 backup" of one that waits or serves.
 fn weight(replica: &ReplicaStatus) -> String {
     match (replica.state.as_str(), replica.effective_weight) {
+        _ if replica.backup => format!("{} backup", replica.weight),
         ("up", share) if share != replica.weight => format!("{share}/{}", replica.weight),
         _ => replica.weight.to_string(),
     }

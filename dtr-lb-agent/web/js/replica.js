@@ -95,9 +95,11 @@ export function replicaView(service, replica, place, number) {
   return { element, update };
 }
 
-const slowStart = (replica) => replica.state === "up" && replica.effective_weight !== replica.weight;
+const slowStart = (replica) =>
+  replica.state === "up" && !replica.backup && replica.effective_weight !== replica.weight;
 
 function weightWords(replica) {
+  if (replica.backup) return `${replica.weight} backup`;
   return slowStart(replica) ? `${replica.effective_weight} of ${replica.weight}` : String(replica.weight);
 }
 

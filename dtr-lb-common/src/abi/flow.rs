@@ -72,6 +72,10 @@ pub struct Syn {
     /// Bytes of options. [`Self::NOT_KEPT`] if the SYN is not here.
     pub options_length: u8,
     pub options: [u16; SYN_OPTION_WORDS],
+    /// Folded sums of what came, with the checksums in it: of an IPv4 header without options (of others 0, of IPv6, which has no
+    /// checksum, as if it were right), and of the TCP header and its options without the pseudo-header.
+    pub header_sum: u16,
+    pub segment_sum: u16,
 }
 
 impl Syn {

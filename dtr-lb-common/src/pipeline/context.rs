@@ -60,7 +60,12 @@ pub struct PacketContext {
     /// Whether a handshake holds one of the ports that were tried.
     pub(super) beside_handshakes: bool,
     pub(super) random: u64,
+    /// The SYN that is kept: this one, or the one that a replica has failed.
     pub(super) kept: KeptSyn,
+    /// Whether all of this one's headers are there to be kept.
+    pub(super) is_read: bool,
+    /// Whether the SYN that comes again and the first one, which is kept, were whole.
+    pub(super) is_whole: bool,
     /// The entry that is being entered, on what terms, and how that ended.
     pub(super) draft: Flow,
     pub(super) claim: Claim,
@@ -100,6 +105,8 @@ impl PacketContext {
             beside_handshakes: false,
             random: 0,
             kept: KeptSyn::zeroed(),
+            is_read: false,
+            is_whole: false,
             draft: Flow::zeroed(),
             claim: Claim::NONE,
             insertion: Insertion::Done,

@@ -3,7 +3,10 @@
 use super::{
     Family, Packet, PacketContext, Rewrite, Tables, Verdict, resend_syn, rewrite, translate, tunnel,
 };
-use crate::abi::{Direction, Mode};
+use crate::{
+    abi::{Direction, Mode},
+    wire::TcpFlags,
+};
 
 /// Sends a packet on its way, as its context says. An ICMP error in its own family is a stage of its own.
 #[inline(always)]
@@ -29,10 +32,14 @@ pub(super) fn emit(
     if replayed || verdict == Verdict::ForwardedIcmp {
         return verdict;
     }
-    let egress = &context.egress;
+    let PacketContext { headers, egress, .. } = &*context;
+    let speaks = headers.payload != 0 || headers.flags.any(TcpFlags::FIN);
     tables.count(egress.replica, |counters| {
         let traffic = match egress.direction {
-            Direction::ToClient => &mut counters.to_client,
+            Direction::ToClient => {
+                counters.data_to_client += u64::from(speaks);
+                &mut counters.to_client
+            }
             Direction::ToReplica | Direction::Direct => &mut counters.to_replica,
         };
         traffic.packets += 1;

@@ -153,7 +153,7 @@ fn ipv4(packet: &mut impl Packet, tables: &impl Tables) -> Option<Outcome> {
     }
     // As it came in.
     let grown = if mode == Mode::IPIP { size_of::<Ipv4>() as u32 } else { 0 };
-    Some(gone(tables, id, control.direction(), packet.linear() - grown, egress))
+    Some(gone(tables, id, control.direction(), packet.linear() - grown, length > header, egress))
 }
 
 #[inline(always)]
@@ -236,7 +236,7 @@ fn ipv6(packet: &mut impl Packet, tables: &impl Tables) -> Option<Outcome> {
     }
     // As it came in.
     let grown = if mode == Mode::IPIP { size_of::<Ipv6>() as u32 } else { 0 };
-    Some(gone(tables, id, control.direction(), packet.linear() - grown, egress))
+    Some(gone(tables, id, control.direction(), packet.linear() - grown, length > header, egress))
 }
 
 /// How large a packet is, in bytes: all of it, its headers, and what each segment carries into which it is cut.
@@ -341,12 +341,22 @@ fn counted(tables: &impl Tables, verdict: Verdict, bytes: u32) -> Outcome {
     Outcome { verdict, interface: 0 }
 }
 
-/// Counts a packet that was sent on.
+/// Counts a packet that was sent on, and whether it carried data.
 #[inline(always)]
-fn gone(tables: &impl Tables, id: u16, direction: Direction, bytes: u32, egress: u32) -> Outcome {
+fn gone(
+    tables: &impl Tables,
+    id: u16,
+    direction: Direction,
+    bytes: u32,
+    speaks: bool,
+    egress: u32,
+) -> Outcome {
     tables.count(id, |counters| {
         let traffic = match direction {
-            Direction::ToClient => &mut counters.to_client,
+            Direction::ToClient => {
+                counters.data_to_client += u64::from(speaks);
+                &mut counters.to_client
+            }
             _ => &mut counters.to_replica,
         };
         traffic.packets += 1;

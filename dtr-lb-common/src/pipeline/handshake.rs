@@ -31,14 +31,14 @@ pub(super) fn consider(
     context: &mut PacketContext,
 ) -> Step {
     match context.found.direction() {
-        Direction::ToReplica => from_client(tables, settings, now, context),
+        Direction::ToReplica => from_client(settings, now, context),
         Direction::ToClient => from_replica(tables, context),
-        Direction::Direct => direct(tables, settings, now, context),
+        Direction::Direct => direct(settings, now, context),
     }
 }
 
 #[inline(always)]
-fn from_client(tables: &impl Tables, settings: &Settings, now: Ticks, context: &mut PacketContext) -> Step {
+fn from_client(settings: &Settings, now: Ticks, context: &mut PacketContext) -> Step {
     let PacketContext { headers, found: flow, other, order, .. } = context;
     let flags = headers.flags;
     let unanswered = flow.state() == State::SYN_SENT;
@@ -52,7 +52,6 @@ fn from_client(tables: &impl Tables, settings: &Settings, now: Ticks, context: &
             return Step::UNVERIFIED;
         }
         if unanswered && asks_again(flow, settings, now) {
-            tables.count(flow.replica, |counters| counters.unanswered += 1);
             *order = connection::again(Cause::Silent, flow);
             return Step::quiet(Decision::Opens);
         }
@@ -116,7 +115,7 @@ fn from_replica(tables: &impl Tables, context: &mut PacketContext) -> Step {
 /// A replica that answers directly is not seen, so that the client's word counts: the number that follows its SYN. Such a
 /// connection takes no port, and may be pushed out.
 #[inline(always)]
-fn direct(tables: &impl Tables, settings: &Settings, now: Ticks, context: &mut PacketContext) -> Step {
+fn direct(settings: &Settings, now: Ticks, context: &mut PacketContext) -> Step {
     let PacketContext { headers, found: flow, order, .. } = context;
     let flags = headers.flags;
     let opened_here = flow.state() == State::SYN_SENT;
@@ -127,7 +126,6 @@ fn direct(tables: &impl Tables, settings: &Settings, now: Ticks, context: &mut P
     if flags.opens() {
         let same = headers.sequence.wrapping_add(1) == flow.acknowledged;
         if opened_here && same && asks_again(flow, settings, now) {
-            tables.count(flow.replica, |counters| counters.unanswered += 1);
             *order = connection::again(Cause::Silent, flow);
             return Step::quiet(Decision::Opens);
         }

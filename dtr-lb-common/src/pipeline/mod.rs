@@ -14,7 +14,10 @@
 use bytemuck::Pod;
 
 use crate::{
-    abi::{Hop, KeptSyn, Replica, ReplicaCounters, ReplicaId, Service, ServiceKey, Settings, Ticks, Tuple},
+    abi::{
+        Hop, KeptSyn, Replica, ReplicaCounters, ReplicaId, Service, ServiceKey, Settings, Ticks, Tuple,
+        Witness,
+    },
     address::{Address, Family},
     checksum::Delta,
     filter,
@@ -44,6 +47,7 @@ mod resend_syn;
 mod rewrite;
 mod segment;
 mod sequence;
+mod silence;
 mod steer;
 pub mod summary;
 pub mod sweep;
@@ -192,6 +196,8 @@ pub trait Tables {
     fn replica(&self, id: ReplicaId) -> Option<&Replica>;
     /// Changes the counters of a replica.
     fn count(&self, id: ReplicaId, f: impl FnOnce(&mut ReplicaCounters));
+    /// Remembers who has seen a replica say nothing, in the place of [`crate::hash::witness`].
+    fn witness(&self, id: ReplicaId, witness: &Witness);
     /// Counts a packet of so many bytes under its verdict.
     fn record(&self, verdict: Verdict, bytes: u32);
     /// What is remembered of clients, and of floods.
@@ -259,6 +265,15 @@ fn balance(packet: &mut impl Packet, tables: &impl Tables, context: &mut PacketC
                     let _ = packet.stage(Stage::Complete, tables, context);
                 }
                 return verdict;
+            }
+            if context.order.cause == Cause::Silent {
+                let verdict = packet.stage(Stage::Silence, tables, context);
+                if !context.opens {
+                    return verdict;
+                }
+                if context.is_whole {
+                    let _ = packet.stage(Stage::Testify, tables, context);
+                }
             }
             // Here it may be of a connection that another balancer has opened.
             if !syn {
@@ -357,7 +372,7 @@ fn may_be_ours(tables: &impl Tables, settings: &Settings, tuple: &Tuple) -> bool
 pub enum Stage {
     /// Reads the headers.
     Parse,
-    /// Looks where a connection would go that a packet opens.
+    /// Looks where a connection would go that a packet opens, and reads of it what is to be kept.
     Steer,
     /// A TCP packet: what its connection makes of it.
     Connection,
@@ -367,7 +382,11 @@ pub enum Stage {
     Admit,
     /// Works out what its sender is told that has to prove its address.
     Challenge,
-    /// One that does.
+    /// A SYN that comes again, as its replica is silent: whether it is whole, and the first one was.
+    Silence,
+    /// Then that counts against the replica.
+    Testify,
+    /// One that opens a connection.
     Open,
     /// Enters the draft in the context into the flow table.
     Insert,
@@ -403,6 +422,8 @@ impl Stage {
                 }
             },
             Self::Steer => {
+                let PacketContext { headers, kept, is_read, .. } = &mut *context;
+                *is_read = resend_syn::keep(packet, headers, &mut kept.syn).is_some();
                 steer::steer(tables, context);
                 Verdict::PassedNoFlow
             }
@@ -427,6 +448,11 @@ impl Stage {
             Self::Challenge => {
                 admission::challenge(tables, context);
                 Verdict::AnsweredChallenge
+            }
+            Self::Silence => silence::silence(packet, tables, context),
+            Self::Testify => {
+                silence::testify(tables, context);
+                Verdict::PassedNoFlow
             }
             Self::Open => open::open(packet, tables, context),
             Self::Advance => open::advance(packet, tables, context),

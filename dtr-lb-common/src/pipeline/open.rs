@@ -9,7 +9,7 @@
 use super::{
     Headers, Packet, PacketContext, Tables,
     nat_port::{self, first_number},
-    resend_syn, rewrite, steer, way_back,
+    rewrite, steer, way_back,
 };
 use crate::{
     abi::{
@@ -277,12 +277,14 @@ fn first(
     now: Ticks,
     context: &mut PacketContext,
 ) -> Result<ReplicaId, Verdict> {
-    let PacketContext { headers, steered, draft, kept, .. } = context;
+    let PacketContext { headers, steered, draft, kept, is_read, .. } = context;
     let hop = way_back(packet).ok_or(Verdict::PassedMalformed)?;
     draft.hop = next_hops::assign(&tables.next_hops(), &hop, now).ok_or(Verdict::DroppedNextHopsFull)?;
     kept.client = headers.tuple;
     kept.attempted = [0; MAX_ATTEMPTED];
-    resend_syn::keep(packet, headers, &mut kept.syn).ok_or(Verdict::PassedMalformed)?;
+    if !*is_read {
+        return Err(Verdict::PassedMalformed);
+    }
     Ok(steered.replica)
 }
 

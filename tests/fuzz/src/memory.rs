@@ -6,6 +6,7 @@ use std::cell::{Cell, RefCell};
 use dtr_lb_common::{
     abi::{
         Flow, Hop, KeptSyn, Replica, ReplicaCounters, ReplicaId, Service, ServiceKey, Settings, Ticks, Tuple,
+        Witness,
     },
     address::Address,
     flow_table::{self, next_hops},
@@ -43,6 +44,8 @@ pub struct Store {
     overwritten: Cell<Option<(usize, Option<KeptSyn>)>>,
     counters: RefCell<[ReplicaCounters; IDS]>,
     pub remembered: Remembered,
+    /// Who has seen which replica say nothing.
+    witnesses: RefCell<Vec<(ReplicaId, Witness)>>,
     /// Packets that were recorded, and the last one of them.
     pub recorded: Cell<u64>,
     pub last: Cell<Option<(Verdict, u32)>>,
@@ -63,6 +66,7 @@ impl Store {
             overwritten: Cell::new(None),
             counters: RefCell::new([ReplicaCounters::default(); IDS]),
             remembered: Remembered::default(),
+            witnesses: RefCell::default(),
             recorded: Cell::new(0),
             last: Cell::new(None),
             reported: Cell::new(None),
@@ -79,6 +83,7 @@ impl Store {
         self.next_syn.set(from.next_syn.get());
         *self.counters.borrow_mut() = *from.counters.borrow();
         self.remembered.take_over(&from.remembered);
+        self.witnesses.borrow_mut().clone_from(&from.witnesses.borrow());
         self.recorded.set(from.recorded.get());
         self.last.set(from.last.get());
         self.locks.set(from.locks.get());
@@ -97,6 +102,7 @@ impl Store {
         let hops = self.hops != other.hops;
         let syns = self.next_syn != other.next_syn || *self.syns.borrow() != *other.syns.borrow();
         let counted = *self.counters.borrow() != *other.counters.borrow()
+            || *self.witnesses.borrow() != *other.witnesses.borrow()
             || (self.recorded.get(), self.last.get(), self.reported.get())
                 != (other.recorded.get(), other.last.get(), other.reported.get());
         let remembered = self.remembered != other.remembered;
@@ -327,6 +333,10 @@ impl Tables for View<'_> {
 
     fn count(&self, id: ReplicaId, f: impl FnOnce(&mut ReplicaCounters)) {
         f(&mut self.store.counters.borrow_mut()[usize::from(id)]);
+    }
+
+    fn witness(&self, id: ReplicaId, witness: &Witness) {
+        self.store.witnesses.borrow_mut().push((id, *witness));
     }
 
     fn record(&self, verdict: Verdict, bytes: u32) {

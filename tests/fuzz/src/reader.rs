@@ -86,6 +86,11 @@ impl Seen {
         self.ip_length.saturating_sub(self.network() + self.tcp_header)
     }
 
+    /// Whether the checksum of the network header is right; one of IPv4 with options is not looked at.
+    pub fn header_right(&self, frame: &[u8]) -> bool {
+        !self.v4 || (self.network() == 20 && fold(sum(0, &frame[ETHERNET..ETHERNET + 20])) == 0xffff)
+    }
+
     /// Whether the TCP or ICMP checksum is right; `None` if not all of what it covers is in the frame.
     pub fn checksum_right(&self, frame: &[u8]) -> Option<bool> {
         let length = self.ip_length.checked_sub(self.network())?;

@@ -13,7 +13,9 @@ use dtr_lb_tests::{
 };
 use nix::sys::signal::Signal;
 
-use crate::{BOTH_HOOKS, CROSSWISE, EVERYWHERE, Place, Scenario, Stage, session::Session};
+use crate::{
+    BOTH_HOOKS, CROSSWISE, EVERYWHERE, Place, Scenario, Stage, judgment::BELIEVED_WITHIN, session::Session,
+};
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
     // The reset is a packet of the datapath's own, in both directions' terms.
@@ -116,8 +118,9 @@ fn refused(place: Place) -> Result<()> {
     for replica in stage.lab.replicas() {
         replica.cut()?;
     }
+    // Until then the balancer suspects itself.
     for replica in stage.lab.replicas() {
-        stage.wait_for_state(replica.name(), "down", DOWN_WITHIN)?;
+        stage.wait_for_state(replica.name(), "down", BELIEVED_WITHIN)?;
     }
     for &vip in stage.lab.vips() {
         let address = SocketAddr::new(vip, 80);

@@ -1,6 +1,6 @@
 //! A flood of SYNs from sources that are nobody's, and clients that go on.
 
-use std::{fs, thread, time::Duration};
+use std::{collections::BTreeMap, fs, thread, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use dtr_lb_agent::datapath::Hook;
@@ -12,6 +12,7 @@ use crate::{BOTH_HOOKS, Place, Scenario};
 pub(crate) const SCENARIOS: &[Scenario] = &[
     // The tables are the same wherever a SYN came in; each hook has its own cost.
     ("a_flood_of_syns_is_not_noticed", BOTH_HOOKS, |place| flood(place, Families::V4)),
+    ("no_replica_changes_its_state_in_a_flood_at_full_speed", BOTH_HOOKS, probes),
     ("a_flood_of_syns_is_not_noticed_over_ipv6", &[Place::XDP_ONE_ARM], |place| flood(place, Families::V6)),
 ];
 
@@ -86,5 +87,51 @@ fn flood(place: Place, families: Families) -> Result<()> {
     let met: u64 = verdicts.values().sum();
     let least = (report.sent as u64).saturating_sub(lost);
     ensure!(met >= least, "{met} packets of {} SYNs, {lost} of them lost: the flood missed", report.sent);
+    Ok(())
+}
+
+/// SYNs of each of the two senders that do not hold back: some seconds of what a processor sends.
+const AT_FULL_SPEED: usize = 1_000_000;
+
+/// Two senders as fast as they can, on the processors that balancer and replicas have, too. No replica changes its state, by probes
+/// as they are by default: neither by what probes miss, nor by what a flood's leftovers make a replica refuse.
+fn probes(place: Place) -> Result<()> {
+    let mut options = place.options();
+    options.services = String::new();
+    let lab = LabOptions { clients: 3, ..place.family_options(Families::V4) };
+    let stage = place.stage_with(lab, &options)?;
+    let start = |(attacker, seed): (&dtr_lb_tests::lab::Client, u64)| {
+        Flood::start(attacker.namespace(), stage.http(), u32::MAX, AT_FULL_SPEED, seed)
+    };
+    let floods = stage.lab.clients()[1..].iter().zip(1..).map(start).collect::<Result<Vec<_>, _>>()?;
+    let mut took = BTreeMap::<u16, Vec<f64>>::new();
+    while floods.iter().any(Flood::is_running) {
+        for replica in stage.replica_statuses()? {
+            took.entry(replica.port).or_default().extend(replica.last_probe.map(|probe| probe.ms));
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+    let reports = floods.into_iter().map(Flood::finish).collect::<Result<Vec<_>, _>>()?;
+    let replicas = stage.replica_statuses()?;
+    for (port, took) in &mut took {
+        took.sort_by(f64::total_cmp);
+        // The same probe is seen more than once.
+        took.dedup();
+        let (median, most) = (took[took.len() / 2], took[took.len() - 1]);
+        println!(
+            "probes at port {port}: {} seen, median {median} ms, slowest {most} ms; {reports:?}",
+            took.len()
+        );
+    }
+    // From starting to up.
+    let changed: Vec<_> = replicas.iter().filter(|replica| replica.history.len() > 1).collect();
+    ensure!(
+        changed.is_empty(),
+        "{} replicas changed their state, the first: {:?}; {reports:?}",
+        changed.len(),
+        changed[0].history
+    );
+    let suspected = stage.balancer.log_lines(&["suspects itself"])?;
+    ensure!(suspected.is_empty(), "{suspected:?}");
     Ok(())
 }

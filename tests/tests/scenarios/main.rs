@@ -29,6 +29,7 @@ mod families;
 mod flood;
 mod full_speed;
 mod health;
+mod judgment;
 mod monitoring;
 mod names;
 mod returns;
@@ -322,6 +323,7 @@ fn main() {
         direct::SCENARIOS,
         dnat::SCENARIOS,
         health::SCENARIOS,
+        judgment::SCENARIOS,
         failures::SCENARIOS,
         edges::SCENARIOS,
         agent::SCENARIOS,

@@ -17,6 +17,7 @@ use crate::{BOTH_HOOKS, CROSSWISE, Place, Scenario, Stage, session::Session};
 mod diverts;
 mod pairs;
 mod resets;
+mod silences;
 mod transfers;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
@@ -32,6 +33,9 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     }),
     ("a_strangers_fins_end_no_connection", &[Place::XDP_ONE_ARM], resets::fins),
     ("a_strangers_word_is_forgotten_after_a_minute", &[Place::TC_ONE_ARM], resets::minute),
+    // What under TC could be left to the device is looked at in another way there.
+    ("damaged_syns_take_no_replica_out", BOTH_HOOKS, silences::damaged),
+    ("silence_counts_by_clients_of_two_networks", BOTH_HOOKS, silences::of_networks),
     ("a_stranger_on_the_segment_gets_no_answers", &[Place::XDP_ONE_ARM], diverts::answers),
     ("a_transfer_goes_on_among_a_strangers_segments", &[Place::XDP_TWO_ARM], transfers::all_kinds),
     ("a_transfer_goes_on_among_a_strangers_fins_and_syns", &[Place::TC_ONE_ARM], transfers::fins_and_syns),

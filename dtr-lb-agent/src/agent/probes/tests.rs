@@ -116,7 +116,7 @@ async fn a_probe_that_begins_anew_knows_what_the_last_one_found() {
         while control.conditions(0).any(|condition| condition.state.as_str() != "down") {
             let report = reports.recv().await.expect("it is open");
             let report = probes.current(report).expect("it runs");
-            control.report(report, crate::control::Moment::now());
+            control.report(report, 0, crate::control::Moment::now());
         }
     };
     timeout(Duration::from_secs(20), down).await.expect("nobody answers");

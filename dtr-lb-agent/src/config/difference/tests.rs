@@ -26,8 +26,12 @@ fn config(overrides: &[&str]) -> Config {
 
 #[test]
 fn each_key_is_told_by_its_name_and_values() {
-    let cases: [(&[&str], &[&str]); 20] = [
+    let cases: [(&[&str], &[&str]); 21] = [
         (&[], &[]),
+        (
+            &["service.0.backup=[\"replica-1\"]"],
+            &["service `http`: replica `replica-1` (10.0.0.11): backup: false → true"],
+        ),
         (&["interfaces=[\"eth0\", \"eth1\"]"], &["interfaces: eth0 → eth0, eth1"]),
         (&["datapath.attach=tc"], &["datapath.attach: auto → tc"]),
         (&["datapath.max_flows=2048"], &["datapath.max_flows: 1048576 → 2048"]),

@@ -60,7 +60,7 @@ impl Document {
 
     /// Adds a replica to the list of a service, if it has one.
     pub(super) fn list(&mut self, service: &str, replica: &str) {
-        let Some(list) = self.list_of(service) else { return };
+        let Some(list) = self.list_of(service, "replicas") else { return };
         let last = list.len().checked_sub(1).and_then(|last| list.get(last)).map(prefix).unwrap_or_default();
         let Some((_, indent)) = last.rsplit_once('\n') else { return list.push(replica) };
         // A list with an element a line goes on so.
@@ -72,9 +72,9 @@ impl Document {
         list.push_formatted(new);
     }
 
-    /// Takes a replica out of the list of a service, if it is in one, with the comment behind it.
-    pub(super) fn unlist(&mut self, service: &str, replica: &str) {
-        let Some(list) = self.list_of(service) else { return };
+    /// Takes a replica out of a list of a service, if it is in it, with the comment behind it.
+    pub(super) fn unlist(&mut self, service: &str, list: &str, replica: &str) {
+        let Some(list) = self.list_of(service, list) else { return };
         let Some(place) = list.iter().position(|element| element.as_str() == Some(replica)) else { return };
         let removed = list.remove(place);
         let before = prefix(&removed);
@@ -185,10 +185,10 @@ impl Document {
         Prepend { at: found, comment }.visit_document_mut(&mut self.document);
     }
 
-    fn list_of(&mut self, service: &str) -> Option<&mut Array> {
+    fn list_of(&mut self, service: &str, list: &str) -> Option<&mut Array> {
         let services = tables_mut(self.document.get_mut("service")?).into_iter();
         let mut of_name = services.filter(|table| is_named(&**table, service));
-        of_name.next()?.get_mut("replicas")?.as_array_mut()
+        of_name.next()?.get_mut(list)?.as_array_mut()
     }
 }
 
@@ -222,7 +222,8 @@ fn tables_mut(item: &mut Item) -> Vec<&mut dyn TableLike> {
 
 /// What is not as it would be unwritten.
 fn fill(table: &mut dyn TableLike, replica: &Listed) {
-    let Listed { name, host, weight, slow_start } = replica;
+    // A service says which are backups.
+    let Listed { name, host, weight, slow_start, backup: _ } = replica;
     let address = host.to_string();
     if *name != address {
         table.insert("name", value(name));

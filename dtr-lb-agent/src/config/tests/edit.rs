@@ -55,7 +55,7 @@ fn weight(replica: &str, weight: u16) -> Edit {
 
 fn add(name: &str, host: &str, services: &[&str]) -> Edit {
     let host = Host::parse(host).unwrap();
-    let replica = Listed { name: name.into(), host, weight: 100, slow_start: Duration::ZERO };
+    let replica = Listed { name: name.into(), host, weight: 100, slow_start: Duration::ZERO, backup: false };
     Edit::Add { replica, services: services.iter().map(ToString::to_string).collect() }
 }
 

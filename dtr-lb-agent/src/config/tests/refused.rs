@@ -193,6 +193,30 @@ fn services() {
             "service[1].port",
             &["VIP 10.0.0.10"],
         ),
+        case(
+            service("backup = [\"10.0.0.11\", \"10.0.0.1\"]"),
+            10,
+            "service[0].backup[1]",
+            &["no replica of this service has this name", "did you mean \"10.0.0.11\"?"],
+        ),
+        case(
+            service("replicas = [\"10.0.0.11\"]\nbackup = [\"10.0.0.12\"]"),
+            11,
+            "service[0].backup[0]",
+            &["no replica of this service"],
+        ),
+        case(
+            service("backup = [\"10.0.0.11\", \"10.0.0.11\"]"),
+            10,
+            "service[0].backup[1]",
+            &["in the list already (line 10)"],
+        ),
+        case(
+            service("backup = [\"10.0.0.12\", \"10.0.0.11\"]"),
+            10,
+            "service[0].backup",
+            &["every replica of the service is a backup"],
+        ),
         case(service("replicas = []"), 10, "service[0].replicas", &["no replica to forward to"]),
         case(
             service("replicas = [\"10.0.0.11\", \"10.0.0.1\"]"),

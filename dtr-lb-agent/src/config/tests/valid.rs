@@ -10,8 +10,8 @@ use super::{REPLICAS, TOP, parse_with, short_and, valid};
 use crate::config::keys::KEYS;
 use crate::config::{
     Access, Admin, Affinity, AllDown, Attach, BodyPattern, Config, ConfigError, Denied, Host, HostFacts,
-    Limits, Listed, Macs, Mode, OnDown, Probe, Replica, Scheme, StatusSet, SynChallenge, TunnelSources,
-    Verify,
+    Limits, Listed, Macs, Mode, OnDown, Probe, Replica, Scheme, Service, StatusSet, SynChallenge,
+    TunnelSources, Verify,
 };
 
 const MINIMAL: &str = include_str!("../../../../examples/minimal.toml");
@@ -31,6 +31,7 @@ fn replica(address: &str, port: u16) -> Replica {
         address: ip(address),
         port,
         weight: 100,
+        backup: false,
         slow_start: Duration::ZERO,
         admin: Admin::Ready,
         host_name: None,
@@ -190,6 +191,7 @@ fn every_key_changes_what_it_names() {
         max_new_flows_per_source = 20
         affinity_timeout = "3h"
         replicas = ["b", "a"]
+        backup = ["a"]
         [service.probe]
         scheme = "https"
         port = 5443
@@ -250,6 +252,7 @@ fn every_key_changes_what_it_names() {
         address: ip("10.0.0.11"),
         port: 5001,
         weight: 0,
+        backup: true,
         file_weight: Some(0),
         ..replica("10.0.0.11", 5001)
     };
@@ -299,6 +302,7 @@ fn host_names_wait_for_dns() {
     let named = Listed {
         name: "DTR.example.com".into(),
         host: Host::Name("dtr.example.com".into()),
+        backup: false,
         weight: 7,
         slow_start: Duration::ZERO,
     };
@@ -306,6 +310,21 @@ fn host_names_wait_for_dns() {
     assert_eq!((services[0].listed.len(), services[0].replica_port), (2, 4443));
     assert_eq!(services[0].replicas, [Replica { name: "fixed".into(), ..replica("10.0.0.11", 4443) }]);
     assert_eq!((services[1].listed.as_slice(), services[1].replicas.as_slice()), (&[named][..], &[][..]));
+}
+
+#[test]
+fn backups_are_those_of_one_service() {
+    let text = format!(
+        "{TOP}{REPLICAS}[[service]]\nname = \"a\"\nport = 80\nbackup = [\"10.0.0.12\"]\n\
+         [[service]]\nname = \"b\"\nport = 81\nbackup = []\n"
+    );
+    let backups = |service: &Service| {
+        let backups = service.replicas.iter().map(|replica| (replica.address.to_string(), replica.backup));
+        backups.collect::<Vec<_>>()
+    };
+    let services = valid(&text).services;
+    assert_eq!(backups(&services[0]), [("10.0.0.11".into(), false), ("10.0.0.12".into(), true)]);
+    assert!(backups(&services[1]).iter().all(|(_, backup)| !backup));
 }
 
 #[test]

@@ -56,6 +56,12 @@ fn failure(outcome: u8) -> Option<Failure> {
     }
 }
 
+/// Those who have said so: of two networks.
+fn clients(unanswered: u64) -> Vec<Witness> {
+    let of = |network| Witness { source: Ipv4Addr::new(10, 9, network, 1).into(), at: unanswered as u32 };
+    [1, 2].map(of).to_vec()
+}
+
 /// The world around a control: what a probe task and a datapath keep.
 struct World {
     control: Control,
@@ -107,8 +113,10 @@ impl World {
     fn read(&mut self) -> Vec<Change> {
         let reading = |(replica, (refused, unanswered))| Reading {
             place: ReplicaPlace { service: 0, replica },
+            new_flows: 0,
             refused,
             unanswered,
+            witnesses: clients(unanswered),
         };
         let readings: Vec<_> = self.counted.into_iter().enumerate().map(reading).collect();
         self.control.passive(&readings, self.now())

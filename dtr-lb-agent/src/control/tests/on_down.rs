@@ -23,7 +23,8 @@ fn fails(control: &mut Control, failures: &[Failure]) -> Vec<Change> {
         let down = count >= 2;
         let transition = (count == 2).then_some(Transition { from: State::Up, to: State::Down });
         let state = if down { State::Down } else { State::Up };
-        changes.extend(probed_at(control, at(0.0), 0, Some(failure.clone()), state, transition));
+        let now = at(2.0 * count as f64);
+        changes.extend(probed_at(control, now, 0, Some(failure.clone()), state, transition));
     }
     changes
 }

@@ -4,8 +4,13 @@ use super::*;
 
 /// What the replicas of the first service have refused.
 fn refused(control: &mut Control, now: Moment, counted: [u64; 3]) -> Vec<Change> {
-    let reading =
-        |(replica, refused)| Reading { place: ReplicaPlace { service: 0, replica }, refused, unanswered: 0 };
+    let reading = |(replica, refused)| Reading {
+        place: ReplicaPlace { service: 0, replica },
+        new_flows: 0,
+        refused,
+        unanswered: 0,
+        witnesses: Vec::new(),
+    };
     let readings: Vec<_> = counted.into_iter().enumerate().map(reading).collect();
     control.passive(&readings, now)
 }
@@ -74,13 +79,23 @@ fn what_counts_and_what_does_not() {
     }
 }
 
+/// Two clients who are not near each other.
+fn two_clients(at: u32) -> Vec<Witness> {
+    [1, 2].map(|network| Witness { source: Ipv4Addr::new(10, 9, network, 1).into(), at }).to_vec()
+}
+
 #[test]
-fn unanswered_counts_like_refused() {
+fn unanswered_counts_like_refused_if_several_clients_say_so() {
     let mut control = reading(&[]);
     let place = ReplicaPlace { service: 0, replica: 1 };
-    let changes = control.passive(&[Reading { place, refused: 1, unanswered: 1 }], at(1.0));
-    let why = "passive check: 1 connection refused and 1 unanswered within 30s";
+    let own = |unanswered, witnesses| Reading { place, new_flows: 0, refused: 1, unanswered, witnesses };
+    let one = two_clients(1)[..1].to_vec();
+    assert_eq!(control.passive(&[own(1000, one.clone())], at(1.0)), [], "one client alone");
+    let changes = control.passive(&[own(1001, two_clients(1))], at(1.5));
+    let why = "passive check: 1 connection refused and 1001 unanswered within 30s (no answer to 10.9.1.1, 10.9.2.1, of 2 \
+               networks)";
     assert_eq!(transitions(&changes), [("10.0.0.12", "down", why)]);
+    assert_eq!(control.unanswered(place), Some(1001));
 }
 
 #[test]
@@ -193,7 +208,8 @@ fn it_never_takes_the_last_one() {
 /// What the first replica has not answered.
 fn unanswered(control: &mut Control, now: Moment, counted: u64) -> Vec<Change> {
     let place = ReplicaPlace { service: 0, replica: 0 };
-    control.passive(&[Reading { place, refused: 0, unanswered: counted }], now)
+    let witnesses = two_clients(counted as u32);
+    control.passive(&[Reading { place, new_flows: 0, refused: 0, unanswered: counted, witnesses }], now)
 }
 
 #[test]
@@ -216,7 +232,10 @@ fn what_is_not_answered_loses_against_a_probe() {
     assert_eq!(why, "it answers, once since the passive check took it out");
     // A refusal is its own word, and needs more than one probe to be taken back.
     let place = ReplicaPlace { service: 0, replica: 0 };
-    control.passive(&[Reading { place, refused: 1, unanswered: 67 }], at(62.5));
+    control.passive(
+        &[Reading { place, new_flows: 0, refused: 1, unanswered: 67, witnesses: two_clients(67) }],
+        at(62.5),
+    );
     good_probe(&mut control, at(63.0), 0);
     assert_eq!(shares_at(&control, at(63.0))[0], 0);
     good_probe(&mut control, at(64.0), 0);

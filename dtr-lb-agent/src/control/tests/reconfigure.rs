@@ -184,7 +184,11 @@ fn an_agent_that_begins_with_a_replica_in_maintenance_says_so_and_waits_for_no_p
         assert!(!control.informed());
         let outcome = Outcome { status: Some(200), took: Duration::ZERO, error: None };
         let id = key(&control, service, replica);
-        control.report(Report { id, outcome, state: State::Up, transition: None }, at(0.0));
+        control.report(
+            Report { id, outcome, state: State::Up, transition: None, late: Duration::ZERO },
+            0,
+            at(0.0),
+        );
     }
     assert!(control.informed());
 }
@@ -214,7 +218,10 @@ fn the_last_one_that_the_passive_check_left_is_tried_again_when_the_others_go() 
     let mut control = all_up(&[]);
     let refused = |control: &mut Control, refused| {
         let place = ReplicaPlace { service: 0, replica: 0 };
-        control.passive(&[Reading { place, refused, unanswered: 0 }], at(1.0))
+        control.passive(
+            &[Reading { place, new_flows: 0, refused, unanswered: 0, witnesses: Vec::new() }],
+            at(1.0),
+        )
     };
     refused(&mut control, 0);
     refused(&mut control, 2);
@@ -283,7 +290,11 @@ fn probe(control: &mut Control, last: u8, good: bool, seconds: f64) {
     let (state, error) = if good { (State::Up, None) } else { (State::Down, Some(Failure::Refused)) };
     for _ in 0..3 {
         let outcome = Outcome { status: None, took: Duration::ZERO, error: error.clone() };
-        control.report(Report { id: id.clone(), outcome, state, transition: None }, at(seconds));
+        control.report(
+            Report { id: id.clone(), outcome, state, transition: None, late: Duration::ZERO },
+            0,
+            at(seconds),
+        );
     }
 }
 

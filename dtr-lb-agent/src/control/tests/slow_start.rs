@@ -66,7 +66,10 @@ fn after_a_passive_check_it_is_slow_but_not_where_the_replica_is_needed() {
     let mut control = all_up(&["replica.1.slow_start=20s"]);
     let refused = |control: &mut Control, seconds, replica, refused| {
         let place = ReplicaPlace { service: 0, replica };
-        control.passive(&[Reading { place, refused, unanswered: 0 }], at(seconds));
+        control.passive(
+            &[Reading { place, new_flows: 0, refused, unanswered: 0, witnesses: Vec::new() }],
+            at(seconds),
+        );
     };
     for replica in 0..3 {
         refused(&mut control, 0.0, replica, 0);
@@ -77,8 +80,13 @@ fn after_a_passive_check_it_is_slow_but_not_where_the_replica_is_needed() {
     control.tick(at(60.0));
     refused(&mut control, 61.0, 1, 4);
     assert_eq!(shares_at(&control, at(61.0)), [100, 0, 100]);
-    let reading =
-        |replica| Reading { place: ReplicaPlace { service: 0, replica }, refused: 2, unanswered: 0 };
+    let reading = |replica| Reading {
+        place: ReplicaPlace { service: 0, replica },
+        new_flows: 0,
+        refused: 2,
+        unanswered: 0,
+        witnesses: Vec::new(),
+    };
     control.passive(&[reading(0), reading(2)], at(63.0));
     assert_eq!(shares_at(&control, at(63.0)), [100, 50, 100], "all are needed at once");
 }

@@ -1,8 +1,10 @@
 //! The TCP probe, and what any probe makes of a port that does not take connections.
 
+use std::time::Duration;
+
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 use super::{ClosedPort, LOOPBACK, SHORT, ask, probe, said};
@@ -45,6 +47,23 @@ async fn a_port_that_takes_no_connection_times_out() {
         assert_eq!(outcome.error, Some(expected), "{scheme:?}");
         assert_eq!(said(&outcome), "no answer within 100ms (connecting)");
     }
+}
+
+#[tokio::test]
+async fn a_syn_that_is_lost_is_followed_by_another_within_a_second() {
+    let (listener, waiting) = full_listener().await;
+    let mut probe = probe(Scheme::Tcp, listener.local_addr().expect("address").port());
+    probe.timeout = Duration::from_secs(2);
+    // The first SYN is dropped, as the queue is full; then there is room. TCP itself would wait for a second.
+    let room = async {
+        sleep(SHORT).await;
+        for _ in &waiting {
+            listener.accept().await.expect("one that waits");
+        }
+    };
+    let (outcome, ()) = tokio::join!(ask(probe), room);
+    assert!(outcome.ok(), "{}", said(&outcome));
+    assert!(outcome.took < Duration::from_millis(900), "it took {:?}", outcome.took);
 }
 
 #[tokio::test]

@@ -12,9 +12,10 @@ use super::memory::{Table, Used};
 use crate::{
     abi::{
         Hop, KeptSyn, Mode, Replica, ReplicaCounters, ReplicaId, Service, ServiceFlags, ServiceKey, Settings,
-        Ticks, Tuple,
+        Ticks, Tuple, Witness,
     },
     address::{Address, Be16, Family},
+    checksum::Delta,
     flow_table::{Line, Memory, next_hops::NextHops},
     model::Frame,
     pipeline::{Packet, PacketContext, Tables, admission::ClientMemory, fast, run},
@@ -189,8 +190,31 @@ impl Tcp {
         bytes.extend(self.sequence.to_be_bytes());
         bytes.extend(self.acknowledgment.to_be_bytes());
         bytes.extend([0x50, self.flags.0, 255, 255, 0, 0, 0, 0]);
-        Frame { bytes, interface: 1 }
+        Frame { bytes: with_checksums(bytes, source.family()), interface: 1 }
     }
+}
+
+/// The frame with the checksums that its receiver expects: a SYN that comes again is looked at.
+fn with_checksums(mut bytes: Vec<u8>, family: Family) -> Vec<u8> {
+    let words = |bytes: &[u8]| -> Vec<u16> {
+        bytes.chunks_exact(2).map(|pair| u16::from_ne_bytes([pair[0], pair[1]])).collect()
+    };
+    let put = |bytes: &mut Vec<u8>, at: usize, sum: Delta| {
+        bytes[at..at + 2].copy_from_slice(&sum.checksum().to_ne_bytes());
+    };
+    let (addresses, tcp) = match family {
+        Family::V4 => (26..34, 34),
+        Family::V6 => (22..54, 54),
+    };
+    if family == Family::V4 {
+        let header = Delta::ZERO.sum(&words(&bytes[14..34]));
+        put(&mut bytes, 24, header);
+    }
+    // The protocol, and the length of a TCP header.
+    let pseudo = Delta::ZERO.sum(&words(&bytes[addresses])).sum(&words(&[0, 6, 0, 20]));
+    let segment = pseudo.sum(&words(&bytes[tcp..]));
+    put(&mut bytes, tcp + 16, segment);
+    bytes
 }
 
 /// What became of a packet, and the tuple that it left with.
@@ -339,6 +363,8 @@ impl Tables for Cpu<'_> {
     }
 
     fn count(&self, _: ReplicaId, _: impl FnOnce(&mut ReplicaCounters)) {}
+
+    fn witness(&self, _: ReplicaId, _: &Witness) {}
 
     fn record(&self, _: Verdict, _: u32) {}
 

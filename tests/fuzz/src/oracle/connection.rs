@@ -86,6 +86,10 @@ pub struct Syn {
     pub fragment: [u8; 2],
     /// It carried data, which nobody keeps.
     pub data: bool,
+    /// Its checksums were right, as far as that is looked at.
+    pub whole: bool,
+    /// No host has a reason to be silent about it: it has hops left, and nothing that could be a signature.
+    pub answerable: bool,
 }
 
 impl Syn {
@@ -100,6 +104,7 @@ impl Syn {
     pub fn of(frame: &[u8], seen: &Seen) -> Self {
         let tcp = &frame[seen.transport..];
         let options = tcp.get(20..seen.tcp_header).unwrap_or_default().to_vec();
+        let answerable = seen.ttl >= 32 && !options.iter().any(|byte| matches!(byte, 19 | 29));
         Self {
             sequence: [tcp[4], tcp[5], tcp[6], tcp[7]],
             flags: tcp[13],
@@ -109,6 +114,8 @@ impl Syn {
             tos: seen.tos,
             fragment: if seen.v4 { [frame[20], frame[21]] } else { [0x40, 0] },
             data: seen.ip_length != seen.network() + seen.tcp_header,
+            answerable,
+            whole: seen.checksum_right(frame) == Some(true) && seen.header_right(frame),
         }
     }
 }

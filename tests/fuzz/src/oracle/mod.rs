@@ -28,7 +28,7 @@ mod table;
 
 use bytes::Wrong;
 use challenge::Challenges;
-use connection::{Connection, Phase, Side};
+use connection::{Connection, Phase, Side, Syn};
 use dtr_lb_common::{
     abi::Mode,
     verdict::{Action, Verdict},
@@ -38,7 +38,7 @@ use table::Room;
 
 use crate::{
     memory::Memory,
-    net::{End, Ip, Way},
+    net::{End, Ip, Way, tuple},
     reader::{Seen, Unread, read},
     world::{FIRST_PORT, World},
 };
@@ -90,6 +90,9 @@ pub struct Sums {
     pub bytes: u64,
     pub redispatched: u64,
     pub reset: u64,
+    pub unanswered: u64,
+    /// Packets to clients with data or a FIN.
+    pub data_to_client: u64,
     pub new_flows: u64,
 }
 
@@ -230,6 +233,15 @@ impl Oracle {
         if one.phase.handshake() && !heard.phase.handshake() {
             self.challenges.completed(one.service, one.client, now);
         }
+        if fate == Fate::Fails && side == Side::Client {
+            let again = Syn::of(step.before, seen);
+            let plain = !again.data && seen.network() == if seen.v4 { 20 } else { 40 };
+            if plain && !again.whole {
+                only(step, Verdict::ForwardedUnverified)?;
+                return self.left_to_replica(step, seen, at);
+            }
+            self.sums.unanswered += u64::from(plain && self.came_whole(step, at));
+        }
         if fate == Fate::Fails {
             return self.fails(step, seen, at, side);
         }
@@ -259,6 +271,22 @@ impl Oracle {
         }
         self.connections[at] = heard;
         Ok(())
+    }
+
+    /// Whether the SYN that is kept of a handshake, if it still is, was whole when it came.
+    fn came_whole(&self, step: &Step<'_>, at: usize) -> bool {
+        let one = &self.connections[at];
+        let Some(kept) = step.memory.store.kept_before(one.kept) else { return false };
+        if kept.client != tuple(one.client, one.vip) {
+            return false;
+        }
+        // Where a later SYN of the same client stands in the place, that is looked at.
+        let of_its_own = |other: &&Connection| {
+            (other.client, other.vip) == (one.client, one.vip)
+                && bytemuck::bytes_of(&kept.syn.sequence) == other.syn.sequence
+        };
+        let came = self.connections.iter().rev().find(of_its_own);
+        came.is_some_and(|other| !other.syn.data && other.syn.whole && other.syn.answerable)
     }
 
     /// Whether the datapath has noted a way to a connection's client.
@@ -294,6 +322,7 @@ impl Oracle {
         if forwarded || (step.verdict == Verdict::Redispatched && !refusal) {
             self.sums.packets += 1;
             self.sums.bytes += step.before.len() as u64;
+            self.sums.data_to_client += u64::from(speaks_to_client(step));
         }
     }
 
@@ -308,6 +337,8 @@ impl Oracle {
             sums.bytes += one.to_client.bytes + one.to_replica.bytes;
             sums.redispatched += one.redispatched;
             sums.reset += one.reset;
+            sums.unanswered += one.unanswered;
+            sums.data_to_client += one.data_to_client;
             sums.new_flows += one.new_flows;
         }
         sums
@@ -376,6 +407,12 @@ fn is_nat_end(world: &World, id: u16, client: End, nat: End) -> bool {
         Mode::DNAT => nat == client,
         _ => in_range && replica.nat.contains(&nat.ip),
     })
+}
+
+/// Whether a packet that goes on comes from a replica, with data or a FIN.
+fn speaks_to_client(step: &Step<'_>) -> bool {
+    let says = |seen: &Seen| seen.payload() != 0 || seen.flags & crate::reader::flag::FIN != 0;
+    read(step.before).is_ok_and(|seen| step.world().service_at(seen.to).is_none() && says(&seen))
 }
 
 fn counted_once(frames: u64, step: &Step<'_>) -> Result<(), Wrong> {
