@@ -4,10 +4,10 @@ use dtr_lb_agent::datapath::{Datapath, Hook, Options};
 use dtr_lb_common::verdict::Verdict;
 use dtr_lb_tests::{
     fixture::{
-        Case, Host, Kernel, Plan,
+        Case, Engine, Host, Kernel, Plan, Wire,
         cases::{GROUPS, Group},
         kernel::takes,
-        play,
+        play, wire,
         world::World,
     },
     privilege,
@@ -38,10 +38,17 @@ fn main() {
         trials.push(Trial::test(name, move || accepts_a_trace_within_budget(hook)));
         let name = format!("explain::says_what_the_datapath_does::{}", hook.name());
         trials.push(Trial::test(name, move || explain::says_what_the_datapath_does(hook)));
-        for Group { name: group, plans, cases } in GROUPS {
+        for Group { name: group, plans, tagged, cases } in GROUPS {
             for (case, plan) in cases.iter().flat_map(|case| plans.iter().map(move |plan| (case, *plan))) {
                 let name = format!("{group}::{}::{}::{}", case.name, plan.name(), hook.name());
-                trials.push(Trial::test(name, move || plays_as_on_the_host(case, plan, hook)));
+                let on_a_wire = *tagged && hook == Hook::Tc;
+                trials.push(Trial::test(name, move || {
+                    if on_a_wire {
+                        plays_on_a_wire(case, plan)
+                    } else {
+                        plays_as_on_the_host(case, plan, hook)
+                    }
+                }));
             }
         }
     }
@@ -77,8 +84,20 @@ fn within_budget(what: &str, instructions: u32) -> Result<(), Failed> {
 fn plays_as_on_the_host(case: &Case, plan: Plan, hook: Hook) -> Result<(), Failed> {
     let mut kernel =
         if wants_its_own((case.world)(plan).as_ref()) { Kernel::open(hook)? } else { Kernel::take(hook)? };
-    let mut host = Host::taking(takes(hook));
-    let (on_host, in_kernel) = (play(case, plan, &mut host), play(case, plan, &mut kernel));
+    compare(case, plan, takes(hook), &mut kernel)?;
+    Ok(kernel.leave()?)
+}
+
+/// The same at a real interface.
+fn plays_on_a_wire(case: &Case, plan: Plan) -> Result<(), Failed> {
+    let mut wire = Wire::take()?;
+    compare(case, plan, wire::takes, &mut wire)?;
+    Ok(wire.leave()?)
+}
+
+fn compare(case: &Case, plan: Plan, takes: fn(&[u8]) -> bool, engine: &mut dyn Engine) -> Result<(), Failed> {
+    let mut host = Host::taking(takes);
+    let (on_host, in_kernel) = (play(case, plan, &mut host), play(case, plan, engine));
     // Each tells its own numbers, which are random. What became of them the case itself has looked at.
     let secret = on_host.iter().any(|record| record.verdict == Verdict::AnsweredChallenge);
     for (host, kernel) in on_host.iter().zip(&in_kernel) {
@@ -97,7 +116,7 @@ fn plays_as_on_the_host(case: &Case, plan: Plan, hook: Hook) -> Result<(), Faile
     if on_host.len() != in_kernel.len() {
         return Err(format!("{} frames on the host, {} in the kernel", on_host.len(), in_kernel.len()).into());
     }
-    Ok(kernel.leave()?)
+    Ok(())
 }
 
 /// Whether a case is about what a datapath does not know yet.

@@ -63,4 +63,4 @@ macro_rules! groups {
     };
 }
 
-groups! { life time numbers refusals silence resets ways entries ports replicas strangers headers headers_v4 extensions tags across mixed dsr ipip answers access affinity challenge limits macs filters sizes checksums counters icmp_errors icmp_across icmp_strangers icmp_direct icmp_echo icmp_too_big }
+groups! { life time numbers refusals silence resets ways entries ports replicas strangers headers headers_v4 extensions tags tags_dsr across mixed dsr ipip answers access affinity challenge limits macs filters sizes checksums counters icmp_errors icmp_across icmp_strangers icmp_direct icmp_echo icmp_too_big }

@@ -26,6 +26,7 @@ fn hop(mtu: u32, mac: u8) -> Result<NextHop, NextHopError> {
         destination_mac: [2, 0, 0, 0, 0, mac],
         source: ip("10.0.0.1"),
         mtu,
+        carriers: Vec::new(),
     })
 }
 
