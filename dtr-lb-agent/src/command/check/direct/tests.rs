@@ -15,7 +15,10 @@ fn config(mode: Mode) -> Config {
 }
 
 fn seen(name: &str, mtu: u32) -> Seen {
-    Seen { name: name.into(), link: Some(Link { index: 2, mtu, up: true, xdp_program: None }) }
+    Seen {
+        name: name.into(),
+        link: Some(Link { index: 2, mtu, up: true, xdp_program: None, carriers: Vec::new() }),
+    }
 }
 
 fn hop(mtu: u32, mac: u8) -> Result<NextHop, NextHopError> {
