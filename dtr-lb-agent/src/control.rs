@@ -279,7 +279,7 @@ impl Control {
                     address: replica.address,
                     port: replica.port,
                     weight: *weight,
-                    hop: next_hop.map(hop),
+                    hop: next_hop.map(|next_hop| hop(next_hop, &self.config.interfaces)),
                     nat: match service.mode {
                         Mode::Nat => self.paths.nat_addresses(&self.config, replica.address),
                         Mode::Dsr | Mode::Dnat => Vec::new(),

@@ -82,7 +82,7 @@ impl Directory {
 
     /// What is known of a replica; nothing if the config has it no more, but flows do.
     pub fn replica(&self, replica: &Replica) -> Option<&Entry> {
-        self.replicas.get(&(replica.service, end(replica)))
+        self.replicas.get(&(replica.service(), end(replica)))
     }
 
     /// The name of a replica, or its address if it has none any more.

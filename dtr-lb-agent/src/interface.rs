@@ -21,7 +21,7 @@ use tokio::{task::JoinHandle, time::timeout};
 
 pub use watch::{Look, Watch};
 
-use crate::datapath::Interface;
+use crate::{datapath::Interface, vlan};
 
 /// A healthy kernel answers in microseconds; this is for the reply that never comes.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
@@ -31,6 +31,11 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 pub enum InterfaceError {
     #[error("no interface `{name}` on this host; there are: {}; correct `interfaces`", .known.join(", "))]
     NotFound { name: String, known: Vec<String> },
+    #[error(
+        "`{vlan}` is a VLAN interface on `{carrier}`, and `interfaces` has both: packets in that VLAN are balanced on `{carrier}` \
+         already, and would be counted twice; remove `{vlan}` from `interfaces`"
+    )]
+    Twice { vlan: String, carrier: String },
     #[error("cannot ask the kernel for interface `{name}` over netlink: {reason}")]
     Link { name: String, reason: String },
     #[error("cannot open a netlink socket to ask the kernel for interfaces: {source}")]
@@ -57,12 +62,14 @@ pub struct Link {
     pub up: bool,
     /// Id of the XDP program that is attached to it, if one is.
     pub xdp_program: Option<u32>,
+    /// If it is a VLAN interface: the indexes of those that carry its frames, the nearest first.
+    pub carriers: Vec<u32>,
 }
 
 impl Seen {
     /// As the datapath needs it; `None` if it is not there.
     pub fn interface(&self) -> Option<Interface> {
-        let Link { index, xdp_program, .. } = *self.link.as_ref()?;
+        let &Link { index, xdp_program, .. } = self.link.as_ref()?;
         Some(Interface { name: self.name.clone(), index, xdp_program })
     }
 }
@@ -70,10 +77,21 @@ impl Seen {
 /// All of them, as the datapath needs them.
 ///
 /// # Errors
-/// [`InterfaceError::NotFound`] for the first that is not there.
+/// [`InterfaceError::NotFound`] for the first that is not there, [`InterfaceError::Twice`] for one that has another one's
+/// packets as well.
 pub fn all_there(seen: &[Seen]) -> Result<Vec<Interface>, InterfaceError> {
     let of = |seen: &Seen| seen.interface().ok_or_else(|| not_found(&seen.name));
-    seen.iter().map(of).collect()
+    let interfaces = seen.iter().map(of).collect::<Result<_, _>>()?;
+    twice(seen).map_or(Ok(interfaces), Err)
+}
+
+/// The first VLAN interface whose frames come by another one of them, too: where that is looked at, so are they.
+pub fn twice(seen: &[Seen]) -> Option<InterfaceError> {
+    let links = || seen.iter().filter_map(|seen| Some((&seen.name, seen.link.as_ref()?)));
+    links().find_map(|(vlan, link)| {
+        let (carrier, _) = links().find(|(_, other)| link.carriers.contains(&other.index))?;
+        Some(InterfaceError::Twice { vlan: vlan.clone(), carrier: carrier.clone() })
+    })
 }
 
 /// The error for a name that no interface has.
@@ -110,10 +128,29 @@ impl Links {
             let answer = timeout(ANSWER_LIMIT, request.try_collect::<Vec<_>>()).await;
             let failed = |reason| InterfaceError::Link { name: name.clone(), reason };
             let answer = answer.map_err(|_| failed(format!("no answer in {} s", ANSWER_LIMIT.as_secs())))?;
-            let link = first(answer).map_err(failed)?.as_ref().map(link);
-            seen.push(Seen { name: name.clone(), link });
+            let message = first(answer).map_err(failed)?;
+            let mut found = message.as_ref().map(link);
+            if let (Some(link), Some(below)) = (&mut found, message.as_ref().and_then(vlan::below)) {
+                link.carriers = self.carriers(below.index).await;
+            }
+            seen.push(Seen { name: name.clone(), link: found });
         }
         Ok(seen)
+    }
+
+    /// The interface of this index, and what carries its frames if it is a VLAN interface, as far as the kernel tells.
+    async fn carriers(&self, index: u32) -> Vec<u32> {
+        let mut carriers = vec![index];
+        while let Some(&index) = carriers.last() {
+            let request = self.handle.link().get().match_index(index).execute();
+            let answer = timeout(ANSWER_LIMIT, request.try_collect::<Vec<_>>()).await;
+            let message = answer.ok().and_then(|answer| first(answer).ok().flatten());
+            match message.as_ref().and_then(vlan::below) {
+                Some(below) if !carriers.contains(&below.index) => carriers.push(below.index),
+                _ => break,
+            }
+        }
+        carriers
     }
 
     /// For other questions.
@@ -142,7 +179,7 @@ fn first(answer: Result<Vec<LinkMessage>, rtnetlink::Error>) -> Result<Option<Li
 
 fn link(message: &LinkMessage) -> Link {
     let up = message.header.flags.contains(LinkFlags::Up | LinkFlags::LowerUp);
-    let mut link = Link { index: message.header.index, mtu: 0, up, xdp_program: None };
+    let mut link = Link { index: message.header.index, mtu: 0, up, xdp_program: None, carriers: Vec::new() };
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::Mtu(bytes) => link.mtu = *bytes,
@@ -248,6 +285,30 @@ mod tests {
         }
         assert!(first(Err(rtnetlink::Error::RequestFailed)).is_err());
         assert_eq!(first(Ok(Vec::new())), Ok(None));
+    }
+
+    #[test]
+    fn an_interface_and_a_vlan_on_it_are_refused() {
+        let seen = |name: &str, index, carriers: &[u32]| {
+            let carriers = carriers.to_vec();
+            let link = Link { index, mtu: 1500, up: true, xdp_program: None, carriers };
+            Seen { name: name.into(), link: Some(link) }
+        };
+        let (eth0, eth1) = (seen("eth0", 2, &[]), seen("eth1", 3, &[]));
+        let (vlan, within) = (seen("eth0.10", 4, &[2]), seen("eth0.10.20", 5, &[4, 2]));
+        for right in [[&eth0, &eth1], [&vlan, &eth1], [&within, &eth1]] {
+            let all = right.map(Clone::clone);
+            assert_eq!(all_there(&all).expect("they are there").len(), 2);
+        }
+        for (wrong, words) in [
+            ([&vlan, &eth0], "remove `eth0.10` from"),
+            ([&eth0, &within], "remove `eth0.10.20` from"),
+            ([&vlan, &within], "on `eth0.10`, and"),
+        ] {
+            let error =
+                all_there(&wrong.map(Clone::clone)).expect_err("packets would come twice").to_string();
+            assert!(error.contains(words), "{error}");
+        }
     }
 
     #[tokio::test]

@@ -24,4 +24,5 @@ pub mod resolve;
 pub mod status;
 pub mod top;
 pub mod trace;
+pub mod vlan;
 pub mod web;

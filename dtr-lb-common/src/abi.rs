@@ -19,7 +19,7 @@ mod trace;
 
 pub use crate::flow_table::{Control, Direction, Flow, Place, State};
 pub use client::{Client, ClientKey, Pressure};
-pub use flow::{Hop, KeptSyn, Syn, Tuple};
+pub use flow::{Hop, KeptSyn, Syn, Tuple, Vlans};
 pub use own_macs::{OWN_MAC_SETS, OwnMacs};
 pub use service::{
     ALLOW, DENY, IS_VIP, Mode, ProbePath, Replica, Service, ServiceFlags, ServiceKey, SourceKey,

@@ -20,7 +20,7 @@ use crate::{
     flow_table::{Memory, next_hops::NextHops},
     pipeline::{Head, Outcome, Packet, PacketContext, Tables, admission, fast, run},
     verdict::Verdict,
-    wire::{Ethernet, Ipv4, Ipv6, Mac},
+    wire::{Ethernet, Ipv4, Ipv6, Mac, Macs, VlanTag},
 };
 
 /// In bytes that nobody may rely on.
@@ -138,8 +138,15 @@ impl Packet for Frame {
         Some(())
     }
 
-    fn tagged(&self) -> bool {
-        false
+    fn take_tags(&mut self, count: u32) -> Option<()> {
+        let tags = size_of::<Macs>()..size_of::<Macs>() + count as usize * size_of::<VlanTag>();
+        (self.bytes.len() >= tags.end).then(|| drop(self.bytes.drain(tags)))
+    }
+
+    fn put_tag(&mut self, tag: VlanTag) -> Option<()> {
+        let (macs, rest) = self.bytes.split_at_checked(size_of::<Macs>())?;
+        self.bytes = [macs, bytemuck::bytes_of(&tag), rest].concat();
+        Some(())
     }
 
     fn interface(&self) -> u32 {

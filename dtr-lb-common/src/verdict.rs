@@ -103,7 +103,7 @@ verdicts! {
 
     /// Neither IPv4 nor IPv6: ARP and others.
     PassedNotIp = "passed_not_ip", Pass;
-    /// With a VLAN tag, in the frame or beside it.
+    /// With more than two VLAN tags.
     PassedVlan = "passed_vlan", Pass;
     /// IP, but neither TCP nor ICMP.
     PassedNotTcp = "passed_not_tcp", Pass;

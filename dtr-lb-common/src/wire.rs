@@ -39,6 +39,29 @@ pub const ETHERTYPE_IPV6: Be16 = Be16::new(0x86dd);
 /// EtherTypes of VLAN tags (IEEE 802.1Q, 802.1ad).
 pub const ETHERTYPE_VLAN: Be16 = Be16::new(0x8100);
 pub const ETHERTYPE_PROVIDER_VLAN: Be16 = Be16::new(0x88a8);
+
+/// A VLAN tag as it stands behind the Ethernet addresses (IEEE 802.1Q section 9.3), before an EtherType or another tag.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct VlanTag {
+    /// [`ETHERTYPE_VLAN`] or [`ETHERTYPE_PROVIDER_VLAN`].
+    pub kind: Be16,
+    /// From the highest bit on: 3 bits of priority, one that says whether the frame is the first to be dropped, 12 of the
+    /// VLAN's id.
+    pub control: Be16,
+}
+
+impl VlanTag {
+    /// The bits of [`Self::control`] that are the VLAN's id. 0 is no VLAN: such a tag has a priority only.
+    pub const ID: u16 = 0x0fff;
+
+    /// Whether an EtherType is that of a tag.
+    #[inline(always)]
+    pub const fn is_kind(kind: Be16) -> bool {
+        kind.raw() == ETHERTYPE_VLAN.raw() || kind.raw() == ETHERTYPE_PROVIDER_VLAN.raw()
+    }
+}
+
 /// Protocol numbers (RFC 8200 section 4 for the extension headers of IPv6).
 pub const PROTOCOL_HOP_BY_HOP: u8 = 0;
 pub const PROTOCOL_ICMP: u8 = 1;

@@ -6,16 +6,21 @@
 //! `lab_decap` takes the outer IP header off IP-in-IP packets, on a replica's interface. It stands in for the tunnel
 //! device that a real replica has (`ipip`, `ip6tnl`, `sit`), since the kernels that labs run on may be built without.
 //! It counts packets by outer source. Outer headers have no options: dtr-lb makes none.
+//!
+//! `lab_tag` and `lab_untag` put VLAN tags on what a host sends, and take them off what it receives: they stand in for its VLAN
+//! interface, for the same reason. `lab_echo` sends every packet back by the interface that it came by, behind the datapath: what
+//! comes back is what the host would have got.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
 #[cfg(target_arch = "bpf")]
 mod stub {
     use aya_ebpf::{
-        bindings::xdp_action,
-        helpers::bpf_xdp_adjust_head,
-        macros::{map, xdp},
+        Global,
+        bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action},
+        helpers::{bpf_redirect, bpf_skb_vlan_pop, bpf_skb_vlan_push, bpf_xdp_adjust_head},
+        macros::{classifier, map, xdp},
         maps::LruHashMap,
-        programs::XdpContext,
+        programs::{TcContext, XdpContext},
     };
 
     /// Packets by outer source; an IPv4 one is mapped into IPv6.
@@ -33,6 +38,49 @@ mod stub {
         // was read.
         let _: Option<()> = decapsulate(&ctx);
         xdp_action::XDP_PASS
+    }
+
+    /// The tags of `lab_tag`, as a frame has them, read as numbers in network order: EtherType, priority and id. 0 is none.
+    #[unsafe(no_mangle)]
+    static LAB_OUTER_TAG: Global<u32> = Global::new(0);
+    #[unsafe(no_mangle)]
+    static LAB_INNER_TAG: Global<u32> = Global::new(0);
+
+    #[classifier]
+    pub(crate) fn lab_tag(ctx: TcContext) -> i32 {
+        for tag in [LAB_INNER_TAG.load(), LAB_OUTER_TAG.load()] {
+            // SAFETY: the skb is the program's own, and no pointer into the frame is held.
+            if tag != 0
+                && unsafe { bpf_skb_vlan_push(ctx.skb.skb, ((tag >> 16) as u16).to_be(), tag as u16) } != 0
+            {
+                return TC_ACT_SHOT;
+            }
+        }
+        TC_ACT_UNSPEC
+    }
+
+    #[classifier]
+    pub(crate) fn lab_untag(ctx: TcContext) -> i32 {
+        // What is not in the VLAN is not the host's.
+        // SAFETY: the kernel hands every TC program a valid skb.
+        let (tag, kind) = unsafe { ((*ctx.skb.skb).vlan_tci, (*ctx.skb.skb).vlan_proto) };
+        let outer = LAB_OUTER_TAG.load();
+        if tag & 0xfff != outer & 0xfff || (kind as u16).to_be() != (outer >> 16) as u16 {
+            return TC_ACT_SHOT;
+        }
+        for tag in [outer, LAB_INNER_TAG.load()] {
+            // SAFETY: as in `lab_tag`.
+            if tag != 0 && unsafe { bpf_skb_vlan_pop(ctx.skb.skb) } != 0 {
+                return TC_ACT_SHOT;
+            }
+        }
+        TC_ACT_UNSPEC
+    }
+
+    #[classifier]
+    pub(crate) fn lab_echo(ctx: TcContext) -> i32 {
+        // SAFETY: the kernel hands every TC program a valid skb; the helper takes numbers only.
+        unsafe { bpf_redirect((*ctx.skb.skb).ifindex, 0) as i32 }
     }
 
     const MACS: usize = 12;

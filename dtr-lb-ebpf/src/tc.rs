@@ -9,7 +9,7 @@ use aya_ebpf::{
     },
     helpers::{
         bpf_l4_csum_replace, bpf_skb_adjust_room, bpf_skb_change_proto, bpf_skb_change_tail,
-        bpf_skb_load_bytes,
+        bpf_skb_load_bytes, bpf_skb_vlan_pop, bpf_skb_vlan_push,
     },
     programs::TcContext,
 };
@@ -19,7 +19,7 @@ use dtr_lb_common::{
     checksum::Delta,
     pipeline::{EXTENSION_BYTES, Packet, PacketContext, Stage, Tables},
     verdict::Verdict,
-    wire::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ipv4, Ipv6},
+    wire::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ipv4, Ipv6, VlanTag},
 };
 
 use crate::{
@@ -28,8 +28,8 @@ use crate::{
     window::{FrameHead, Window},
 };
 
-/// Ethernet, the longest network header that is followed and the longest TCP header: all that the pipeline reads.
-const HEADERS: u32 = (14 + size_of::<Ipv6>() + EXTENSION_BYTES + 60) as u32;
+/// Ethernet, two tags, the longest network header that is followed and the longest TCP header: all that the pipeline reads.
+const HEADERS: u32 = (14 + 2 * size_of::<VlanTag>() + size_of::<Ipv6>() + EXTENSION_BYTES + 60) as u32;
 
 /// Of include/uapi/linux/bpf.h, since Linux 6.16: the checksum is of an IPv6 packet.
 const BPF_F_IPV6: u64 = 1 << 7;
@@ -64,6 +64,13 @@ impl<'a> TcPacket<'a> {
         let result = unsafe { bpf_l4_csum_replace(self.skb(), offset, 0, u64::from(delta), flags) };
         (result == 0).then_some(())
     }
+}
+
+#[inline(always)]
+fn tag_beside(skb: *const __sk_buff) -> Option<VlanTag> {
+    // SAFETY: the kernel hands every TC program a valid skb.
+    let (present, kind, control) = unsafe { ((*skb).vlan_present, (*skb).vlan_proto, (*skb).vlan_tci) };
+    (present != 0).then_some(VlanTag { kind: Be16::of_raw(kind as u16), control: Be16::new(control as u16) })
 }
 
 /// The EtherType of a family.
@@ -224,6 +231,7 @@ impl Packet for TcPacket<'_> {
         let (ctx, context) = (self.skb(), ptr::from_mut(context));
         let number = match stage {
             Stage::Parse => dtr_lb_tc_parse(ctx, context),
+            Stage::Untag => dtr_lb_tc_untag(ctx, context),
             Stage::Steer => dtr_lb_tc_steer(ctx, context),
             Stage::Connection => dtr_lb_tc_connection(ctx, context),
             Stage::Proof => dtr_lb_tc_proof(ctx, context),
@@ -239,6 +247,7 @@ impl Packet for TcPacket<'_> {
             Stage::Error => dtr_lb_tc_error(ctx, context),
             Stage::Emit(verdict) => dtr_lb_tc_emit(ctx, context, verdict as u32),
             Stage::Answer(verdict) => dtr_lb_tc_answer(ctx, context, verdict as u32),
+            Stage::Tag(verdict) => dtr_lb_tc_tag(ctx, context, verdict as u32),
             Stage::Report(verdict) => dtr_lb_tc_report(ctx, context, verdict as u32),
         };
         // The verifier gives up the bounds where a stage may have moved the frame.
@@ -246,11 +255,36 @@ impl Packet for TcPacket<'_> {
         stages::verdict(number)
     }
 
-    /// The kernel has taken an outer tag out of the frame before TC sees it.
+    /// The kernel, or the device, has taken the outermost tag out of the frame before TC sees it (`skb_vlan_untag`).
     #[inline(always)]
-    fn tagged(&self) -> bool {
-        // SAFETY: the kernel hands every TC program a valid skb.
-        unsafe { (*self.skb()).vlan_present != 0 }
+    fn tag_beside(&self) -> Option<VlanTag> {
+        tag_beside(self.skb())
+    }
+
+    /// By the helper: with the one beside the frame gone, it puts the next one there (`skb_vlan_pop`).
+    #[inline(always)]
+    fn take_tags(&mut self, count: u32) -> Option<()> {
+        // SAFETY: as in `resize`.
+        if unsafe { bpf_skb_vlan_pop(self.skb()) } != 0 {
+            return None;
+        }
+        // SAFETY: as in `resize`.
+        if count > 1 && unsafe { bpf_skb_vlan_pop(self.skb()) } != 0 {
+            return None;
+        }
+        *self = Self::new(self.ctx);
+        Some(())
+    }
+
+    /// Beside the frame. One that is there goes into it (`skb_vlan_push`).
+    #[inline(always)]
+    fn put_tag(&mut self, tag: VlanTag) -> Option<()> {
+        // SAFETY: as in `resize`.
+        if unsafe { bpf_skb_vlan_push(self.skb(), tag.kind.raw(), tag.control.get()) } != 0 {
+            return None;
+        }
+        *self = Self::new(self.ctx);
+        Some(())
     }
 
     #[inline(always)]
@@ -279,7 +313,7 @@ impl Packet for TcPacket<'_> {
 
 stages! {
     __sk_buff as TcContext as TcPacket:
-    dtr_lb_tc_parse, dtr_lb_tc_steer, dtr_lb_tc_connection, dtr_lb_tc_silence, dtr_lb_tc_testify, dtr_lb_tc_proof, dtr_lb_tc_admit, dtr_lb_tc_challenge, dtr_lb_tc_open, dtr_lb_tc_insert, dtr_lb_tc_advance, dtr_lb_tc_complete, dtr_lb_tc_icmp, dtr_lb_tc_error, dtr_lb_tc_emit, dtr_lb_tc_answer, dtr_lb_tc_report
+    dtr_lb_tc_parse, dtr_lb_tc_untag, dtr_lb_tc_steer, dtr_lb_tc_connection, dtr_lb_tc_silence, dtr_lb_tc_testify, dtr_lb_tc_proof, dtr_lb_tc_admit, dtr_lb_tc_challenge, dtr_lb_tc_open, dtr_lb_tc_insert, dtr_lb_tc_advance, dtr_lb_tc_complete, dtr_lb_tc_icmp, dtr_lb_tc_error, dtr_lb_tc_emit, dtr_lb_tc_answer, dtr_lb_tc_tag, dtr_lb_tc_report
 }
 
 /// A frame for the trace, by helpers only.
@@ -293,9 +327,14 @@ impl trace::Source for TcSource {
     }
 
     #[inline(always)]
-    unsafe fn copy(&self, to: *mut u8, bytes: u32) -> bool {
+    fn tag_beside(&self) -> Option<VlanTag> {
+        tag_beside(self.0)
+    }
+
+    #[inline(always)]
+    unsafe fn copy(&self, from: u32, to: *mut u8, bytes: u32) -> bool {
         // SAFETY: the skb is the program's own, and the caller has the room; the helper looks at the frame's end.
-        unsafe { bpf_skb_load_bytes(self.0.cast(), 0, to.cast(), bytes) == 0 }
+        unsafe { bpf_skb_load_bytes(self.0.cast(), from, to.cast(), bytes) == 0 }
     }
 }
 

@@ -17,6 +17,7 @@ use dtr_lb_common::{
     abi::{SNAP_MAX, TRACE_BYTES, TraceCounts, TraceFilter, TracePacket},
     pipeline::{Outcome, summary::PacketSummary},
     verdict::{Action, Verdict},
+    wire::{Macs, VlanTag},
 };
 
 use crate::maps::{Maps, with_context};
@@ -36,6 +37,10 @@ static TRACE_COUNTS: PerCpuArray<TraceCounts, 1> = PerCpuArray::new();
 #[btf_map]
 static TRACE_RECORD: PerCpuArray<Record, 1> = PerCpuArray::new();
 
+/// Bytes of the addresses that are before a tag, and of it.
+const MACS: u32 = size_of::<Macs>() as u32;
+const TAG: u32 = size_of::<VlanTag>() as u32;
+
 /// As it goes into the ring, up to the last byte of a frame that is there.
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -49,12 +54,17 @@ struct Record {
 pub(crate) trait Source {
     /// Length of the frame in bytes, all of it.
     fn length(&self) -> u32;
-    /// Copies so many of the first bytes, of all buffers that the frame is in. Says whether it could.
+    /// The VLAN tag that is beside these bytes.
+    #[inline(always)]
+    fn tag_beside(&self) -> Option<VlanTag> {
+        None
+    }
+    /// Copies so many bytes behind the first `from`, of all buffers that the frame is in. Says whether it could.
     ///
     /// # Safety
     ///
     /// There is room for them at `to`.
-    unsafe fn copy(&self, to: *mut u8, bytes: u32) -> bool;
+    unsafe fn copy(&self, from: u32, to: *mut u8, bytes: u32) -> bool;
 }
 
 /// Whether somebody traces.
@@ -77,30 +87,63 @@ pub(crate) fn came(frame: &impl Source) -> u32 {
     with_context(|context| context.forget());
     // SAFETY: this CPU's own value, and nothing else refers to it. Zeros, which it holds at first, are a value.
     let record = unsafe { &mut *record };
-    record.packet.length = frame.length();
+    record.packet.length = length(frame);
     // SAFETY: the frames' part begins there, and has room for the longest snap.
     record.packet.captured = unsafe { take(frame, record.frames.as_mut_ptr(), filter.snap) };
     0
 }
 
-/// Copies the first bytes of a frame, `snap` at most; returns how many.
+/// Length of a frame in bytes as it is on the wire.
+#[inline(always)]
+fn length(frame: &impl Source) -> u32 {
+    frame.length() + if frame.tag_beside().is_some() { TAG } else { 0 }
+}
+
+/// Copies the first bytes of a frame as it is on the wire, `snap` at most; returns how many.
 ///
 /// # Safety
 ///
 /// At `to` there is room for [`SNAP_MAX`] bytes.
 #[inline(always)]
 unsafe fn take(frame: &impl Source, to: *mut u8, snap: u32) -> u32 {
-    let length = frame.length();
-    let wanted = if length < snap { length } else { snap };
+    let Some(tag) = frame.tag_beside() else {
+        // SAFETY: as much room as the caller has.
+        return unsafe { take_bytes(frame, 0, to, snap) };
+    };
+    // Where a tag would be cut, there is no more than what is before it.
+    let room = snap.saturating_sub(MACS + TAG);
+    // SAFETY: the addresses and the tag have room, as the snap is longer.
+    let macs = unsafe { frame.copy(0, to, MACS) };
+    if !macs || room == 0 {
+        return 0;
+    }
+    // SAFETY: the addresses, the tag and the rest are no more than `snap`, and each begins where the other ends.
+    unsafe {
+        to.add(MACS as usize).cast::<[u8; TAG as usize]>().write(bytemuck::must_cast(tag));
+        let rest = take_bytes(frame, MACS, to.add((MACS + TAG) as usize), room);
+        if rest == 0 { 0 } else { MACS + TAG + rest }
+    }
+}
+
+/// Copies the bytes of a frame behind the first `from`, `most` at most; returns how many.
+///
+/// # Safety
+///
+/// At `to` there is room for `most` bytes, which are [`SNAP_MAX`] at most.
+#[inline(always)]
+unsafe fn take_bytes(frame: &impl Source, from: u32, to: *mut u8, most: u32) -> u32 {
+    let left = frame.length().saturating_sub(from);
+    let wanted = if left < most { left } else { most };
     // For the verifier, which is to see both bounds of the number that is handed over: from 1, which older kernels (6.1) do not
     // learn by a comparison with 0, to the most.
     let last = core::hint::black_box(wanted.wrapping_sub(1));
-    if last >= SNAP_MAX as u32 {
+    let limit = if from == 0 { SNAP_MAX as u32 } else { SNAP_MAX as u32 - MACS - TAG };
+    if last >= limit {
         return 0;
     }
     let bytes = last + 1;
     // SAFETY: no more than there is room for.
-    if unsafe { frame.copy(to, bytes) } { bytes } else { 0 }
+    if unsafe { frame.copy(from, to, bytes) } { bytes } else { 0 }
 }
 
 /// Sends the record of a frame with its verdict, if the filter takes it.
@@ -138,7 +181,7 @@ pub(crate) fn left(frame: &impl Source, interface: u32, verdict: u32, left_by: u
     }
     let mut total = came;
     if left_by != 0 {
-        packet.left_length = frame.length();
+        packet.left_length = length(frame);
         // SAFETY: behind the frame as it came, which is no longer than the half of the room.
         packet.left_captured = unsafe { take(frame, frames.as_mut_ptr().add(came as usize), filter.snap) };
         total += packet.left_captured;

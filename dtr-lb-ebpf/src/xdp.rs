@@ -12,7 +12,7 @@ use dtr_lb_common::{
     address::Family,
     pipeline::{Packet, PacketContext, Stage, Tables},
     verdict::Verdict,
-    wire::{Ipv4, Ipv6},
+    wire::{Ipv4, Ipv6, Macs, VlanTag},
 };
 
 use crate::{
@@ -120,6 +120,7 @@ impl Packet for XdpPacket<'_> {
         let (ctx, context) = (self.ctx.ctx, ptr::from_mut(context));
         let number = match stage {
             Stage::Parse => dtr_lb_xdp_parse(ctx, context),
+            Stage::Untag => dtr_lb_xdp_untag(ctx, context),
             Stage::Steer => dtr_lb_xdp_steer(ctx, context),
             Stage::Connection => dtr_lb_xdp_connection(ctx, context),
             Stage::Proof => dtr_lb_xdp_proof(ctx, context),
@@ -135,6 +136,7 @@ impl Packet for XdpPacket<'_> {
             Stage::Error => dtr_lb_xdp_error(ctx, context),
             Stage::Emit(verdict) => dtr_lb_xdp_emit(ctx, context, verdict as u32),
             Stage::Answer(verdict) => dtr_lb_xdp_answer(ctx, context, verdict as u32),
+            Stage::Tag(verdict) => dtr_lb_xdp_tag(ctx, context, verdict as u32),
             Stage::Report(verdict) => dtr_lb_xdp_report(ctx, context, verdict as u32),
         };
         // The verifier gives up the bounds where a stage may have moved the frame.
@@ -142,10 +144,20 @@ impl Packet for XdpPacket<'_> {
         stages::verdict(number)
     }
 
-    /// Under XDP a tag is in the frame, unless the device takes it out, which it tells no program.
+    // Under XDP a tag is in the frame, unless the device takes it out, which it tells no program.
     #[inline(always)]
-    fn tagged(&self) -> bool {
-        false
+    fn take_tags(&mut self, count: u32) -> Option<()> {
+        let macs: Macs = self.window.read(0)?;
+        self.move_front(count as i32 * size_of::<VlanTag>() as i32)?;
+        self.window.write(0, macs)
+    }
+
+    #[inline(always)]
+    fn put_tag(&mut self, tag: VlanTag) -> Option<()> {
+        let macs: Macs = self.window.read(0)?;
+        self.move_front(-(size_of::<VlanTag>() as i32))?;
+        self.window.write(0, macs)?;
+        self.window.write(size_of::<Macs>(), tag)
     }
 
     #[inline(always)]
@@ -168,7 +180,7 @@ impl Packet for XdpPacket<'_> {
 
 stages! {
     xdp_md as XdpContext as XdpPacket:
-    dtr_lb_xdp_parse, dtr_lb_xdp_steer, dtr_lb_xdp_connection, dtr_lb_xdp_silence, dtr_lb_xdp_testify, dtr_lb_xdp_proof, dtr_lb_xdp_admit, dtr_lb_xdp_challenge, dtr_lb_xdp_open, dtr_lb_xdp_insert, dtr_lb_xdp_advance, dtr_lb_xdp_complete, dtr_lb_xdp_icmp, dtr_lb_xdp_error, dtr_lb_xdp_emit, dtr_lb_xdp_answer, dtr_lb_xdp_report
+    dtr_lb_xdp_parse, dtr_lb_xdp_untag, dtr_lb_xdp_steer, dtr_lb_xdp_connection, dtr_lb_xdp_silence, dtr_lb_xdp_testify, dtr_lb_xdp_proof, dtr_lb_xdp_admit, dtr_lb_xdp_challenge, dtr_lb_xdp_open, dtr_lb_xdp_insert, dtr_lb_xdp_advance, dtr_lb_xdp_complete, dtr_lb_xdp_icmp, dtr_lb_xdp_error, dtr_lb_xdp_emit, dtr_lb_xdp_answer, dtr_lb_xdp_tag, dtr_lb_xdp_report
 }
 
 /// A frame for the trace, by helpers only.
@@ -182,9 +194,9 @@ impl trace::Source for XdpSource {
     }
 
     #[inline(always)]
-    unsafe fn copy(&self, to: *mut u8, bytes: u32) -> bool {
+    unsafe fn copy(&self, from: u32, to: *mut u8, bytes: u32) -> bool {
         // SAFETY: the context is the program's own, and the caller has the room; the helper looks at the frame's end.
-        unsafe { bpf_xdp_load_bytes(self.0, 0, to.cast(), bytes) == 0 }
+        unsafe { bpf_xdp_load_bytes(self.0, from, to.cast(), bytes) == 0 }
     }
 }
 

@@ -6,11 +6,14 @@ use anyhow::{Context as _, Result};
 use aya::{
     Ebpf, EbpfLoader,
     maps::HashMap,
-    programs::{Xdp, XdpMode},
+    programs::{LinkOrder, SchedClassifier, TcAttachType, Xdp, XdpMode, tc::TcAttachOptions},
 };
 use dtr_lb_agent::datapath::object::LAB_STUB;
 
-use crate::lab::{Lab, Namespace, PassStub, Replica};
+use crate::{
+    fixture::frames::{Tag, Tags},
+    lab::{Lab, Namespace, PassStub, Replica},
+};
 
 /// The XDP program at the far ends of the balancer's cables.
 pub fn pass_stub() -> PassStub {
@@ -48,6 +51,50 @@ impl Decapsulation {
             .map(|entry| entry.map(|(source, count)| (source.into(), count)).map_err(Into::into))
             .collect()
     }
+}
+
+/// What makes an interface of a host one in a VLAN: its packets get tags, and lose them where they come in. It stands in for a VLAN
+/// interface, which not every kernel that the lab runs on has. Attached until dropped.
+pub struct Tagged(#[expect(dead_code, reason = "it holds the programs")] Ebpf);
+
+impl fmt::Debug for Tagged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tagged")
+    }
+}
+
+impl Tagged {
+    /// Attaches it to an interface of a namespace.
+    pub fn attach(namespace: &Namespace, interface: &str, tags: Tags) -> Result<Self> {
+        let [outer, inner] = tags.map(|tag: Option<Tag>| tag.map_or(0, u32::from_be_bytes));
+        namespace.run(|| -> Result<_> {
+            let mut ebpf = EbpfLoader::new()
+                .override_global("LAB_OUTER_TAG", &outer, true)
+                .override_global("LAB_INNER_TAG", &inner, true)
+                .load(LAB_STUB)?;
+            attach_tc(&mut ebpf, interface, "lab_tag", TcAttachType::Egress)?;
+            attach_tc(&mut ebpf, interface, "lab_untag", TcAttachType::Ingress)?;
+            Ok(Self(ebpf))
+        })?
+    }
+}
+
+/// Sends every packet that comes by an interface of this thread's namespace back, if no program before it takes it. Attached
+/// until dropped.
+pub fn echo(interface: &str) -> Result<Ebpf> {
+    let mut ebpf = EbpfLoader::new().load(LAB_STUB)?;
+    attach_tc(&mut ebpf, interface, "lab_echo", TcAttachType::Ingress)?;
+    Ok(ebpf)
+}
+
+fn attach_tc(ebpf: &mut Ebpf, interface: &str, name: &str, at: TcAttachType) -> Result<()> {
+    let program: &mut SchedClassifier =
+        ebpf.program_mut(name).with_context(|| format!("no program `{name}`"))?.try_into()?;
+    program.load()?;
+    program
+        .attach_with_options(interface, at, TcAttachOptions::TcxOrder(LinkOrder::last()))
+        .with_context(|| format!("attaching {name} to {interface}"))?;
+    Ok(())
 }
 
 fn attach(namespace: &Namespace, interface: &str, name: &str) -> Result<Ebpf> {

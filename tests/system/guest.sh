@@ -45,6 +45,7 @@ within() {
 property() { systemctl show --value --property "$1" dtr-lb; }
 is() { [ "$(property "$1")" = "$2" ]; }
 request() { ip netns exec client curl --silent --show-error --max-time 20 "http://$VIP/"; }
+dropped() { dtr-lb status --json | grep '"dropped_'; }
 status_says() { dtr-lb status --json | grep -q "$1"; }
 
 # A client, and three replicas at one cable: each interface of the balancer has native XDP, as veth has.
@@ -68,6 +69,62 @@ network() {
         echo "replica $host" >/srv/$host/index.html
         ip netns exec replicas busybox httpd -p 10.2.0.$host:80 -h /srv/$host || return 1
     done
+}
+
+# The same cables as trunks: clients in a VLAN, and replicas in another one, which is in a provider's for one of them.
+trunks() {
+    ip link add link ext0 name ext0.10 type vlan id 10 || return 1
+    ip link add link int0 name int0.20 type vlan id 20 || return 1
+    ip link add link int0 name int0.30 type vlan protocol 802.1ad id 30 || return 1
+    ip link add link int0.30 name int0.30.40 type vlan id 40 || return 1
+    ip -n client link add link eth0 name eth0.10 type vlan id 10 || return 1
+    ip -n replicas link add link eth0 name eth0.20 type vlan id 20 || return 1
+    ip -n replicas link add link eth0 name eth0.30 type vlan protocol 802.1ad id 30 || return 1
+    ip -n replicas link add link eth0.30 name eth0.30.40 type vlan id 40 || return 1
+    for link in ext0.10 int0.20 int0.30 int0.30.40; do ip link set $link up || return 1; done
+    for link in eth0.20 eth0.30 eth0.30.40; do ip -n replicas link set $link up || return 1; done
+    ip -n client link set eth0.10 up || return 1
+    ip address add 10.3.0.1/24 dev ext0.10 && ip -n client address add 10.3.0.2/24 dev eth0.10 || return 1
+    ip address add 10.4.0.1/24 dev int0.20 && ip -n replicas address add 10.4.0.14/24 dev eth0.20 || return 1
+    ip address add 10.5.0.1/24 dev int0.30.40 && ip -n replicas address add 10.5.0.15/24 dev eth0.30.40 || return 1
+    ip -n client route add "$VIP/32" dev eth0.10 src 10.3.0.2 || return 1
+    for end in client replicas; do
+        # A veth hands a tag over beside the frame, where XDP does not see it.
+        ip netns exec $end ethtool -K eth0 tx-vlan-offload off tx-vlan-stag-hw-insert off >/dev/null || return 1
+    done
+    for at in 4.0.14 5.0.15; do
+        mkdir -p /srv/$at
+        echo well >/srv/$at/health
+        echo "replica $at" >/srv/$at/index.html
+        ip netns exec replicas busybox httpd -p 10.$at:80 -h /srv/$at || return 1
+    done
+}
+
+# With this hook and these interfaces.
+config_of_trunks() {
+    cat <<EOF
+vip = "$VIP"
+interfaces = [$2]
+
+[datapath]
+max_flows = 4096
+attach = "$1"
+
+[[service]]
+name = "http"
+port = 80
+
+[[replica]]
+address = "10.4.0.14"
+
+[[replica]]
+address = "10.5.0.15"
+EOF
+}
+
+both_answer() {
+    for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16; do request || echo failed; done | sort -u >/run/who
+    [ "$(cat /run/who)" = "$(printf 'replica 4.0.14\nreplica 5.0.15')" ]
 }
 
 config() {
@@ -205,6 +262,27 @@ touch /run/load-ends
 wait $load
 [ ! -s /run/failures ] || fail "$(wc -l </run/failures) failed: $(cat /run/failures)"
 echo "$(wc -l </run/answers) requests: $(sort /run/answers | uniq -c | tr '\n' ' ')"
+done_with
+
+begin "on trunks, clients and replicas are reached in their VLANs"
+trunks || fail "the VLAN interfaces were not made"
+before=$(dropped)
+config_of_trunks xdp '"ext0", "int0"' >$CONFIG
+dtr-lb check >check.log || fail "check failed: $(cat check.log)"
+systemctl reload dtr-lb || fail "the reload failed"
+within 60 is StatusText "http: 2 of 2 replicas up" || fail "the status is: $(property StatusText)"
+both_answer || fail "answers of $(cat /run/who); $(dtr-lb status)"
+[ "$(dropped)" = "$before" ] || fail "packets were dropped: $(dropped)"
+grep -q "int0.30.40, which is VLAN 40 on int0.30, which is VLAN 40 within provider VLAN 30 on int0" check.log ||
+    fail "check does not say how replicas are reached: $(cat check.log)"
+config_of_trunks auto '"ext0", "ext0.10", "int0"' >$CONFIG
+dtr-lb check >check.log && fail "check takes an interface and a VLAN on it: $(cat check.log)"
+systemctl reload dtr-lb 2>/dev/null && fail "the agent takes an interface and a VLAN on it"
+config 11 12 >$CONFIG
+systemctl reload dtr-lb || fail "the reload failed"
+ip -n client route del "$VIP/32"
+within 60 is StatusText "http: 2 of 2 replicas up" || fail "the status is: $(property StatusText)"
+request || fail "no answer"
 done_with
 
 begin "systemd-analyze finds the sandbox tight"

@@ -4,10 +4,10 @@ use dtr_lb_agent::datapath::{Datapath, Hook, Options};
 use dtr_lb_common::{abi::Mode, verdict::Verdict};
 use dtr_lb_tests::{
     fixture::{
-        Case, Host, Kernel, Plan,
+        Case, Engine, Host, Kernel, Plan, Wire,
         cases::{GROUPS, Group},
         kernel::takes,
-        play,
+        play, wire,
         world::World,
     },
     privilege,
@@ -26,7 +26,7 @@ const HOOKS: [Hook; 2] = [Hook::NativeXdp, Hook::Tc];
 
 /// How many instructions the verifier may have to walk through: a small part of the million that it allows, so that older verifiers,
 /// which see fewer equal states, accept the programs, too.
-const INSTRUCTION_BUDGET: u32 = 300_000;
+const INSTRUCTION_BUDGET: u32 = 400_000;
 
 fn main() {
     let mut trials = Vec::new();
@@ -39,10 +39,17 @@ fn main() {
         let name = format!("explain::says_what_the_datapath_does::{}", hook.name());
         trials.push(Trial::test(name, move || explain::says_what_the_datapath_does(hook)));
         for group in GROUPS {
-            let Group { name, plans, mode, .. } = group;
+            let Group { name, plans, mode, tagged, .. } = group;
             for (case, plan) in group.cases().flat_map(|case| plans.iter().map(move |plan| (case, *plan))) {
                 let name = format!("{name}::{}::{}::{}", case.name, plan.name(), hook.name());
-                trials.push(Trial::test(name, move || plays_as_on_the_host(case, plan, *mode, hook)));
+                let on_a_wire = *tagged && hook == Hook::Tc;
+                trials.push(Trial::test(name, move || {
+                    if on_a_wire {
+                        plays_on_a_wire(case, plan, *mode)
+                    } else {
+                        plays_as_on_the_host(case, plan, *mode, hook)
+                    }
+                }));
             }
         }
     }
@@ -78,8 +85,25 @@ fn within_budget(what: &str, instructions: u32) -> Result<(), Failed> {
 fn plays_as_on_the_host(case: &Case, plan: Plan, mode: Mode, hook: Hook) -> Result<(), Failed> {
     let mut kernel =
         if wants_its_own((case.world)(plan).as_ref()) { Kernel::open(hook)? } else { Kernel::take(hook)? };
-    let mut host = Host::taking(takes(hook));
-    let (on_host, in_kernel) = (play(case, plan, mode, &mut host), play(case, plan, mode, &mut kernel));
+    compare(case, (plan, mode), takes(hook), &mut kernel)?;
+    Ok(kernel.leave()?)
+}
+
+/// The same at a real interface.
+fn plays_on_a_wire(case: &Case, plan: Plan, mode: Mode) -> Result<(), Failed> {
+    let mut wire = Wire::take()?;
+    compare(case, (plan, mode), wire::takes, &mut wire)?;
+    Ok(wire.leave()?)
+}
+
+fn compare(
+    case: &Case,
+    (plan, mode): (Plan, Mode),
+    takes: fn(&[u8]) -> bool,
+    engine: &mut dyn Engine,
+) -> Result<(), Failed> {
+    let mut host = Host::taking(takes);
+    let (on_host, in_kernel) = (play(case, plan, mode, &mut host), play(case, plan, mode, engine));
     // Each tells its own numbers, which are random. What became of them the case itself has looked at.
     let secret = on_host.iter().any(|record| record.verdict == Verdict::AnsweredChallenge);
     for (host, kernel) in on_host.iter().zip(&in_kernel) {
@@ -98,7 +122,7 @@ fn plays_as_on_the_host(case: &Case, plan: Plan, mode: Mode, hook: Hook) -> Resu
     if on_host.len() != in_kernel.len() {
         return Err(format!("{} frames on the host, {} in the kernel", on_host.len(), in_kernel.len()).into());
     }
-    Ok(kernel.leave()?)
+    Ok(())
 }
 
 /// Whether a case is about what a datapath does not know yet.

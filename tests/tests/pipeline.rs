@@ -62,4 +62,4 @@ macro_rules! groups {
     };
 }
 
-groups! { life time numbers refusals silence resets ways entries ports replicas strangers headers headers_v4 extensions tags across mixed dnat dnat_life dnat_time dnat_numbers dnat_refusals dnat_silence dnat_resets dnat_ways dnat_entries dnat_replicas dnat_strangers dnat_headers dnat_answers dnat_access dnat_affinity dnat_sizes dnat_checksums dnat_counters dsr ipip answers access affinity challenge limits macs filters sizes checksums counters icmp_errors dnat_icmp_errors icmp_across icmp_strangers icmp_direct icmp_echo icmp_too_big }
+groups! { life time numbers refusals silence resets ways entries ports replicas strangers headers headers_v4 extensions tags tags_dsr across mixed dnat dnat_life dnat_time dnat_numbers dnat_refusals dnat_silence dnat_resets dnat_ways dnat_entries dnat_replicas dnat_strangers dnat_headers dnat_answers dnat_access dnat_affinity dnat_sizes dnat_checksums dnat_counters dsr ipip answers access affinity challenge limits macs filters sizes checksums counters icmp_errors dnat_icmp_errors icmp_across icmp_strangers icmp_direct icmp_echo icmp_too_big }

@@ -37,7 +37,7 @@ use crate::{
     config::{Attach, Config},
     control::{Change, Control, NARROW_PATH, NO_NAT_ADDRESS, NextHops, UNSEEN_INTERFACE},
     interface::{self, Links, Seen},
-    next_hop::{NextHop, NextHopError, resolve},
+    next_hop::{Carrier, NextHop, NextHopError, resolve},
 };
 
 use finding::Report;
@@ -103,6 +103,9 @@ impl Report {
                 .and_then(|link| link.xdp_program)
                 .map(|id| Program { name: interface::xdp_program_name(id), id });
             self.interface(seen, program.as_ref(), config.datapath.attach, &config.agent.bpffs);
+        }
+        if let Some(twice) = interface::twice(&seen) {
+            self.error("interfaces", twice);
         }
         let devices = device::gather(links.handle(), &seen).await;
         for device in &devices {
@@ -185,8 +188,13 @@ impl Report {
     fn path(&mut self, change: Change) {
         let about = |address: IpAddr| format!("replica {address}");
         match change {
-            Change::NextHop { address, result: Ok(NextHop { interface, source, mtu, .. }) } => {
-                let how = format!("replica {address}: by interface {interface}, from {source}, MTU {mtu}");
+            Change::NextHop { address, result: Ok(NextHop { interface, source, mtu, carriers, .. }) } => {
+                let carried = carriers
+                    .iter()
+                    .map(|Carrier { interface, vlans, .. }| format!(", which is {vlans} on {interface}"));
+                let carried: String = carried.collect();
+                let how =
+                    format!("replica {address}: by interface {interface}{carried}, from {source}, MTU {mtu}");
                 self.fact(about(address), how);
             }
             Change::NextHop { address, result: Err(reason) } => {

@@ -5,7 +5,7 @@ use std::{
     net::IpAddr,
 };
 
-use dtr_lb_common::abi::Hop;
+use dtr_lb_common::abi::{Hop, Vlans};
 
 use super::{Change, NextHops};
 use crate::{
@@ -92,8 +92,8 @@ impl Paths {
     /// The replicas that have come to be reached by an interface that the datapath is not on, each once.
     fn unseen(&mut self, config: &Config) -> Vec<Change> {
         let of = |(address, hop): (&IpAddr, &Result<NextHop, NextHopError>)| {
-            let interface = &hop.as_ref().ok()?.interface;
-            (!config.interfaces.contains(interface)).then(|| (*address, interface.clone()))
+            let hop = hop.as_ref().ok()?;
+            hop.by(&config.interfaces).is_none().then(|| (*address, hop.interface.clone()))
         };
         let unseen: BTreeSet<_> = self.next_hops.iter().filter_map(of).collect();
         let fresh = unseen.difference(&self.told_unseen).cloned();
@@ -135,11 +135,16 @@ impl Paths {
     }
 }
 
-/// A next hop as the datapath has it.
-pub(super) fn hop(next_hop: &NextHop) -> Hop {
+/// A next hop as the datapath has it, which is on `interfaces`.
+pub(super) fn hop(next_hop: &NextHop, interfaces: &[String]) -> Hop {
+    let (interface, vlans) = match next_hop.by(interfaces) {
+        Some(carrier) => (carrier.ifindex, carrier.vlans),
+        None => (next_hop.ifindex, Vlans::NONE),
+    };
     Hop {
-        interface: next_hop.ifindex,
+        interface,
         destination: bytemuck::cast(next_hop.destination_mac),
         source: bytemuck::cast(next_hop.source_mac),
+        vlans,
     }
 }

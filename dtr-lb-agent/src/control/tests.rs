@@ -12,9 +12,12 @@ mod suspicion;
 
 use std::{net::Ipv4Addr, sync::LazyLock, time::Duration};
 
+use dtr_lb_common::abi::Vlans;
+
 use super::*;
 use crate::{
     config::HostFacts,
+    next_hop::Carrier,
     probe::{Failure, Outcome, State, Transition},
 };
 
@@ -122,6 +125,7 @@ fn next_hop(interface: &str, last: u8) -> NextHop {
         destination_mac: [2, 0, 0, 0, 0, last],
         source: address(2),
         mtu: 1500,
+        carriers: Vec::new(),
     }
 }
 
@@ -295,6 +299,19 @@ fn a_next_hop_makes_hop_and_nat_address() {
         (None, 0, 0),
         "nothing is known of the others"
     );
+}
+
+#[test]
+fn a_vlan_interface_is_reached_by_the_one_that_carries_it() {
+    let mut control = control(&[]);
+    let vlans = Vlans(0x14_100a);
+    let carrier = Carrier { ifindex: 2, interface: "eth0".into(), vlans };
+    let by_vlan = NextHop { carriers: vec![carrier], ..next_hop("eth0.20", 11) };
+    let changes = control.next_hops([(address(11), Ok(by_vlan))].into());
+    assert!(matches!(&changes[..], [Change::NextHop { .. }]), "{changes:?}");
+    let hop = desired(&control, at(0.0)).replicas[0].hop.expect("it is known");
+    assert_eq!((hop.interface, hop.vlans), (2, vlans));
+    assert_eq!(bytemuck::bytes_of(&hop.destination), [2, 0, 0, 0, 0, 11]);
 }
 
 #[test]

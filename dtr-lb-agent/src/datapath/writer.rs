@@ -94,7 +94,7 @@ impl Writer {
         for (id, replica) in (0..).zip(self.replicas_map.iter()) {
             let replica = replica.map_err(DatapathError::map(map::REPLICAS, "reading"))?;
             if id != 0 && replica.port != Be16::new(0) {
-                self.ids.adopt(id, (replica.service, replica.address, replica.port, replica.mode));
+                self.ids.adopt(id, (replica.service(), replica.address, replica.port, replica.mode));
                 self.replicas.insert(id, replica);
             }
         }
@@ -292,12 +292,23 @@ impl Writer {
         let hop = reachable(hop, self.reach.as_ref());
         let (nat, nat_count) = match (wanted.nat.len(), known) {
             (0, Some(known)) => (known.nat, known.nat_count),
-            (count, _) => (nat, count as u32),
+            (count, _) => (nat, count as u16),
         };
         let mtu = u16::try_from(wanted.mtu).unwrap_or(u16::MAX);
         let reset = u8::from(wanted.reset);
-        let replica =
-            Replica { address, nat, hop, service, port, mtu, nat_count, mode, reset, weight: wanted.weight };
+        let replica = Replica {
+            address,
+            nat,
+            hop,
+            vip: service.address,
+            vip_port: service.port,
+            nat_count,
+            port,
+            mtu,
+            mode,
+            reset,
+            weight: wanted.weight,
+        };
         let changed = self.set_replica(id, replica)?;
         // Flows that were opened in another mode go the same way to the same replica.
         for other in self.ids(service, address, port).filter(|other| *other != id).collect::<Vec<_>>() {

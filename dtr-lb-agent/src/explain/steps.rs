@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use dtr_lb_common::{
     abi::{
         IS_VIP, MAGLEV_SLOTS, Mode, Replica, ReplicaId, Service, ServiceFlags, ServiceKey, Settings, State,
-        Tuple,
+        Tuple, Vlans,
     },
     address::{Address, Family},
     filter, hash,
@@ -191,7 +191,8 @@ fn next_hop(replica: &Replica) -> String {
     let name = if_indextoname(hop.interface)
         .map_or_else(|_| format!("interface {}", hop.interface), |name| name.to_string_lossy().into_owned());
     let mtu = if replica.mtu == 0 { "unknown".into() } else { replica.mtu.to_string() };
-    format!("{} by {name}, MTU {mtu}", mac(&hop.destination))
+    let vlans = if hop.vlans == Vlans::NONE { String::new() } else { format!(" in {}", hop.vlans) };
+    format!("{} by {name}{vlans}, MTU {mtu}", mac(&hop.destination))
 }
 
 fn nat(way: &Way<'_, '_>, replica: &Replica, settings: &Settings) -> String {

@@ -21,6 +21,7 @@ use rtnetlink::{
 use tokio::time::timeout;
 
 use super::NextHopError;
+use crate::vlan::{self, Below};
 
 /// A healthy kernel answers in microseconds; this is for the reply that never comes.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
@@ -53,6 +54,8 @@ pub(super) struct Link {
     /// The MTU for IPv6, which a router may have told (RFC 4861 section 4.6.4) and which is not larger; `None` if the
     /// interface has no IPv6.
     pub(super) mtu_v6: Option<u32>,
+    /// What it stands on, if it is a VLAN interface.
+    pub(super) below: Option<Below>,
 }
 
 /// What the neighbour table has for an address it lists.
@@ -175,6 +178,7 @@ pub(super) fn link_of(message: &LinkMessage) -> Link {
         up: header.flags.contains(LinkFlags::Up | LinkFlags::LowerUp),
         mtu: 0,
         mtu_v6: None,
+        below: vlan::below(message),
     };
     for attribute in &message.attributes {
         match attribute {

@@ -19,7 +19,9 @@ mod resolve;
 mod watch;
 mod who_has;
 
-use std::net::IpAddr;
+use std::{iter, net::IpAddr};
+
+use dtr_lb_common::abi::Vlans;
 
 pub use self::{
     resolve::{gateway, resolve},
@@ -42,6 +44,27 @@ pub struct NextHop {
     pub source: IpAddr,
     /// Largest IP packet in bytes: the interface's MTU for the family, or the route's if that is smaller.
     pub mtu: u32,
+    /// If the interface is a VLAN interface: those that carry its frames, the nearest first.
+    pub carriers: Vec<Carrier>,
+}
+
+impl NextHop {
+    /// How a frame leaves by one of `interfaces`: without a tag by the next hop's own, or else with the tags that it has on a
+    /// carrier. `None` if neither is among them.
+    pub fn by(&self, interfaces: &[String]) -> Option<Carrier> {
+        let own = Carrier { ifindex: self.ifindex, interface: self.interface.clone(), vlans: Vlans::NONE };
+        iter::once(own)
+            .chain(self.carriers.iter().cloned())
+            .find(|carrier| interfaces.contains(&carrier.interface))
+    }
+}
+
+/// An interface, and the VLANs that a next hop's frames are in there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Carrier {
+    pub ifindex: u32,
+    pub interface: String,
+    pub vlans: Vlans,
 }
 
 /// Why there is no next hop for an address. Comparable, so that a caller can report each change once.

@@ -6,10 +6,11 @@ use std::{
     net::IpAddr,
 };
 
+use dtr_lb_common::abi::Vlans;
 use rtnetlink::Handle;
 
 use super::{
-    NextHop, NextHopError,
+    Carrier, NextHop, NextHopError,
     kernel::{self, Link, Neighbour, NeighbourKey, Path},
 };
 
@@ -78,8 +79,13 @@ pub(super) async fn survey(
 
     let ifindexes: BTreeSet<u32> = paths.iter().map(|(_, path)| path.ifindex).collect();
     let mut links = BTreeMap::new();
-    for &ifindex in &ifindexes {
-        links.extend(kernel::link(handle, ifindex).await?.map(|link| (ifindex, link)));
+    let mut wanted: Vec<u32> = ifindexes.iter().copied().collect();
+    while let Some(ifindex) = wanted.pop() {
+        if let Some(link) = kernel::link(handle, ifindex).await? {
+            let below = link.below.map(|below| below.index);
+            wanted.extend(below.filter(|below| !links.contains_key(below) && !wanted.contains(below)));
+            links.insert(ifindex, link);
+        }
     }
     let neighbours = match ifindexes.len() {
         0 => BTreeMap::new(),
@@ -101,7 +107,9 @@ pub(super) async fn survey(
             tracing::debug!(via = %path.via, %error, "cannot make the kernel ask for a neighbour");
         }
         survey.known.extend(mac.map(|mac| (key, mac)));
-        survey.next_hops.insert(address, next_hop(address, &path, link, mac));
+        let next_hop = next_hop(address, &path, link, mac);
+        let with_carriers = |hop| NextHop { carriers: carriers(path.ifindex, &links), ..hop };
+        survey.next_hops.insert(address, next_hop.map(with_carriers));
     }
     Ok(survey)
 }
@@ -152,7 +160,22 @@ pub(super) fn next_hop(
     };
     let link_mtu = if address.is_ipv6() { link.mtu_v6.unwrap_or(link.mtu).min(link.mtu) } else { link.mtu };
     let mtu = mtu.map_or(link_mtu, |route| route.min(link_mtu));
-    Ok(NextHop { ifindex, interface, source_mac, destination_mac, source, mtu })
+    Ok(NextHop { ifindex, interface, source_mac, destination_mac, source, mtu, carriers: Vec::new() })
+}
+
+/// The interfaces that carry the frames of a VLAN interface, the nearest first: as far as two tags go.
+pub(super) fn carriers(mut ifindex: u32, links: &BTreeMap<u32, Link>) -> Vec<Carrier> {
+    const TAGS: usize = 2;
+    let (mut carriers, mut vlans) = (Vec::new(), Vlans::NONE);
+    while let Some(below) = links.get(&ifindex).and_then(|link| link.below)
+        && let Some(link) = links.get(&below.index)
+        && carriers.len() < TAGS
+    {
+        vlans = vlans.within(below.tag);
+        ifindex = below.index;
+        carriers.push(Carrier { ifindex, interface: link.name.clone(), vlans });
+    }
+    carriers
 }
 
 /// What the kernel falls back to while the interface has no address that counts, such as one whose duplicate address

@@ -2,8 +2,16 @@
 
 mod netns;
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
+use dtr_lb_common::{
+    abi::Vlans,
+    address::Be16,
+    wire::{ETHERTYPE_PROVIDER_VLAN, ETHERTYPE_VLAN, VlanTag},
+};
 use rtnetlink::{
     packet_core::NetlinkMessage,
     packet_route::{
@@ -15,11 +23,12 @@ use rtnetlink::{
 };
 
 use super::{
-    NextHop, NextHopError,
+    Carrier, NextHop, NextHopError,
     events::is_relevant,
     kernel::{Link, Neighbour, Path, link_of, neighbour_of, path_of},
-    resolve::{current_mac, next_hop, wants_soliciting},
+    resolve::{carriers, current_mac, next_hop, wants_soliciting},
 };
+use crate::vlan::Below;
 
 const NEAR: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const FAR: [u8; 6] = [2, 0, 0, 0, 0, 2];
@@ -31,7 +40,7 @@ fn ip(text: &str) -> IpAddr {
 #[test]
 fn a_next_hop_takes_each_field_from_its_source() {
     let path = Path { ifindex: 7, via: ip("10.9.0.254"), source: Some(ip("10.9.0.1")), mtu: None };
-    let link = Link { name: "eth1".into(), mac: Some(NEAR), up: true, mtu: 1500, mtu_v6: None };
+    let link = Link { name: "eth1".into(), mac: Some(NEAR), up: true, mtu: 1500, mtu_v6: None, below: None };
     let expected = NextHop {
         ifindex: 7,
         interface: "eth1".into(),
@@ -39,6 +48,7 @@ fn a_next_hop_takes_each_field_from_its_source() {
         destination_mac: FAR,
         source: ip("10.9.0.1"),
         mtu: 1500,
+        carriers: Vec::new(),
     };
     for (route_mtu, mtu) in [(None, 1500), (Some(1400), 1400), (Some(9000), 1500)] {
         let path = Path { mtu: route_mtu, ..path.clone() };
@@ -52,6 +62,49 @@ fn a_next_hop_takes_each_field_from_its_source() {
 }
 
 #[test]
+fn a_vlan_interfaces_frames_leave_by_what_carries_it() {
+    let tag = |kind, id| VlanTag { kind, control: Be16::new(id) };
+    let link = |name: &str, below: Option<(u32, VlanTag)>| {
+        let below = below.map(|(index, tag)| Below { index, tag });
+        Link { name: name.into(), mac: Some(NEAR), up: true, mtu: 1500, mtu_v6: None, below }
+    };
+    let (inner, outer) = (tag(ETHERTYPE_VLAN, 20), tag(ETHERTYPE_PROVIDER_VLAN, 10));
+    let links = BTreeMap::from([
+        (6, link("up0.5.10.20", Some((9, tag(ETHERTYPE_VLAN, 5))))),
+        (9, link("up0.10.20", Some((8, inner)))),
+        (8, link("up0.10", Some((7, outer)))),
+        (7, link("up0", None)),
+    ]);
+    let carrier = |ifindex, name: &str, vlans| Carrier { ifindex, interface: name.into(), vlans };
+    let one = Vlans::NONE.within(inner);
+    let expected = vec![carrier(8, "up0.10", one), carrier(7, "up0", one.within(outer))];
+    assert_eq!(carriers(9, &links), expected);
+    assert_eq!(carriers(8, &links), [carrier(7, "up0", Vlans::NONE.within(outer))]);
+    assert_eq!((carriers(7, &links), carriers(1, &links)), (vec![], vec![]));
+    assert_eq!(carriers(6, &links).len(), 2, "two tags are followed");
+    let gone = BTreeMap::from([(9, links[&9].clone())]);
+    assert_eq!(carriers(9, &gone), [], "what it stands on is gone");
+
+    let hop = NextHop {
+        ifindex: 9,
+        interface: "up0.10.20".into(),
+        source_mac: NEAR,
+        destination_mac: FAR,
+        source: ip("10.9.0.1"),
+        mtu: 1500,
+        carriers: expected.clone(),
+    };
+    let by = |interfaces: &[&str]| {
+        let interfaces: Vec<_> = interfaces.iter().map(|&name| name.to_owned()).collect();
+        hop.by(&interfaces)
+    };
+    assert_eq!(by(&["up0"]), Some(expected[1].clone()));
+    assert_eq!(by(&["other0", "up0.10"]), Some(expected[0].clone()));
+    assert_eq!(by(&["up0.10.20", "other0"]), Some(carrier(9, "up0.10.20", Vlans::NONE)));
+    assert_eq!(by(&["other0"]), None);
+}
+
+#[test]
 fn of_the_mtus_that_count_for_the_family_the_smallest_is_taken() {
     for (route, for_v6, v4, v6) in [
         (None, None, 1500, 1500),
@@ -60,7 +113,8 @@ fn of_the_mtus_that_count_for_the_family_the_smallest_is_taken() {
         (Some(1300), Some(1400), 1300, 1300),
         (Some(1450), Some(1400), 1450, 1400),
     ] {
-        let link = Link { name: "eth1".into(), mac: Some(NEAR), up: true, mtu: 1500, mtu_v6: for_v6 };
+        let link =
+            Link { name: "eth1".into(), mac: Some(NEAR), up: true, mtu: 1500, mtu_v6: for_v6, below: None };
         for (address, source, expected) in [("10.20.0.1", "10.9.0.1", v4), ("fd20::1", "fd09::1", v6)] {
             let path = Path { ifindex: 7, via: ip(address), source: Some(ip(source)), mtu: route };
             let mtu = next_hop(ip(address), &path, Some(&link), Some(FAR)).map(|next_hop| next_hop.mtu);
@@ -75,7 +129,7 @@ fn each_missing_piece_has_its_own_error() {
     let via = ip("10.9.0.254");
     let interface = || "eth1".to_owned();
     let path = Path { ifindex: 7, via, source: Some(ip("10.9.0.1")), mtu: None };
-    let link = Link { name: interface(), mac: Some(NEAR), up: true, mtu: 1500, mtu_v6: None };
+    let link = Link { name: interface(), mac: Some(NEAR), up: true, mtu: 1500, mtu_v6: None, below: None };
     let sourceless = Path { source: None, ..path.clone() };
     let [of_the_link, of_the_host] =
         ["fe80::1", "::1"].map(|source| Path { source: Some(ip(source)), ..path.clone() });
@@ -182,7 +236,7 @@ fn a_link_message_is_read() {
         message.header.flags = flags;
         assert_eq!(
             link_of(&message),
-            Link { name: "eth1".into(), mac, up, mtu: 1500, mtu_v6: None },
+            Link { name: "eth1".into(), mac, up, mtu: 1500, mtu_v6: None, below: None },
             "{layer:?} {flags:?}"
         );
     }

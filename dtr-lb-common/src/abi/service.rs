@@ -141,16 +141,28 @@ pub struct Replica {
     pub mode: Mode,
     /// Not 0: it is dead, and its flows are answered by resets.
     pub reset: u8,
-    pub nat_count: u32,
     pub address: Address,
     /// Source addresses of the connections to it; `nat_count` of them, none in mode DNAT. In mode IPIP: the outer source, of
     /// which the last 16 bits vary by flow.
     pub nat: [Address; MAX_NAT_ADDRESSES],
-    /// The service's VIP and port: with address and port it tells the entry from all others.
-    pub service: ServiceKey,
+    /// The service's VIP and port: with address and port they tell the entry from all others.
+    pub vip: Address,
+    pub vip_port: Be16,
+    pub nat_count: u16,
     pub port: Be16,
     /// Its weight in the service's table; 0: it gets no new connections.
     pub weight: u16,
+}
+
+/// An entry has two cache lines to itself.
+const _: () = assert!(size_of::<Replica>() == 128);
+
+impl Replica {
+    /// The service that it is of.
+    #[inline(always)]
+    pub const fn service(&self) -> ServiceKey {
+        ServiceKey::new(self.vip, self.vip_port)
+    }
 }
 
 /// What becomes of the packets of one direction of a probe of a replica that answers clients directly. The key is the tuple

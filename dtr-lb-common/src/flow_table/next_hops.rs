@@ -17,13 +17,19 @@ pub const NEXT_HOP_BYTES: usize = 32;
 /// Places that a hop may be in.
 const PROBES: u32 = 8;
 
+/// Words of a hop.
+pub const HOP_WORDS: usize = size_of::<Hop>() / 4;
+const _: () =
+    assert!(4 * (word::HOP + HOP_WORDS) == NEXT_HOP_BYTES && word::VLANS == word::HOP + HOP_WORDS - 1);
+
 /// Numbers of an entry's words.
 pub mod word {
     /// 0 is free; a [`super::Control`] whose state is not looked at.
     pub const CONTROL: usize = 0;
     pub const LAST_ASSIGNED: usize = 1;
-    /// Interface, and the Ethernet addresses as they stand in a frame that leaves.
-    pub const HOP: usize = 4;
+    /// Interface, the Ethernet addresses as they stand in a frame that leaves, and its VLANs.
+    pub const HOP: usize = 3;
+    pub const VLANS: usize = HOP + 4;
 }
 
 /// In the control word: it may be used.
@@ -39,7 +45,7 @@ pub trait NextHops {
 
 /// The words of a hop.
 #[inline(always)]
-pub fn words(hop: &Hop) -> [u32; 4] {
+pub fn words(hop: &Hop) -> [u32; HOP_WORDS] {
     bytemuck::must_cast(*hop)
 }
 
@@ -55,6 +61,7 @@ pub fn get<M: NextHops>(memory: &M, index: u16) -> Option<Hop> {
         line.load(word::HOP + 1),
         line.load(word::HOP + 2),
         line.load(word::HOP + 3),
+        line.load(word::VLANS),
     ]))
 }
 
@@ -62,9 +69,9 @@ pub fn get<M: NextHops>(memory: &M, index: u16) -> Option<Hop> {
 #[inline(always)]
 pub fn assign<M: NextHops>(memory: &M, hop: &Hop, now: Ticks) -> Option<u16> {
     let wanted = words(hop);
-    let [interface, a, b, c] = wanted;
-    let start =
-        hash::mix(u64::from(interface) << 32 | u64::from(a), u64::from(b) << 32 | u64::from(c)) as u32;
+    let [interface, a, b, c, vlans] = wanted;
+    let link = hash::mix(u64::from(interface) << 32 | u64::from(vlans), u64::from(a));
+    let start = hash::mix(link, u64::from(b) << 32 | u64::from(c)) as u32;
     let mut attempt = 0;
     while attempt < PROBES {
         let index = start.wrapping_add(attempt) as u16;
@@ -81,6 +88,7 @@ pub fn assign<M: NextHops>(memory: &M, hop: &Hop, now: Ticks) -> Option<u16> {
                 line.store(word::HOP + 1, a);
                 line.store(word::HOP + 2, b);
                 line.store(word::HOP + 3, c);
+                line.store(word::VLANS, vlans);
                 line.store(word::CONTROL, READY);
                 return Some(index);
             }
@@ -89,7 +97,8 @@ pub fn assign<M: NextHops>(memory: &M, hop: &Hop, now: Ticks) -> Option<u16> {
         let same = line.load(word::HOP) == interface
             && line.load(word::HOP + 1) == a
             && line.load(word::HOP + 2) == b
-            && line.load(word::HOP + 3) == c;
+            && line.load(word::HOP + 3) == c
+            && line.load(word::VLANS) == vlans;
         if same && stamp(line, now) {
             return Some(index);
         }
@@ -129,12 +138,13 @@ pub fn free<M: NextHops>(memory: &M, index: u16, since: Ticks) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::abi::Vlans;
     use crate::model::SharedNextHops;
 
     #[test]
     fn a_hop_that_is_assigned_again_is_not_freed() {
         let hops = &SharedNextHops::new();
-        let hop = Hop { interface: 3, destination: [1; 3], source: [2; 3] };
+        let hop = Hop { interface: 3, destination: [1; 3], source: [2; 3], vlans: Vlans::NONE };
         let index = assign(&hops, &hop, 100).expect("there is room");
         assert_eq!(again(&hops, index, 200), Some(index));
         assert!(!free(&hops, index, 150), "it was assigned after that");

@@ -282,7 +282,7 @@ fn tell(packet: &impl Packet, tables: &impl Tables, now: Ticks, event: Event, co
         || flow.state().handshake()
         || sequence::near(numbers, [other.acknowledged, flow.acknowledged]);
     if event.has(Event::FROM_CLIENT) && is_clients {
-        follow_client(packet, tables, now, flow, other);
+        follow_client(packet, tables, now, context);
     }
     note_clock(packet, memory, event, context);
 }
@@ -341,8 +341,9 @@ fn change<M: Memory>(memory: &M, flow: &Flow, other: &Flow, event: Event) {
 
 /// Where the client's packets come from may change while it is connected: its router fails over, its address moves.
 #[inline(always)]
-fn follow_client(packet: &impl Packet, tables: &impl Tables, now: Ticks, flow: &Flow, other: &Flow) {
-    let Some(hop) = way_back(packet) else { return };
+fn follow_client(packet: &impl Packet, tables: &impl Tables, now: Ticks, context: &PacketContext) {
+    let PacketContext { found: flow, other, tags, .. } = context;
+    let Some(hop) = way_back(packet, tags) else { return };
     let hops = &tables.next_hops();
     if next_hops::get(hops, flow.hop) == Some(hop) {
         return;

@@ -8,6 +8,7 @@ use super::{
     parse::Headers,
     rewrite::Rewrite,
     steer::Steered,
+    vlan::Tags,
 };
 use crate::{
     abi::{Client, ClientKey, KeptSyn, ReplicaId, Tuple},
@@ -19,6 +20,8 @@ use crate::{
 pub struct PacketContext {
     /// Length of the frame as it came in; what leaves may have another one.
     pub(super) bytes: u32,
+    /// The VLAN tags that it came with.
+    pub(super) tags: Tags,
     pub(super) headers: Headers,
     /// The tuple whose connection is looked for.
     pub(super) wanted: Tuple,
@@ -80,6 +83,7 @@ impl PacketContext {
     pub fn new() -> Self {
         Self {
             bytes: 0,
+            tags: Tags::NONE,
             headers: Headers::NONE,
             wanted: Tuple::zeroed(),
             found: Flow::zeroed(),

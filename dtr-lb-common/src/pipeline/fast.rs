@@ -7,7 +7,7 @@
 
 use super::{ETHERNET, Head, Outcome, Packet, Tables, rewrite, tunnel};
 use crate::{
-    abi::Mode,
+    abi::{Mode, Vlans},
     address::{Be16, Family, MAPPED},
     checksum::TTL_DECREMENT,
     filter,
@@ -62,7 +62,7 @@ const CHANGES: u8 = TcpFlags::FIN.0 | TcpFlags::SYN.0 | TcpFlags::RST.0;
 /// What became of a packet; nothing if it is for the stages.
 #[inline(always)]
 pub fn fast(packet: &mut impl Packet, tables: &impl Tables) -> Option<Outcome> {
-    if packet.tagged() {
+    if packet.tag_beside().is_some() {
         return None;
     }
     let kind = packet.head(ETHERNET)?.get16(ETHERNET - 2);
@@ -264,7 +264,10 @@ impl<L: Line> Way<L> {
             hop_words(self.hop_line)
         } else {
             match tables.replica(self.id) {
-                Some(replica) => next_hops::words(&replica.hop),
+                Some(replica) => {
+                    let [interface, a, b, c, _] = next_hops::words(&replica.hop);
+                    [interface, a, b, c]
+                }
                 None => return,
             }
         };
@@ -290,14 +293,26 @@ fn way<L: Line>(
     let hop_line = tables.next_hops().next_hop((replica_hop >> 16) as u16)?;
     if control.direction() == Direction::ToClient {
         let egress = hop_line.load(next_hops::word::HOP);
-        return (egress != 0).then_some(Way { id, egress, mode: Mode::NAT, hop_line, to_client: true });
+        return (egress != 0 && has_no_tag(hop_line)).then_some(Way {
+            id,
+            egress,
+            mode: Mode::NAT,
+            hop_line,
+            to_client: true,
+        });
     }
     let replica = tables.replica(id)?;
     let egress = replica.hop.interface;
     let mode = replica.mode;
     // A packet of one family in one of the other is for the stages.
     let across = mode == Mode::IPIP && replica.address.family() != family;
-    if across || egress == 0 || replica.reset != 0 || !came_by(hop_line, head, interface) {
+    // And so is one with a tag.
+    if across
+        || replica.hop.vlans != Vlans::NONE
+        || egress == 0
+        || replica.reset != 0
+        || !came_by(hop_line, head, interface)
+    {
         return None;
     }
     let outer = match (mode, family) {
@@ -475,11 +490,17 @@ fn hop_words<L: Line>(line: L) -> [u32; 4] {
     [line.load(at), line.load(at + 1), line.load(at + 2), line.load(at + 3)]
 }
 
-/// Whether a frame came by the next hop to its client: from its addresses, by its interface.
+/// Whether frames have no VLAN tag at a next hop to a client.
+#[inline(always)]
+fn has_no_tag<L: Line>(line: L) -> bool {
+    line.load(next_hops::word::VLANS) == Vlans::NONE.0
+}
+
+/// Whether a frame, which has no tag, came by the next hop to its client: from its addresses, by its interface.
 #[inline(always)]
 fn came_by<L: Line>(line: L, head: impl Head, interface: u32) -> bool {
     let [a, b, c] = rewrite::turned([head.get32(0), head.get32(4), head.get32(8)]);
-    hop_words(line) == [interface, a, b, c]
+    hop_words(line) == [interface, a, b, c] && has_no_tag(line)
 }
 
 /// Corrects the TCP checksum: in the frame, or by the hook's own means.

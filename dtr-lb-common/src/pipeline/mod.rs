@@ -8,7 +8,7 @@
 //!
 //! Invariants:
 //! - A stage ends with what the next one needs or with a [`Verdict`]; nothing returns a hook's action before the end.
-//! - A packet is changed only by the last step: what is passed or dropped is as it came.
+//! - A packet is changed only by the last step: what is passed or dropped is as it came. VLAN tags are taken off and put back.
 //! - What stands in the flow table, and how it changes: [`crate::flow_table`].
 
 use bytemuck::Pod;
@@ -23,7 +23,7 @@ use crate::{
     filter,
     flow_table::{Memory, next_hops::NextHops},
     verdict::{Action, Verdict},
-    wire::{Ethernet, Mac, Macs, PROTOCOL_TCP, TcpFlags},
+    wire::{Ethernet, Mac, Macs, PROTOCOL_TCP, TcpFlags, VlanTag},
 };
 
 pub mod admission;
@@ -55,6 +55,7 @@ pub mod sweep;
 pub mod synthetic_syn;
 mod translate;
 mod tunnel;
+mod vlan;
 
 use connection::Decision;
 pub use context::PacketContext;
@@ -65,6 +66,7 @@ use parse::Headers;
 use rewrite::Rewrite;
 pub use sequence::over;
 pub use steer::steering;
+use vlan::Tags;
 
 /// Offset of the network header: Ethernet without tags.
 const ETHERNET: usize = size_of::<Ethernet>();
@@ -157,8 +159,17 @@ pub trait Packet {
     {
         stage.run(self, tables, context)
     }
-    /// Whether the frame has a VLAN tag that is not in its bytes.
-    fn tagged(&self) -> bool;
+    /// The frame's VLAN tag that is not among its bytes but beside them, which is the outermost.
+    #[inline(always)]
+    fn tag_beside(&self) -> Option<VlanTag> {
+        None
+    }
+    /// Takes so many VLAN tags off the frame, which has them: one or two.
+    #[must_use]
+    fn take_tags(&mut self, count: u32) -> Option<()>;
+    /// Puts a VLAN tag on the frame, outside of those that it has.
+    #[must_use]
+    fn put_tag(&mut self, tag: VlanTag) -> Option<()>;
     /// Index of the interface that the frame came in by.
     fn interface(&self) -> u32;
     /// Length in bytes of what can be read: a frame in several buffers goes on in others.
@@ -210,9 +221,14 @@ pub trait Tables {
 
 /// The way back to where a packet came from.
 #[inline(always)]
-fn way_back(packet: &impl Packet) -> Option<Hop> {
+fn way_back(packet: &impl Packet, tags: &Tags) -> Option<Hop> {
     let macs: Macs = packet.read(0)?;
-    Some(Hop { interface: packet.interface(), destination: macs.source, source: macs.destination })
+    Some(Hop {
+        interface: packet.interface(),
+        destination: macs.source,
+        source: macs.destination,
+        vlans: tags.vlans(),
+    })
 }
 
 /// What a hook is to do with a frame.
@@ -228,29 +244,38 @@ pub struct Outcome {
 #[inline(always)]
 pub fn run(packet: &mut impl Packet, tables: &impl Tables, context: &mut PacketContext) -> Outcome {
     let verdict = balance(packet, tables, context);
-    let (verdict, interface) = match verdict.action() {
+    let verdict = match verdict.action() {
         Action::Forward => {
             let error = verdict == Verdict::ForwardedIcmp && !context.egress.mode.direct();
-            let stage = if error { Stage::Error } else { Stage::Emit(verdict) };
-            (packet.stage(stage, tables, context), context.egress.hop.interface)
+            packet.stage(if error { Stage::Error } else { Stage::Emit(verdict) }, tables, context)
         }
-        Action::Answer => {
-            let interface = packet.interface();
-            (packet.stage(Stage::Answer(verdict), tables, context), interface)
-        }
-        Action::Pass | Action::Drop => (verdict, 0),
+        Action::Answer => packet.stage(Stage::Answer(verdict), tables, context),
+        Action::Pass | Action::Drop => verdict,
+    };
+    let verdict = if vlan::wanted(context, verdict) {
+        packet.stage(Stage::Tag(verdict), tables, context)
+    } else {
+        verdict
     };
     if verdict.is_reported() {
         let _ = packet.stage(Stage::Report(verdict), tables, context);
     }
     tables.record(verdict, context.bytes);
+    let interface = match verdict.action() {
+        Action::Forward => context.egress.hop.interface,
+        Action::Answer => packet.interface(),
+        Action::Pass | Action::Drop => 0,
+    };
     Outcome { verdict, interface }
 }
 
 /// Parses and decides. What is forwarded leaves as the context says.
 #[inline(always)]
 fn balance(packet: &mut impl Packet, tables: &impl Tables, context: &mut PacketContext) -> Verdict {
-    let verdict = packet.stage(Stage::Parse, tables, context);
+    let mut verdict = packet.stage(Stage::Parse, tables, context);
+    if context.next != Next::Nothing && context.tags.any() {
+        verdict = packet.stage(Stage::Untag, tables, context);
+    }
     match context.next {
         Next::Nothing => verdict,
         Next::Icmp => packet.stage(Stage::Icmp, tables, context),
@@ -328,10 +353,13 @@ fn parse(packet: &impl Packet, tables: &impl Tables, context: &mut PacketContext
     context.opens = false;
     context.completes = false;
     context.bytes = packet.linear();
-    let family = parse::family(packet)?;
-    let transport = parse::network(packet, family, &mut context.headers)?;
+    let (kind, at) = vlan::read(packet, &mut context.tags)?;
+    // As one number: the verifier would follow what comes after for each of those that it may be.
+    let at = tables.flows().opaque(at as u64) as usize & 0x1f;
+    let family = parse::family(kind)?;
+    let transport = parse::network(packet, at, family, &mut context.headers)?;
     let Headers { network, segment, .. } = context.headers;
-    let stated = ETHERNET as u32 + u32::from(network) + u32::from(segment);
+    let stated = at as u32 + u32::from(network) + u32::from(segment);
     if stated > context.bytes {
         context.bytes = packet.length();
         if stated > context.bytes {
@@ -372,6 +400,8 @@ fn may_be_ours(tables: &impl Tables, settings: &Settings, tuple: &Tuple) -> bool
 pub enum Stage {
     /// Reads the headers.
     Parse,
+    /// Takes the VLAN tags off a frame that may be the datapath's.
+    Untag,
     /// Looks where a connection would go that a packet opens, and reads of it what is to be kept.
     Steer,
     /// A TCP packet: what its connection makes of it.
@@ -402,6 +432,8 @@ pub enum Stage {
     Emit(Verdict),
     /// A packet that becomes the answer that the verdict says.
     Answer(Verdict),
+    /// Puts VLAN tags on a frame that leaves, or stays, under this verdict.
+    Tag(Verdict),
     /// One that is dropped for this reason, as an example for the operator.
     Report(Verdict),
 }
@@ -421,6 +453,7 @@ impl Stage {
                     verdict
                 }
             },
+            Self::Untag => vlan::take(packet, context),
             Self::Steer => {
                 let PacketContext { headers, kept, is_read, .. } = &mut *context;
                 *is_read = resend_syn::keep(packet, headers, &mut kept.syn).is_some();
@@ -468,6 +501,7 @@ impl Stage {
             Self::Error => icmp::rewrite(packet, context),
             Self::Emit(verdict) => emit::emit(verdict, packet, tables, context),
             Self::Answer(verdict) => answer::answer(packet, context, verdict),
+            Self::Tag(verdict) => vlan::put(packet, context, verdict),
             Self::Report(verdict) => {
                 tables.report(verdict, packet, &context.headers.tuple);
                 verdict

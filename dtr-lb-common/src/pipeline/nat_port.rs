@@ -65,7 +65,7 @@ pub(super) fn draw(
         first_port + hash::scale(random as u32, port_count)
     };
     // The address is at random, too; the mask tells the verifier what the agent promises.
-    let address = hash::scale((random >> 32) as u32, replica.nat_count) as usize % MAX_NAT_ADDRESSES;
+    let address = hash::scale((random >> 32) as u32, replica.nat_count.into()) as usize % MAX_NAT_ADDRESSES;
     let keeps_client = replica.mode == Mode::DNAT;
     answer.source = replica.address;
     answer.destination = if keeps_client { client.source } else { replica.nat[address] };

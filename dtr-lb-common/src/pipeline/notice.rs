@@ -7,7 +7,7 @@
 //! **Reset.** Of a connection that has outlived the idle time-out both ends get one, with the number that they acknowledged
 //! last. Where that is not exact any more, they answer with a challenge ACK, and to that the host's stack has the answer.
 
-use super::{answer::HOPS, header::About, rewrite::macs, segment::Segment};
+use super::{answer::HOPS, header::About, rewrite::macs, segment::Segment, vlan};
 use crate::{
     abi::{Direction, Flow, Hop, SYN_OPTION_WORDS, Tuple},
     address::Be16,
@@ -53,5 +53,42 @@ fn segment(tuple: &Tuple, hop: &Hop, sequence: u32, acknowledgment: u32, flags: 
     };
     let mut frame = Frame { bytes: Vec::new(), interface: hop.interface };
     segment.write(&mut frame)?;
+    vlan::join(&mut frame, hop.vlans.inner(0), hop.vlans.outer(0))?;
     Some(frame)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytemuck::Zeroable as _;
+
+    use super::*;
+    use crate::{
+        abi::{Control, State, Vlans},
+        address::Address,
+    };
+
+    #[test]
+    fn who_is_in_a_vlan_is_told_there() {
+        let client = Tuple {
+            source: Address::v4([1, 2]),
+            destination: Address::v4([3, 4]),
+            source_port: Be16::new(443),
+            destination_port: Be16::new(40_000),
+        };
+        let control = Control::new(State::ESTABLISHED, Direction::ToClient, false);
+        let flow = Flow { control, to: client, ..Flow::zeroed() };
+        for (vlans, tags) in [
+            (Vlans::NONE, &[][..]),
+            (Vlans(10), &[0x81, 0, 0, 10]),
+            (Vlans(0x14_1007), &[0x88, 0xa8, 0, 7, 0x81, 0, 0, 20]),
+        ] {
+            let hop = Hop { interface: 3, destination: [1; 3], source: [2; 3], vlans };
+            let frames = [challenge_ack(&flow, &hop, 1, 2), reset(&flow, &hop, 1)];
+            for frame in frames.map(|frame| frame.expect("its hop is known")) {
+                let kind = 12 + tags.len();
+                assert_eq!((&frame.bytes[12..kind], &frame.bytes[kind..kind + 2]), (tags, &[8, 0][..]));
+                assert_eq!(frame.bytes.len(), kind + 2 + 40);
+            }
+        }
+    }
 }

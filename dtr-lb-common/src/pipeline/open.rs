@@ -278,7 +278,7 @@ fn first(
     context: &mut PacketContext,
 ) -> Result<ReplicaId, Verdict> {
     let PacketContext { headers, steered, draft, kept, is_read, .. } = context;
-    let hop = way_back(packet).ok_or(Verdict::PassedMalformed)?;
+    let hop = way_back(packet, &context.tags).ok_or(Verdict::PassedMalformed)?;
     draft.hop = next_hops::assign(&tables.next_hops(), &hop, now).ok_or(Verdict::DroppedNextHopsFull)?;
     kept.client = headers.tuple;
     kept.attempted = [0; MAX_ATTEMPTED];

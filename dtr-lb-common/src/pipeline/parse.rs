@@ -6,10 +6,9 @@ use crate::{
     address::{Address, Be16, Family},
     verdict::Verdict,
     wire::{
-        ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_PROVIDER_VLAN, ETHERTYPE_VLAN, Ethernet, Extension,
-        FragmentHeader, IPV4_FRAGMENT_OFFSET, IPV4_MORE_FRAGMENTS, Ipv4, Ipv6, PROTOCOL_DESTINATION,
-        PROTOCOL_FRAGMENT, PROTOCOL_HOP_BY_HOP, PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_ROUTING,
-        PROTOCOL_TCP, Tcp, TcpFlags,
+        ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_PROVIDER_VLAN, ETHERTYPE_VLAN, Extension, FragmentHeader,
+        IPV4_FRAGMENT_OFFSET, IPV4_MORE_FRAGMENTS, Ipv4, Ipv6, PROTOCOL_DESTINATION, PROTOCOL_FRAGMENT,
+        PROTOCOL_HOP_BY_HOP, PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_ROUTING, PROTOCOL_TCP, Tcp, TcpFlags,
     },
 };
 
@@ -73,12 +72,10 @@ impl Headers {
     };
 }
 
-/// The family of a frame, by its EtherType.
+/// The family of a packet, by the EtherType before it.
 #[inline(always)]
-pub(super) fn family(packet: &impl Packet) -> Result<Family, Verdict> {
-    let frame: Ethernet = packet.read(0).ok_or(Verdict::PassedMalformed)?;
-    match frame.kind {
-        _ if packet.tagged() => Err(Verdict::PassedVlan),
+pub(super) fn family(kind: Be16) -> Result<Family, Verdict> {
+    match kind {
         ETHERTYPE_IPV4 => Ok(Family::V4),
         ETHERTYPE_IPV6 => Ok(Family::V6),
         ETHERTYPE_VLAN | ETHERTYPE_PROVIDER_VLAN => Err(Verdict::PassedVlan),
@@ -86,22 +83,27 @@ pub(super) fn family(packet: &impl Packet) -> Result<Family, Verdict> {
     }
 }
 
-/// Reads the network header. Returns the offset of the transport header.
+/// Reads the network header at `at`. Returns the offset of the transport header.
 #[inline(always)]
-pub(super) fn network(packet: &impl Packet, family: Family, headers: &mut Headers) -> Result<usize, Verdict> {
+pub(super) fn network(
+    packet: &impl Packet,
+    at: usize,
+    family: Family,
+    headers: &mut Headers,
+) -> Result<usize, Verdict> {
     let length = match family {
-        Family::V4 => ipv4(packet, headers)?,
-        Family::V6 => ipv6(packet, headers)?,
+        Family::V4 => ipv4(packet, at, headers)?,
+        Family::V6 => ipv6(packet, at, headers)?,
     };
     headers.family = family;
     headers.network = length as u16;
-    Ok(ETHERNET + length)
+    Ok(at + length)
 }
 
 /// Returns the length of the header.
 #[inline(always)]
-fn ipv4(packet: &impl Packet, headers: &mut Headers) -> Result<usize, Verdict> {
-    let header: Ipv4 = packet.read(ETHERNET).ok_or(Verdict::PassedMalformed)?;
+fn ipv4(packet: &impl Packet, at: usize, headers: &mut Headers) -> Result<usize, Verdict> {
+    let header: Ipv4 = packet.read(at).ok_or(Verdict::PassedMalformed)?;
     let length = ipv4_length(header.version_ihl);
     if header.version_ihl >> 4 != 4 || length < size_of::<Ipv4>() {
         return Err(Verdict::PassedMalformed);
@@ -124,12 +126,12 @@ fn ipv4(packet: &impl Packet, headers: &mut Headers) -> Result<usize, Verdict> {
 
 /// Returns the length of the header and its extensions.
 #[inline(always)]
-fn ipv6(packet: &impl Packet, headers: &mut Headers) -> Result<usize, Verdict> {
-    let header: Ipv6 = packet.read(ETHERNET).ok_or(Verdict::PassedMalformed)?;
+fn ipv6(packet: &impl Packet, at: usize, headers: &mut Headers) -> Result<usize, Verdict> {
+    let header: Ipv6 = packet.read(at).ok_or(Verdict::PassedMalformed)?;
     if header.class[0].get() >> 12 != 6 {
         return Err(Verdict::PassedMalformed);
     }
-    let Chain { protocol, length, fragmented } = chain(packet, ETHERNET, header.next_header)?;
+    let Chain { protocol, length, fragmented } = chain(packet, at, header.next_header)?;
     if protocol != PROTOCOL_TCP && protocol != PROTOCOL_ICMPV6 {
         return Err(Verdict::PassedNotTcp);
     }

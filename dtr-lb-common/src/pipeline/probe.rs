@@ -11,15 +11,15 @@
 //! flow.
 
 use super::{
-    Packet,
+    ETHERNET, Packet,
     parse::{self, Headers},
     rewrite::{self, Rewrite, difference},
     translate, tunnel,
 };
 use crate::{
-    abi::{Hop, ProbePath, Tuple},
+    abi::{Hop, ProbePath, Tuple, Vlans},
     address::{Address, Family},
-    wire::{Macs, PROTOCOL_TCP},
+    wire::{Ethernet, Macs, PROTOCOL_TCP},
 };
 
 /// What became of a packet.
@@ -44,9 +44,11 @@ pub fn run<'a>(packet: &mut impl Packet, path: impl FnOnce(&Tuple) -> Option<&'a
 
 #[inline(always)]
 fn tuple(packet: &impl Packet) -> Option<(Family, Tuple)> {
-    let family = parse::family(packet).ok()?;
+    let frame: Ethernet = packet.read(0)?;
+    // A tag beside the frame stays there.
+    let family = parse::family(frame.kind).ok()?;
     let mut headers = Headers::NONE;
-    let transport = parse::network(packet, family, &mut headers).ok()?;
+    let transport = parse::network(packet, ETHERNET, family, &mut headers).ok()?;
     if headers.protocol != PROTOCOL_TCP {
         return None;
     }
@@ -57,7 +59,7 @@ fn tuple(packet: &impl Packet) -> Option<(Family, Tuple)> {
 #[inline(always)]
 fn change(packet: &mut impl Packet, family: Family, path: &ProbePath) -> Option<()> {
     let macs: Macs = packet.read(0)?;
-    let hop = Hop { interface: 0, destination: macs.destination, source: macs.source };
+    let hop = Hop { interface: 0, destination: macs.destination, source: macs.source, vlans: Vlans::NONE };
     let egress = Rewrite { to: path.to, hop, address_delta: path.address_delta, ..Rewrite::NONE };
     let inner = path.to.destination.family();
     if family == inner {

@@ -2,7 +2,7 @@
 
 use super::{ETHERNET, Headers, Packet, PacketContext, Tables, parse};
 use crate::{
-    abi::{Direction, Flow, Hop, Mode, Replica, ReplicaId, Tuple},
+    abi::{Direction, Flow, Hop, Mode, Replica, ReplicaId, Tuple, Vlans},
     address::{Address, Be16, Family},
     checksum::{Delta, TTL_DECREMENT},
     flow_table::next_hops,
@@ -27,7 +27,7 @@ pub(super) struct Rewrite {
 impl Rewrite {
     pub(super) const NONE: Self = Self {
         to: Headers::NONE.tuple,
-        hop: Hop { interface: 0, destination: [0; 3], source: [0; 3] },
+        hop: Hop { interface: 0, destination: [0; 3], source: [0; 3], vlans: Vlans::NONE },
         replica: 0,
         direction: Direction::ToReplica,
         mode: Mode::NAT,

@@ -71,7 +71,8 @@ fn kept_replica(tables: &impl Tables, service: &Service, client: &Tuple, key: &m
     let last = tables.clients().client(key, |client| client.last_replica(service.affinity, now)).unwrap_or(0);
     let Ok(id) = ReplicaId::try_from(last) else { return 0 };
     let Some(replica) = tables.replica(id) else { return 0 };
-    let serves = replica.service == service_key(client) && replica.weight != 0 && replica.hop.interface != 0;
+    let serves =
+        replica.service() == service_key(client) && replica.weight != 0 && replica.hop.interface != 0;
     if serves { id } else { 0 }
 }
 

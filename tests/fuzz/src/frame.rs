@@ -6,6 +6,7 @@ use bytemuck::Pod;
 use dtr_lb_common::{
     address::Family,
     pipeline::{Head, Packet},
+    wire::VlanTag,
 };
 
 use crate::net::{End, Way, checksum, pseudo, sum};
@@ -124,8 +125,17 @@ impl Packet for Frame {
         self.exchange(bytes.min(0).unsigned_abs() as usize, bytes.max(0) as usize)
     }
 
-    fn tagged(&self) -> bool {
-        false
+    fn take_tags(&mut self, count: u32) -> Option<()> {
+        let end = 12 + 4 * count as usize;
+        debug_assert!(self.bytes.len() >= end, "a tag is taken that is not there");
+        self.bytes.drain(12..end);
+        Some(())
+    }
+
+    fn put_tag(&mut self, tag: VlanTag) -> Option<()> {
+        let tag: [u8; 4] = bytemuck::cast(tag);
+        self.bytes.splice(12..12, tag);
+        Some(())
     }
 
     fn interface(&self) -> u32 {

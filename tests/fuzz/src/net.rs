@@ -4,7 +4,7 @@
 use std::{fmt, net::Ipv6Addr};
 
 use dtr_lb_common::{
-    abi::{Hop, Tuple},
+    abi::{Hop, Tuple, Vlans},
     address::{Address, Be16},
     wire::Mac,
 };
@@ -80,18 +80,83 @@ pub fn tuple(from: End, to: End) -> Tuple {
     }
 }
 
-/// A way on which frames come or leave: interface and Ethernet addresses.
+/// A VLAN tag as it stands in a frame: EtherType, priority and id.
+pub type Tag = [u8; 4];
+
+/// The tags of a frame, the outer one first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tags(pub [Option<Tag>; 2]);
+
+impl Tags {
+    pub const NONE: Self = Self([None; 2]);
+
+    /// Splits a frame into its tags, two at most, and the frame without them. One that ends in them is left whole.
+    pub fn split(frame: &[u8]) -> (Self, Vec<u8>) {
+        let mut tags = Self::NONE;
+        for at in [0, 1] {
+            match frame.get(12 + 4 * at..18 + 4 * at) {
+                Some(&[a, b, c, d, _, _]) if [[0x81, 0], [0x88, 0xa8]].contains(&[a, b]) => {
+                    tags.0[at] = Some([a, b, c, d]);
+                }
+                Some(_) => break,
+                None if is_tag(frame, 12 + 4 * at) => return (Self::NONE, frame.to_vec()),
+                None => break,
+            }
+        }
+        let bytes = tags.bytes().len();
+        (tags, [&frame[..frame.len().min(12)], frame.get(12 + bytes..).unwrap_or_default()].concat())
+    }
+
+    /// A frame with these tags.
+    pub fn join(&self, frame: &[u8], out: &mut Vec<u8>) {
+        out.clear();
+        let (macs, rest) = frame.split_at(frame.len().min(12));
+        out.extend(macs);
+        out.extend(self.bytes());
+        out.extend(rest);
+    }
+
+    pub fn bytes(&self) -> Vec<u8> {
+        self.0.into_iter().flatten().flatten().collect()
+    }
+
+    /// The same with bits of priority.
+    #[must_use]
+    pub fn at(self, priority: u8) -> Self {
+        Self(self.0.map(|tag| tag.map(|[a, b, c, d]| [a, b, c & 0x0f | priority << 4, d])))
+    }
+
+    /// The priority of the outermost, which is that of the packet.
+    pub fn priority(&self) -> u8 {
+        self.0[0].map_or(0, |tag| tag[2] >> 4)
+    }
+
+    /// Those that say a VLAN, without their priorities.
+    #[must_use]
+    pub fn vlans(self) -> Self {
+        let mut vlans = self.at(0).0.into_iter().flatten().filter(|tag| tag[2..] != [0, 0]);
+        Self([vlans.next(), vlans.next()])
+    }
+}
+
+fn is_tag(frame: &[u8], at: usize) -> bool {
+    frame.get(at..at + 2).is_some_and(|kind| [[0x81, 0], [0x88, 0xa8]].iter().any(|tag| tag == kind))
+}
+
+/// A way on which frames come or leave: interface, Ethernet addresses and VLANs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Way {
     pub interface: u32,
     pub destination: [u8; 6],
     pub source: [u8; 6],
+    /// Without a priority.
+    pub vlans: Tags,
 }
 
 impl Way {
     /// The way that answers take.
     pub fn back(&self) -> Self {
-        Self { interface: self.interface, destination: self.source, source: self.destination }
+        Self { destination: self.source, source: self.destination, ..*self }
     }
 
     /// Whether a frame has these Ethernet addresses.
@@ -101,7 +166,17 @@ impl Way {
 
     pub fn hop(&self) -> Hop {
         let mac = |bytes: [u8; 6]| bytemuck::cast::<_, Mac>(bytes);
-        Hop { interface: self.interface, destination: mac(self.destination), source: mac(self.source) }
+        let bits = |tag: Tag| {
+            let id = u32::from(u16::from_be_bytes([tag[2], tag[3]]));
+            if tag[0] == 0x88 { id | 0x1000 } else { id }
+        };
+        let [outer, inner] = self.vlans.0.map(|tag| tag.map_or(0, bits));
+        Hop {
+            interface: self.interface,
+            destination: mac(self.destination),
+            source: mac(self.source),
+            vlans: Vlans(outer | inner << 16),
+        }
     }
 }
 

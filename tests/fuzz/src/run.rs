@@ -13,7 +13,7 @@ use crate::{
     frame::Frame,
     input::records,
     memory::Memory,
-    net::Way,
+    net::{Tags, Way},
     oracle::{Oracle, Step, connection::Phase},
     reached::Reached,
     reader::{flag, read},
@@ -73,6 +73,7 @@ fn sequence(
         frame: frame(),
         again: frame(),
         before: Vec::with_capacity(2048),
+        wire: Vec::with_capacity(2048),
         kind: 0,
         reached,
         tell,
@@ -96,6 +97,8 @@ struct Player<'a, 'b> {
     /// The same frame, played without the fast path.
     again: Frame,
     before: Vec<u8>,
+    /// It as it is on the wire, with its tags.
+    wire: Vec<u8>,
     /// Of the event, for what was reached.
     kind: u8,
     reached: &'a mut Reached,
@@ -103,7 +106,12 @@ struct Player<'a, 'b> {
 }
 
 /// A way by which frames come that are nobody's in particular.
-const SOMEWHERE: Way = Way { interface: 3, destination: [2, 0, 0, 0, 0, 3], source: [2, 0xee, 0, 0, 0, 9] };
+const SOMEWHERE: Way =
+    Way { interface: 3, destination: [2, 0, 0, 0, 0, 3], source: [2, 0xee, 0, 0, 0, 9], vlans: Tags::NONE };
+
+/// Tags beside those of a way, of a frame that has none: one that says a priority only, alone and before a VLAN's.
+const BESIDE: [Tags; 2] =
+    [Tags([Some([0x81, 0, 0, 0]), None]), Tags([Some([0x81, 0, 0, 0]), Some([0x81, 0, 0, 30])])];
 
 impl Player<'_, '_> {
     fn happens(&mut self, event: &Event, record: &mut Unstructured<'_>) -> Result<(), String> {
@@ -190,8 +198,16 @@ impl Player<'_, '_> {
 
     /// The frame goes through the pipeline, and is judged.
     fn passes(&mut self, came: &Way) -> Result<(), String> {
-        self.frame.bytes.clear();
-        self.frame.bytes.extend(&self.before);
+        // What a frame's tags are beyond its VLANs is drawn from its length.
+        let length = self.before.len();
+        let tags = match length % 16 {
+            at @ 0..2 if came.vlans == Tags::NONE => BESIDE[at],
+            _ => came.vlans,
+        };
+        tags.at(length as u8 & 0x0f).join(&self.before, &mut self.wire);
+        let (tags, before) = Tags::split(&self.wire);
+        self.before = before;
+        self.frame.bytes.clone_from(&self.wire);
         self.frame.interface = came.interface;
         // The bytes of the Ethernet header count, whatever became of them.
         let mac = |at: usize| self.before.get(at..at + 6).and_then(|bytes| bytes.try_into().ok());
@@ -199,15 +215,15 @@ impl Player<'_, '_> {
             destination: mac(0).unwrap_or_default(),
             source: mac(6).unwrap_or_default(),
             interface: came.interface,
+            vlans: tags.vlans(),
         };
-        self.again.bytes.clone_from(&self.before);
+        self.again.bytes.clone_from(&self.wire);
         self.again.interface = came.interface;
         self.memory.branch();
         let new_flows = self.memory.store.new_flows();
         let tables = self.memory.tables();
         let quick = fast(&mut self.frame, &tables);
-        let untouched =
-            quick.is_some() || (self.frame.bytes == self.before && self.memory.differs().is_none());
+        let untouched = quick.is_some() || (self.frame.bytes == self.wire && self.memory.differs().is_none());
         if !untouched {
             return Err("the fast path leaves a frame to the stages that it has changed".to_owned());
         }
@@ -219,7 +235,7 @@ impl Player<'_, '_> {
                 "    {:?} by {}\n    in  {}\n    out {}",
                 outcome.verdict,
                 outcome.interface,
-                hex(&self.before),
+                hex(&self.wire),
                 hex(&self.frame.bytes)
             ));
         }
@@ -227,10 +243,13 @@ impl Player<'_, '_> {
             self.reached.fast += 1;
             self.plays_again(outcome)?;
         }
+        let (left, after) = Tags::split(&self.frame.bytes);
         let step = Step {
             before: &self.before,
             came,
-            after: &self.frame.bytes,
+            tags,
+            after: &after,
+            left,
             verdict: outcome.verdict,
             interface: outcome.interface,
             opened,

@@ -10,10 +10,18 @@ use dtr_lb_common::{
 
 use crate::{
     input::Read,
-    net::{End, Ip, Way, tuple},
+    net::{End, Ip, Tags, Way, tuple},
     random::Random,
 };
 
+/// The VLANs that clients and replicas are in.
+const VLANS: [Tags; 5] = [
+    Tags::NONE,
+    Tags::NONE,
+    Tags([Some([0x81, 0, 0, 10]), None]),
+    Tags([Some([0x88, 0xa8, 0x0f, 0xff]), Some([0x81, 0, 0, 10])]),
+    Tags([Some([0x88, 0xa8, 0, 10]), None]),
+];
 /// Ticks in a second.
 pub const SECOND: Ticks = 250;
 /// First NAT port. Some clients' own ports are in the range.
@@ -234,9 +242,10 @@ impl World {
             address: replica.end.ip.address(),
             nat,
             hop: replica.way.hop(),
-            service: ServiceKey::new(service.vip.ip.address(), Be16::new(service.vip.port)),
+            vip: service.vip.ip.address(),
+            vip_port: Be16::new(service.vip.port),
             port: Be16::new(replica.end.port),
-            nat_count: replica.nat.len() as u32,
+            nat_count: replica.nat.len() as u16,
             mtu: replica.mtu,
             mode: service.mode,
             reset: replica.reset.into(),
@@ -269,7 +278,10 @@ impl World {
             (6..=8, Some(replica)) => replica.weight = u.byte() % 3,
             (9 | 10, Some(replica)) => replica.reset = !replica.reset,
             (11, Some(replica)) => replica.way.interface = u.pick(&[0, 2, 3]),
-            (12, Some(replica)) => replica.way.destination[4] = which,
+            (12, Some(replica)) => {
+                replica.way.destination[4] = which;
+                replica.way.vlans = VLANS[usize::from(which) % VLANS.len()];
+            }
             (_, Some(replica)) => replica.mtu = mtu(u),
         }
         service.fill(number);
@@ -292,6 +304,8 @@ impl World {
             interface: 1 + u32::from(router),
             destination: [2, 0, 0, 0, 0, 1],
             source: [2, 0xc1, 0, 0, router, host],
+            // Behind the other router there are others in the VLANs.
+            vlans: VLANS[usize::from(host + router) % VLANS.len()],
         };
         (End { ip, port }, way)
     }
@@ -380,6 +394,7 @@ fn frontend(number: usize, shares_nat: bool, u: &mut Unstructured<'_>) -> Fronte
                 interface: if knobs & 0x1e == 0x1e { 0 } else { 3 },
                 destination: [2, 0xde, 0, 0, 0, at as u8],
                 source: [2, 0, 0, 0, 0, 3],
+                vlans: VLANS[at % VLANS.len()],
             },
             weight: if knobs & 0x0e == 0x0c { 0 } else { 1 + (knobs & 1) },
             mtu: if knobs & 0x30 == 0x30 { mtu(u) } else { 0 },

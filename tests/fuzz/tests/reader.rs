@@ -2,13 +2,14 @@
 
 use dtr_lb_fuzz::{
     event::Sends,
-    net::{End, Ip, Way, checksum, pseudo, sum},
+    net::{End, Ip, Tags, Way, checksum, pseudo, sum},
     random::Random,
     reader::{Unread, read},
 };
 use etherparse::{LaxNetSlice, LaxSlicedPacket, NetSlice, SlicedPacket, TransportSlice};
 
-const WAY: Way = Way { interface: 1, destination: [2, 0, 0, 0, 0, 1], source: [2, 0, 0, 0, 0, 2] };
+const WAY: Way =
+    Way { interface: 1, destination: [2, 0, 0, 0, 0, 1], source: [2, 0, 0, 0, 0, 2], vlans: Tags::NONE };
 
 /// Two ends of a family.
 fn ends(v4: bool, random: &mut Random) -> [End; 2] {

@@ -4,37 +4,23 @@
 //! capture at the far end, in the client's or the replica's namespace.
 
 use std::{
-    os::fd::{AsRawFd as _, OwnedFd},
+    os::fd::OwnedFd,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use nix::{
-    errno::Errno,
-    sys::{
-        socket::{
-            AddressFamily, LinkAddr, SockFlag, SockProtocol, SockType, recvfrom, setsockopt, socket, sockopt,
-        },
-        time::{TimeVal, TimeValLike as _},
-    },
-};
+use nix::errno::Errno;
 
-use super::{error::Error, frame::Frame, namespace::Namespace, wait};
+use super::{error::Error, frame::Frame, namespace::Namespace, packet_socket, wait};
 
 /// Frames kept; more are counted only.
 const MOST_FRAMES: usize = 10_000;
-/// Room for what comes while the thread does something else, in bytes.
-const BUFFER: usize = 32 << 20;
-/// How often the thread looks whether it is to stop, in milliseconds.
-const LOOK: i64 = 20;
-/// `PACKET_OUTGOING` of packet(7).
-const OUTGOING: u8 = 4;
-/// The largest frame: a veth hands over segments that hardware is to cut.
-const LARGEST: usize = (1 << 16) + 64;
+/// How often the thread looks whether it is to stop.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// A capture under way. It ends when dropped.
 #[derive(Debug)]
@@ -70,7 +56,7 @@ impl Capture {
             doing: "capture frames".to_owned(),
             source: errno.into(),
         };
-        let socket = namespace.run(open)?.map_err(failed)?;
+        let socket = namespace.run(|| packet_socket::open(LOOK))?.map_err(failed)?;
         let shared = Arc::new(Shared::default());
         let own = Arc::clone(&shared);
         // A socket belongs to the namespace it was made in; the thread need not.
@@ -112,16 +98,10 @@ impl Drop for Capture {
 
 impl Shared {
     fn fill(&self, socket: &OwnedFd, filter: &impl Fn(&Frame) -> bool) {
-        let mut buffer = vec![0; LARGEST];
+        let mut buffer = vec![0; packet_socket::LARGEST];
         loop {
-            match recvfrom::<LinkAddr>(socket.as_raw_fd(), &mut buffer) {
-                Ok((length, from)) => {
-                    let frame = Frame {
-                        at: Instant::now(),
-                        interface: from.as_ref().map_or(0, LinkAddr::ifindex),
-                        outgoing: from.is_some_and(|from| from.pkttype() == OUTGOING),
-                        bytes: buffer[..length].to_vec(),
-                    };
+            match packet_socket::receive(socket, &mut buffer) {
+                Ok(frame) => {
                     if filter(&frame) {
                         let mut caught = self.caught();
                         caught.count += 1;
@@ -144,12 +124,4 @@ impl Shared {
     fn caught(&self) -> MutexGuard<'_, Caught> {
         self.caught.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn open() -> nix::Result<OwnedFd> {
-    // Without bind(2) it is on all interfaces.
-    let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::EthAll)?;
-    setsockopt(&socket, sockopt::RcvBufForce, &BUFFER)?;
-    setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::milliseconds(LOOK))?;
-    Ok(socket)
 }

@@ -23,6 +23,7 @@ mod image;
 mod load;
 mod namespace;
 mod options;
+pub mod packet_socket;
 mod ping;
 mod plan;
 mod prepare;

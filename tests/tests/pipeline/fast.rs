@@ -178,7 +178,7 @@ impl<'a> Twins<'a> {
             return Some(Segment::new(macs, CLIENTS[client].at(plan), HTTPS.at(plan), kind));
         }
         let (nat, replica) = self.sides[client]?;
-        let macs = Macs { destination: [2, 0, 0, 0, 0, 1], source: [2, 0xde, 0, 0, 0, 0] };
+        let macs = Macs::new([2, 0, 0, 0, 0, 1], [2, 0xde, 0, 0, 0, 0]);
         Some(Segment::new(macs, replica, nat, kind))
     }
 

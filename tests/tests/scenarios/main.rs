@@ -40,6 +40,7 @@ mod session;
 mod sizes;
 mod strangers;
 mod traffic;
+mod vlan;
 
 /// Where a scenario takes place.
 #[derive(Clone, Copy, Debug)]
@@ -333,6 +334,7 @@ fn main() {
         endings::SCENARIOS,
         returns::SCENARIOS,
         strangers::SCENARIOS,
+        vlan::SCENARIOS,
     ]
     .concat();
     for name in NEEDS.iter().map(|(name, _)| name).chain(LONG).chain(ONCE) {

@@ -16,7 +16,7 @@ use serde_json::from_slice;
 
 use crate::{BOTH_HOOKS, CROSSWISE, Place, Scenario, Stage};
 
-mod trace;
+pub(crate) mod trace;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
     ("flows_lists_what_status_counts", CROSSWISE, flows),

@@ -8,7 +8,10 @@ use std::{
 };
 
 use dtr_lb_agent::datapath::{Desired, DesiredReplica, DesiredService, DesiredSettings, service_key};
-use dtr_lb_common::{abi::Hop, wire::Mac};
+use dtr_lb_common::{
+    abi::{Hop, Vlans},
+    wire::Mac,
+};
 use dtr_lb_tests::fixture::{
     frames::{Kind, Macs, Segment},
     world::INGRESS,
@@ -101,11 +104,11 @@ fn six(net: u16, last: u16) -> IpAddr {
 
 /// The way to a client: some come by the same router.
 fn to_client(peer: u32) -> Macs {
-    Macs { destination: [2, 0xc1, 0, 0, 0, (peer % 5) as u8 + 1], source: BALANCER }
+    Macs::new([2, 0xc1, 0, 0, 0, (peer % 5) as u8 + 1], BALANCER)
 }
 
 fn to_replica(number: usize) -> Macs {
-    Macs { destination: [2, 0xde, 0, 0, 0, number as u8 + 1], source: BALANCER }
+    Macs::new([2, 0xde, 0, 0, 0, number as u8 + 1], BALANCER)
 }
 
 /// What the datapath is told.
@@ -141,7 +144,12 @@ pub const IDLE: Duration = Duration::from_secs(3600);
 
 fn hop(macs: Macs) -> Hop {
     let mac = |bytes: [u8; 6]| -> Mac { bytemuck::cast(bytes) };
-    Hop { interface: INGRESS, destination: mac(macs.destination), source: mac(macs.source) }
+    Hop {
+        interface: INGRESS,
+        destination: mac(macs.destination),
+        source: mac(macs.source),
+        vlans: Vlans::NONE,
+    }
 }
 
 /// What a client with this address and port sends, and what it is sent.

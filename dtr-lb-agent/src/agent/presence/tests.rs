@@ -2,7 +2,7 @@ use super::*;
 use crate::interface::Link;
 
 fn seen(name: &str, index: Option<u32>, xdp: Option<u32>) -> Seen {
-    let link = index.map(|index| Link { index, mtu: 1500, up: true, xdp_program: xdp });
+    let link = index.map(|index| Link { index, mtu: 1500, up: true, xdp_program: xdp, carriers: Vec::new() });
     Seen { name: name.into(), link }
 }
 

@@ -30,6 +30,9 @@ pub(super) struct Device {
     pub(super) channels: Option<Channels>,
     /// What a virtio device and its driver have agreed upon, a bit a feature.
     pub(super) virtio: Option<u64>,
+    /// Names of the VLAN interfaces that it carries, and whether it takes the tag out of what it receives.
+    pub(super) vlans: Vec<String>,
+    pub(super) takes_tags: Option<bool>,
     /// Virtual functions that are on.
     pub(super) virtual_functions: u32,
     pub(super) processors: u32,
@@ -52,6 +55,9 @@ pub(super) enum Kind {
     /// One that never has native XDP: `bridge`, `vlan`, `macvlan` ...
     Stacked(&'static str),
 }
+
+/// The kind of a VLAN interface.
+pub(super) const VLAN: &str = "VLAN interface";
 
 /// What has members.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,7 +118,11 @@ impl Device {
         match &self.kind {
             Kind::Stacked(kind) => found.push(refused(
                 format!("it is a {kind}, which has no native XDP"),
-                "let `interfaces` name what is below it, if packets come in untagged there, or leave it to TC",
+                if *kind == VLAN {
+                    "let `interfaces` name the interface that carries it, or leave it to TC"
+                } else {
+                    "let `interfaces` name what is below it, if packets of the services come in there, or leave it to TC"
+                },
             )),
             // `bond_xdp_check` in bonding/bond_main.c.
             Kind::Bond { takes_xdp: false, mode } => found.push(refused(
@@ -266,6 +276,7 @@ impl Report {
             self.fact(about(), format!("interface {name}: driver {driver}"));
         }
         self.member(device);
+        self.vlans(device, attach);
         match attach {
             Attach::Auto | Attach::Xdp => {
                 let obstacles = device.obstacles();
@@ -308,6 +319,40 @@ impl Report {
                 ),
             ),
             Attach::Tc | Attach::XdpGeneric => {}
+        }
+    }
+
+    /// An interface that carries VLAN interfaces.
+    fn vlans(&mut self, device: &Device, attach: Attach) {
+        if device.vlans.is_empty() {
+            return;
+        }
+        let (name, vlans) = (&device.name, device.vlans.join(", "));
+        let about = format!("interface {name}");
+        self.fact(
+            about.clone(),
+            format!("interface {name} carries {vlans}, whose packets are balanced on it as well"),
+        );
+        if attach == Attach::Tc {
+            return;
+        }
+        if device.kind == Kind::Veth {
+            // Its own setting says nothing: a tag comes as the other end sends it.
+            self.fact(
+                about,
+                format!(
+                    "interface {name}: XDP sees VLAN tags only if the other end of the veth puts them into the frame \
+                     (`ethtool -K … tx-vlan-offload off` over there)"
+                ),
+            );
+        } else if device.takes_tags == Some(true) {
+            self.warn(
+                about,
+                format!(
+                    "interface {name} takes the VLAN tag out of what it receives and tells no XDP program, which then \
+                     answers without a tag: `ethtool -K {name} rx-vlan-offload off`, or attach = \"tc\""
+                ),
+            );
         }
     }
 

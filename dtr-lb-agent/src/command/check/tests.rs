@@ -4,7 +4,10 @@ use crate::interface::Link;
 const OWN: &str = program::XDP;
 
 fn seen(xdp: Option<u32>, up: bool) -> Seen {
-    Seen { name: "eth0".into(), link: Some(Link { index: 2, mtu: 1500, up, xdp_program: xdp }) }
+    Seen {
+        name: "eth0".into(),
+        link: Some(Link { index: 2, mtu: 1500, up, xdp_program: xdp, carriers: Vec::new() }),
+    }
 }
 
 fn judged(program: Option<&str>, attach: Attach, pinned: bool) -> Report {

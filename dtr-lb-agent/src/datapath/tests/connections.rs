@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use bytemuck::Zeroable as _;
 use dtr_lb_common::{
-    abi::{Control, Direction, Flow, Hop, Place, ReplicaId, Settings, State, Ticks, Tuple, map},
+    abi::{Control, Direction, Flow, Hop, Place, ReplicaId, Settings, State, Ticks, Tuple, Vlans, map},
     address::Be16,
     flow_table::{self, Clock, Insertion, insert::Replace, next_hops},
     hash,
@@ -49,7 +49,7 @@ impl Connections {
 
     /// The index of a next hop that nobody else has.
     pub(super) fn assign_hop(&self, number: u16, now: Ticks) -> u16 {
-        let hop = Hop { interface: 1, destination: [number; 3], source: [7; 3] };
+        let hop = Hop { interface: 1, destination: [number; 3], source: [7; 3], vlans: Vlans::NONE };
         next_hops::assign(&self.hops.words(), &hop, now).expect("there is room")
     }
 

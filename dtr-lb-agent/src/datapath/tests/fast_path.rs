@@ -11,7 +11,7 @@ use std::{
 
 use aya::{sys::BpfHelper, util::KernelVersion};
 use dtr_lb_common::{
-    abi::{Hop, Mode, State},
+    abi::{Hop, Mode, State, Vlans},
     verdict::Verdict,
 };
 
@@ -162,7 +162,8 @@ fn datapath() -> (Datapath, Vec<(Case, Vec<u8>)>) {
     let cases: Vec<(Case, Ends)> =
         (0..).zip(Case::all()).map(|(number, case)| (case, case.ends(number))).collect();
     let services = cases.iter().map(|(case, ends)| {
-        let hop = Hop { interface: case.egress, destination: [0x0b0b; 3], source: [0x0a0a; 3] };
+        let hop =
+            Hop { interface: case.egress, destination: [0x0b0b; 3], source: [0x0a0a; 3], vlans: Vlans::NONE };
         let wish = DesiredReplica { hop: Some(hop), nat: vec![ends.nat.0], ..replica(ends.replica.0, HERE) };
         (
             service_key(ends.vip.0, ends.vip.1),
@@ -178,7 +179,12 @@ fn datapath() -> (Datapath, Vec<(Case, Vec<u8>)>) {
         // Where a packet of the replica leaves by another interface, that is where the client is.
         let interface = if case.by_replica { case.egress } else { HERE };
         let router = [u16::from_ne_bytes([ROUTER; 2]); 3];
-        let hop = Hop { interface, destination: router, source: [u16::from_ne_bytes([OWN; 2]); 3] };
+        let hop = Hop {
+            interface,
+            destination: router,
+            source: [u16::from_ne_bytes([OWN; 2]); 3],
+            vlans: Vlans::NONE,
+        };
         let connection = Connection {
             client: ends.client.0,
             state: State::ESTABLISHED,

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dtr_lb_common::abi::{Hop, State};
+use dtr_lb_common::abi::{Hop, State, Vlans};
 use nix::net::if_::if_nametoindex;
 
 use super::{
@@ -128,15 +128,23 @@ fn as_root_both_ends_of_an_idle_connection_receive_a_reset() {
     as_root(|_| {
         let (mut to_client, mut to_replica) = (cable(0), cable(1));
         let mut datapath = fresh();
-        let replica_hop =
-            Hop { interface: interface("near1").index, destination: [0x0b0b; 3], source: [0x0a0a; 3] };
+        let replica_hop = Hop {
+            interface: interface("near1").index,
+            destination: [0x0b0b; 3],
+            source: [0x0a0a; 3],
+            vlans: Vlans::NONE,
+        };
         let wish = desired([(443, vec![DesiredReplica { hop: Some(replica_hop), ..replica(REPLICA, 1) }])]);
         datapath.apply(&wish).expect("it fits");
         let id = *datapath.writer.replicas().keys().next().expect("the replica has an id");
         let connections = Connections::of(&datapath);
         let now = datapath.now().expect("the clock");
-        let client_hop =
-            Hop { interface: interface("near0").index, destination: [0x0c0c; 3], source: [0x0a0a; 3] };
+        let client_hop = Hop {
+            interface: interface("near0").index,
+            destination: [0x0c0c; 3],
+            source: [0x0a0a; 3],
+            vlans: Vlans::NONE,
+        };
         let hop = connections.set_hop(&client_hop, now);
         let idle = now.wrapping_sub(3700 * datapath.ticks_per_second);
         let connection = |client, state, seen| Connection {
@@ -184,15 +192,23 @@ fn as_root_a_reset_that_no_interface_takes_is_offered_until_one_does() {
     as_root(|_| {
         let (mut to_client, mut to_replica) = (cable(0), cable(1));
         let mut datapath = fresh();
-        let replica_hop =
-            Hop { interface: interface("near1").index, destination: [0x0b0b; 3], source: [0x0a0a; 3] };
+        let replica_hop = Hop {
+            interface: interface("near1").index,
+            destination: [0x0b0b; 3],
+            source: [0x0a0a; 3],
+            vlans: Vlans::NONE,
+        };
         let wish = desired([(443, vec![DesiredReplica { hop: Some(replica_hop), ..replica(REPLICA, 1) }])]);
         datapath.apply(&wish).expect("it fits");
         let id = *datapath.writer.replicas().keys().next().expect("the replica has an id");
         let connections = Connections::of(&datapath);
         let now = datapath.now().expect("the clock");
-        let client_hop =
-            Hop { interface: interface("near0").index, destination: [0x0c0c; 3], source: [0x0a0a; 3] };
+        let client_hop = Hop {
+            interface: interface("near0").index,
+            destination: [0x0c0c; 3],
+            source: [0x0a0a; 3],
+            vlans: Vlans::NONE,
+        };
         let idle = now.wrapping_sub(3700 * datapath.ticks_per_second);
         connections.nat(
             1001,

@@ -190,5 +190,6 @@ fn expected(source: &str) -> NextHop {
         destination_mac: FAR,
         source: ip(source),
         mtu: 1400,
+        carriers: Vec::new(),
     }
 }

@@ -12,7 +12,7 @@ use super::memory::{Table, Used};
 use crate::{
     abi::{
         Hop, KeptSyn, Mode, Replica, ReplicaCounters, ReplicaId, Service, ServiceFlags, ServiceKey, Settings,
-        Ticks, Tuple, Witness,
+        Ticks, Tuple, Vlans, Witness,
     },
     address::{Address, Be16, Family},
     checksum::Delta,
@@ -112,14 +112,20 @@ fn replica(id: u8) -> Replica {
     let vip = ServiceKey::new(address(family, 0, 100), Be16::new(port));
     Replica {
         // By the interface it is seen to whom a packet went that nothing rewrites.
-        hop: Hop { interface: if direct { id.into() } else { 2 }, destination: [3; 3], source: [4; 3] },
+        hop: Hop {
+            interface: if direct { id.into() } else { 2 },
+            destination: [3; 3],
+            source: [4; 3],
+            vlans: Vlans::NONE,
+        },
         mtu: 0,
         mode: if direct { Mode::DSR } else { Mode::NAT },
         reset: 0,
         nat_count: 1,
         address: address(family, 2, id),
         nat: [address(family, 0, 1); 4],
-        service: vip,
+        vip: vip.address,
+        vip_port: vip.port,
         port: Be16::new(8443),
         weight: 1,
     }
@@ -334,14 +340,14 @@ impl Tables for Cpu<'_> {
     fn service(&self, key: &ServiceKey) -> Option<Service> {
         // Each has two replicas.
         let first = (1..self.world.replicas.len()).step_by(2);
-        let table = (0..).zip(first).find(|(_, id)| self.world.replicas[*id].service == *key)?.0;
+        let table = (0..).zip(first).find(|(_, id)| self.world.replicas[*id].service() == *key)?.0;
         let direct = self.world.replicas[1 + 2 * table as usize].mode.direct();
         let flags = ServiceFlags::default().with(ServiceFlags::DIRECT, direct);
         Some(Service { table, flags, ..Service::NONE })
     }
 
     fn vip(&self, address: &Address) -> bool {
-        self.world.replicas.iter().any(|replica| replica.service.address == *address)
+        self.world.replicas.iter().any(|replica| replica.vip == *address)
     }
 
     fn allowed(&self, _: u32, _: &Address) -> bool {

@@ -146,7 +146,7 @@ fn filter(load: Load, settings: &Settings) -> Vec<u8> {
     filter
 }
 
-fn hop(Macs { destination, source }: Macs) -> layout::Hop {
+fn hop(Macs { destination, source, .. }: Macs) -> layout::Hop {
     let bytes: [u8; 12] = cast([destination, source]);
     layout::Hop { interface: INGRESS, macs: cast(bytes) }
 }

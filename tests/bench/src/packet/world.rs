@@ -9,7 +9,7 @@ use std::{
 use dtr_lb_agent::datapath::{Desired, DesiredReplica, DesiredService, DesiredSettings, service_key};
 use dtr_lb_bench_ebpf::flows::{Base, FIRST_NAT_PORT, NAT_ADDRESSES, NAT_PORTS, Order, SERVICES};
 use dtr_lb_common::{
-    abi::{Hop, Mode},
+    abi::{Hop, Mode, Vlans},
     address::Family,
     wire::Mac,
 };
@@ -39,17 +39,22 @@ const CLIENTS_ROUTER: [u8; 6] = [2, 0xc1, 0, 0, 0, 1];
 const REPLICAS: [u8; 6] = [2, 0xde, 0, 0, 0, 1];
 
 /// The frames of clients, and those of replicas, as they come in.
-const FROM_CLIENT: Macs = Macs { destination: BALANCER, source: CLIENTS_ROUTER };
-const FROM_REPLICA: Macs = Macs { destination: BALANCER, source: REPLICAS };
+const FROM_CLIENT: Macs = Macs::new(BALANCER, CLIENTS_ROUTER);
+const FROM_REPLICA: Macs = Macs::new(BALANCER, REPLICAS);
 
 /// The ways out.
-pub(crate) const TO_CLIENT: Macs = Macs { destination: CLIENTS_ROUTER, source: BALANCER };
-pub(crate) const TO_REPLICA: Macs = Macs { destination: REPLICAS, source: BALANCER };
+pub(crate) const TO_CLIENT: Macs = Macs::new(CLIENTS_ROUTER, BALANCER);
+pub(crate) const TO_REPLICA: Macs = Macs::new(REPLICAS, BALANCER);
 
 /// A way out as it stands in the datapath's maps: by the interface that frames come in by.
 pub(crate) fn hop(macs: Macs) -> Hop {
     let mac = |bytes: [u8; 6]| -> Mac { bytemuck::cast(bytes) };
-    Hop { interface: INGRESS, destination: mac(macs.destination), source: mac(macs.source) }
+    Hop {
+        interface: INGRESS,
+        destination: mac(macs.destination),
+        source: mac(macs.source),
+        vlans: Vlans::NONE,
+    }
 }
 
 /// The two directions of a flow.

@@ -38,7 +38,7 @@ use table::Room;
 
 use crate::{
     memory::Memory,
-    net::{End, Ip, Way, tuple},
+    net::{End, Ip, Tags, Way, tuple},
     reader::{Seen, Unread, read},
     world::{FIRST_PORT, World},
 };
@@ -46,10 +46,15 @@ use crate::{
 /// A frame that went through the pipeline.
 #[derive(Debug)]
 pub struct Step<'a> {
+    /// Without its tags.
     pub before: &'a [u8],
     /// The way it came.
     pub came: Way,
+    /// The tags that it came with.
+    pub tags: Tags,
+    /// Without the tags that it left with.
     pub after: &'a [u8],
+    pub left: Tags,
     pub verdict: Verdict,
     /// Interface by which it is to leave.
     pub interface: u32,
@@ -71,15 +76,26 @@ impl Step<'_> {
 
     /// Whether it left by this way, as far as interface and Ethernet addresses say.
     fn left_by(&self, way: &Way) -> bool {
-        way.leads(self.after) && way.interface == self.interface
+        way.leads(self.after) && self.leaves_by(way).is_ok()
     }
 
     fn leaves_by(&self, way: &Way) -> Result<(), Wrong> {
-        if self.interface == way.interface {
+        if self.interface != way.interface {
+            return Err(format!("left by interface {} and not {}", self.interface, way.interface));
+        }
+        // An answer goes back as what it answers came.
+        let answers = self.verdict.action() == Action::Answer;
+        let wanted = if answers { self.tags } else { way.vlans.at(self.tags.priority()) };
+        if self.left == wanted {
             Ok(())
         } else {
-            Err(format!("left by interface {} and not {}", self.interface, way.interface))
+            Err(format!("left with the tags {:02x?} and not {wanted:02x?}", self.left))
         }
+    }
+
+    /// Bytes of the frame on the wire.
+    fn bytes(&self) -> u64 {
+        (self.before.len() + self.tags.bytes().len()) as u64
     }
 }
 
@@ -153,7 +169,8 @@ impl Oracle {
         self.frames += 1;
         counted_once(self.frames, step)?;
         let action = step.verdict.action();
-        if matches!(action, Action::Pass | Action::Drop) && step.before != step.after {
+        let as_it_came = step.before == step.after && step.tags == step.left;
+        if matches!(action, Action::Pass | Action::Drop) && !as_it_came {
             return Err("changed, though it did not leave".to_owned());
         }
         if step.verdict == Verdict::DroppedRewrite {
@@ -161,7 +178,7 @@ impl Oracle {
         }
         self.room = Room::No;
         match read(step.before) {
-            Err(unread) => unreadable(unread, step.verdict)?,
+            Err(unread) => unreadable(unread, step)?,
             Ok(_) if !step.world().ready => only(step, Verdict::PassedNotReady)?,
             Ok(seen) if seen.protocol != 6 && step.to_other_host() => only(step, Verdict::PassedOtherHost)?,
             Ok(seen) if seen.protocol != 6 => self.icmp(step, &seen)?,
@@ -321,7 +338,7 @@ impl Oracle {
         let forwarded = matches!(step.verdict, Verdict::Forwarded | Verdict::ForwardedUnverified);
         if forwarded || (step.verdict == Verdict::Redispatched && !refusal) {
             self.sums.packets += 1;
-            self.sums.bytes += step.before.len() as u64;
+            self.sums.bytes += step.bytes();
             self.sums.data_to_client += u64::from(speaks_to_client(step));
         }
     }
@@ -416,7 +433,7 @@ fn speaks_to_client(step: &Step<'_>) -> bool {
 }
 
 fn counted_once(frames: u64, step: &Step<'_>) -> Result<(), Wrong> {
-    let bytes = step.before.len() as u32;
+    let bytes = step.bytes() as u32;
     if step.memory.store.recorded.get() != frames
         || step.memory.store.last.get() != Some((step.verdict, bytes))
     {
@@ -435,10 +452,13 @@ fn only(step: &Step<'_>, verdict: Verdict) -> Result<(), Wrong> {
 }
 
 /// What is no TCP or ICMP to look at is the host's. A frame may be short in two ways at once: then either reason is right.
-fn unreadable(unread: Unread, verdict: Verdict) -> Result<(), Wrong> {
+fn unreadable(unread: Unread, step: &Step<'_>) -> Result<(), Wrong> {
+    let verdict = step.verdict;
     let right = match unread {
         Unread::NotIp => verdict == Verdict::PassedNotIp,
-        Unread::Vlan => verdict == Verdict::PassedVlan,
+        // A third tag, or the frame ends in its tags.
+        Unread::Vlan if step.tags.0[1].is_some() => verdict == Verdict::PassedVlan,
+        Unread::Vlan => verdict == Verdict::PassedMalformed,
         Unread::Malformed => verdict == Verdict::PassedMalformed,
         Unread::OtherProtocol => matches!(verdict, Verdict::PassedNotTcp | Verdict::PassedMalformed),
         Unread::LaterFragment => verdict == Verdict::PassedFragment,

@@ -28,13 +28,13 @@ const BEGINS_WITHIN: Duration = Duration::from_secs(20);
 const ENDS_WITHIN: Duration = Duration::from_secs(10);
 
 /// A trace under way.
-struct Trace {
+pub(crate) struct Trace {
     process: Process,
 }
 
 impl Trace {
     /// Starts one, and waits until packets are seen.
-    fn begin(stage: &Stage, arguments: &[&str]) -> Result<Self> {
+    pub(crate) fn begin(stage: &Stage, arguments: &[&str]) -> Result<Self> {
         // A log of its own: what an earlier one has said is not to be taken for this one's.
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let name = format!("trace-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
@@ -51,7 +51,7 @@ impl Trace {
     }
 
     /// What it has shown so far.
-    fn packets(&self) -> Vec<PacketLine> {
+    pub(crate) fn packets(&self) -> Vec<PacketLine> {
         let log = self.log();
         let lines = log.lines().filter_map(|line| serde_json::from_str(line).ok());
         lines
@@ -63,7 +63,7 @@ impl Trace {
     }
 
     /// Ends it as a person does.
-    fn interrupt(&self) -> Result<()> {
+    pub(crate) fn interrupt(&self) -> Result<()> {
         self.process.signal(Signal::SIGINT)?;
         let status = self.process.wait(ENDS_WITHIN)?.context("Ctrl-C does not end the trace")?;
         ensure!(status.success(), "it ended with {status}: {}", self.log());

@@ -13,8 +13,8 @@ use rtnetlink::{
 };
 use tokio::time::timeout;
 
-use super::{Channels, Device, Group, Kind};
-use crate::{datapath::requirements, interface::Seen};
+use super::{Channels, Device, Group, Kind, VLAN};
+use crate::{datapath::requirements, interface::Seen, vlan};
 
 /// A healthy kernel answers in microseconds.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
@@ -32,6 +32,7 @@ pub(in super::super) async fn gather(handle: &Handle, seen: &[Seen]) -> Vec<Devi
         if let Some(message) = link_message(handle, link.index).await {
             device.kind = kind(&message);
             device.member_of = member_of(handle, &message).await;
+            device.vlans = vlans_on(handle, link.index).await;
             from_sys(&mut device, Path::new("/sys/class/net"), &message);
         }
         if let Some(ethtool) = &mut ethtool {
@@ -52,6 +53,21 @@ fn version(release: &str) -> (u32, u32) {
 async fn link_message(handle: &Handle, index: u32) -> Option<LinkMessage> {
     let request = handle.link().get().match_index(index).execute();
     timeout(ANSWER_LIMIT, request.try_collect::<Vec<_>>()).await.ok()?.ok()?.into_iter().next()
+}
+
+/// The names of the VLAN interfaces on the interface of this index.
+async fn vlans_on(handle: &Handle, index: u32) -> Vec<String> {
+    let request = handle.link().get().execute();
+    let Ok(Ok(all)) = timeout(ANSWER_LIMIT, request.try_collect::<Vec<_>>()).await else { return Vec::new() };
+    let on = |message: &LinkMessage| vlan::below(message).is_some_and(|below| below.index == index);
+    all.iter().filter(|message| on(message)).filter_map(name).collect()
+}
+
+fn name(message: &LinkMessage) -> Option<String> {
+    message.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::IfName(name) => Some(name.clone()),
+        _ => None,
+    })
 }
 
 fn kind(message: &LinkMessage) -> Kind {
@@ -75,7 +91,7 @@ fn kind(message: &LinkMessage) -> Kind {
         Some(InfoKind::Veth) => Kind::Veth,
         Some(InfoKind::Bond) => bond_kind(bond().unwrap_or_default()),
         Some(InfoKind::Bridge) => Kind::Stacked("bridge"),
-        Some(InfoKind::Vlan) => Kind::Stacked("VLAN interface"),
+        Some(InfoKind::Vlan) => Kind::Stacked(VLAN),
         Some(InfoKind::MacVlan) => Kind::Stacked("macvlan"),
         Some(InfoKind::IpVlan) => Kind::Stacked("ipvlan"),
         Some(InfoKind::Vxlan) => Kind::Stacked("vxlan"),
@@ -122,12 +138,7 @@ async fn member_of(handle: &Handle, message: &LinkMessage) -> Option<(String, Gr
         _ => None,
     })?;
     let above = link_message(handle, controller).await;
-    let name = above.and_then(|message| {
-        message.attributes.into_iter().find_map(|attribute| match attribute {
-            LinkAttribute::IfName(name) => Some(name),
-            _ => None,
-        })
-    });
+    let name = above.as_ref().and_then(name);
     Some((name.unwrap_or_else(|| format!("interface number {controller}")), group))
 }
 
@@ -186,6 +197,7 @@ impl Ethtool {
             let EthtoolAttr::Feature(EthtoolFeatureAttr::Active(active)) = attribute else { continue };
             let is_on = |name: &str| Some(active.iter().any(|bit| bit.name == name && bit.value));
             (device.lro, device.gro_hw, device.gro) = (is_on("rx-lro"), is_on("rx-gro-hw"), is_on("rx-gro"));
+            device.takes_tags = is_on("rx-vlan-hw-parse");
         }
     }
 

@@ -131,3 +131,29 @@ fn members_of_bonds_and_bridges_are_told() {
         );
     }
 }
+
+#[test]
+fn who_takes_tags_out_of_frames_before_xdp_is_told_of_it() {
+    use Attach::{Auto, Tc, Xdp, XdpGeneric};
+    let carries = Device { vlans: vec!["eth0.10".into()], ..device("igb") };
+    let takes = Device { takes_tags: Some(true), ..carries.clone() };
+    let veth = Device { kind: Kind::Veth, ..takes.clone() };
+    let alone = Device { vlans: Vec::new(), ..takes.clone() };
+    for (device, attach, wanted) in [
+        (&takes, Auto, Some("ethtool -K eth0 rx-vlan-offload off")),
+        (&takes, Xdp, Some("attach = \"tc\"")),
+        (&takes, XdpGeneric, Some("ethtool -K eth0")),
+        (&veth, Auto, None),
+        (&takes, Tc, None),
+        (&carries, Auto, None),
+        (&alone, Auto, None),
+    ] {
+        let mut report = Report::default();
+        report.device(device, attach);
+        let told = report.warnings.iter().find(|warning| warning.contains("VLAN tag"));
+        match (told, wanted) {
+            (Some(told), Some(wanted)) => assert!(told.contains(wanted), "{told:?}"),
+            (told, wanted) => assert_eq!((told.is_some(), wanted), (false, None), "{attach}"),
+        }
+    }
+}

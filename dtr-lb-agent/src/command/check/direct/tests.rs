@@ -15,7 +15,10 @@ fn config(mode: Mode) -> Config {
 }
 
 fn seen(name: &str, mtu: u32) -> Seen {
-    Seen { name: name.into(), link: Some(Link { index: 2, mtu, up: true, xdp_program: None }) }
+    Seen {
+        name: name.into(),
+        link: Some(Link { index: 2, mtu, up: true, xdp_program: None, carriers: Vec::new() }),
+    }
 }
 
 fn hop(mtu: u32, mac: u8) -> Result<NextHop, NextHopError> {
@@ -26,6 +29,7 @@ fn hop(mtu: u32, mac: u8) -> Result<NextHop, NextHopError> {
         destination_mac: [2, 0, 0, 0, 0, mac],
         source: ip("10.0.0.1"),
         mtu,
+        carriers: Vec::new(),
     })
 }
 
