@@ -6,7 +6,7 @@ use super::{Player, SOMEWHERE};
 use crate::{
     ends::{Numbers, Tcp},
     event::Sends,
-    net::{End, Way},
+    net::{End, Tags, Way},
     oracle::connection::Side,
     reader::{flag, read},
     world::World,
@@ -62,8 +62,9 @@ impl Player<'_, '_> {
         let services = &self.memory.world.services;
         let vip = services[service % services.len()].vip;
         let (end, way) = World::client(client, vip.ip.is_v4(), false);
-        let told = read(&self.frame.bytes).map_err(|_| "a challenge that cannot be read".to_owned())?;
-        let (_, number) = told.numbers(&self.frame.bytes);
+        let (_, challenge) = Tags::split(&self.frame.bytes);
+        let told = read(&challenge).map_err(|_| "a challenge that cannot be read".to_owned())?;
+        let (_, number) = told.numbers(&challenge);
         let mut segment = Sends::plain(flag::RST).segment(way, end, vip);
         segment.sequence = number;
         segment.write(&mut self.before);
