@@ -57,6 +57,8 @@ pub struct Frontend {
     pub affinity: bool,
     /// The clients of this host may not connect.
     pub denied: Option<u8>,
+    /// Those are told so.
+    pub resets_denied: bool,
     /// Clients have to prove their addresses.
     pub challenges: bool,
     pub there: bool,
@@ -165,7 +167,8 @@ impl World {
         let sources = if service.denied.is_some() { at as u32 + 1 } else { 0 };
         let flags = ServiceFlags::default()
             .with(ServiceFlags::SOURCE_AFFINITY, service.affinity)
-            .with(ServiceFlags::DIRECT, service.mode.direct());
+            .with(ServiceFlags::DIRECT, service.mode.direct())
+            .with(ServiceFlags::RESETS_DENIED, service.resets_denied);
         let challenge_above = if service.challenges { 0 } else { Service::NO_CHALLENGE };
         // The tables of a service are a pair.
         let table = 2 * at as u32;
@@ -364,6 +367,7 @@ fn frontend(number: usize, shares_nat: bool, u: &mut Unstructured<'_>) -> Fronte
     };
     let mode = u.pick(&[Mode::NAT, Mode::NAT, Mode::NAT, Mode::NAT, Mode::DSR, Mode::IPIP]);
     let (affinity, denies, challenges) = (u.one_in(4), u.one_in(4), u.one_in(4));
+    let resets_denied = u.one_in(2);
     let count = u.pick(&[3, 1, 2, 3, 4, 5, 2, 0]);
     let families = u.byte();
     let mode = if mode == Mode::NAT && families & 0xc0 == 0xc0 { Mode::DNAT } else { mode };
@@ -403,8 +407,17 @@ fn frontend(number: usize, shares_nat: bool, u: &mut Unstructured<'_>) -> Fronte
     };
     let replicas = (0..count).map(replica).collect();
     let denied = denies.then_some(2);
-    let mut service =
-        Frontend { vip, mode, affinity, denied, challenges, there: true, replicas, slots: Vec::new() };
+    let mut service = Frontend {
+        vip,
+        mode,
+        affinity,
+        denied,
+        resets_denied,
+        challenges,
+        there: true,
+        replicas,
+        slots: Vec::new(),
+    };
     service.fill(number);
     service
 }

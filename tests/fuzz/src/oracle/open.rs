@@ -47,14 +47,19 @@ impl Oracle {
             () if !seen.opens() && !adopted => Some(Verdict::PassedNoFlow),
             () if step.to_other_host() => Some(Verdict::PassedOtherHost),
             () if world.is_invented(seen.v4, &seen.from.ip) => Some(Verdict::DroppedMartian),
-            () if !world.lets_in(service, &seen.from.ip) => Some(Verdict::DroppedDenied),
+            () if !world.lets_in(service, &seen.from.ip) => Some(if frontend.resets_denied && seen.opens() {
+                Verdict::AnsweredDenied
+            } else {
+                Verdict::DroppedDenied
+            }),
             () if id == 0 && !seen.opens() => Some(Verdict::DroppedNoReplica),
             () if id == 0 => Some(Verdict::AnsweredRefused),
             () => None,
         };
         if let Some(verdict) = refused {
             only(step, verdict)?;
-            return if verdict == Verdict::AnsweredRefused { self.is_reset(step, seen) } else { Ok(()) };
+            let told = matches!(verdict, Verdict::AnsweredRefused | Verdict::AnsweredDenied);
+            return if told { self.is_reset(step, seen) } else { Ok(()) };
         }
         // Who closed a connection with these ends a moment ago had proven himself for it.
         if frontend.challenges && seen.opens() && before.is_none() {
