@@ -100,7 +100,9 @@ pub struct ServiceStatus {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ChallengeStatus {
     pub on: bool,
-    /// Since when, while it is on.
+    /// Because more SYNs come than handshakes follow; if not, it is on by the config.
+    pub flooded: bool,
+    /// Since when it is flooded.
     pub since: Option<Timestamp>,
     /// SYNs that would have opened a connection, whether they were let in or not.
     pub syns: u64,
@@ -115,6 +117,7 @@ impl ChallengeStatus {
     /// Adds what was counted for another VIP of the same service.
     pub fn add(&mut self, other: &Self) {
         self.on |= other.on;
+        self.flooded |= other.flooded;
         self.since = [self.since, other.since].into_iter().flatten().min();
         self.syns += other.syns;
         self.handshakes += other.handshakes;

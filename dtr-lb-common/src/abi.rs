@@ -109,6 +109,8 @@ pub mod map {
 pub const FLOW_BUCKETS: usize = 16_384;
 /// SYNs that are kept, of all processors together.
 pub const KEPT_SYNS: usize = 262_144;
+/// In the map of room: what is added to a replica's, so that 0, which stands there at first, says nothing.
+pub const ROOM_KNOWN: i64 = 1 << 32;
 /// Clients of which something is remembered at most; see [`crate::pipeline::admission`].
 pub const MAX_CLIENTS: usize = 131_072;
 /// Services at most.

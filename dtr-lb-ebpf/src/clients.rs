@@ -12,7 +12,7 @@ use aya_ebpf::{
 use dtr_lb_common::{
     abi::{
         Client, ClientKey, MAX_CLIENTS, MAX_REPLICAS, MAX_SERVICES, OWN_MAC_SETS, OwnMacs, Pressure,
-        ReplicaId,
+        ROOM_KNOWN, ReplicaId,
     },
     pipeline::admission::ClientMemory,
     wire::Mac,
@@ -56,7 +56,11 @@ impl ClientMemory for Clients {
     #[inline(always)]
     fn room(&self, replica: ReplicaId) -> i32 {
         // SAFETY: a word is read at once.
-        ROOM.get_ptr(replica.into()).map_or(0, |room| unsafe { room.read_volatile() } as i32)
+        match ROOM.get_ptr(replica.into()).map(|room| unsafe { room.read_volatile() }) {
+            Some(0) => i32::MAX,
+            Some(room) => (room - ROOM_KNOWN) as i32,
+            None => 0,
+        }
     }
 
     #[inline(always)]

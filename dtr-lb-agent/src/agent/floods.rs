@@ -43,13 +43,18 @@ impl Floods {
     pub(super) fn look(
         &mut self,
         config: &Config,
-        datapath: &Datapath,
+        datapath: &mut Datapath,
         now: Moment,
     ) -> Result<(), DatapathError> {
+        let ticks = datapath.now()?;
         let mut before = std::mem::take(&mut self.0);
         for service in &config.services {
             for vip in &service.vips {
-                let Some(counted) = datapath.pressure(*vip, service.port)? else { continue };
+                let Some(mut counted) = datapath.pressure(*vip, service.port, ticks)? else { continue };
+                // What was counted before it was turned off says nothing.
+                if config.datapath.syn_challenge == SynChallenge::Off {
+                    counted.challenging = 0;
+                }
                 let end = (service.name.clone(), *vip);
                 let (flood, news) = take(before.remove(&end), counted, now);
                 if config.datapath.syn_challenge == SynChallenge::Auto {

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     api::{self, Refusal, Request},
-    config::Scheme,
+    config::{Scheme, SynChallenge},
     control::{Change, Moment, ReplicaKey},
     datapath::{Asked, Datapath, Dropped, Events, Interface},
     directory::Directory,
@@ -272,7 +272,10 @@ impl Agent {
         let present = |interface: &str| self.presence.serves(interface);
         let observed = Observed {
             census: &self.census,
-            challenge: &|service, vip| self.floods.of(service, vip).map(challenge_status).unwrap_or_default(),
+            challenge: &|service, vip| {
+                let mode = self.control.config().datapath.syn_challenge;
+                self.floods.of(service, vip).map(|flood| challenge_status(flood, mode)).unwrap_or_default()
+            },
             up_to_date: self.catch_up.up_to_date(),
             table_rewrites: self.table_rewrites,
             reloads: self.reloads,
@@ -406,11 +409,12 @@ fn log_asked(asked: &Asked) {
     }
 }
 
-fn challenge_status(flood: &Flood) -> ChallengeStatus {
+fn challenge_status(flood: &Flood, mode: SynChallenge) -> ChallengeStatus {
     let tenths = |rate: f64| (rate * 10.0).round() / 10.0;
     ChallengeStatus {
-        on: flood.since.is_some(),
-        since: flood.since,
+        on: flood.since.is_some() || mode == SynChallenge::Always,
+        flooded: flood.since.is_some() && mode == SynChallenge::Auto,
+        since: flood.since.filter(|_| mode == SynChallenge::Auto),
         syns: flood.counted.syns,
         handshakes: flood.counted.completed,
         syns_per_second: tenths(flood.syns),

@@ -13,7 +13,7 @@ pub(super) const KEYS: &[(&str, &str)] = &[
     ("datapath.max_flows", "a whole number, 1024 to 16777216"),
     (
         "datapath.nat_ports",
-        "\"FIRST-LAST\" within 1024 to 65535, outside the host's ephemeral range, as in \"10000-32767\"",
+        "\"FIRST-LAST\" within 1024 to 65535, outside the host's ephemeral range, as in \"1024-32767\"",
     ),
     (
         "datapath.nat_addresses",

@@ -68,6 +68,14 @@ pub(super) fn read(
             problems.refuse(field, what);
         }
     }
+    if let Some(field) = &timeout
+        && mode.is_some_and(Mode::direct)
+    {
+        problems.refuse(
+            field,
+            "not where replicas answer clients directly: anybody could say in another's name where it goes",
+        );
+    }
     let max_flows_per_replica =
         flows.map_or(Some(0), |field| field::whole_number(&field, 0..=MOST_FLOWS, problems));
     let max_new_flows_per_source =
@@ -78,6 +86,7 @@ pub(super) fn read(
     };
     if let Some(field) = &timeout
         && affinity == Some(Affinity::None)
+        && affinity_timeout.is_none_or(|timeout| !timeout.is_zero())
     {
         problems.refuse(field, "without affinity there is nothing to keep; add affinity = \"source-ip\"");
     }

@@ -63,15 +63,23 @@ impl Standing {
     /// fail is hardly the fault of each.
     fn take_out(&mut self, service: &Service, too_many: Vec<(usize, Evidence)>, now: Moment) -> Vec<Change> {
         let until = now.clock + service.fail_timeout;
-        let meant = service.replicas.iter().filter(|replica| replica.offered() > 0).count();
-        let mut left =
-            (meant / 2).saturating_sub(self.replicas.iter().filter(|known| known.mark.is_some()).count());
+        // Backups are there for when nobody else is, and do not make up for those who are.
+        let serving = |place: usize| self.serves_now(service, place);
+        let meant = (0..self.replicas.len()).filter(|place| serving(*place)).count();
+        let marked =
+            (0..self.replicas.len()).filter(|place| serving(*place) && self.replicas[*place].mark.is_some());
+        let mut left = (meant / 2).saturating_sub(marked.count());
         let mut changes = Vec::new();
         for (place, evidence) in too_many {
             let reason = evidence.describe(service.fail_timeout);
             let Some(rest) = left.checked_sub(1) else {
-                let (service, replica) = (service.name.clone(), service.replicas[place].name.clone());
-                changes.push(Change::PassiveSpared { service, replica, reason });
+                let known = &mut self.replicas[place];
+                // Told once, for as long as it would have been out.
+                if known.spared_until.is_none_or(|told| now.clock >= told) {
+                    known.spared_until = Some(until);
+                    let (service, replica) = (service.name.clone(), service.replicas[place].name.clone());
+                    changes.push(Change::PassiveSpared { service, replica, reason });
+                }
                 continue;
             };
             left = rest;
@@ -80,6 +88,14 @@ impl Standing {
             changes.extend(self.restate(service, place, reason, Return::Slow, now));
         }
         changes
+    }
+
+    /// Whether a replica is of those that connections are meant for now: not a backup, unless only backups are eligible.
+    fn serves_now(&self, service: &Service, place: usize) -> bool {
+        let eligible = |place: usize| self.replicas[place].eligible(&service.replicas[place]);
+        let primaries =
+            (0..self.replicas.len()).any(|place| eligible(place) && !service.replicas[place].backup);
+        eligible(place) && service.replicas[place].backup != primaries
     }
 
     /// The places of those that may have new flows by probes, weight and passive check.

@@ -16,14 +16,19 @@ const FLOOD: u32 = 2_000;
 /// The same where replicas answer clients directly and no handshake is seen to end: SYNs of any kind.
 const DIRECT_FLOOD: u32 = 10 * FLOOD;
 
+/// A service's part of these is an eighth at least.
+const LEAST_PART: u32 = 8;
+
 pub(super) fn limits(config: &Config, service: &Service) -> Limits {
     let own = &service.limits;
+    // A flood may come to all of them at once.
+    let parts = (config.services.len() as u32).clamp(1, LEAST_PART);
     Limits {
         challenge: match config.datapath.syn_challenge {
             SynChallenge::Off => Challenge::Never,
             SynChallenge::Always => Challenge::Always,
-            SynChallenge::Auto if service.mode.direct() => Challenge::Above(DIRECT_FLOOD),
-            SynChallenge::Auto => Challenge::Above(FLOOD),
+            SynChallenge::Auto if service.mode.direct() => Challenge::Above(DIRECT_FLOOD / parts),
+            SynChallenge::Auto => Challenge::Above(FLOOD / parts),
         },
         new_flows_per_source: own.max_new_flows_per_source,
         flows_per_replica: own.max_flows_per_replica,

@@ -95,6 +95,8 @@ pub(super) struct Known {
     pub(super) answers: AnswerWatch,
     /// What the passive check makes of it, while that is nothing good.
     pub(super) mark: Option<Mark>,
+    /// Until when it is not told again that the passive check would have taken it out.
+    pub(super) spared_until: Option<Instant>,
     /// Whether its flows were last told to be reset.
     pub(super) told_reset: bool,
     /// While its share rises.
@@ -135,6 +137,7 @@ impl Known {
             failures: Window::default(),
             answers: AnswerWatch::default(),
             mark: None,
+            spared_until: None,
             told_reset: false,
             ramp: None,
             away: false,

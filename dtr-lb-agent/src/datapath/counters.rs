@@ -8,7 +8,7 @@ use aya::{
     util::nr_cpus,
 };
 use dtr_lb_common::{
-    abi::{MAX_SERVICES, Pressure, ReplicaCounters, ReplicaId, Traffic, Witness, Witnesses, map},
+    abi::{MAX_SERVICES, Pressure, ReplicaCounters, ReplicaId, Ticks, Traffic, Witness, Witnesses, map},
     address::Address,
     verdict::Verdict,
 };
@@ -56,22 +56,24 @@ impl Counters {
     }
 
     /// Of the service of this number.
-    pub(super) fn handshakes(&self, number: u32) -> Result<Handshakes, DatapathError> {
+    pub(super) fn handshakes(&self, number: u32, now: Ticks) -> Result<Handshakes, DatapathError> {
         let values = self.pressure.get(&number, 0).map_err(DatapathError::map(map::PRESSURE, "reading"))?;
         Ok(values.iter().fold(Handshakes::default(), |sum, one| Handshakes {
             syns: sum.syns + one.syns,
             completed: sum.completed + one.handshakes,
-            challenging: sum.challenging + u32::from(one.challenging != 0),
+            challenging: sum.challenging + u32::from(one.is_challenging(now)),
         }))
+    }
+
+    /// Begins to count anew for a number that another service may have had.
+    pub(super) fn forget_handshakes_of(&mut self, number: u32) -> Result<(), DatapathError> {
+        let none = per_cpu(Pressure::default(), map::PRESSURE)?;
+        self.pressure.set(number, none, 0).map_err(DatapathError::map(map::PRESSURE, "writing"))
     }
 
     /// Begins to count the handshakes of all services anew.
     pub(super) fn forget_handshakes(&mut self) -> Result<(), DatapathError> {
-        for number in 0..MAX_SERVICES as u32 {
-            let none = per_cpu(Pressure::default(), map::PRESSURE)?;
-            self.pressure.set(number, none, 0).map_err(DatapathError::map(map::PRESSURE, "writing"))?;
-        }
-        Ok(())
+        (0..MAX_SERVICES as u32).try_for_each(|number| self.forget_handshakes_of(number))
     }
 
     /// The map itself.

@@ -73,17 +73,22 @@ pub enum Challenge {
 }
 
 impl Challenge {
-    /// What each of so many processors is told ([`Service::challenge_above`]): its part, so that a flood that comes in by one
-    /// receive queue is noticed as soon as one that comes in by all.
+    /// What each of so many processors that are online is told ([`Service::challenge_above`]): its part, but for an eighth of all at
+    /// least: what comes in by a few receive queues of many is noticed, and nobody is challenged for what a processor has by chance.
     pub fn above(self, processors: u32) -> u32 {
-        /// What a processor may have by chance.
-        const LEAST: u32 = 100;
+        const LEAST_PART: u32 = 8;
         match self {
             Self::Never => Service::NO_CHALLENGE,
-            Self::Above(syns) => (syns / processors.max(1)).max(LEAST),
+            Self::Above(syns) => syns / processors.clamp(1, LEAST_PART),
             Self::Always => 0,
         }
     }
+}
+
+/// Processors that are online.
+pub fn processors() -> u32 {
+    let count = nix::unistd::sysconf(nix::unistd::SysconfVar::_NPROCESSORS_ONLN).ok().flatten();
+    count.and_then(|count| u32::try_from(count).ok()).unwrap_or(1)
 }
 
 /// Clients that are let in, or not.
@@ -133,4 +138,17 @@ impl DesiredReplica {
 /// The key of a service's map entry.
 pub fn service_key(vip: IpAddr, port: u16) -> ServiceKey {
     ServiceKey::new(vip.into(), Be16::new(port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_processor_is_told_its_part_and_an_eighth_at_least() {
+        let of = |processors| Challenge::Above(2000).above(processors);
+        assert_eq!([0, 1, 2, 8, 128].map(of), [2000, 2000, 1000, 250, 250]);
+        assert_eq!((Challenge::Always.above(4), Challenge::Never.above(4)), (0, Service::NO_CHALLENGE));
+        assert!(processors() > 0);
+    }
 }

@@ -47,7 +47,8 @@ use dtr_lb_common::{
 pub use attach::{Attached, Hook, Interface, Wanted};
 pub use counters::Handshakes;
 pub use desired::{
-    Challenge, Desired, DesiredReplica, DesiredService, DesiredSettings, Limits, SourceRule, service_key,
+    Challenge, Desired, DesiredReplica, DesiredService, DesiredSettings, Limits, SourceRule, processors,
+    service_key,
 };
 pub use error::DatapathError;
 use error::causes;
@@ -248,7 +249,8 @@ impl Datapath {
         let settings = Settings { own_macs, ..self.settings_of(desired) };
         let applied = self.writer.apply(desired, settings, &mut self.counters, Instant::now())?;
         self.settings = Some(settings);
-        self.room.limit(self.writer.limits(desired))?;
+        let new = self.writer.take_new();
+        self.room.limit(self.writer.limits(desired), &new)?;
         self.notices.take(&self.writer.dead());
         Ok(applied)
     }
@@ -277,9 +279,9 @@ impl Datapath {
     }
 
     /// What was counted of the handshakes of a service; nothing if there is no such service.
-    pub fn pressure(&self, vip: IpAddr, port: u16) -> Result<Option<Handshakes>, DatapathError> {
+    pub fn pressure(&self, vip: IpAddr, port: u16, now: Ticks) -> Result<Option<Handshakes>, DatapathError> {
         let number = self.writer.number(&service_key(vip, port));
-        number.map(|number| self.counters.handshakes(number)).transpose()
+        number.map(|number| self.counters.handshakes(number, now)).transpose()
     }
 
     /// Clients of a service that a replica has not answered; see [`dtr_lb_common::abi::Witnesses`].

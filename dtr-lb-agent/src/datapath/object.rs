@@ -70,7 +70,7 @@ fn load_with(
 }
 
 /// Processors that the kernel counts by.
-pub(super) fn processors() -> Result<u32, DatapathError> {
+fn processors() -> Result<u32, DatapathError> {
     let count = aya::util::nr_cpus().map_err(|(file, error)| DatapathError::Object {
         reason: format!("the number of processors cannot be read from `{file}`: {error}"),
     })?;

@@ -26,6 +26,13 @@ impl OwnMacSets {
         Ok(Self { map: take(ebpf, map::OWN_MACS)?, written: None })
     }
 
+    /// Whether the set of a number is this one already, as an earlier agent has written it.
+    fn says(&self, number: u32, set: &OwnMacs) -> Result<bool, DatapathError> {
+        let Some(at) = number.checked_sub(1) else { return Ok(false) };
+        let found = self.map.get(&at, 0).map_err(DatapathError::map(map::OWN_MACS, "reading"))?;
+        Ok(found == *set)
+    }
+
     /// Writes a set, and returns its number, for [`dtr_lb_common::abi::Settings::own_macs`]. `in_force` is the number that stands
     /// there now, which an earlier agent may have written.
     ///
@@ -50,8 +57,13 @@ impl OwnMacSets {
             count: macs.len(),
             limit: OwnMacs::SLOTS / 2,
         })?;
-        let number = in_force % OWN_MAC_SETS as u32 + 1;
-        self.map.set(number - 1, *set, 0).map_err(DatapathError::map(map::OWN_MACS, "writing"))?;
+        let number = if self.says(in_force, &set)? {
+            in_force
+        } else {
+            let number = in_force % OWN_MAC_SETS as u32 + 1;
+            self.map.set(number - 1, *set, 0).map_err(DatapathError::map(map::OWN_MACS, "writing"))?;
+            number
+        };
         self.written = Some((macs.clone(), number));
         Ok(number)
     }

@@ -205,6 +205,16 @@ fn shapes(flow_buckets: u32) -> Vec<Shape> {
         shape(map::TABLES, MapType::Array, index, size_of::<abi::MaglevTable>(), abi::TABLE_ENTRIES),
         shape(map::REPLICAS, MapType::Array, index, size_of::<abi::Replica>(), abi::MAX_REPLICAS),
         shape(map::SETTINGS, MapType::Array, index, size_of::<abi::Settings>(), 1),
+        shape(map::PRESSURE, MapType::PerCpuArray, index, size_of::<abi::Pressure>(), abi::MAX_SERVICES),
+        shape(
+            map::CLIENTS,
+            MapType::LruHash,
+            size_of::<abi::ClientKey>(),
+            size_of::<abi::Client>(),
+            abi::MAX_CLIENTS,
+        ),
+        shape(map::ROOM, MapType::Array, index, size_of::<i64>(), abi::MAX_REPLICAS),
+        shape(map::OWN_MACS, MapType::Array, index, size_of::<abi::OwnMacs>(), abi::OWN_MAC_SETS),
         shape(map::VERDICT_STATS, MapType::PerCpuArray, index, size_of::<abi::Traffic>(), VERDICTS),
         shape(
             map::REPLICA_STATS,

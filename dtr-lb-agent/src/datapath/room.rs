@@ -9,7 +9,7 @@ use aya::{
     Ebpf,
     maps::{Array, MapData},
 };
-use dtr_lb_common::abi::{ReplicaId, map};
+use dtr_lb_common::abi::{ROOM_KNOWN, ReplicaId, map};
 
 use super::{error::DatapathError, sweep::Census, writer::take};
 
@@ -27,13 +27,28 @@ impl Room {
         Ok(Self { map: take(ebpf, map::ROOM)?, limits: BTreeMap::new(), before: BTreeMap::new() })
     }
 
-    /// Takes in the limits. A replica that had none until now may have as many as its limit says, until they are counted.
-    pub(super) fn limit(&mut self, limits: BTreeMap<ReplicaId, u32>) -> Result<(), DatapathError> {
+    /// Takes in the limits, and which ids are new replicas'. One that had no limit until now may have as many as its limit says, until
+    /// they are counted.
+    pub(super) fn limit(
+        &mut self,
+        limits: BTreeMap<ReplicaId, u32>,
+        new: &[ReplicaId],
+    ) -> Result<(), DatapathError> {
+        self.limits.retain(|id, _| !new.contains(id));
         for (id, limit) in &limits {
-            let left = match self.limits.get(id) {
-                Some(before) if before == limit => continue,
-                Some(before) => self.left(*id)? + i64::from(*limit) - i64::from(*before),
-                None => i64::from(*limit),
+            let before = self.limits.get(id).map(|before| i64::from(*before));
+            let left = match before {
+                Some(before) if before == i64::from(*limit) => continue,
+                Some(before) => {
+                    // What a census under way takes for opened is not this.
+                    let change = i64::from(*limit) - before;
+                    self.before.entry(*id).and_modify(|left| *left += change);
+                    self.left(*id)? + change
+                }
+                None => {
+                    self.before.remove(id);
+                    i64::from(*limit)
+                }
             };
             self.set(*id, left)?;
         }
@@ -62,10 +77,11 @@ impl Room {
     }
 
     fn left(&self, id: ReplicaId) -> Result<i64, DatapathError> {
-        self.map.get(&id.into(), 0).map_err(DatapathError::map(map::ROOM, "reading"))
+        let left = self.map.get(&id.into(), 0).map_err(DatapathError::map(map::ROOM, "reading"))?;
+        Ok(left - ROOM_KNOWN)
     }
 
     fn set(&mut self, id: ReplicaId, left: i64) -> Result<(), DatapathError> {
-        self.map.set(id.into(), left, 0).map_err(DatapathError::map(map::ROOM, "writing"))
+        self.map.set(id.into(), left + ROOM_KNOWN, 0).map_err(DatapathError::map(map::ROOM, "writing"))
     }
 }

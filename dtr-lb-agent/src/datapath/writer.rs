@@ -30,10 +30,9 @@ use super::{
     access::Access,
     clock,
     counters::Counters,
-    desired::{Desired, DesiredReplica, DesiredService},
+    desired::{Desired, DesiredReplica, DesiredService, processors},
     error::DatapathError,
     ids::{Identity, Ids, LIMIT, Missing},
-    object,
 };
 
 /// The maps that the agent writes.
@@ -46,6 +45,8 @@ pub(super) struct Writer {
     services: BTreeMap<ServiceKey, Written>,
     replicas: BTreeMap<ReplicaId, Replica>,
     ids: Ids,
+    /// Those that have become another replica's.
+    new: Vec<ReplicaId>,
     access: Access,
     /// The interfaces by which frames can leave; none where any will do.
     reach: Option<BTreeSet<u32>>,
@@ -84,6 +85,7 @@ impl Writer {
             services: BTreeMap::new(),
             replicas: BTreeMap::new(),
             ids: Ids::default(),
+            new: Vec::new(),
             access: Access::new(ebpf)?,
             reach: None,
         })
@@ -134,6 +136,7 @@ impl Writer {
         for id in self.ids.assign(&wanted).map_err(|missing| no_free_replica(missing, &wanted))? {
             // What is known of the replica that had the id says nothing about this one.
             self.replicas.remove(&id);
+            self.new.push(id);
             counters.reset(id)?;
         }
         let mut applied = Applied::default();
@@ -164,15 +167,20 @@ impl Writer {
             let wanted = Service {
                 sources,
                 flags: flags(service),
-                challenge_above: service.limits.challenge.above(object::processors()?),
+                challenge_above: service.limits.challenge.above(processors()),
                 new_flows_per_source: service.limits.new_flows_per_source,
                 affinity: affinity(service.limits.affinity_timeout, settings.second),
                 table: 0,
             };
+            let is_new = !self.services.contains_key(key);
             let changed = self.write_table(*key, candidates, wanted)?;
+            if is_new && let Some(number) = self.number(key) {
+                counters.forget_handshakes_of(number)?;
+            }
             applied.tables += usize::from(changed);
         }
         applied.services += self.remove_services(desired)?;
+        self.leave_out(&wanted)?;
         self.access.forget(desired)?;
         self.ids.name(&wanted, at);
         // Last, as packets are looked at from here on.
@@ -208,6 +216,11 @@ impl Writer {
     /// What the flow table's hash takes, as it stands in the maps; nothing before the first settings were written.
     pub(super) fn flow_keys(&self) -> Option<[u64; FLOW_KEYS]> {
         self.settings.map(|settings| settings.flow_keys)
+    }
+
+    /// The ids that have become another replica's since the last call.
+    pub(super) fn take_new(&mut self) -> Vec<ReplicaId> {
+        std::mem::take(&mut self.new)
     }
 
     /// Which set of this host's Ethernet addresses is in force.
@@ -317,6 +330,18 @@ impl Writer {
             }
         }
         Ok((id, changed))
+    }
+
+    /// Those that are not wanted any more get no new connections, also of clients that would keep them.
+    fn leave_out(&mut self, wanted: &BTreeSet<Identity>) -> Result<(), DatapathError> {
+        let kept: BTreeSet<_> = wanted.iter().filter_map(|identity| self.ids.get(identity)).collect();
+        let left: Vec<_> = self.replicas.iter().map(|(id, replica)| (*id, *replica)).collect();
+        for (id, replica) in
+            left.into_iter().filter(|(id, replica)| replica.weight != 0 && !kept.contains(id))
+        {
+            self.set_replica(id, Replica { weight: 0, ..replica })?;
+        }
+        Ok(())
     }
 
     /// Writes the entry, if it is not the one that was written.

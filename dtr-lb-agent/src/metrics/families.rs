@@ -200,7 +200,7 @@ fn of_services(services: &[ServiceRow], page: &mut Page) {
         "Handshakes that were completed; none are seen to be where replicas answer clients directly.",
     );
     for ServiceRow { name, state, challenge: asked, suspected: is_suspected, replicas } in services {
-        challenge.set(&[("service", name)], flag(asked.on));
+        challenge.set(&[("service", name)], flag(asked.flooded));
         syns.set(&[("service", name)], asked.syns as f64);
         handshakes.set(&[("service", name)], asked.handshakes as f64);
         suspected.set(&[("service", name)], flag(*is_suspected));

@@ -90,13 +90,15 @@ pub(super) async fn run<K, P, F, R>(
 {
     let mut due = Instant::now() + schedule.map(|schedule| schedule.first(random())).unwrap_or_default();
     loop {
+        // A probe that took longer than its interval is followed by the next at once, which is not late for that.
+        let free = Instant::now();
         tokio::select! {
             biased;
             () = reporter.sink.closed() => return,
             () = sleep_until(due) => {}
         }
         let start = Instant::now();
-        let late = start.duration_since(due);
+        let late = start.duration_since(due.max(free));
         let outcome = probe().await;
         if !outcome.error.as_ref().is_some_and(super::Failure::is_local) {
             health.observe(outcome.ok());

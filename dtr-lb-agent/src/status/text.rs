@@ -75,9 +75,12 @@ fn challenge(service: &ServiceStatus) -> String {
     if !on {
         return String::new();
     }
-    let since = since.map(|since| format!(" since {since:.0}")).unwrap_or_default();
+    let why = match since {
+        Some(since) => format!("since {since:.0}, as it is flooded"),
+        None => "always (datapath.syn_challenge)".to_owned(),
+    };
     format!(
-        "  SYN CHALLENGE{since}: clients have to prove their addresses before they connect; {syns_per_second} SYNs and \
+        "  SYN CHALLENGE {why}: clients have to prove their addresses before they connect; {syns_per_second} SYNs and \
          {handshakes_per_second} completed handshakes a second\n"
     )
 }

@@ -8,7 +8,7 @@ use super::{
     sweep, way_back,
 };
 use crate::{
-    abi::{Settings, Ticks},
+    abi::{Settings, Ticks, Tuple},
     flow_table::{self, Control, Direction, Flow, Line as _, Memory, Place, State, entry::word, next_hops},
     hash,
     verdict::Verdict,
@@ -181,13 +181,7 @@ fn consider(
     }
     if flow.direction().from_client() && context.headers.flags.opens() && sequence::over(flow) {
         // The client uses the tuple again. The replica may still be in TIME_WAIT on the old NAT port.
-        context.order = Order {
-            client: context.headers.tuple,
-            replaces: flow.place,
-            replaced: flow.control,
-            hold: true,
-            ..Order::NONE
-        };
+        context.order = instead(context.headers.tuple, flow, true);
         return Step::quiet(Decision::Opens);
     }
     context.egress.set(&context.found, tables);
@@ -365,6 +359,12 @@ fn exchange<M: Memory>(memory: &M, flow: &Flow, old: u32, new: u32) {
         // Where it fails another processor has seen a newer packet.
         let _ = line.exchange(word::REPLICA_HOP, old, new);
     }
+}
+
+/// An order to open a connection in the place of what the client's entry `client` is about, whose port is held or not.
+#[inline(always)]
+pub(super) fn instead(tuple: Tuple, client: &Flow, hold: bool) -> Order {
+    Order { client: tuple, replaces: client.place, replaced: client.control, hold, ..Order::NONE }
 }
 
 /// An order to ask another replica for a handshake whose client's entry is `client`.

@@ -49,7 +49,12 @@ fn from_client(settings: &Settings, now: Ticks, context: &mut PacketContext) -> 
     }
     if flags.opens() {
         if headers.sequence.wrapping_add(1) != other.acknowledged {
-            return Step::UNVERIFIED;
+            if !unanswered {
+                return Step::UNVERIFIED;
+            }
+            // Nothing has proven the first one: whoever invented it must not keep the client from its own.
+            *order = connection::instead(headers.tuple, flow, false);
+            return Step::quiet(Decision::Opens);
         }
         if unanswered && asks_again(flow, settings, now) {
             *order = connection::again(Cause::Silent, flow);

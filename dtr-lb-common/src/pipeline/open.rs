@@ -13,7 +13,8 @@ use super::{
 };
 use crate::{
     abi::{
-        Control, Direction, Flow, MAX_ATTEMPTED, Place, Replica, ReplicaId, Settings, State, Ticks, Tuple,
+        Control, Direction, Flow, MAX_ATTEMPTED, Mode, Place, Replica, ReplicaId, Settings, State, Ticks,
+        Tuple,
     },
     flow_table::{
         self, Clock, Insertion, Memory as _,
@@ -327,7 +328,10 @@ impl Opening<'_> {
         // A refusal that becomes a SYN carries nothing.
         let carries = if order.cause.is_answer() { 0 } else { headers.payload };
         draft.fin = draft.acknowledged.wrapping_add(carries);
-        *claim = Claim { port: true, polite: nat_port::is_polite(*attempt, *further) };
+        *claim = Claim {
+            port: true,
+            polite: self.replica.mode != Mode::DNAT && nat_port::is_polite(*attempt, *further),
+        };
         *progress = Progress::Port;
     }
 

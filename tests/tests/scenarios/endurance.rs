@@ -90,6 +90,8 @@ fn short_connections(place: Place) -> Result<()> {
 /// many that all would rest after some seconds. None may wait for one.
 fn several_clients(place: Place) -> Result<()> {
     const SLOW: Duration = Duration::from_secs(1);
+    /// A second: four times what ports allow that rest for a minute each.
+    const LEAST: f64 = 8000.0;
     let (seconds, concurrency) = (number(SECONDS)?, number(CONCURRENCY)? as usize);
     let lab = LabOptions { clients: 4, ..place.lab_options().without_registry() };
     let stage = place.stage_with(lab, &place.options())?;
@@ -127,6 +129,11 @@ fn several_clients(place: Place) -> Result<()> {
     if let Some(first) = tallies.iter().flat_map(|tally| &tally.errors).next() {
         bail!("of {done} one failed: {first:?}; verdicts {verdicts:?}");
     }
+    ensure!(
+        done as f64 / took >= LEAST,
+        "{:.0} connections a second; verdicts {verdicts:?}",
+        done as f64 / took
+    );
     ensure!(slowest < SLOW, "the slowest took {slowest:?}; verdicts {verdicts:?}");
     Ok(())
 }

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use dtr_lb_tests::{
     balancer::{BalancerOptions, service_with},
-    lab::{Flood, FloodReport, LabOptions, Tally, whoami},
+    lab::{Flood, FloodReport, Lab, LabOptions, Tally, until, whoami},
 };
 
 use crate::{
@@ -21,6 +21,13 @@ use crate::{
 pub(crate) const SCENARIOS: &[Scenario] = &[
     ("two_senders_at_full_speed_harm_nobody", BOTH_HOOKS, |place| harmless(place, 1)),
     ("a_million_sources_flood_ten_services_in_vain", &[Place::XDP_ONE_ARM], |place| harmless(place, 10)),
+];
+
+/// Not tests: what proxies in the same place make of the same attack. They need `haproxy`, and nginx's module `stream`
+/// (`libnginx-mod-stream`).
+pub(crate) const COMPARED: &[Scenario] = &[
+    ("haproxy_at_full_speed", &[Place::XDP_ONE_ARM], |place| compared(place, "haproxy")),
+    ("nginx_at_full_speed", &[Place::XDP_ONE_ARM], |place| compared(place, "nginx")),
 ];
 
 const SECONDS: Duration = Duration::from_secs(8);
@@ -44,7 +51,7 @@ pub(crate) struct Siege {
 }
 
 /// Two senders flood these ports of one address, while a client of the lab connects to the first.
-pub(crate) fn besiege(lab: &dtr_lb_tests::lab::Lab, targets: &[SocketAddr]) -> Result<Siege> {
+pub(crate) fn besiege(lab: &Lab, targets: &[SocketAddr]) -> Result<Siege> {
     let floods = lab.clients()[1..]
         .iter()
         .zip(1..)
@@ -107,4 +114,53 @@ fn changes(stage: &Stage) -> Result<Vec<String>> {
                 .map(move |change| format!("{name} {} -> {}: {}", change.from, change.to, change.reason))
         })
         .collect())
+}
+
+/// A proxy in the place of dtr-lb, with as many worker processes as there are processors.
+fn compared(place: Place, proxy: &str) -> Result<()> {
+    let lab = Lab::create(LabOptions { clients: 3, ..place.lab_options().without_registry() })?;
+    let target: SocketAddr = (lab.vip(), 80).into();
+    let replicas = || lab.replicas().iter().map(|replica| (replica.name(), replica.address()));
+    let file = lab.directory().join(format!("{proxy}.conf"));
+    let (text, arguments) = if proxy == "haproxy" {
+        let servers: String = replicas()
+            .map(|(name, address)| format!("  server {name} {address}:80 check inter 2s\n"))
+            .collect();
+        let text = format!(
+            "global\n  nbthread 2\n  maxconn 20000\ndefaults\n  mode tcp\n  timeout connect 5s\n  timeout client 1h\n  \
+             timeout server 1h\nlisten http\n  bind {target} backlog 4096\n{servers}"
+        );
+        (text, vec!["-db", "-f"])
+    } else {
+        let servers: String = replicas().map(|(_, address)| format!("    server {address}:80;\n")).collect();
+        let text = format!(
+            "load_module /usr/lib/nginx/modules/ngx_stream_module.so;\nuser root;\nworker_processes 2;\ndaemon off;\n\
+             pid {0}/compared.pid;\nerror_log {0}/compared.log;\nevents {{ worker_connections 20000; }}\nstream {{\n  \
+             upstream replicas {{\n{servers}  }}\n  server {{\n    listen {target} backlog=4096;\n    proxy_timeout 1h;\n    \
+             proxy_pass replicas;\n  }}\n}}\n",
+            lab.directory().display()
+        );
+        (text, vec!["-c"])
+    };
+    std::fs::write(&file, text)?;
+    let mut command = lab.balancer().command(proxy);
+    command.args(arguments).arg(&file);
+    let process = lab.spawn(proxy, command)?;
+    let up = until(Duration::from_secs(5), || {
+        let asked = lab.client().namespace().run(|| whoami(target, Duration::from_secs(1)));
+        asked.is_ok_and(|request| request.outcome.is_ok())
+    });
+    ensure!(up, "{proxy} does not serve: {}", process.log_tail(5));
+    let Siege { reports, sequential, concurrent } = besiege(&lab, &[target])?;
+    let told = |tally: &Tally| {
+        let answered: usize = tally.replicas.values().sum();
+        format!("{answered} answered, {} failed, the slowest took {:.1?}", tally.errors.len(), tally.slowest)
+    };
+    let sent: Vec<_> = reports.iter().map(|report| report.rate().round()).collect();
+    println!(
+        "{proxy}: {sent:?} SYN/s; {SEQUENTIAL} one by one: {}; {CONCURRENT} at once: {}",
+        told(&sequential),
+        told(&concurrent)
+    );
+    Ok(())
 }

@@ -18,12 +18,14 @@ use nix::sys::signal::Signal;
 
 use crate::{CROSSWISE, Place, Scenario, Stage};
 
+mod half_sent;
 mod prometheus;
 mod terminal;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
     ("metrics_say_what_the_status_says_and_outlive_the_agent", CROSSWISE, metrics),
     ("healthz_says_whether_it_is_able_to_serve", CROSSWISE, healthz),
+    ("half_sent_requests_do_not_hold_up_healthz", &[Place::XDP_ONE_ARM], half_sent::healthz_answers),
     ("prometheus_reads_it_and_its_alerts_see_a_dead_replica", &[Place::XDP_ONE_ARM], prometheus::scrape),
     ("top_shows_it_and_gives_the_terminal_back", &[Place::TC_ONE_ARM], terminal::top),
 ];

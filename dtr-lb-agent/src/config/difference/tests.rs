@@ -26,7 +26,7 @@ fn config(overrides: &[&str]) -> Config {
 
 #[test]
 fn each_key_is_told_by_its_name_and_values() {
-    let cases: [(&[&str], &[&str]); 21] = [
+    let cases: [(&[&str], &[&str]); 26] = [
         (&[], &[]),
         (
             &["service.0.backup=[\"replica-1\"]"],
@@ -39,6 +39,20 @@ fn each_key_is_told_by_its_name_and_values() {
         (&["datapath.idle_timeout=90m"], &["datapath.idle_timeout: 1h → 1h 30m"]),
         (&["datapath.all_down=refuse"], &["datapath.all_down: fail-open → refuse"]),
         (&["datapath.on_down=leave"], &["datapath.on_down: auto → leave"]),
+        (&["datapath.syn_challenge=off"], &["datapath.syn_challenge: auto → off"]),
+        (&["datapath.macs=any"], &["datapath.macs: own → any"]),
+        (&["service.0.denied=reset"], &["service `http`: denied: drop → reset"]),
+        (
+            &["service.0.max_flows_per_replica=7", "service.0.max_new_flows_per_source=8"],
+            &[
+                "service `http`: max_flows_per_replica: 0 → 7",
+                "service `http`: max_new_flows_per_source: 0 → 8",
+            ],
+        ),
+        (
+            &["service.0.affinity=source-ip", "service.0.affinity_timeout=3h"],
+            &["service `http`: affinity: none → source-ip", "service `http`: affinity_timeout: 0s → 3h"],
+        ),
         (&["datapath.hash_seed=7"], &["datapath.hash_seed: 0 → 7"]),
         (&["agent.socket=/run/other.sock"], &["agent.socket: /run/dtr-lb/dtr-lb.sock → /run/other.sock"]),
         (&["service.1.port=8443", "service.1.replica_port=443"], &["service `https`: port: 443 → 8443"]),

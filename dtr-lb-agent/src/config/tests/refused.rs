@@ -419,6 +419,12 @@ fn limits() {
             &["in another's name"],
         ),
     ]);
+    check(&[case(
+        of("affinity_timeout = \"3h\"\naffinity = \"source-ip\"\nmode = \"dsr\""),
+        line,
+        "service[0].affinity_timeout",
+        &["in another's name"],
+    )]);
     let with = |line: &str| short_and(&format!("[datapath]\n{line}"));
     check(&[
         case(with("syn_challenge = true"), 8, "datapath.syn_challenge", &["\"auto\", \"always\" or \"off\""]),

@@ -76,3 +76,26 @@ fn another_config_says_who_is_one() {
     control.reconfigure(other, at(0.0));
     assert_eq!(shares(&control), [100, 0, 0]);
 }
+
+#[test]
+fn backups_are_none_of_those_of_which_the_passive_check_takes_half() {
+    let mut control = all_up(&[ONE]);
+    let fails = |control: &mut Control, seconds: f64, counted: u64| {
+        let reading = |replica: usize| Reading {
+            place: ReplicaPlace { service: 0, replica },
+            new_flows: 0,
+            refused: if replica < 2 { counted } else { 0 },
+            unanswered: 0,
+            witnesses: Vec::new(),
+        };
+        control.passive(&[0, 1, 2].map(reading), at(seconds))
+    };
+    fails(&mut control, 0.0, 0);
+    fails(&mut control, 1.0, 2);
+    assert_eq!(
+        shares_at(&control, at(1.0)).iter().filter(|share| **share > 0).count(),
+        1,
+        "one of two is left"
+    );
+    assert_eq!(shares_at(&control, at(1.0))[2], 0, "and the backup waits");
+}

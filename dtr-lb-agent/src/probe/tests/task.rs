@@ -108,9 +108,11 @@ async fn probes_begin_an_interval_apart_however_long_they_take() {
 #[tokio::test(start_paused = true)]
 async fn a_probe_longer_than_the_interval_is_followed_at_once() {
     let invented = Invented::new("+", ms(2500));
-    let (sink, _reports) = channel(16);
+    let (sink, mut reports) = channel(16);
     invented.run_for(ms(8000), steady(), 0.0, sink).await;
     assert_eq!(invented.began(), [0, 2500, 5000, 7500]);
+    // It is no sign that this host has no time for it.
+    assert!(taken(&mut reports).iter().all(|report| report.late == ms(0)));
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,7 +11,8 @@ mod pressure;
 
 use super::{Headers, PacketContext, Tables, steer::Steered};
 use crate::{
-    abi::{Client, ClientKey, Pressure, ReplicaId, Service, ServiceFlags, Settings},
+    abi::{Client, ClientKey, MAX_NAT_ADDRESSES, Pressure, ReplicaId, Service, ServiceFlags, Settings},
+    address::Address,
     verdict::Verdict,
     wire::TcpFlags,
 };
@@ -75,7 +76,7 @@ pub(super) fn admit(tables: &impl Tables, context: &mut PacketContext) -> Result
     if context.to_other_host {
         return Err(Verdict::PassedOtherHost);
     }
-    if !headers.source_is_host() || tables.vip(&headers.tuple.source) {
+    if !headers.source_is_host() || is_own(tables, id, &headers.tuple.source) {
         return Err(Verdict::DroppedMartian);
     }
     if service.sources != 0 && !tables.allowed(service.sources, &headers.tuple.source) {
@@ -86,9 +87,7 @@ pub(super) fn admit(tables: &impl Tables, context: &mut PacketContext) -> Result
         // One that may be another balancer's connection waits for a replica.
         return Err(if opens { Verdict::AnsweredRefused } else { Verdict::DroppedNoReplica });
     }
-    // Whoever closed a connection with this tuple a moment ago had proven itself for it.
-    let is_again = order.hold;
-    if opens && !is_again && must_prove(tables, settings, &service, headers, client_key) {
+    if opens && must_prove(tables, settings, &service, headers, order.hold, client_key) {
         return Err(Verdict::AnsweredChallenge);
     }
     if service.new_flows_per_source != 0 {
@@ -108,6 +107,20 @@ pub(super) fn admit(tables: &impl Tables, context: &mut PacketContext) -> Result
     Ok(())
 }
 
+/// Whether an address is one of this host's, as far as the datapath knows them: those of services, and of connections to the replica.
+#[inline(always)]
+fn is_own(tables: &impl Tables, id: ReplicaId, source: &Address) -> bool {
+    let mut own = tables.vip(source);
+    if let Some(replica) = tables.replica(id) {
+        let mut at = 0;
+        while at < MAX_NAT_ADDRESSES {
+            own |= replica.nat[at] == *source;
+            at += 1;
+        }
+    }
+    own
+}
+
 /// Whether a replica may have no further connection.
 #[inline(always)]
 pub(super) fn is_full(tables: &impl Tables, id: ReplicaId) -> bool {
@@ -121,6 +134,7 @@ fn must_prove(
     settings: &Settings,
     service: &Service,
     headers: &Headers,
+    is_again: bool,
     key: &mut ClientKey,
 ) -> bool {
     if service.challenge_above == Service::NO_CHALLENGE {
@@ -128,7 +142,8 @@ fn must_prove(
     }
     let (clients, now, second) = (tables.clients(), tables.now(), settings.second);
     let (number, above) = (service.number(), service.challenge_above);
-    if !clients.pressure(number, |pressure| pressure.asks(above, second, now)).unwrap_or(false) {
+    // Whoever closed a connection with this tuple a moment ago had proven itself for it.
+    if !clients.pressure(number, |pressure| pressure.asks(above, second, now)).unwrap_or(false) || is_again {
         return false;
     }
     *key = ClientKey::of_port(number, &headers.tuple);
@@ -166,11 +181,15 @@ pub(super) fn proves(tables: &impl Tables, context: &mut PacketContext) -> bool 
         return false;
     }
     let clients = tables.clients();
-    let number = service.number();
+    let (number, second) = (service.number(), settings.second);
+    *key = ClientKey::of_port(number, &headers.tuple);
+    // Said once, a number makes up for one SYN.
+    if clients.client(key, |port| port.is_proven(PROOF_OF_PORT * second, now)).unwrap_or(false) {
+        return true;
+    }
     let _ = clients.pressure(number, Pressure::proves);
     *proven = Client { second: now, ..Client::NEW };
     proven.prove(now);
-    *key = ClientKey::of_port(number, &headers.tuple);
     clients.remember(key, proven);
     *key = ClientKey::of_network(number, &headers.tuple);
     if clients.client(key, |client| client.prove(now)).is_none() {

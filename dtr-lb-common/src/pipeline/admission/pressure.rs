@@ -25,6 +25,12 @@ impl Pressure {
         self.challenging != 0
     }
 
+    /// Whether the source of a SYN would have to prove itself now: also where none has come since.
+    #[inline(always)]
+    pub const fn is_challenging(&self, now: Ticks) -> bool {
+        self.challenging != 0 && (now.wrapping_sub(self.until) as i32) < 0
+    }
+
     /// Takes in that a handshake was completed, or that who was asked for a proof gave it.
     #[inline(always)]
     pub fn proves(&mut self) {
@@ -66,6 +72,9 @@ mod tests {
         assert!(play(&mut pressure, &mut now, HOLD - 1, ABOVE / 2, 0));
         assert!(!play(&mut pressure, &mut now, 2, ABOVE / 2, 0));
         assert!(!play(&mut pressure, &mut now, 60, ABOVE, 0), "below what begins it");
+        // One whose last SYN was the last of all.
+        assert!(play(&mut pressure, &mut now, 1, ABOVE + 1, 0));
+        assert!(pressure.is_challenging(now) && !pressure.is_challenging(now.wrapping_add(HOLD * SECOND)));
     }
 
     #[test]

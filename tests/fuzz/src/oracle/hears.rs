@@ -64,6 +64,8 @@ pub enum Fate {
     Unverified,
     /// It goes on, and ends the connection at once.
     Ends,
+    /// It opens another connection in the place of the handshake.
+    Anew,
     /// Its replica has refused, or has not answered: another is to be asked.
     Fails,
 }
@@ -110,7 +112,8 @@ impl Connection {
         }
         if said.opens() {
             if said.sequence.wrapping_add(1) != behind {
-                return Fate::Unverified;
+                // Nobody has answered the first one: the client's own may take its place.
+                return if self.phase == Phase::Asked { Fate::Anew } else { Fate::Unverified };
             }
             if self.may_ask_again(now) {
                 return Fate::Fails;

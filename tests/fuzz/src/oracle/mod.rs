@@ -259,6 +259,11 @@ impl Oracle {
             }
             self.sums.unanswered += u64::from(plain && self.came_whole(step, at));
         }
+        if fate == Fate::Anew
+            && let Some(service) = service
+        {
+            return self.opens(step, seen, service, Some(at));
+        }
         if fate == Fate::Fails {
             return self.fails(step, seen, at, side);
         }
@@ -284,7 +289,7 @@ impl Oracle {
                 }
             }
             Fate::Ends => heard.phase = Phase::Gone,
-            Fate::Believed | Fate::Ignored | Fate::Unverified | Fate::Fails => {}
+            Fate::Believed | Fate::Ignored | Fate::Unverified | Fate::Fails | Fate::Anew => {}
         }
         self.connections[at] = heard;
         Ok(())

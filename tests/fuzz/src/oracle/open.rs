@@ -46,7 +46,9 @@ impl Oracle {
             () if seen.first_fragment => Some(Verdict::DroppedFragment),
             () if !seen.opens() && !adopted => Some(Verdict::PassedNoFlow),
             () if step.to_other_host() => Some(Verdict::PassedOtherHost),
-            () if world.is_invented(seen.v4, &seen.from.ip) => Some(Verdict::DroppedMartian),
+            () if world.is_invented(seen.v4, &seen.from.ip) || is_nat_address(world, id, &seen.from.ip) => {
+                Some(Verdict::DroppedMartian)
+            }
             () if !world.lets_in(service, &seen.from.ip) => Some(if frontend.resets_denied && seen.opens() {
                 Verdict::AnsweredDenied
             } else {
@@ -62,7 +64,8 @@ impl Oracle {
             return if told { self.is_reset(step, seen) } else { Ok(()) };
         }
         // Who closed a connection with these ends a moment ago had proven himself for it.
-        if frontend.challenges && seen.opens() && before.is_none() {
+        let closed = before.is_some_and(|before| !self.connections[before].phase.handshake());
+        if frontend.challenges && seen.opens() && !closed {
             let proof = self.challenges.proof(service, seen.from, self.now);
             if proof == Proof::Lacks || (proof == Proof::Either && step.verdict == Verdict::AnsweredChallenge)
             {
@@ -164,7 +167,8 @@ impl Oracle {
                 && !covers(claim, Side::Replica)
                 && !covers(tuple(begun.client, begun.vip), Side::Replica)
         });
-        (one.phase, one.fins) = (if rests { Phase::Held } else { Phase::Gone }, [None; 2]);
+        let holds = rests && !one.phase.handshake();
+        (one.phase, one.fins) = (if holds { Phase::Held } else { Phase::Gone }, [None; 2]);
     }
 
     /// A client's last connection had made way, as its entry has another width than the next one's, and that was not entered.
@@ -411,4 +415,9 @@ impl Oracle {
 fn is_wide(world: &World, vip: End, id: u16) -> bool {
     let v4 = |(service, replica): (&Frontend, &Backend)| service.mode.direct() || replica.end.ip.is_v4();
     !(vip.ip.is_v4() && world.replica(id).is_some_and(v4))
+}
+
+/// Whether connections to this replica come from that address: it is the balancer's own.
+fn is_nat_address(world: &World, id: u16, ip: &Ip) -> bool {
+    world.replica(id).is_some_and(|(_, replica)| replica.nat.contains(ip))
 }
