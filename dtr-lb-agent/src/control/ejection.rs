@@ -68,7 +68,9 @@ impl Standing {
         let meant = (0..self.replicas.len()).filter(|place| serving(*place)).count();
         let marked =
             (0..self.replicas.len()).filter(|place| serving(*place) && self.replicas[*place].mark.is_some());
-        let mut left = (meant / 2).saturating_sub(marked.count());
+        // One alone may go where others stand in for it: then somebody serves.
+        let half = if meant == 1 { usize::from(self.unmarked(service).count() > 1) } else { meant / 2 };
+        let mut left = half.saturating_sub(marked.count());
         let mut changes = Vec::new();
         for (place, evidence) in too_many {
             let reason = evidence.describe(service.fail_timeout);

@@ -127,7 +127,7 @@ fn compared(place: Place, proxy: &str) -> Result<()> {
             .map(|(name, address)| format!("  server {name} {address}:80 check inter 2s\n"))
             .collect();
         let text = format!(
-            "global\n  nbthread 2\n  maxconn 20000\ndefaults\n  mode tcp\n  timeout connect 5s\n  timeout client 1h\n  \
+            "global\n  nbthread 2\n  maxconn 8000\ndefaults\n  mode tcp\n  timeout connect 5s\n  timeout client 1h\n  \
              timeout server 1h\nlisten http\n  bind {target} backlog 4096\n{servers}"
         );
         (text, vec!["-db", "-f"])

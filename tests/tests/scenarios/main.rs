@@ -354,7 +354,7 @@ fn main() {
             trials.push(trial(name, &place.name(), Beside::Nothing, move || scenario(place)));
         }
     }
-    for &(name, places, scenario) in [endurance::SCENARIOS, full_speed::COMPARED].concat().iter() {
+    for &(name, places, scenario) in &[endurance::SCENARIOS, full_speed::COMPARED].concat() {
         for &place in places {
             let trial = trial(name, &place.name(), Beside::Others, move || scenario(place));
             trials.push(privilege::left_out(

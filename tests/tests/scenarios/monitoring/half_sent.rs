@@ -18,10 +18,10 @@ const LIMIT: Duration = Duration::from_secs(1);
 
 pub(super) fn healthz_answers(place: Place) -> Result<()> {
     let lab = LabOptions { clients: 2, ..place.lab_options().without_registry() };
-    let options = BalancerOptions { sets: vec!["agent.http=10.77.1.10:8181".into()], ..place.options() };
+    let options = BalancerOptions { sets: vec!["agent.http=10.77.0.10:8181".into()], ..place.options() };
     let stage = place.stage_with(lab, &options)?;
     let http: SocketAddr = (stage.lab.vip(), 8181).into();
-    ensure!(http == SocketAddr::from(([10, 77, 1, 10], 8181)), "the lab's VIP is {http}");
+    ensure!(http == SocketAddr::from(([10, 77, 0, 10], 8181)), "the lab's VIP is {http}");
     let url = format!("http://{http}/healthz");
     let attacker = stage.lab.clients()[1].namespace();
     let begun = attacker.run(|| -> std::io::Result<Vec<TcpStream>> {
