@@ -16,7 +16,7 @@ pub const OWN_MAC_SETS: usize = 2;
 pub struct OwnMacs {
     /// What places are made of.
     pub salt: u64,
-    /// Addresses as [`number`]s; 0 where there is none.
+    /// Addresses as numbers: their words, the first one lowest, and a bit above; 0 where there is none.
     pub slots: [u64; SLOTS],
 }
 
