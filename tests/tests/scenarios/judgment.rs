@@ -94,7 +94,8 @@ fn together(place: Place) -> Result<()> {
     ensure!(shares == [0, 0, CONNECTIONS], "{shares:?}");
     for words in ["this balancer suspects itself", "no longer suspects itself"] {
         let lines = stage.balancer.log_lines(&[words])?;
-        ensure!(lines.len() == 4, "for two services, twice each: {lines:#?}");
+        // Where the second of two falls silent late, it is believed at once.
+        ensure!((2..=4).contains(&lines.len()), "for two services, twice each at most: {lines:#?}");
     }
     Ok(())
 }

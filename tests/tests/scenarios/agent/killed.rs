@@ -290,7 +290,7 @@ pub(super) fn while_it_writes(place: Place) -> Result<()> {
 
     let mut hit = BTreeSet::new();
     // In between the agent sweeps and looks at its maps: a try may be killed there, and then it counts for nothing.
-    for number in [1, 2, 3].into_iter().cycle().take(30) {
+    for number in [1, 2, 3].into_iter().cycle().take(60) {
         if hit.len() == 3 {
             break;
         }
@@ -311,7 +311,7 @@ pub(super) fn while_it_writes(place: Place) -> Result<()> {
         }
         yard.recover("down", &dead).with_context(|| format!("killed at write {number}: {writes:?}"))?;
     }
-    ensure!(hit.len() == 3, "of the three writes only {hit:?} were met");
+    ensure!(hit.len() == 3, "of the three writes only these were met: {hit:?}");
     yard.lab.replica(&r2).context("no r2")?.start()?;
     yard.balancer.process().kill()?;
     yard.recover("up", &fresh)
