@@ -8,13 +8,23 @@ use crate::{
 };
 
 /// All of it. Nothing makes room for anything.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Remembered {
     /// By the numbers of services.
     pub pressure: RefCell<BTreeMap<u32, Pressure>>,
     pub clients: RefCell<BTreeMap<ClientKey, Client>>,
     /// Of replicas of which it was said; others have all.
     pub room: RefCell<BTreeMap<ReplicaId, i32>>,
+}
+
+impl Remembered {
+    /// Becomes what the other one is.
+    pub fn take_over(&self, from: &Self) {
+        let Self { pressure, clients, room } = from;
+        self.pressure.borrow_mut().clone_from(&pressure.borrow());
+        self.clients.borrow_mut().clone_from(&clients.borrow());
+        self.room.borrow_mut().clone_from(&room.borrow());
+    }
 }
 
 impl ClientMemory for &Remembered {

@@ -20,7 +20,6 @@ pub mod oracle;
 pub mod random;
 pub mod reached;
 pub mod reader;
-mod remembered;
 pub mod run;
 pub mod search;
 pub mod words;

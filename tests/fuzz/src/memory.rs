@@ -10,6 +10,7 @@ use dtr_lb_common::{
     },
     address::Address,
     flow_table::{self, next_hops},
+    model::Remembered,
     pipeline::{
         Packet, Tables,
         admission::ClientMemory,
@@ -21,7 +22,6 @@ use dtr_lb_common::{
 
 use crate::{
     net::Ip,
-    remembered::Remembered,
     words::{Line, Words},
     world::{MAX_REPLICAS, MAX_SERVICES, SECOND, World},
 };

@@ -60,12 +60,7 @@ fn stage_with(place: Place, mode: Mode, lab: LabOptions) -> Result<(Stage, Vec<D
 /// Requests, a download and an upload; answers pass by, and the replicas see the client itself.
 fn serves(place: Place, mode: Mode, families: Families) -> Result<()> {
     let (stage, _decapsulation) = stage(place, mode, families)?;
-    let vip = stage.lab.vip();
-    for scheme in ["http", "https"] {
-        stage.whoami_at(scheme, vip)?;
-        stage.download_at(scheme, vip)?;
-        stage.upload_at(scheme, vip)?;
-    }
+    stage.carries_all_at(stage.lab.vip())?;
     let shares = stage.shares(300)?;
     ensure!(shares.iter().all(|share| *share > 0), "{shares:?}");
     stage.nothing_dropped()?;

@@ -82,11 +82,7 @@ fn stage_with(place: Place, options: LabOptions) -> Result<Stage> {
 fn serves(place: Place, families: Families) -> Result<()> {
     let stage = stage(place, families)?;
     let vip = stage.lab.vip();
-    for scheme in ["http", "https"] {
-        stage.whoami_at(scheme, vip)?;
-        stage.download_at(scheme, vip)?;
-        stage.upload_at(scheme, vip)?;
-    }
+    stage.carries_all_at(vip)?;
     let shares = stage.shares(300)?;
     ensure!(shares.iter().all(|share| *share > 0), "{shares:?}");
     stage.nothing_dropped()?;

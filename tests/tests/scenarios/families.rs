@@ -24,11 +24,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
 fn end_to_end(place: Place, families: Families) -> Result<()> {
     let stage = place.stage_with(place.family_options(families), &place.options())?;
     let vip = stage.lab.vip();
-    for scheme in ["http", "https"] {
-        stage.whoami_at(scheme, vip)?;
-        stage.download_at(scheme, vip)?;
-        stage.upload_at(scheme, vip)?;
-    }
+    stage.carries_all_at(vip)?;
     let mut shown = BTreeSet::new();
     for _ in 0..40 {
         shown.insert(stage.lab.client().peer_certificate((vip, 443).into())?.common_name);

@@ -155,6 +155,16 @@ impl Stage {
         Ok(())
     }
 
+    /// A request, a download and an upload, over HTTP and HTTPS.
+    fn carries_all_at(&self, vip: IpAddr) -> Result<()> {
+        for scheme in ["http", "https"] {
+            self.whoami_at(scheme, vip)?;
+            self.download_at(scheme, vip)?;
+            self.upload_at(scheme, vip)?;
+        }
+        Ok(())
+    }
+
     /// The replicas of all services in the status.
     fn replica_statuses(&self) -> Result<Vec<ReplicaStatus>> {
         let status = self.balancer.status(&self.lab)?;
