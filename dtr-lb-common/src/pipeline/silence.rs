@@ -7,7 +7,7 @@
 //! headers, or whose first one is kept no more. So does one that may not have come as far as the replica, or that it may have had
 //! another reason to drop ([`resend_syn::is_answerable`]).
 
-use super::{ETHERNET, Packet, PacketContext, Tables, resend_syn};
+use super::{ETHERNET, Packet, PacketContext, Tables, resend_syn, steer};
 use crate::{
     abi::Witness,
     address::Family,
@@ -43,10 +43,9 @@ pub(super) fn silence(
         *opens = false;
         return Verdict::ForwardedUnverified;
     }
-    *is_whole = tables.kept_syn(order.kept, kept)
-        && kept.client == order.client
-        && resend_syn::is_kept(&kept.syn)
-        && resend_syn::is_whole(&order.client, &kept.syn, by_device);
+    let is_kept = steer::reads_kept(tables, context);
+    let PacketContext { order, kept, is_whole, .. } = context;
+    *is_whole = is_kept && resend_syn::is_whole(&order.client, &kept.syn, by_device);
     Verdict::PassedNoFlow
 }
 

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     abi::{ClientKey, KeptSyn, ReplicaId, Service, ServiceFlags, ServiceKey, Ticks, Tuple},
-    flow_table::{self, Memory as _, next_hops},
+    flow_table::{self, Direction, Memory as _, next_hops},
     hash,
 };
 
@@ -89,6 +89,18 @@ pub fn steering(service: &Service, seed: u64, client: &Tuple) -> u64 {
     }
 }
 
+/// Reads the SYN that is kept of the handshake in the context. Says whether it is still that one's: its place may be another client's by
+/// now, or the same client's with another number, which the replica will not be asked to acknowledge.
+#[inline(always)]
+pub(super) fn reads_kept(tables: &impl Tables, context: &mut PacketContext) -> bool {
+    let PacketContext { order, kept, found, other, .. } = context;
+    let asked = if matches!(found.direction(), Direction::ToReplica) { other } else { found };
+    tables.kept_syn(order.kept, kept)
+        && kept.client == order.client
+        && resend_syn::is_kept(&kept.syn)
+        && nat_port::first_number(&kept.syn).wrapping_add(1) == asked.acknowledged
+}
+
 /// A replica that has not failed this handshake yet. `None` if there is none, or the client's SYN is kept no more.
 #[inline(always)]
 pub(super) fn another(
@@ -97,10 +109,10 @@ pub(super) fn another(
     now: Ticks,
     context: &mut PacketContext,
 ) -> Option<ReplicaId> {
-    let PacketContext { order, kept, draft, found, other, .. } = context;
-    if !tables.kept_syn(order.kept, kept) || kept.client != order.client || !resend_syn::is_kept(&kept.syn) {
+    if !reads_kept(tables, context) {
         return None;
     }
+    let PacketContext { order, kept, draft, found, other, .. } = context;
     let hop = if found.direction().from_client() { found.hop } else { other.hop };
     draft.hop = next_hops::again(&tables.next_hops(), hop, now)?;
     let service = tables.service(&service_key(&order.client))?;

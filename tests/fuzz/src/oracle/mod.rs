@@ -299,10 +299,12 @@ impl Oracle {
     fn came_whole(&self, step: &Step<'_>, at: usize) -> bool {
         let one = &self.connections[at];
         let Some(kept) = step.memory.store.kept_before(one.kept) else { return false };
-        if kept.client != tuple(one.client, one.vip) {
+        let its_own = kept.client == tuple(one.client, one.vip)
+            && bytemuck::bytes_of(&kept.syn.sequence) == one.syn.sequence;
+        if !its_own {
             return false;
         }
-        // Where a later SYN of the same client stands in the place, that is looked at.
+        // Where a later SYN of the same client with the same number stands in the place, that is looked at.
         let of_its_own = |other: &&Connection| {
             (other.client, other.vip) == (one.client, one.vip)
                 && bytemuck::bytes_of(&kept.syn.sequence) == other.syn.sequence

@@ -222,7 +222,8 @@ impl Oracle {
     /// The replica that is to be asked after the one that has failed.
     fn asks_next(&self, step: &Step<'_>, one: &Connection) -> Option<u16> {
         let kept = step.memory.store.kept_before(one.kept)?;
-        let of_client = kept.client == tuple(one.client, one.vip);
+        let of_client = kept.client == tuple(one.client, one.vip)
+            && bytemuck::bytes_of(&kept.syn.sequence) == one.syn.sequence;
         let mut failed: Vec<u16> = kept.attempted.into_iter().filter(|id| *id != 0).collect();
         let frontend = &step.world().services[one.service];
         // Four fit there.
