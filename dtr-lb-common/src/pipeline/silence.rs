@@ -7,7 +7,7 @@
 //! headers, or whose first one is kept no more. So does one that may not have come as far as the replica, or that it may have had
 //! another reason to drop ([`resend_syn::is_answerable`]).
 
-use super::{ETHERNET, Packet, PacketContext, Tables, resend_syn, steer};
+use super::{ETHERNET, Packet, PacketContext, Tables, admission, resend_syn, steer};
 use crate::{
     abi::Witness,
     address::Family,
@@ -51,10 +51,13 @@ pub(super) fn silence(
 
 /// Counts the silence for the replica, if the first SYN, which is in the context by now, was one that a host answers. A stage of its own,
 /// for the verifier.
+///
+/// In a flood of SYNs answers are lost on their way, at this host as well, and sources that nobody has repeat their SYNs: then only probes
+/// tell whether a replica is silent.
 #[inline(always)]
 pub(super) fn testify(tables: &impl Tables, context: &PacketContext) {
-    let PacketContext { order, kept, .. } = context;
-    if resend_syn::is_answerable(&kept.syn) {
+    let PacketContext { order, kept, steered, .. } = context;
+    if resend_syn::is_answerable(&kept.syn) && !admission::is_flooded(tables, &steered.service) {
         // Before it is counted: the agent looks for it when the counter has risen.
         tables.witness(order.failed, &Witness { source: order.client.source, at: tables.now() });
         tables.count(order.failed, |counters| counters.unanswered += 1);

@@ -33,6 +33,9 @@ pub struct LabOptions {
     pub sums_by_device: bool,
     /// The MTU of every link, in bytes.
     pub mtu: u32,
+    /// The queues of each interface, as a network card has one for each processor: a veth has one, of 256 frames under XDP, and is
+    /// emptied by one processor then.
+    pub queues: usize,
     /// The number of clients, each with an address of its own.
     pub clients: usize,
     /// One entry for each replica.
@@ -56,6 +59,7 @@ impl LabOptions {
             direct: false,
             sums_by_device: false,
             mtu: MTU,
+            queues: 1,
             clients: 1,
             replicas: vec![ReplicaOptions::default(); replicas],
             big_bytes: BIG_BYTES,

@@ -44,6 +44,7 @@ pub(super) struct Plan {
     pub(super) vips: Vec<IpAddr>,
     segments: Vec<Segment>,
     mtu: u32,
+    queues: usize,
 }
 
 impl Plan {
@@ -76,6 +77,7 @@ impl Plan {
             vips,
             segments,
             mtu: options.mtu,
+            queues: options.queues,
         })
     }
 
@@ -106,13 +108,14 @@ impl Plan {
             push(&mut batch, format_args!("link set {} up", segment.bridge));
         }
         let mtu = self.mtu;
+        let queues = format!("numtxqueues {0} numrxqueues {0}", self.queues);
         for host in self.hosts() {
             let namespace = namespace_of(&host.name);
             for Cable { interface, switch_port, segment, addresses: _ } in &host.cables {
                 push(
                     &mut batch,
                     format_args!(
-                        "link add {switch_port} mtu {mtu} type veth peer name {interface} mtu {mtu} netns {namespace}"
+                        "link add {switch_port} mtu {mtu} {queues} type veth peer name {interface} mtu {mtu} {queues} netns {namespace}"
                     ),
                 );
                 push(&mut batch, format_args!("link set {switch_port} master {} up", segment.bridge));

@@ -38,9 +38,8 @@ const ESTABLISHED: usize = 90;
 /// New connections, one after the other, and at once.
 const SEQUENTIAL: usize = 60;
 const CONCURRENT: usize = 200;
-/// A SYN that was lost is sent again after a second, and once more after three: the queue of the balancer's cable (256 frames under
-/// XDP) is full for as long as the flood lasts, and loses what comes by chance.
-const SLOWEST: Duration = Duration::from_millis(4500);
+/// One SYN may be lost, which is sent again after a second.
+const SLOWEST: Duration = Duration::from_millis(1100);
 /// Memory of the agent's own, in KiB: without the program, which is large in a debug build, and the mapped flow table.
 const AGENT: u64 = 40 * 1024;
 
@@ -70,8 +69,14 @@ pub(crate) fn besiege(lab: &Lab, targets: &[SocketAddr]) -> Result<Siege> {
     Ok(Siege { reports, sequential, concurrent })
 }
 
+/// A client and two attackers.
+fn lab(place: Place) -> LabOptions {
+    let queues = std::thread::available_parallelism().map_or(1, usize::from);
+    LabOptions { clients: 3, queues, ..place.lab_options().without_registry() }
+}
+
 fn harmless(place: Place, services: u16) -> Result<()> {
-    let lab = LabOptions { clients: 3, ..place.lab_options().without_registry() };
+    let lab = lab(place);
     let ports = || (0..services).map(|number| if number == 0 { 80 } else { 8080 + number });
     let tables: String =
         ports().map(|port| service_with(&format!("http-{port}"), "http", port, 80, "")).collect();
@@ -119,7 +124,7 @@ fn changes(stage: &Stage) -> Result<Vec<String>> {
 
 /// A proxy in the place of dtr-lb, with as many worker processes as there are processors.
 fn compared(place: Place, proxy: &str) -> Result<()> {
-    let lab = Lab::create(LabOptions { clients: 3, ..place.lab_options().without_registry() })?;
+    let lab = Lab::create(lab(place))?;
     let target: SocketAddr = (lab.vip(), 80).into();
     let replicas = || lab.replicas().iter().map(|replica| (replica.name(), replica.address()));
     let file = lab.directory().join(format!("{proxy}.conf"));

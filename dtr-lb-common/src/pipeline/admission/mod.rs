@@ -156,6 +156,18 @@ fn must_prove(
     !known.unwrap_or(false)
 }
 
+/// Whether a service is flooded: clients that have not proven their addresses are challenged for now.
+#[inline(always)]
+pub(super) fn is_flooded(tables: &impl Tables, service: &Service) -> bool {
+    let for_now = !matches!(service.challenge_above, 0 | Service::NO_CHALLENGE);
+    let now = tables.now();
+    for_now
+        && tables
+            .clients()
+            .pressure(service.number(), |pressure| pressure.is_challenging(now))
+            .unwrap_or(false)
+}
+
 /// Works out what the sender of a SYN is told that has to prove its address.
 #[inline(always)]
 pub(super) fn challenge(tables: &impl Tables, context: &mut PacketContext) {
