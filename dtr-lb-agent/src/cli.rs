@@ -1,6 +1,6 @@
 //! The command line: what may be typed.
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser};
 use clap_complete::Shell;
@@ -8,6 +8,7 @@ use dtr_lb_common::abi::SNAP_MAX;
 use ipnet::IpNet;
 
 use crate::{
+    command::{ImportFrom, parse_format},
     config::{self, parse_prefix},
     flows, trace,
 };
@@ -100,6 +101,37 @@ pub struct TraceArgs {
     pub snap: u32,
 }
 
+/// What `import` takes.
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// Configurations of other load balancers, which together do one job; `-` is standard input
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// What the files are: nginx, haproxy, keepalived, elb; told by their content if this is not given
+    #[arg(long, value_name = "FORMAT", value_delimiter = ',', value_parser = parse_format)]
+    pub from: Vec<ImportFrom>,
+    /// Where clients connect, for services that listen at every address of their host; may be given several times
+    #[arg(long = "vip", value_name = "ADDRESS")]
+    pub vips: Vec<IpAddr>,
+    /// The address of what the files only name (`i-0abc=10.0.0.11`), or of the next of those that have none; may be given
+    /// several times
+    #[arg(long = "replica", value_name = "[NAME=]ADDRESS", value_parser = parse_named_address)]
+    pub replicas: Vec<(String, IpAddr)>,
+    /// The report as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Print no config if something was left out that decides who is served or who is let in
+    #[arg(long)]
+    pub strict: bool,
+}
+
+/// `NAME=ADDRESS`, or an address without a name.
+fn parse_named_address(text: &str) -> Result<(String, IpAddr), String> {
+    let (name, address) = text.rsplit_once('=').unwrap_or(("", text));
+    let address = address.parse().map_err(|_| format!("`{address}` is no IP address"))?;
+    Ok((name.to_owned(), address))
+}
+
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the agent: load or adopt the datapath, probe the replicas, steer
@@ -187,6 +219,12 @@ pub enum Command {
     },
     /// End the agent if one runs, and remove the datapath from this host: programs, links, maps, pins; its flows end
     Detach,
+    /// Make a config of those of nginx, HAProxy, keepalived or AWS's ELB and NLB
+    ///
+    /// Prints dtr-lb's config for the same job to standard output, and to standard error what became of each statement: taken,
+    /// differs, left out, faults of the original. The exit status is 1 if something was left out that decides who is served or
+    /// who is let in (rows marked `!`), 2 if the files cannot be read. Nothing is changed, and no agent is asked.
+    Import(ImportArgs),
     /// Print what a shell needs to complete this command line
     ///
     /// For bash: `dtr-lb completions bash > /etc/bash_completion.d/dtr-lb`.

@@ -24,11 +24,14 @@ fn main() -> ExitCode {
         Command::Trace(trace) => command::trace(&cli.global, trace),
         Command::Reload => command::reload(&cli.global),
         Command::Detach => command::detach(&cli.global),
+        Command::Import(import) => command::import(import),
         Command::Completions { shell } => command::completions(*shell),
         Command::Man { directory } => command::man(directory.as_deref()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
+        // What failed is told already.
+        Err(Failure { status, message }) if message.is_empty() => ExitCode::from(status),
         Err(Failure { status, message }) => {
             #[expect(clippy::print_stderr, reason = "where a command's errors belong")]
             for line in format!("dtr-lb: {message}").lines() {
