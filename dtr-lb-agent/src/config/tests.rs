@@ -3,6 +3,7 @@
 mod edit;
 mod forwarding;
 mod overrides;
+mod probes;
 mod properties;
 mod refused;
 mod shape;

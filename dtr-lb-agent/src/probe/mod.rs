@@ -3,8 +3,8 @@
 //! One probe is one question on one fresh connection ([`Prober::probe`]), answered by an [`Outcome`]. [`spawn`]
 //! repeats it on a [`schedule::Schedule`], feeds the outcomes to a [`health::Health`] and reports each of them.
 //! The rest of the module is split by what can be tested without the rest: `health` and `schedule` are pure,
-//! `failure` puts a name to what went wrong, `connector` opens the connection, `http`, `tls` and `tcp` ask the question,
-//! `detour` tells a replica that answers another way from a dead one, `task` is the loop.
+//! `failure` puts a name to what went wrong, `connector` opens the connection, `stream` has `tls` on it or not, `http` and
+//! `conversation` ask the question, `detour` tells a replica that answers another way from a dead one, `task` is the loop.
 //!
 //! Nothing here decides what becomes of a replica: draining, maintenance and fail-open are the control's. Nothing
 //! here asks DNS, follows a redirect or takes a proxy from the environment: the replica is what is being probed.
@@ -23,26 +23,28 @@ use crate::{
 
 mod bounded;
 mod connector;
+mod conversation;
 mod detour;
 mod error;
 mod failure;
 pub mod health;
 mod http;
 pub mod schedule;
+mod stream;
 mod task;
-mod tcp;
 #[cfg(test)]
 mod tests;
 mod tls;
 
 pub use connector::{Direct, Route};
 pub use error::ProberError;
-pub use failure::{Failure, Phase};
+pub use failure::{Failure, Phase, StepFailure};
 pub use health::{State, Transition};
 pub use task::{ProbeTask, Report, spawn};
 pub use tls::TlsConfigs;
 
 use connector::Connector;
+use conversation::Conversation;
 use detour::Detour;
 use http::HttpProbe;
 use schedule::Schedule;
@@ -93,10 +95,7 @@ pub struct Prober {
 #[derive(Debug)]
 enum Question {
     Http(Box<HttpProbe>),
-    Tcp {
-        connector: Box<Connector>,
-        timeout: Duration,
-    },
+    Conversation(Box<Conversation>),
     /// The replica is taken to be up.
     None,
 }
@@ -130,7 +129,7 @@ impl Prober {
             Route::FromVips(vips) => Some(Detour::new(replica, vips, probe.timeout)),
             Route::Plain | Route::Direct(_) => None,
         };
-        let schedule = Schedule::new(probe.interval, probe.fast_interval, probe.jitter);
+        let schedule = Schedule::new(probe.interval, probe.fast_interval, probe.down_interval, probe.jitter);
         Ok(Self {
             questions: questions.collect::<Result<_, _>>()?,
             detour,
@@ -159,7 +158,7 @@ impl Prober {
     fn connectors(&mut self) -> impl Iterator<Item = &mut Connector> {
         self.questions.iter_mut().filter_map(|question| match question {
             Question::Http(http) => Some(http.connector()),
-            Question::Tcp { connector, .. } => Some(connector),
+            Question::Conversation(conversation) => Some(conversation.connector()),
             Question::None => None,
         })
     }
@@ -189,7 +188,9 @@ impl Question {
     fn new(connector: Connector, probe: &Probe, tls: &mut TlsConfigs) -> Result<Self, ProberError> {
         Ok(match probe.scheme {
             Scheme::Http | Scheme::Https => Self::Http(Box::new(HttpProbe::new(connector, probe, tls)?)),
-            Scheme::Tcp => Self::Tcp { connector: Box::new(connector), timeout: probe.timeout },
+            Scheme::Tcp | Scheme::Tls => {
+                Self::Conversation(Box::new(Conversation::new(connector, probe, tls)?))
+            }
             Scheme::None => Self::None,
         })
     }
@@ -197,7 +198,7 @@ impl Question {
     async fn ask(&self) -> (Option<u16>, Option<Failure>) {
         match self {
             Self::Http(http) => http.ask().await,
-            Self::Tcp { connector, timeout } => (None, tcp::connect(connector, *timeout).await.err()),
+            Self::Conversation(conversation) => (None, conversation.hold().await.err()),
             Self::None => (None, None),
         }
     }

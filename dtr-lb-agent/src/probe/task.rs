@@ -108,7 +108,7 @@ pub(super) async fn run<K, P, F, R>(
             let _taken_or_closed = reporter.report(outcome, health.state(), late).await;
             return;
         };
-        due = start + schedule.next(health.in_doubt(), random());
+        due = start + schedule.next(health.certainty(), random());
         match timeout_at(due, reporter.report(outcome, health.state(), late)).await {
             Ok(Ok(())) => {}
             Ok(Err(Closed)) => return,

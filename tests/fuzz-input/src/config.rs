@@ -55,7 +55,7 @@ fn valid(config: &Config, host: &HostFacts) -> Result<Reached, String> {
             }
         }
         let probe = &service.probe;
-        let times = [probe.interval, probe.fast_interval, probe.timeout];
+        let times = [probe.interval, probe.fast_interval, probe.down_interval, probe.timeout];
         if times.iter().any(std::time::Duration::is_zero) || !(0.0..=0.5).contains(&probe.jitter) {
             return Err(format!("{probe:?} probes without a pause"));
         }

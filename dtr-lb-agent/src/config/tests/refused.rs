@@ -258,7 +258,7 @@ fn probes() {
             probe("scheme = \"ftp\""),
             11,
             "service[0].probe.scheme",
-            &["\"http\", \"https\", \"tcp\" or \"none\""],
+            &["\"http\", \"https\", \"tcp\", \"tls\" or \"none\""],
         ),
         case(probe("port = 0"), 11, "service[0].probe.port", &["1 to 65535"]),
         case(probe("path = \"health\""), 11, "service[0].probe.path", &["does not begin with \"/\""]),

@@ -9,9 +9,9 @@ use ipnet::IpNet;
 use super::{REPLICAS, TOP, parse_with, short_and, valid};
 use crate::config::keys::KEYS;
 use crate::config::{
-    Access, Admin, Affinity, AllDown, Attach, BodyPattern, Config, ConfigError, Denied, Host, HostFacts,
-    Limits, Listed, Macs, Mode, OnDown, Probe, Replica, Scheme, Service, StatusSet, SynChallenge,
-    TunnelSources, Verify,
+    Access, Admin, Affinity, AllDown, Attach, Config, ConfigError, Denied, Host, HostFacts, Limits, Listed,
+    Macs, Mode, OnDown, Pattern, Probe, Replica, Scheme, Service, StatusSet, SynChallenge, TunnelSources,
+    Verify,
 };
 
 const MINIMAL: &str = include_str!("../../../../examples/minimal.toml");
@@ -113,7 +113,10 @@ fn the_reference_config_is_valid_and_shows_every_key() {
             table = header.trim_matches(['[', ']']).to_owned();
             shown.push(table.clone());
         } else if let Some((key, _)) = line.split_once(" = ") {
-            shown.push(if table.is_empty() { key.to_owned() } else { format!("{table}.{key}") });
+            let key = if table.is_empty() { key.to_owned() } else { format!("{table}.{key}") };
+            let inline = line.split("{ ").skip(1).filter_map(|inner| inner.split_once(" = "));
+            shown.extend(inline.map(|(inner, _)| format!("{key}.{inner}")));
+            shown.push(key);
         }
     }
     for (key, _) in KEYS {
@@ -282,7 +285,7 @@ fn every_key_changes_what_it_names() {
     assert_eq!(probe.host.as_deref(), Some("other.example.com"));
     assert_eq!(probe.verify, Verify::Yes);
     assert_eq!(probe.status.to_string(), "200, 401-403");
-    assert_eq!(probe.body.as_ref().map(BodyPattern::as_str), Some("ok\\s"));
+    assert_eq!(probe.body.as_ref().map(Pattern::as_str), Some("ok\\s"));
     assert_eq!(probe.interval, Duration::from_secs(10));
     assert_eq!(probe.fast_interval, Duration::from_secs(1));
     assert_eq!(probe.timeout, Duration::from_millis(750));

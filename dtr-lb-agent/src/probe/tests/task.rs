@@ -29,7 +29,7 @@ const fn ms(milliseconds: u64) -> Duration {
 
 /// Every two seconds, every half in doubt, no jitter.
 fn steady() -> Option<Schedule> {
-    Some(Schedule::new(ms(2000), ms(500), 0.0))
+    Some(Schedule::new(ms(2000), ms(500), ms(2000), 0.0))
 }
 
 /// A probe with invented outcomes: `+` good, `-` bad, `?` this host's fault; the last for ever. Notes when each
@@ -131,6 +131,16 @@ async fn probes_come_faster_while_in_doubt() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_that_is_surely_down_is_probed_at_an_interval_of_its_own() {
+    // Down with the third; a good one is doubt, and a bad one after it is none.
+    let invented = Invented::new("----+-", ms(0));
+    let (sink, _reports) = channel(16);
+    let schedule = Some(Schedule::new(ms(2000), ms(500), ms(8000), 0.0));
+    invented.run_for(ms(26_000), schedule, 0.0, sink).await;
+    assert_eq!(invented.began(), [0, 500, 1000, 9000, 17_000, 17_500, 25_500]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn every_probe_is_reported_with_what_it_made_of_the_replica() {
     let invented = Invented::new("+---++", ms(0));
     let (sink, mut reports) = channel(16);
@@ -218,7 +228,7 @@ async fn a_real_replica_that_goes_away_and_comes_back() {
     let server = Server::plain_at((replica, 0).into(), Script::http("200 OK", "")).await;
     let address = server.address;
     let mut probe = probe(Scheme::Http, address.port());
-    (probe.interval, probe.fast_interval) = (ms(20), ms(5));
+    (probe.interval, probe.fast_interval, probe.down_interval) = (ms(20), ms(5), ms(20));
     let (sink, mut reports) = channel(1);
     let prober =
         Prober::new(&Target { address: replica.into(), probe, route: Route::Plain }).expect("a valid probe");
