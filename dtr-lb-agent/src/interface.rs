@@ -206,6 +206,12 @@ fn names_of_all() -> Vec<String> {
     all.iter().map(|interface| interface.name().to_string_lossy().into_owned()).collect()
 }
 
+/// Why a client on the balancer's own host does not reach the replicas by a VIP, for `check` and `explain`. ARCHITECTURE.md says why
+/// nothing is done about it.
+pub const LOCAL_CLIENT: &str = "a client on this host is not balanced: its packets to an address of this host stay on lo, where no \
+                                program of the datapath is, so its connections are refused, or taken by a server that listens here; \
+                                try from another host, or ask a replica by its own address";
+
 /// The addresses of this host.
 ///
 /// # Errors

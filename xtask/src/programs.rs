@@ -26,14 +26,19 @@ pub(crate) struct Program {
 const LAB: &[Scope] = &[Run, Test, Screenshots, Bench];
 
 /// Every program.
-pub(crate) const PROGRAMS: [Program; 21] = [
+pub(crate) const PROGRAMS: [Program; 23] = [
     Program::new("ip", "iproute2", "the lab's namespaces and links", &[Run, Host, Test, Screenshots, Bench])
         .says_version("-V"),
     Program::new("mount", "mount", "a client's own hosts file in the lab", LAB),
     Program::new("ethtool", "ethtool", "the links' offloads, turned off in the lab", LAB),
     Program::new("nginx", "nginx", "a replica's front end in the lab", LAB).says_version("-v"),
     Program::new("docker-registry", "docker-registry", "the registry behind each replica", LAB),
-    Program::new("skopeo", "skopeo", "the client that pushes and pulls images", LAB),
+    Program::new(
+        "skopeo",
+        "skopeo",
+        "the client that pushes and pulls images, and reads the one of dtr-lb",
+        &[Run, Test, Screenshots, Bench, Dist],
+    ),
     Program::new("curl", "curl", "the client that makes requests", LAB),
     Program::new("openssl", "openssl", "the replicas' certificates, and a TLS client", LAB)
         .says_version("version"),
@@ -52,6 +57,9 @@ pub(crate) const PROGRAMS: [Program; 21] = [
     Program::new("mke2fs", "e2fsprogs", "the disk of the system test's machine", &[System])
         .says_version("-V"),
     Program::new("dpkg-shlibdeps", "dpkg-dev", "what the Debian package depends on", &[Dist, System]),
+    Program::new("umoci", "umoci", "makes the image for containers", &[Dist]),
+    Program::new("update-ca-certificates", "ca-certificates", "the CAs in that image", &[Dist])
+        .says_version("--help"),
     Program::new("lintian", "lintian", "what is wrong with the Debian package", &[System]),
 ];
 
@@ -111,7 +119,7 @@ mod tests {
             (Bench, &lab),
             (Host, &["ip", "dnsmasq"]),
             (Screenshots, &[&lab[..], &["chromium", "chromedriver"]].concat()),
-            (Dist, &["dpkg-shlibdeps"]),
+            (Dist, &["skopeo", "dpkg-shlibdeps", "umoci", "update-ca-certificates"]),
             (System, &["qemu-system-x86_64", "mmdebstrap", "mke2fs", "dpkg-shlibdeps", "lintian"]),
             (Bare, &["mmdebstrap"]),
         ] {

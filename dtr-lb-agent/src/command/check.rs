@@ -36,7 +36,7 @@ use crate::{
     cli::Global,
     config::{Attach, Config},
     control::{Change, Control, NARROW_PATH, NO_NAT_ADDRESS, NextHops, UNSEEN_INTERFACE},
-    interface::{self, Links, Seen},
+    interface::{self, LOCAL_CLIENT, Links, Seen},
     next_hop::{Carrier, NextHop, NextHopError, resolve},
 };
 
@@ -141,6 +141,10 @@ impl Report {
                 IpNet::from(vip),
                 config.interfaces[0]
             ));
+        }
+        let vips: BTreeSet<_> = config.services.iter().flat_map(|service| &service.vips).collect();
+        for vip in vips.into_iter().filter(|vip| own.contains(vip)) {
+            self.fact(format!("VIP {vip}"), format!("VIP {vip}: {LOCAL_CLIENT}"));
         }
     }
 
