@@ -80,3 +80,6 @@ pub fn parse_format(name: &str) -> Result<From, String> {
     let format = Format::ALL.into_iter().find(|format| format.name() == name);
     format.map(From).ok_or_else(|| format!("not one of {}", names()))
 }
+
+#[cfg(test)]
+mod tests;
