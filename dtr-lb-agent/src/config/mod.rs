@@ -28,6 +28,7 @@ mod mode;
 mod overrides;
 mod places;
 mod prefix;
+mod preset;
 mod probe;
 mod problems;
 mod raw;
@@ -55,6 +56,7 @@ pub use self::listed::{DEFAULT_WEIGHT, Host, HostError, Listed, MAX_WEIGHT};
 pub use self::mode::Mode;
 pub use self::places::Places;
 pub use self::prefix::{parse_prefix, prefix_or_none};
+pub use self::preset::{Preset, PresetService};
 pub use self::probe::{BodyPattern, Probe, Scheme, Verify};
 pub use self::replica::Replica;
 pub use self::service::{Affinity, Service};
@@ -145,7 +147,12 @@ impl Config {
             .map_or(Some(None), |field| host_name::probe_host(&field, problems).map(Some));
         let vips = address::vips(&top, &raw.vip, problems);
         let replicas = replica::declared(raw, problems);
-        let services = service::read(raw, &vips, &replicas, host.as_ref(), problems);
+        let preset = top
+            .field("preset", &raw.preset)
+            .map_or(Some(Preset::Dtr), |field| field::choice(&field, problems));
+        // Of one that is not known, nothing is; what would be missing without it is no news.
+        let services =
+            preset.and_then(|preset| service::read(raw, preset, &vips, &replicas, host.as_ref(), problems));
         let datapath = datapath::read(raw, host_facts, problems);
         let agent = agent::read(raw, problems);
         if let (Some(agent), Some(services)) = (&agent, &services) {

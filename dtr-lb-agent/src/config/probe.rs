@@ -9,6 +9,7 @@ use regex::bytes::Regex;
 use super::choice::choice;
 use super::field::{self, Field, Table};
 use super::host_name;
+use super::preset::Preset;
 use super::problems::Problems;
 use super::raw::{BoolOrText, RawProbe};
 use super::status_set::StatusSet;
@@ -16,7 +17,7 @@ use super::status_set::StatusSet;
 /// How one service's replicas are probed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Probe {
-    /// What is spoken. Unwritten: see [`Scheme::default_for`].
+    /// What is spoken. Unwritten: see [`Preset::scheme`].
     pub scheme: Scheme,
     /// The port that is probed; the service's `replica_port` unless written.
     pub port: u16,
@@ -58,19 +59,6 @@ choice! {
     }
 }
 
-impl Scheme {
-    /// The scheme of a `[[service]]` that names none: `https` if its `replica_port` is 443 or its name is "https",
-    /// else `http` if they are 80 or "http", else `tcp`, as any TCP service can be asked that.
-    #[must_use]
-    pub fn default_for(service: &str, replica_port: u16) -> Self {
-        match (replica_port, service) {
-            (443, _) | (_, "https") => Self::Https,
-            (80, _) | (_, "http") => Self::Http,
-            _ => Self::Tcp,
-        }
-    }
-}
-
 /// Whether an HTTPS probe trusts what it connects to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verify {
@@ -87,6 +75,11 @@ pub enum Verify {
 pub struct BodyPattern(Regex);
 
 impl BodyPattern {
+    /// One that this program brings.
+    pub(super) fn of(pattern: &'static str) -> Self {
+        Self(Regex::new(pattern).expect("a pattern of ours is one; the tests make each"))
+    }
+
     /// Does it match? The body is bytes: nothing promises that it is UTF-8.
     #[must_use]
     pub fn is_match(&self, body: &[u8]) -> bool {
@@ -120,15 +113,16 @@ const JITTER: f64 = 0.1;
 impl Probe {
     /// The probe of a service that has no `[service.probe]`.
     #[must_use]
-    pub fn default_for(service: &str, replica_port: u16, host: Option<String>) -> Self {
+    pub fn default_for(preset: Preset, service: &str, replica_port: u16, host: Option<String>) -> Self {
+        let scheme = preset.scheme(service, replica_port);
         Self {
-            scheme: Scheme::default_for(service, replica_port),
+            scheme,
             port: replica_port,
-            path: "/health".to_owned(),
+            path: preset.path().to_owned(),
             host,
             verify: Verify::No,
-            status: StatusSet::default(),
-            body: None,
+            status: preset.status(scheme),
+            body: preset.body(scheme),
             interval: INTERVAL,
             fast_interval: FAST_INTERVAL,
             timeout: TIMEOUT,
@@ -141,6 +135,7 @@ impl Probe {
 
 /// What the service around a probe says about it; `None` where that itself is wrong.
 pub(super) struct Asked<'a> {
+    pub(super) preset: Preset,
     pub(super) service: Option<&'a str>,
     pub(super) port: Option<u16>,
     pub(super) host: Option<&'a Option<String>>,
@@ -159,16 +154,23 @@ pub(super) fn read(
     let port = table.field("port", &raw.port);
     let port = port.map_or(asked.port, |field| field::port(&field, problems));
     let path = table.field("path", &raw.path);
-    let path = path.map_or_else(|| Some("/health".to_owned()), |field| request_path(&field, problems));
+    let path =
+        path.map_or_else(|| Some(asked.preset.path().to_owned()), |field| request_path(&field, problems));
     let host = table
         .field("host", &raw.host)
         .map_or_else(|| asked.host.cloned(), |field| host_name::probe_host(&field, problems).map(Some));
     let verify = table.field("verify", &raw.verify);
     let verify = verify.map_or(Some(Verify::No), |field| verify_of(&field, problems));
     let status = table.field("status", &raw.status);
-    let status = status.map_or_else(|| Some(StatusSet::default()), |field| StatusSet::read(&field, problems));
+    let status = status.map_or_else(
+        || scheme.map(|scheme| asked.preset.status(scheme)),
+        |field| StatusSet::read(&field, problems),
+    );
     let body = table.field("body", &raw.body);
-    let body = body.map_or(Some(None), |field| body_pattern(&field, problems).map(Some));
+    let body = body.map_or_else(
+        || scheme.map(|scheme| asked.preset.body(scheme)),
+        |field| body_pattern(&field, problems).map(Some),
+    );
     let timing = timing(table, raw, problems);
     let timeout = table.field("timeout", &raw.timeout);
     let timeout =
@@ -203,7 +205,7 @@ fn scheme(table: &Table, raw: &RawProbe, asked: &Asked<'_>, problems: &mut Probl
         return field::choice(&field, problems);
     }
     let port = asked.port?;
-    let scheme = Scheme::default_for(asked.service?, port);
+    let scheme = asked.preset.scheme(asked.service?, port);
     let about_http = raw.path.is_some()
         || raw.host.is_some()
         || raw.status.is_some()

@@ -3,6 +3,7 @@
 mod edit;
 mod forwarding;
 mod overrides;
+mod preset;
 mod properties;
 mod refused;
 mod shape;

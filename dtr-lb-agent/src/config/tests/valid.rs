@@ -10,7 +10,7 @@ use super::{REPLICAS, TOP, parse_with, short_and, valid};
 use crate::config::keys::KEYS;
 use crate::config::{
     Access, Admin, Affinity, AllDown, Attach, BodyPattern, Config, ConfigError, Denied, Host, HostFacts,
-    Limits, Listed, Macs, Mode, OnDown, Probe, Replica, Scheme, Service, StatusSet, SynChallenge,
+    Limits, Listed, Macs, Mode, OnDown, Preset, Probe, Replica, Scheme, Service, StatusSet, SynChallenge,
     TunnelSources, Verify,
 };
 
@@ -53,7 +53,7 @@ fn the_shortest_config_means_what_dtr_needs() {
         let port = service.port;
         let replicas = ["10.0.0.11", "10.0.0.12", "10.0.0.13"].map(|address| replica(address, port));
         assert_eq!(service.replicas, replicas);
-        assert_eq!(service.probe, Probe::default_for(&service.name, port, None));
+        assert_eq!(service.probe, Probe::default_for(Preset::Dtr, &service.name, port, None));
     }
 }
 
@@ -126,7 +126,11 @@ fn every_example_of_the_documentation_is_valid() {
     let text = include_str!("../../../../docs/configuration.md");
     let examples: Vec<_> =
         text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    assert_eq!(examples.len(), 7, "allow and deny, slow start, host names, both families, dnat, dsr, ipip");
+    assert_eq!(
+        examples.len(),
+        8,
+        "a preset, allow and deny, slow start, host names, both families, dnat, dsr, ipip"
+    );
     for example in &examples {
         valid(example);
     }
