@@ -6,7 +6,10 @@
 /// Dotted, without indexes, in the order of the reference config; and what is allowed.
 pub(super) const KEYS: &[(&str, &str)] = &[
     ("vip", "an IP address in quotes, or a list of different ones, as in [\"10.0.0.10\", \"2001:db8::10\"]"),
-    ("interfaces", "a list of at least one interface name, each once, as in [\"eth0\"] (see `ip link`)"),
+    (
+        "interfaces",
+        "a list of at least one interface name, each once, as in [\"eth0\"] (see `ip link`); left out: by the routes",
+    ),
     ("host", "a DNS name or an IP address, in quotes, without a port"),
     ("preset", "\"dtr\", \"msr\", \"harbor\", \"registry\", \"kubernetes-api\" or \"tcp\""),
     ("datapath", "a table: [datapath]"),

@@ -116,8 +116,10 @@ fn defaults(shared: &Shared<'_>, problems: &mut Problems<'_>) -> Option<Vec<Serv
         problems.missing(&Table::top(), "vip", "missing: no address for clients to connect to");
     }
     if shared.preset.services().is_empty() {
-        let what =
-            format!("missing: preset \"{}\" has no ports of its own; write one for each port", shared.preset);
+        let what = format!(
+            "missing: preset \"{}\" has no ports of its own; write one for each port (on the command line: --port)",
+            shared.preset
+        );
         problems.missing(&Table::top(), "service", what);
         return None;
     }

@@ -1,5 +1,6 @@
 //! The config from outside: text in, a [`Config`] or a list of [`Problem`]s out.
 
+mod command_line;
 mod edit;
 mod forwarding;
 mod overrides;

@@ -58,6 +58,22 @@ fn the_shortest_config_means_what_dtr_needs() {
 }
 
 #[test]
+fn interfaces_may_be_left_to_the_routes() {
+    let config = valid(&format!("vip = \"10.0.0.10\"\n{REPLICAS}"));
+    assert!(config.by_routes && config.interfaces.is_empty());
+    let mut worked_out = config.clone();
+    worked_out.interfaces = vec!["eth0".into()];
+    assert_eq!(config.clone().at_interfaces_of(&worked_out), worked_out);
+    let written = valid(MINIMAL);
+    assert_eq!(
+        config.clone().at_interfaces_of(&written),
+        config,
+        "what is written elsewhere says nothing here"
+    );
+    assert_eq!(written.clone().at_interfaces_of(&worked_out), written);
+}
+
+#[test]
 fn the_defaults_are_the_documented_ones() {
     let config = valid(MINIMAL);
     let datapath = &config.datapath;
@@ -228,7 +244,8 @@ fn every_key_changes_what_it_names() {
         http_names = ["LB1.example.com"]
         admin_token_file = "/run/token"
     "#;
-    let Config { interfaces, host, datapath, services, agent } = valid(text);
+    let Config { interfaces, by_routes, host, datapath, services, agent } = valid(text);
+    assert!(!by_routes);
     assert_eq!(interfaces, ["eth0", "bond0.100"]);
     assert_eq!(host.as_deref(), Some("top.example.com"));
     assert_eq!(datapath.attach, Attach::XdpGeneric);
