@@ -1,15 +1,22 @@
 //! The command line: what may be typed.
 
-use std::{net::IpAddr, path::PathBuf, time::Duration};
+use std::{
+    net::IpAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser};
+use clap::{
+    Args, Parser, Subcommand,
+    builder::{FalseyValueParser, PossibleValuesParser},
+};
 use clap_complete::Shell;
 use dtr_lb_common::abi::SNAP_MAX;
 use ipnet::IpNet;
 
 use crate::{
     command::{ImportFrom, parse_format},
-    config::{self, parse_prefix},
+    config::{self, CommandLine, parse_prefix},
     flows, trace,
 };
 
@@ -30,15 +37,31 @@ pub struct Cli {
 /// What every command takes.
 #[derive(Debug, Args)]
 pub struct Global {
-    /// The config file
-    #[arg(long, global = true, value_name = "FILE", default_value = config::DEFAULT_PATH)]
-    pub config: PathBuf,
+    /// The config file; /etc/dtr-lb/dtr-lb.toml if not given
+    #[arg(long, global = true, value_name = "FILE", env = "DTR_LB_CONFIG", hide_env_values = true)]
+    pub config: Option<PathBuf>,
     /// The agent's socket, if it is not the one in the config
-    #[arg(long, global = true, value_name = "PATH")]
+    #[arg(long, global = true, value_name = "PATH", env = "DTR_LB_SOCKET", hide_env_values = true)]
     pub socket: Option<PathBuf>,
-    /// Sets one key of the config, e.g. `datapath.attach=tc` or `replica.0.weight=50`; may be given several times
-    #[arg(long = "set", global = true, value_name = "KEY=VALUE")]
+    /// Sets one key of the config, e.g. `datapath.attach=tc` or `replica.0.weight=50`; may be given several times (in the
+    /// variable: one a line)
+    #[arg(
+        long = "set",
+        global = true,
+        value_name = "KEY=VALUE",
+        value_delimiter = '\n',
+        env = "DTR_LB_SET",
+        hide_env_values = true
+    )]
     pub overrides: Vec<String>,
+}
+
+impl Global {
+    /// The config file, where the config is one.
+    #[must_use]
+    pub fn config_path(&self) -> &Path {
+        self.config.as_deref().unwrap_or(Path::new(config::DEFAULT_PATH))
+    }
 }
 
 /// What `flows` takes.
@@ -137,15 +160,19 @@ pub enum Command {
     /// Run the agent: load or adopt the datapath, probe the replicas, steer
     ///
     /// SIGTERM ends the agent; the datapath stays and goes on forwarding by its last table. `dtr-lb detach` removes it.
+    ///
+    /// With --vip and --replica no config file is read: `dtr-lb run --vip 10.0.0.10 --replica 10.0.0.11 --replica 10.0.0.12`.
     Run {
+        #[command(flatten)]
+        options: CommandLine,
         /// Log as JSON, a line an event
-        #[arg(long)]
+        #[arg(long, env = "DTR_LB_JSON", hide_env_values = true, value_parser = FalseyValueParser::new())]
         json: bool,
         /// Log the verdict of each packet: for development, as it costs more than all the rest
         ///
         /// The datapath that logs stays attached after the agent has ended, at the same cost: start the agent without
         /// this to replace it.
-        #[arg(long, hide_short_help = true)]
+        #[arg(long, hide_short_help = true, env = "DTR_LB_LOG_PACKETS", hide_env_values = true, value_parser = FalseyValueParser::new())]
         log_packets: bool,
     },
     /// Check the config and this host, and say what would be attached; nothing is changed
@@ -153,6 +180,8 @@ pub enum Command {
     /// Prints what it finds. To standard error: a line `error: …` for what would keep the agent from starting, and the
     /// exit status is 1; a line `warning: …` for what would keep packets from arriving.
     Check {
+        #[command(flatten)]
+        options: CommandLine,
         /// All that was found as JSON, to standard output
         #[arg(long)]
         json: bool,
@@ -160,6 +189,14 @@ pub enum Command {
         /// address)
         #[arg(long)]
         probe: bool,
+    },
+    /// Print a config to begin with
+    ///
+    /// Without --vip and --replica, with addresses that are examples. What it prints says the same as `run` with these options:
+    /// `dtr-lb init --vip 10.0.0.10 --replica 10.0.0.11 > /etc/dtr-lb/dtr-lb.toml`.
+    Init {
+        #[command(flatten)]
+        options: CommandLine,
     },
     /// Show services, replicas, their health and why
     Status {

@@ -9,10 +9,15 @@ use dtr_lb_agent::{
 };
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let mut cli = Cli::parse();
+    // The last line of a variable may be an empty one.
+    cli.global.overrides.retain(|item| !item.is_empty());
     let result = match &cli.command {
-        Command::Run { json, log_packets } => command::run(&cli.global, *json, *log_packets),
-        Command::Check { json, probe } => command::check(&cli.global, *json, *probe),
+        Command::Run { options, json, log_packets } => {
+            command::run(&cli.global, options, *json, *log_packets)
+        }
+        Command::Check { options, json, probe } => command::check(&cli.global, options, *json, *probe),
+        Command::Init { options } => command::init(options),
         Command::Status { json, healthy: false, services } => command::status(&cli.global, services, *json),
         Command::Status { json, healthy: true, services } => command::healthy(&cli.global, services, *json),
         Command::Top => command::top(&cli.global),

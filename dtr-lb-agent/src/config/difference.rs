@@ -16,8 +16,8 @@ mod probe;
 /// Each difference in a line; none if both say the same.
 #[must_use]
 pub fn differences(before: &Config, after: &Config) -> Vec<String> {
-    // Named one by one, so that a new key is not forgotten here. `host` is told where it arrives: in the probes.
-    let Config { interfaces, host: _, datapath, services, agent } = after;
+    // Named one by one, so that a new key is not forgotten here. What decides about interfaces shows in them. `host` is told where it arrives: in the probes.
+    let Config { interfaces, by_routes: _, host: _, datapath, services, agent } = after;
     let mut lines = Lines::default();
     lines.key("interfaces", &list(&before.interfaces), &list(interfaces));
     lines.datapath(&before.datapath, datapath);

@@ -6,8 +6,12 @@
 /// Dotted, without indexes, in the order of the reference config; and what is allowed.
 pub(super) const KEYS: &[(&str, &str)] = &[
     ("vip", "an IP address in quotes, or a list of different ones, as in [\"10.0.0.10\", \"2001:db8::10\"]"),
-    ("interfaces", "a list of at least one interface name, each once, as in [\"eth0\"] (see `ip link`)"),
+    (
+        "interfaces",
+        "a list of at least one interface name, each once, as in [\"eth0\"] (see `ip link`); left out: by the routes",
+    ),
     ("host", "a DNS name or an IP address, in quotes, without a port"),
+    ("preset", "\"dtr\", \"msr\", \"harbor\", \"registry\", \"kubernetes-api\" or \"tcp\""),
     ("datapath", "a table: [datapath]"),
     ("datapath.attach", "\"auto\", \"xdp\", \"xdp-generic\" or \"tc\""),
     ("datapath.max_flows", "a whole number, 1024 to 16777216"),
@@ -32,7 +36,7 @@ pub(super) const KEYS: &[(&str, &str)] = &[
     ("datapath.on_down", "\"auto\", \"reset\" or \"leave\""),
     ("datapath.syn_challenge", "\"auto\", \"always\" or \"off\""),
     ("datapath.macs", "\"own\" or \"any\""),
-    ("service", "[[service]] tables, with double brackets; without any, the services are http and https"),
+    ("service", "[[service]] tables, with double brackets; without any, the services are those of `preset`"),
     ("service.name", "1 to 64 of the characters A-Z a-z 0-9 . _ : - in quotes, each service its own name"),
     ("service.port", "a whole number, 1 to 65535, each VIP and port in one service only"),
     (

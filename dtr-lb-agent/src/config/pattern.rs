@@ -30,6 +30,11 @@ impl Pattern {
         self.0.as_str()
     }
 
+    /// One that this program brings.
+    pub(super) fn of(pattern: &'static str) -> Self {
+        Self::new(pattern).expect("a pattern of ours is one; the tests make each")
+    }
+
     pub(super) fn read(field: &Field<'_, String>, problems: &mut Problems<'_>) -> Option<Self> {
         let made = Self::new(field.value);
         made.map_err(|what| problems.refuse(field, what)).ok()

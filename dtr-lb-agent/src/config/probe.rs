@@ -14,6 +14,7 @@ use super::choice::choice;
 use super::field::{self, Field, Table};
 use super::host_name;
 use super::pattern::Pattern;
+use super::preset::Preset;
 use super::problems::Problems;
 use super::raw::RawProbe;
 use super::status_set::StatusSet;
@@ -26,7 +27,7 @@ pub use self::tls::Verify;
 /// How one service's replicas are probed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Probe {
-    /// What is spoken. Unwritten: see [`Scheme::default_for`].
+    /// What is spoken. Unwritten: see [`Preset::scheme`].
     pub scheme: Scheme,
     /// The port that is probed; the service's `replica_port` unless written.
     pub port: u16,
@@ -90,38 +91,24 @@ choice! {
     }
 }
 
-impl Scheme {
-    /// The scheme of a `[[service]]` that names none: `https` if its `replica_port` is 443 or its name is "https",
-    /// else `http` if they are 80 or "http", else `tcp`, as any TCP service can be asked that.
-    #[must_use]
-    pub fn default_for(service: &str, replica_port: u16) -> Self {
-        match (replica_port, service) {
-            (443, _) | (_, "https") => Self::Https,
-            (80, _) | (_, "http") => Self::Http,
-            _ => Self::Tcp,
-        }
-    }
-}
-
-const PATH: &str = "/health";
-
 impl Probe {
     /// The probe of a service that has no `[service.probe]`.
     #[must_use]
-    pub fn default_for(service: &str, replica_port: u16, host: Option<String>) -> Self {
+    pub fn default_for(preset: Preset, service: &str, replica_port: u16, host: Option<String>) -> Self {
         let timing = Timing::default();
+        let scheme = preset.scheme(service, replica_port);
         Self {
-            scheme: Scheme::default_for(service, replica_port),
+            scheme,
             port: replica_port,
             method: Method::GET,
-            path: PATH.to_owned(),
+            path: preset.path().to_owned(),
             host,
             headers: Vec::new(),
             request_body: None,
             verify: Verify::No,
             alpn: Vec::new(),
-            status: StatusSet::default(),
-            body: None,
+            status: preset.status(scheme),
+            body: preset.body(scheme),
             reject_body: None,
             expect_headers: Vec::new(),
             reject_headers: Vec::new(),
@@ -140,6 +127,7 @@ impl Probe {
 
 /// What the service around a probe says about it; `None` where that itself is wrong.
 pub(super) struct Asked<'a> {
+    pub(super) preset: Preset,
     pub(super) service: Option<&'a str>,
     pub(super) port: Option<u16>,
     pub(super) host: Option<&'a Option<String>>,
@@ -160,7 +148,8 @@ pub(super) fn read(
     let method = table.field("method", &raw.method);
     let method = method.map_or(Some(Method::GET), |field| http::method(&field, problems));
     let path = table.field("path", &raw.path);
-    let path = path.map_or_else(|| Some(PATH.to_owned()), |field| request_path(&field, problems));
+    let path =
+        path.map_or_else(|| Some(asked.preset.path().to_owned()), |field| request_path(&field, problems));
     let host = table
         .field("host", &raw.host)
         .map_or_else(|| asked.host.cloned(), |field| host_name::probe_host(&field, problems).map(Some));
@@ -174,9 +163,15 @@ pub(super) fn read(
     let alpn = table.field("alpn", &raw.alpn);
     let alpn = alpn.map_or_else(|| Some(Vec::new()), |field| tls::alpn(&field, scheme, problems));
     let status = table.field("status", &raw.status);
-    let status = status.map_or_else(|| Some(StatusSet::default()), |field| StatusSet::read(&field, problems));
+    let status = status.map_or_else(
+        || scheme.map(|scheme| asked.preset.status(scheme)),
+        |field| StatusSet::read(&field, problems),
+    );
     let body = table.field("body", &raw.body);
-    let body = body.map_or(Some(None), |field| body_pattern(&field, method.as_ref(), problems).map(Some));
+    let body = body.map_or_else(
+        || scheme.map(|scheme| asked.preset.body(scheme).filter(|_| method != Some(Method::HEAD))),
+        |field| body_pattern(&field, method.as_ref(), problems).map(Some),
+    );
     let reject_body = table.field("reject_body", &raw.reject_body);
     let reject_body =
         reject_body.map_or(Some(None), |field| body_pattern(&field, method.as_ref(), problems).map(Some));
@@ -226,7 +221,7 @@ fn scheme(table: &Table, raw: &RawProbe, asked: &Asked<'_>, problems: &mut Probl
         return Some(scheme);
     }
     let port = asked.port?;
-    let scheme = Scheme::default_for(asked.service?, port);
+    let scheme = asked.preset.scheme(asked.service?, port);
     fits::unwritten(table, raw, scheme, port, problems).then_some(scheme)
 }
 

@@ -24,6 +24,7 @@ pub(super) struct RawConfig {
     pub(super) vip: Option<Spanned<OneOrMany>>,
     pub(super) interfaces: Texts,
     pub(super) host: Text,
+    pub(super) preset: Text,
     pub(super) datapath: Option<Spanned<TableOf<RawDatapath>>>,
     pub(super) service: Option<Spanned<Vec<Spanned<TableOf<RawService>>>>>,
     pub(super) replica: Option<Spanned<Vec<Spanned<TableOf<RawReplica>>>>>,

@@ -7,7 +7,7 @@ use std::{
 
 use tokio::net::TcpSocket;
 
-use crate::config::{Config, HostFacts, Pattern, Probe, Scheme, StatusSet};
+use crate::config::{Config, HostFacts, Pattern, Preset, Probe, Scheme, StatusSet};
 
 use super::{Outcome, Prober, ProberError, Route, Target};
 
@@ -20,6 +20,7 @@ mod health;
 mod hostile;
 mod http;
 mod odd_answers;
+mod presets;
 mod schedule;
 mod server;
 mod setup;
@@ -36,7 +37,7 @@ const AMPLE: Duration = Duration::from_secs(10);
 const SHORT: Duration = Duration::from_millis(100);
 
 fn probe(scheme: Scheme, port: u16) -> Probe {
-    Probe { scheme, timeout: AMPLE, ..Probe::default_for("any", port, None) }
+    Probe { scheme, timeout: AMPLE, ..Probe::default_for(Preset::Dtr, "any", port, None) }
 }
 
 fn statuses(ranges: &[&str]) -> StatusSet {

@@ -33,7 +33,7 @@ pub fn play(input: &[u8]) -> Result<Reached, String> {
 fn valid(config: &Config, host: &HostFacts) -> Result<Reached, String> {
     let mut ends = BTreeSet::new();
     let vips: BTreeSet<_> = config.services.iter().flat_map(|service| &service.vips).collect();
-    if config.services.is_empty() || config.interfaces.is_empty() {
+    if config.services.is_empty() || config.interfaces.is_empty() != config.by_routes {
         return Err("no service, or no interface".into());
     }
     for service in &config.services {

@@ -7,12 +7,6 @@ use crate::config::{Config, Place};
 fn interfaces() {
     let with = |interfaces: &str| format!("vip = \"10.0.0.10\"\ninterfaces = {interfaces}\n{REPLICAS}");
     check(&[
-        case(
-            format!("vip = \"10.0.0.10\"\n{REPLICAS}"),
-            1,
-            "interfaces",
-            &["missing", "allowed: a list of at least"],
-        ),
         case(with("[]"), 2, "interfaces", &["no interface"]),
         case(
             with("[\"eth0\", \"eth1\", \"eth0\"]"),
