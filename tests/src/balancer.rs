@@ -101,6 +101,17 @@ impl Balancer {
         Ok(balancer)
     }
 
+    /// Starts the agent without a config file, with these arguments. Commands find it by the file that it does not read.
+    pub fn start_without_file(lab: &Lab, options: &BalancerOptions, arguments: &[String]) -> Result<Self> {
+        let config = write_config(lab, options)?;
+        let mut command =
+            lab.balancer().command(binary()?.to_str().context("the binary's path is not text")?);
+        command.arg("run").args(arguments).env("RUST_LOG", "info");
+        let balancer = Self { process: lab.spawn("dtr-lb", command)?, config };
+        balancer.wait_until_serving(lab)?;
+        Ok(balancer)
+    }
+
     /// Starts the agent again, with the same config.
     pub fn start_again(&mut self, lab: &Lab) -> Result<()> {
         self.start_again_with(lab, &[])
@@ -226,13 +237,18 @@ impl Balancer {
     }
 }
 
-/// Writes the config file of a lab's balancer.
-pub fn write_config(lab: &Lab, options: &BalancerOptions) -> Result<PathBuf> {
-    let attach = match options.hook {
+/// The word of the config for a hook.
+pub fn attach(hook: Hook) -> &'static str {
+    match hook {
         Hook::NativeXdp => "xdp",
         Hook::GenericXdp => "xdp-generic",
         Hook::Tc => "tc",
-    };
+    }
+}
+
+/// Writes the config file of a lab's balancer.
+pub fn write_config(lab: &Lab, options: &BalancerOptions) -> Result<PathBuf> {
+    let attach = attach(options.hook);
     let interfaces: Vec<_> = lab.balancer_interfaces().map(|(name, _)| format!("{name:?}")).collect();
     let vips: Vec<_> = lab.vips().iter().map(|vip| format!("\"{vip}\"")).collect();
     let vip = if let [vip] = vips.as_slice() { vip.clone() } else { format!("[{}]", vips.join(", ")) };
