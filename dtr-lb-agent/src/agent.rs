@@ -13,6 +13,7 @@ mod config_source;
 pub(crate) mod descriptors;
 mod effective;
 mod fill;
+mod fit;
 mod fixed;
 mod floods;
 mod http;
@@ -140,6 +141,7 @@ struct Agent {
     /// How full the flow table was.
     fill: fill::Fill,
     floods: floods::Floods,
+    fits: fit::Fits,
     probe_counts: ProbeCounts,
     reloads: Reloads,
     /// Tables of services that were written.

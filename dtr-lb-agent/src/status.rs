@@ -93,6 +93,9 @@ pub struct ServiceStatus {
     /// Why this balancer doubts its own probes of the service, while it does.
     #[serde(default)]
     pub suspicion: Option<SuspicionStatus>,
+    /// What health check would fit, where all replicas fail theirs in the same way and one answers another question.
+    #[serde(default)]
+    pub hint: Option<String>,
     pub replicas: Vec<ReplicaStatus>,
 }
 
@@ -220,6 +223,8 @@ pub struct Observed<'a> {
     pub census: &'a Census,
     /// Of a service's VIP.
     pub challenge: &'a dyn Fn(&str, IpAddr) -> ChallengeStatus,
+    /// [`ServiceStatus::hint`]
+    pub hint: &'a dyn Fn(&str) -> Option<String>,
     /// [`DatapathStatus::up_to_date`]
     pub up_to_date: bool,
     /// [`DatapathStatus::table_rewrites`]
@@ -235,13 +240,14 @@ impl Status {
         observed: Observed<'_>,
         present: impl Fn(&str) -> bool,
     ) -> Result<Self, DatapathError> {
-        let Observed { census, challenge, .. } = observed;
+        let Observed { census, challenge, hint, .. } = observed;
         let config = control.config();
         let mut services = Vec::new();
         for (place, service) in config.services.iter().enumerate() {
             for vip in &service.vips {
                 let status = service_status((control, place), service, *vip, datapath, census)?;
-                services.push(ServiceStatus { challenge: challenge(&service.name, *vip), ..status });
+                let (challenge, hint) = (challenge(&service.name, *vip), hint(&service.name));
+                services.push(ServiceStatus { challenge, hint, ..status });
             }
         }
         let verdicts = datapath.verdicts()?;
@@ -325,8 +331,9 @@ fn service_status(
         port: service.port,
         mode: service.mode.to_string(),
         state: state.to_string(),
-        // The caller knows it.
+        // The caller knows both.
         challenge: ChallengeStatus::default(),
+        hint: None,
         suspicion: control
             .suspicion(place)
             .map(|Suspicion { since, reason }| SuspicionStatus { since: *since, reason: reason.clone() }),

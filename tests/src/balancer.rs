@@ -118,6 +118,17 @@ impl Balancer {
         Ok(balancer)
     }
 
+    /// Starts the agent without a config file, with these arguments. Commands find it by the file that it does not read.
+    pub fn start_without_file(lab: &Lab, options: &BalancerOptions, arguments: &[String]) -> Result<Self> {
+        let config = write_config(lab, options)?;
+        let mut command =
+            lab.balancer().command(binary()?.to_str().context("the binary's path is not text")?);
+        command.arg("run").args(arguments).env("RUST_LOG", "info");
+        let balancer = Self { process: lab.spawn("dtr-lb", command)?, config };
+        balancer.wait_until_serving(lab)?;
+        Ok(balancer)
+    }
+
     /// Starts the agent again, with the same config.
     pub fn start_again(&mut self, lab: &Lab) -> Result<()> {
         self.start_again_with(lab, &[])
@@ -246,6 +257,15 @@ impl Balancer {
     }
 }
 
+/// The word of the config for a hook.
+pub fn attach(hook: Hook) -> &'static str {
+    match hook {
+        Hook::NativeXdp => "xdp",
+        Hook::GenericXdp => "xdp-generic",
+        Hook::Tc => "tc",
+    }
+}
+
 /// Writes the config file of a lab's balancer.
 pub fn write_config(lab: &Lab, options: &BalancerOptions) -> Result<PathBuf> {
     let attach = attach(options.hook);
@@ -277,13 +297,4 @@ pub fn write_config(lab: &Lab, options: &BalancerOptions) -> Result<PathBuf> {
     let path = lab.directory().join("dtr-lb.toml");
     fs::write(&path, text).with_context(|| format!("writing `{}`", path.display()))?;
     Ok(path)
-}
-
-/// As `datapath.attach` has it.
-fn attach(hook: Hook) -> &'static str {
-    match hook {
-        Hook::NativeXdp => "xdp",
-        Hook::GenericXdp => "xdp-generic",
-        Hook::Tc => "tc",
-    }
 }

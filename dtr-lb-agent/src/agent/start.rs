@@ -164,6 +164,7 @@ pub(super) async fn start(
         census: Census::default(),
         fill: Default::default(),
         floods: Default::default(),
+        fits: Default::default(),
         probe_counts: ProbeCounts::default(),
         reloads: Reloads::default(),
         table_rewrites: 0,

@@ -23,7 +23,8 @@ impl StatusSet {
     }
 
     /// These codes.
-    pub(super) fn of(codes: &[u16]) -> Self {
+    #[must_use]
+    pub fn of(codes: &[u16]) -> Self {
         Self(codes.iter().map(|code| *code..=*code).collect())
     }
 

@@ -284,6 +284,17 @@ impl Failure {
         }
     }
 
+    /// TLS was answered by something that is not TLS.
+    pub(crate) fn clear_text() -> Self {
+        Self::Tls { reason: "the answer is not TLS; does this port speak plain HTTP?".to_owned() }
+    }
+
+    /// It is that.
+    #[must_use]
+    pub fn is_clear_text(&self) -> bool {
+        *self == Self::clear_text()
+    }
+
     /// The failure is this host's own and must not count against the replica.
     #[must_use]
     pub fn is_local(&self) -> bool {
@@ -357,9 +368,7 @@ impl Failure {
             rustls::Error::InvalidCertificate(certificate) => {
                 Self::Certificate { reason: describe_certificate(certificate) }
             }
-            rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
-                Self::Tls { reason: "the answer is not TLS; does this port speak plain HTTP?".to_owned() }
-            }
+            rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => Self::clear_text(),
             rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol) => {
                 Self::Tls { reason: "the replica speaks none of the protocols in `alpn`".to_owned() }
             }

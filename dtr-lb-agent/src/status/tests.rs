@@ -48,6 +48,7 @@ fn status(present: bool, outcome: &Outcome) -> Status {
             state: "up".into(),
             challenge: ChallengeStatus::default(),
             suspicion: None,
+            hint: None,
             replicas: vec![replica_status(&replica, &condition, 100, Default::default())],
         }],
         verdicts: BTreeMap::new(),
@@ -59,6 +60,18 @@ fn status(present: bool, outcome: &Outcome) -> Status {
 /// One service with one replica, and all is well.
 pub(crate) fn plain() -> Status {
     status(true, &Outcome { status: Some(200), took: Duration::from_millis(2), error: None })
+}
+
+#[test]
+fn what_would_fit_is_shown_below_its_service() {
+    let mut status = plain();
+    assert!(!status.text().contains("HINT"));
+    status.services[0].hint = Some("`/health` answers 404, `/_ping` answers 200: preset = \"msr\"?".into());
+    let text = status.text();
+    let line = text.lines().nth(1).expect("a second line");
+    assert!(line.contains("HINT") && line.ends_with("preset = \"msr\"?"), "{text}");
+    let json = serde_json::to_value(&status).expect("JSON");
+    assert!(json["services"][0]["hint"].as_str().is_some_and(|hint| hint.contains("msr")), "{json}");
 }
 
 #[test]

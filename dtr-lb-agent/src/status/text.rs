@@ -28,6 +28,9 @@ impl Status {
                     "  this balancer SUSPECTS ITSELF since {since}: {reason}; replicas keep their share, nothing is reset\n"
                 ));
             }
+            if let Some(hint) = &service.hint {
+                text.push_str(&format!("  HINT all replicas fail their probes in the same way; {hint}\n"));
+            }
             text.push_str(&indented(&replica_table(&service.replicas)));
         }
         text.push_str(&names::text(&self.names));

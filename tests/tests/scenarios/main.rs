@@ -26,6 +26,7 @@ mod endings;
 mod endurance;
 mod failures;
 mod families;
+mod first_try;
 mod flood;
 mod full_speed;
 mod health;
@@ -343,6 +344,7 @@ fn main() {
         families::SCENARIOS,
         sizes::SCENARIOS,
         services::SCENARIOS,
+        first_try::SCENARIOS,
         direct::SCENARIOS,
         dnat::SCENARIOS,
         health::SCENARIOS,
