@@ -84,6 +84,13 @@ pub(crate) fn package(options: &Options) -> Result<PathBuf> {
     release.package(&tree)
 }
 
+/// What CI does with the image: makes it of the unoptimised build, and `image` proves it.
+pub(crate) fn image_of_debug() -> Result<()> {
+    let release = Release::build(&Options { debug: true, verify: false })?;
+    let tree = release.tree("deb")?;
+    image::pack(&release, &tree).map(drop)
+}
+
 impl Release {
     fn build(options: &Options) -> Result<Self> {
         let binary = build::binary(options.debug)?;
@@ -135,17 +142,17 @@ impl Release {
         )?;
         fs::remove_dir_all(tree.join("etc"))?;
         let tarball = self.output.join(format!("dtr-lb-{}-{}.tar.gz", self.version, self.architecture));
-        self.tar(&tree, "usr", &tarball, Some("gzip -9n"))?;
+        self.tar(&tree, &["usr"], &tarball, Some("gzip -9n"))?;
         Ok(tarball)
     }
 
     /// Of what is in `directory`, `what`, in the same order with the same owner and time on every machine.
-    fn tar(&self, directory: &Path, what: &str, to: &Path, compression: Option<&str>) -> Result<()> {
+    fn tar(&self, directory: &Path, what: &[&str], to: &Path, compression: Option<&str>) -> Result<()> {
         let mut tar = Command::new("tar");
         tar.args(["--sort=name", "--format=gnu", "--owner=0", "--group=0", "--numeric-owner"]);
         tar.args(["--mode=u+rw,go+r,go-w,a+X", &format!("--mtime=@{}", self.epoch)]);
         tar.args(compression.map(|program| format!("--use-compress-program={program}")));
-        captured(tar.arg("-cf").arg(to).arg("-C").arg(directory).arg(what)).map(drop)
+        captured(tar.arg("-cf").arg(to).arg("-C").arg(directory).args(what)).map(drop)
     }
 }
 

@@ -69,7 +69,7 @@ fn names() -> Result<Vec<(String, String)>> {
     let cargo_home = below_home("CARGO_HOME", ".cargo");
     let mut names = vec![
         (below_home("RUSTUP_HOME", ".rustup"), "/rustup"),
-        (sysroot()?, "/rust"),
+        (sysroot()?.join("lib/rustlib/src"), "/rust"),
         (cargo_home.clone(), "/cargo"),
     ];
     // Named for where they were fetched from, which may be a mirror.
@@ -86,7 +86,7 @@ fn names() -> Result<Vec<(String, String)>> {
     names.into_iter().map(|(path, name)| Ok((text(path)?, name.to_owned()))).collect()
 }
 
-/// Where the host's compiler is, with the sources of its library if they are installed.
+/// Where the host's compiler is; the sources of its library are below, if they are installed.
 fn sysroot() -> Result<PathBuf> {
     let mut rustc = Command::new("rustc");
     rustc.current_dir(workspace_root()).args(["--print", "sysroot"]);

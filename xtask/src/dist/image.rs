@@ -50,7 +50,7 @@ pub(super) fn pack(release: &Release, packed: &Path) -> Result<PathBuf> {
     umoci(&["gc", "--layout"], &layout)?;
     name(release, &layout)?;
     let file = release.output.join(format!("dtr-lb-{}-{}.oci.tar", release.version, release.architecture));
-    release.tar(&layout, ".", &file, None)?;
+    release.tar(&layout, &["oci-layout", "index.json", "blobs"], &file, None)?;
     prove(release, &file, &fresh(&directory.join("proof"))?)?;
     Ok(file)
 }
