@@ -218,6 +218,8 @@ impl Report {
             | Change::Service { .. }
             | Change::Resets { .. }
             | Change::Probing { .. }
+            | Change::OwnWord { .. }
+            | Change::OwnWordFailed { .. }
             | Change::AnswersPast { .. }
             | Change::Suspicion { .. }
             | Change::PassiveSpared { .. }
