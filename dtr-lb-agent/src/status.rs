@@ -197,6 +197,18 @@ pub struct AgentStatus {
     pub error: Option<String>,
 }
 
+impl AgentStatus {
+    /// In words, where there is something to say: that it is not heard, or wants something else than its share.
+    #[must_use]
+    pub fn words(&self) -> Option<String> {
+        match (&self.error, self.says.as_str()) {
+            (Some(error), says) => Some(format!("agent not heard: {error}; it said {says} last")),
+            (None, "ready") => None,
+            (None, says) => Some(format!("agent: {says}")),
+        }
+    }
+}
+
 /// That this balancer suspects itself: probes fail, and replicas keep their share all the same.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SuspicionStatus {

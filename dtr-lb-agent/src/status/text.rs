@@ -132,11 +132,7 @@ fn last_word(replica: &ReplicaStatus) -> String {
     };
     let reason = replica.reason.as_ref();
     let reason = reason.filter(|reason| replica.state == ReplicaState::Down.as_str() && **reason != probe);
-    let agent = replica.agent.as_ref().filter(|agent| agent.error.is_some() || agent.says != "ready");
-    let agent = agent.map(|AgentStatus { says, error }| match error {
-        Some(error) => format!("agent not heard: {error}; it said {says} last"),
-        None => format!("agent: {says}"),
-    });
+    let agent = replica.agent.as_ref().and_then(AgentStatus::words);
     [Some(&probe), reason, agent.as_ref(), replica.warning.as_ref()]
         .into_iter()
         .flatten()
