@@ -145,6 +145,9 @@ pub struct ReplicaStatus {
     /// Why it is in this state; none before the first word.
     #[serde(default)]
     pub reason: Option<String>,
+    /// What it says of itself, where it is asked (`service.probe.agent_port`).
+    #[serde(default)]
+    pub agent: Option<AgentStatus>,
     /// What is wrong with it that its state does not say, and what to do.
     #[serde(default)]
     pub warning: Option<String>,
@@ -186,6 +189,27 @@ pub struct ReplicaStatus {
     /// Packets of its connections that were answered by a reset, because it is down: see `datapath.on_down`.
     #[serde(default)]
     pub reset: u64,
+}
+
+/// What a replica says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentStatus {
+    /// `ready`, or what it wants else, in its own words, as in `drain` or `75%`.
+    pub says: String,
+    /// Why it was not heard or not understood last; what it said before holds.
+    pub error: Option<String>,
+}
+
+impl AgentStatus {
+    /// In words, where there is something to say: that it is not heard, or wants something else than its share.
+    #[must_use]
+    pub fn words(&self) -> Option<String> {
+        match (&self.error, self.says.as_str()) {
+            (Some(error), says) => Some(format!("agent not heard: {error}; it said {says} last")),
+            (None, "ready") => None,
+            (None, says) => Some(format!("agent: {says}")),
+        }
+    }
 }
 
 /// That this balancer suspects itself: probes fail, and replicas keep their share all the same.
@@ -320,9 +344,11 @@ fn service_status(
         .enumerate()
         .map(|(at, ((replica, condition), share))| {
             let counted = datapath.replica(vip, service.port, replica.address, replica.port, census)?;
-            let past = control.answers_past(ReplicaPlace { service: place, replica: at });
+            let place = ReplicaPlace { service: place, replica: at };
+            let past = control.answers_past(place);
+            let agent = control.own_word(place).map(|(says, error)| AgentStatus { says, error });
             let warning = past.then(|| ANSWERS_PAST.to_owned());
-            Ok(ReplicaStatus { warning, ..replica_status(replica, condition, share, counted) })
+            Ok(ReplicaStatus { warning, agent, ..replica_status(replica, condition, share, counted) })
         })
         .collect::<Result<_, _>>()?;
     Ok(ServiceStatus {
@@ -367,6 +393,7 @@ fn replica_status(
         reason: condition.reason.clone(),
         // The caller knows it.
         warning: None,
+        agent: None,
         weight: replica.weight,
         backup: replica.backup,
         file_weight: replica.file_weight,

@@ -245,6 +245,8 @@ impl Report {
             | Change::Service { .. }
             | Change::Resets { .. }
             | Change::Probing { .. }
+            | Change::OwnWord { .. }
+            | Change::OwnWordFailed { .. }
             | Change::AnswersPast { .. }
             | Change::Suspicion { .. }
             | Change::PassiveSpared { .. }

@@ -4,23 +4,28 @@
 //! repeats it on a [`schedule::Schedule`], feeds the outcomes to a [`health::Health`] and reports each of them.
 //! The rest of the module is split by what can be tested without the rest: `health` and `schedule` are pure,
 //! `failure` puts a name to what went wrong, `connector` opens the connection, `stream` has `tls` on it or not, `http` and
-//! `conversation` ask the question, `detour` tells a replica that answers another way from a dead one, `task` is the loop.
+//! `conversation` ask the question, `agent_check` asks the replica's own agent, `detour` tells a replica that answers another way from a dead one, `task` is the loop.
 //!
 //! Nothing here decides what becomes of a replica: draining, maintenance and fail-open are the control's. Nothing
 //! here asks DNS, follows a redirect or takes a proxy from the environment: the replica is what is being probed.
 
 use std::{
     net::{IpAddr, SocketAddr},
+    pin::pin,
     time::{Duration, Instant},
 };
 
-use futures::future::{OptionFuture, join, join_all};
+use futures::{
+    FutureExt as _,
+    future::{Either, OptionFuture, join, join_all, select},
+};
 
 use crate::{
     config::{Probe, Scheme},
     datapath::Steering,
 };
 
+mod agent_check;
 mod bounded;
 mod connector;
 mod conversation;
@@ -36,6 +41,7 @@ mod task;
 mod tests;
 mod tls;
 
+pub use agent_check::{AgentFailure, AgentWord, Fitness, Wants};
 pub use connector::{Direct, Route};
 pub use error::ProberError;
 pub use failure::{Failure, Phase, StepFailure};
@@ -43,6 +49,7 @@ pub use health::{State, Transition};
 pub use task::{ProbeTask, Report, spawn};
 pub use tls::TlsConfigs;
 
+use agent_check::AgentCheck;
 use connector::Connector;
 use conversation::Conversation;
 use detour::Detour;
@@ -79,6 +86,13 @@ impl Outcome {
     }
 }
 
+/// What a probe found, and what the replica's agent said beside it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Found {
+    outcome: Outcome,
+    agent: Option<Result<AgentWord, AgentFailure>>,
+}
+
 /// Asks one replica one question, again and again the same. Cheap to ask, not to build: it reads the CA file and
 /// sets up TLS once.
 #[derive(Debug)]
@@ -87,6 +101,7 @@ pub struct Prober {
     questions: Vec<Question>,
     /// Of a replica that is asked from VIPs.
     detour: Option<Detour>,
+    agent: Option<AgentCheck>,
     schedule: Schedule,
     rise: u32,
     fall: u32,
@@ -130,9 +145,12 @@ impl Prober {
             Route::Plain | Route::Direct(_) => None,
         };
         let schedule = Schedule::new(probe.interval, probe.fast_interval, probe.down_interval, probe.jitter);
+        let agent = probe.agent_port.filter(|_| probe.scheme != Scheme::None);
+        let agent = agent.map(|port| AgentCheck::new(SocketAddr::new(*address, port), probe.timeout));
         Ok(Self {
             questions: questions.collect::<Result<_, _>>()?,
             detour,
+            agent,
             schedule,
             rise: probe.rise,
             fall: probe.fall,
@@ -176,6 +194,16 @@ impl Prober {
             None => error,
         };
         Outcome { status, took: start.elapsed(), error }
+    }
+
+    /// Probes once, and asks the replica's agent beside it. A probe that has failed does not wait for the agent: `None` is no word.
+    async fn probe_and_ask(&self) -> Found {
+        let Some(agent) = &self.agent else { return Found { outcome: self.probe().await, agent: None } };
+        match select(pin!(self.probe()), pin!(agent.ask())).await {
+            Either::Left((outcome, asked)) if outcome.ok() => Found { outcome, agent: Some(asked.await) },
+            Either::Left((outcome, asked)) => Found { outcome, agent: asked.now_or_never() },
+            Either::Right((answer, probe)) => Found { outcome: probe.await, agent: Some(answer) },
+        }
     }
 
     /// False for a probe that is configured away: there is nothing to repeat.

@@ -11,6 +11,7 @@ use crate::config::{Config, HostFacts, Pattern, Preset, Probe, Scheme, StatusSet
 
 use super::{Outcome, Prober, ProberError, Route, Target};
 
+mod agent_check;
 mod conversation;
 mod descriptors;
 mod direct;

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     config::Scheme,
     probe::{
-        Failure, Outcome, Prober, Report, Route, State, Target, Transition,
+        Failure, Found, Outcome, Prober, Report, Route, State, Target, Transition,
         health::Health,
         schedule::Schedule,
         spawn,
@@ -83,7 +83,8 @@ impl Invented {
 
     async fn task(&self, schedule: Option<Schedule>, random: f64, sink: Sender<Report<u8>>) {
         let reporter = Reporter { id: 7, reported: State::Starting, sink };
-        run(|| self.clone().probe(), Health::new(2, 3), schedule, || random, reporter).await;
+        let probe = || async { Found { outcome: self.clone().probe().await, agent: None } };
+        run(probe, Health::new(2, 3), schedule, || random, reporter).await;
     }
 
     fn began(&self) -> Vec<u128> {
