@@ -30,7 +30,7 @@ pub fn symptom(scheme: Scheme, outcome: &Outcome) -> Option<Symptom> {
         (Scheme::Http | Scheme::Https, Failure::Status { got, .. }) if (400..500).contains(got) => {
             Some(Symptom::Status(*got))
         }
-        (Scheme::Http | Scheme::Https | Scheme::Tcp | Scheme::None, _) => None,
+        (Scheme::Http | Scheme::Https | Scheme::Tcp | Scheme::Tls | Scheme::None, _) => None,
     }
 }
 
