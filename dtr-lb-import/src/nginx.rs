@@ -21,7 +21,7 @@ mod values;
 #[cfg(test)]
 mod tests;
 
-use std::sync::LazyLock;
+use std::{collections::HashSet, sync::LazyLock};
 
 use regex::Regex;
 
@@ -32,7 +32,7 @@ use tree::Node;
 use crate::{
     SyntaxError,
     job::Job,
-    report::{FileId, Ledger},
+    report::{At, FileId, Ledger},
 };
 
 /// A block that only nginx has, or a statement.
@@ -69,7 +69,13 @@ pub fn read(text: &str, file: FileId, ledger: &mut Ledger, job: &mut Job) -> Res
         Some(Context::Http) => http::read(&nodes, ledger, job),
         _ => main(&nodes, ledger, job),
     }
-    settle(&nodes, ledger);
+    // Of these more is said when places and times are fitted.
+    let told: HashSet<At> = job
+        .services
+        .iter()
+        .flat_map(|service| service.binds.iter().map(|bind| bind.at).chain(service.idle.map(|idle| idle.at)))
+        .collect();
+    settle(&nodes, &told, ledger);
     Ok(())
 }
 
@@ -85,7 +91,10 @@ fn main(nodes: &[Node], ledger: &mut Ledger, job: &mut Job) {
                 http::read(node.children(), ledger, job);
             }
             "events" => {
-                ledger.differs(node.at, "dtr-lb has no event loop for connections: they are forwarded in the kernel");
+                ledger.differs(
+                    node.at,
+                    "dtr-lb has no event loop for connections: they are forwarded in the kernel",
+                );
                 node.children().iter().for_each(|node| generic(node, ledger));
             }
             _ => generic(node, ledger),
@@ -104,7 +113,14 @@ fn generic(node: &Node, ledger: &mut Ledger) {
 
 /// Names of files that hold nothing that decides.
 const HARMLESS: [&str; 9] = [
-    "mime.types", "modules-enabled", "/modules/", "fastcgi_params", "fastcgi.conf", "proxy_params", "uwsgi_params", "scgi_params",
+    "mime.types",
+    "modules-enabled",
+    "/modules/",
+    "fastcgi_params",
+    "fastcgi.conf",
+    "proxy_params",
+    "uwsgi_params",
+    "scgi_params",
     "proxy_set_header",
 ];
 
@@ -125,14 +141,15 @@ fn misplaced(node: &Node, ledger: &mut Ledger) {
         // The report says that dtr-lb does not know it.
         return;
     };
-    ledger.fault_that_decides(
-        node.at,
-        format!(
-            "nginx does not start with this in {}: it belongs into {}. Nothing was made of it",
-            node.context.name(),
-            place.name()
-        ),
+    let why = format!(
+        "nginx does not start with this in {}: it belongs into {}. Nothing was made of it",
+        node.context.name(),
+        place.name()
     );
+    match known::find(place, &node.name) {
+        Some(Becomes::Differs(_) | Becomes::LeftOut(_)) => ledger.fault(node.at, why),
+        _ => ledger.fault_that_decides(node.at, why),
+    }
     tell_all(node.children(), "it is within a block that is in the wrong place", ledger);
 }
 
@@ -147,11 +164,17 @@ fn tell_all(nodes: &[Node], why: &str, ledger: &mut Ledger) {
 }
 
 /// Of what is known, but that no service went by.
-fn settle(nodes: &[Node], ledger: &mut Ledger) {
+fn settle(nodes: &[Node], told: &HashSet<At>, ledger: &mut Ledger) {
     for node in nodes {
-        if ledger.is_open(node.at) && known::find(node.context, &node.name) == Some(Becomes::Read) {
-            ledger.left_out(node.at, "no service goes by it");
+        let is_known = known::find(node.context, &node.name) == Some(Becomes::Read);
+        if is_known && ledger.is_open(node.at) && !told.contains(&node.at) {
+            let why = if node.name == "listen" {
+                "no service is made of its server"
+            } else {
+                "no service goes by it"
+            };
+            ledger.left_out(node.at, why);
         }
-        settle(node.children(), ledger);
+        settle(node.children(), told, ledger);
     }
 }

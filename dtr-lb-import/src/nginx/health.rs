@@ -38,12 +38,22 @@ pub(super) fn of_plus(node: &Node, scheme: Scheme, nodes: &[Node], ledger: &mut 
             "match" => match nodes.iter().find(|node| node.name == "match" && node.word(0) == value) {
                 Some(block) if is_http => http_match(block, &mut check, ledger),
                 Some(block) => stream_match(block, &mut check, ledger),
-                None => ledger.fault_that_decides(node.at, format!("there is no match {value} in this file: write what it asks into [service.probe]")),
+                None => ledger.fault_that_decides(
+                    node.at,
+                    format!(
+                        "there is no match {value} in this file: write what it asks into [service.probe]"
+                    ),
+                ),
             },
             "jitter" => ledger.differs(node.at, "probes are spread over the interval by themselves"),
-            "mandatory" | "persistent" => ledger.differs(node.at, "a replica is asked before it gets its first connection in any case"),
+            "mandatory" | "persistent" => {
+                ledger.differs(node.at, "a replica is asked before it gets its first connection in any case")
+            }
             "keepalive_time" => ledger.differs(node.at, "each probe has a connection of its own"),
-            _ => ledger.left_out_that_decides(node.at, format!("{word}: dtr-lb does not know this parameter; nothing was made of it")),
+            _ => ledger.left_out_that_decides(
+                node.at,
+                format!("{word}: dtr-lb does not know this parameter; nothing was made of it"),
+            ),
         }
     }
     Some(check)
@@ -112,7 +122,9 @@ fn http_match(block: &Node, check: &mut Check, ledger: &mut Ledger) {
                     ledger.taken(at, "");
                     check.status = ranges;
                 }
-                None => ledger.fault_that_decides(at, "this is no status: write which ones are good as `status`"),
+                None => {
+                    ledger.fault_that_decides(at, "this is no status: write which ones are good as `status`")
+                }
             },
             ("body", [operator, pattern]) if ["~", "~*"].contains(&operator.as_str()) => {
                 ledger.taken(at, "");
@@ -120,11 +132,17 @@ fn http_match(block: &Node, check: &mut Check, ledger: &mut Ledger) {
             }
             ("body", [operator, pattern]) if ["!~", "!~*"].contains(&operator.as_str()) => {
                 ledger.taken(at, "");
-                check.reject_body = Some(if operator == "!~" { pattern.clone() } else { format!("(?i){pattern}") });
+                check.reject_body =
+                    Some(if operator == "!~" { pattern.clone() } else { format!("(?i){pattern}") });
             }
             ("header", words) => header(node, words, check, ledger),
-            ("require", _) => ledger.left_out_that_decides(at, "dtr-lb has no variables: write what is required as expect_headers, status or body"),
-            ("body", _) => ledger.fault_that_decides(at, "this is no condition of a body: write it as `body`"),
+            ("require", _) => ledger.left_out_that_decides(
+                at,
+                "dtr-lb has no variables: write what is required as expect_headers, status or body",
+            ),
+            ("body", _) => {
+                ledger.fault_that_decides(at, "this is no condition of a body: write it as `body`")
+            }
             _ => super::generic(node, ledger),
         }
     }
@@ -143,7 +161,8 @@ fn header(node: &Node, words: &[String], check: &mut Check, ledger: &mut Ledger)
         [name, "!~", value] => (&mut check.reject_headers, name, value.to_owned()),
         [name, "!~*", value] => (&mut check.reject_headers, name, format!("(?i){value}")),
         _ => {
-            ledger.fault_that_decides(node.at, "this is no condition of a header: write it as expect_headers");
+            ledger
+                .fault_that_decides(node.at, "this is no condition of a header: write it as expect_headers");
             return;
         }
     };
@@ -220,7 +239,10 @@ pub(super) fn of_module(upstream: &Node, ledger: &mut Ledger) -> Option<Check> {
                         ledger.taken(node.at, "");
                         check.status = classes;
                     }
-                    None => ledger.fault_that_decides(node.at, "these are no classes of statuses: write which ones are good as `status`"),
+                    None => ledger.fault_that_decides(
+                        node.at,
+                        "these are no classes of statuses: write which ones are good as `status`",
+                    ),
                 }
             }
             _ => {}

@@ -18,14 +18,21 @@ const BY_NAME: &str = "listen server_name location ssl allow deny proxy_read_tim
 pub(super) fn read(nodes: &[Node], ledger: &mut Ledger, job: &mut Job) {
     let mut upstreams = Upstreams::of(nodes, true, ledger);
     well_known(nodes, ledger);
-    for node in nodes.iter().filter(|node| node.name == "server" && node.block.is_some()) {
-        server(node, nodes, &mut upstreams, ledger, job);
+    let servers = nodes.iter().filter(|node| node.name == "server" && node.block.is_some());
+    for (index, node) in servers.enumerate() {
+        if index < server::MOST_SERVERS {
+            server(node, nodes, &mut upstreams, ledger, job);
+        } else {
+            server::too_many(node, ledger);
+        }
     }
     upstreams.tell_unused(ledger);
     for node in nodes {
         match node.name.as_str() {
             "server" | "upstream" if node.block.is_some() => {}
-            "server" | "upstream" => ledger.fault_that_decides(node.at, "a block belongs to it: nginx does not start with that"),
+            "server" | "upstream" => {
+                ledger.fault_that_decides(node.at, "a block belongs to it: nginx does not start with that")
+            }
             "map" | "geo" | "split_clients" => {
                 if ledger.is_open(node.at) {
                     ledger.left_out(node.at, "no proxy_pass goes by this variable");
@@ -66,19 +73,39 @@ struct Passed<'a> {
     location: &'a Node,
 }
 
-fn server<'a>(node: &'a Node, around: &'a [Node], upstreams: &mut Upstreams<'a>, ledger: &mut Ledger, job: &mut Job) {
+fn server<'a>(
+    node: &'a Node,
+    around: &'a [Node],
+    upstreams: &mut Upstreams<'a>,
+    ledger: &mut Ledger,
+    job: &mut Job,
+) {
     let mut listens = listen::read(node, Some(80), ledger);
     if let Some(ssl) = node.get("ssl").filter(|ssl| ssl.is_on()) {
         listens.tls = true;
-        ledger.left_out_that_decides(ssl.at, "TLS ends here: dtr-lb passes TLS through, so that replicas have to speak it themselves");
+        ledger.left_out_that_decides(
+            ssl.at,
+            "TLS ends here: dtr-lb passes TLS through, so that replicas have to speak it themselves",
+        );
     }
     let passed = passed(node);
     notes(node, passed.as_ref(), ledger);
-    let target = passed.as_ref().and_then(|passed| target(passed, node, around, listens.tls, upstreams, ledger));
-    let Some((target, passed)) = target.zip(passed).filter(|_| !listens.binds.is_empty() || !listens.without_port.is_empty())
+    let target =
+        passed.as_ref().and_then(|passed| target(passed, node, around, listens.tls, upstreams, ledger));
+    let Some((target, passed)) =
+        target.zip(passed).filter(|_| !listens.binds.is_empty() || !listens.without_port.is_empty())
     else {
         listens.give_up(ledger);
-        ledger.left_out_that_decides(node.at, "no service is made of this server: it passes no connections on, or to nobody that could be kept");
+        if node.get("location").is_some()
+            && node.all("location").all(|location| is_figures(location) || is_health(location))
+        {
+            ledger.left_out(node.at, "what nginx tells of itself: the agent's own is at agent.http");
+            return;
+        }
+        ledger.left_out_that_decides(
+            node.at,
+            "no service is made of this server: it passes no connections on, or to nobody that could be kept",
+        );
         return;
     };
     ledger.differs(
@@ -90,7 +117,11 @@ fn server<'a>(node: &'a Node, around: &'a [Node], upstreams: &mut Upstreams<'a>,
     let levels = Levels(&levels);
     let is_tls = passed.pass.word(0).starts_with("https://");
     let scheme = if is_tls { Scheme::Https } else { Scheme::Http };
-    let check = passed.location.get("health_check").filter(|_| passed.is_all).and_then(|node| health::of_plus(node, scheme, around, ledger));
+    let check = passed
+        .location
+        .get("health_check")
+        .filter(|_| passed.is_all)
+        .and_then(|node| health::of_plus(node, scheme, around, ledger));
     let mut service = server::service(node, listens, target, check, ledger);
     levels.rules(&mut service, ledger);
     levels.proxy_bind(&mut service, ledger);
@@ -102,11 +133,14 @@ fn server<'a>(node: &'a Node, around: &'a [Node], upstreams: &mut Upstreams<'a>,
 /// The `proxy_pass` of `location /`, else the first one.
 fn passed(node: &Node) -> Option<Passed<'_>> {
     let all = node.all("location").find_map(|location| {
-        let is_all = location.context == known::Context::HttpServer && location.word(location.words.len().saturating_sub(1)) == "/" && location.word(0) != "=";
+        let is_all = location.context == known::Context::HttpServer
+            && location.word(location.words.len().saturating_sub(1)) == "/"
+            && location.word(0) != "=";
         Some(Passed { pass: location.get("proxy_pass").filter(|_| is_all)?, is_all: true, location })
     });
     all.or_else(|| {
-        node.all("location").find_map(|location| Some(Passed { pass: location.get("proxy_pass")?, is_all: false, location }))
+        node.all("location")
+            .find_map(|location| Some(Passed { pass: location.get("proxy_pass")?, is_all: false, location }))
     })
 }
 
@@ -145,7 +179,9 @@ fn notes(node: &Node, passed: Option<&Passed<'_>>, ledger: &mut Ledger) {
     for child in node.children() {
         match child.name.as_str() {
             "location" => location(child, passed, ledger),
-            "server_name" => ledger.differs(child.at, "names are not looked at: whoever connects to the port is served"),
+            "server_name" => {
+                ledger.differs(child.at, "names are not looked at: whoever connects to the port is served")
+            }
             name if is_read(name) => rule(child, ledger),
             _ => generic(child, ledger),
         }
@@ -158,9 +194,18 @@ fn location(node: &Node, passed: Option<&Passed<'_>>, ledger: &mut Ledger) {
     if is_all {
         ledger.taken(node.at, "");
     } else if is_figures(node) {
-        ledger.differs(node.at, "figures are at the agent's /metrics, in `dtr-lb status` and on the dashboard");
+        ledger
+            .differs(node.at, "figures are at the agent's /metrics, in `dtr-lb status` and on the dashboard");
+    } else if is_health(node) {
+        ledger.differs(
+            node.at,
+            "whether nginx runs is asked here: the agent's own such page is /healthz at agent.http",
+        );
     } else if is_passed {
-        ledger.left_out_that_decides(node.at, "requests for this path alone are passed on; dtr-lb does not read them: all go to its servers");
+        ledger.left_out_that_decides(
+            node.at,
+            "requests for this path alone are passed on; dtr-lb does not read them: all go to its servers",
+        );
     } else {
         ledger.left_out_that_decides(
             node.at,
@@ -172,7 +217,10 @@ fn location(node: &Node, passed: Option<&Passed<'_>>, ledger: &mut Ledger) {
     }
     for child in node.children() {
         match child.name.as_str() {
-            "location" => ledger.left_out_that_decides(child.at, "requests for this path are treated in their own way; dtr-lb does not read them"),
+            "location" => ledger.left_out_that_decides(
+                child.at,
+                "requests for this path are treated in their own way; dtr-lb does not read them",
+            ),
             name if is_read(name) => rule(child, ledger),
             _ => generic(child, ledger),
         }
@@ -181,7 +229,16 @@ fn location(node: &Node, passed: Option<&Passed<'_>>, ledger: &mut Ledger) {
 
 /// A page of nginx's own figures.
 fn is_figures(node: &Node) -> bool {
-    ["stub_status", "api", "status", "vhost_traffic_status_display"].iter().any(|name| node.get(name).is_some())
+    ["stub_status", "api", "status", "vhost_traffic_status_display"]
+        .iter()
+        .any(|name| node.get(name).is_some())
+}
+
+/// A page by which others ask whether nginx runs.
+fn is_health(node: &Node) -> bool {
+    let path = node.word(node.words.len().saturating_sub(1));
+    let answers = node.get("return").is_some_and(|answer| ["200", "204"].contains(&answer.word(0)));
+    answers && ["health", "ping", "ready", "live", "status", "alive"].iter().any(|word| path.contains(word))
 }
 
 /// Directives that decide what becomes of a request.

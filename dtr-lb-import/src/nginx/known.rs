@@ -96,10 +96,6 @@ impl Context {
         }
     }
 
-    pub(super) const fn is_stream(self) -> bool {
-        matches!(self, Self::Stream | Self::StreamServer | Self::StreamUpstream | Self::StreamMatch)
-    }
-
     fn tables(self) -> &'static [Rows] {
         match self {
             Self::Main => &[main::MAIN],

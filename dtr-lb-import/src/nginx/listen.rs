@@ -58,9 +58,14 @@ pub(super) fn read(server: &Node, default_port: Option<u16>, ledger: &mut Ledger
         match default_port {
             Some(port) => {
                 ledger.differs(server.at, format!("it has no listen, which means port {port}"));
-                listens.binds.push(Said { value: Bind { host: BindHost::AnyV4, ports: port..=port }, at: server.at });
+                listens
+                    .binds
+                    .push(Said { value: Bind { host: BindHost::AnyV4, ports: port..=port }, at: server.at });
             }
-            None => ledger.fault_that_decides(server.at, "it has no listen: no client reaches it, and no service is made of it"),
+            None => ledger.fault_that_decides(
+                server.at,
+                "it has no listen: no client reaches it, and no service is made of it",
+            ),
         }
     }
     listens
@@ -70,7 +75,10 @@ fn one(node: &Node, default_port: Option<u16>, listens: &mut Listens, ledger: &m
     let at = node.at;
     let place = node.word(0);
     if place.starts_with("unix:") {
-        ledger.left_out_that_decides(at, "a socket in the file system is for programs of this host: dtr-lb serves addresses and ports");
+        ledger.left_out_that_decides(
+            at,
+            "a socket in the file system is for programs of this host: dtr-lb serves addresses and ports",
+        );
         return;
     }
     let (mut v6_only, mut is_left_out) = (true, false);
@@ -135,7 +143,10 @@ fn one(node: &Node, default_port: Option<u16>, listens: &mut Listens, ledger: &m
         }
         (Port::Unsaid, Some(port)) => port..=port,
         (Port::Unsaid, None) => {
-            ledger.fault_that_decides(at, "it has no port: nginx does not start with that, and no service is made of it");
+            ledger.fault_that_decides(
+                at,
+                "it has no port: nginx does not start with that, and no service is made of it",
+            );
             return;
         }
     };
@@ -143,5 +154,7 @@ fn one(node: &Node, default_port: Option<u16>, listens: &mut Listens, ledger: &m
 }
 
 fn is_range(place: &str) -> bool {
-    place.split_once('-').is_some_and(|(first, last)| first.parse::<u16>().is_ok() && last.parse::<u16>().is_ok())
+    place
+        .split_once('-')
+        .is_some_and(|(first, last)| first.parse::<u16>().is_ok() && last.parse::<u16>().is_ok())
 }

@@ -14,6 +14,19 @@ use crate::{
 /// Ports at which clients begin with TLS.
 pub(super) const TLS_PORTS: [u16; 9] = [443, 4443, 5443, 6443, 8443, 9443, 636, 993, 995];
 
+/// A file with more servers, or a server with more rules, was not written for a balancer like this.
+pub(super) const MOST_SERVERS: usize = 512;
+const MOST_RULES: usize = 512;
+
+/// Says of all servers of which no service is made for their number.
+pub(super) fn too_many(node: &Node, ledger: &mut Ledger) {
+    ledger.left_out_that_decides(
+        node.at,
+        format!("no more than {MOST_SERVERS} servers of a file are made services of"),
+    );
+    super::tell_all(node.children(), "no service is made of its server", ledger);
+}
+
 /// The directives that hold in a server: its own, else those around it, from the inside out.
 #[derive(Clone, Copy)]
 pub(super) struct Levels<'a>(pub(super) &'a [&'a [Node]]);
@@ -27,7 +40,14 @@ impl<'a> Levels<'a> {
     pub(super) fn rules(self, service: &mut Service, ledger: &mut Ledger) {
         let is_rule = |node: &&Node| node.name == "allow" || node.name == "deny";
         let Some(level) = self.0.iter().find(|nodes| nodes.iter().any(|node| is_rule(&node))) else { return };
-        for node in level.iter().filter(is_rule) {
+        for (index, node) in level.iter().filter(is_rule).enumerate() {
+            if index >= MOST_RULES {
+                ledger.left_out_that_decides(
+                    node.at,
+                    format!("more than {MOST_RULES} rules are not made networks of"),
+                );
+                continue;
+            }
             let allow = node.name == "allow";
             if node.word(0) == "unix:" {
                 ledger.left_out(node.at, "of programs of this host, which do not go through dtr-lb");
@@ -37,7 +57,11 @@ impl<'a> Levels<'a> {
                 Some(rule) => service.rules.push(taken(rule, node, ledger)),
                 None => ledger.fault_that_decides(
                     node.at,
-                    format!("{:?} is no address and no network: write the real one into `{}`", node.word(0), node.name),
+                    format!(
+                        "{:?} is no address and no network: write the real one into `{}`",
+                        node.word(0),
+                        node.name
+                    ),
                 ),
             }
         }
@@ -47,7 +71,8 @@ impl<'a> Levels<'a> {
     /// The balancer's own address towards servers.
     pub(super) fn proxy_bind(self, service: &mut Service, ledger: &mut Ledger) {
         let Some(node) = self.get("proxy_bind") else { return };
-        let is_clients = node.word(0).trim_start_matches("${").trim_start_matches('$').starts_with("remote_addr");
+        let is_clients =
+            node.word(0).trim_start_matches("${").trim_start_matches('$').starts_with("remote_addr");
         match node.word(0) {
             "off" => ledger.taken(node.at, ""),
             _ if is_clients => {
@@ -69,7 +94,10 @@ impl<'a> Levels<'a> {
         let Some(node) = self.get(name) else { return false };
         match time(node.word(0)) {
             Some(time) => service.idle = Some(Said { value: time, at: node.at }),
-            None => ledger.fault(node.at, format!("{:?} is no time: datapath.idle_timeout has its default", node.word(0))),
+            None => ledger.fault(
+                node.at,
+                format!("{:?} is no time: datapath.idle_timeout has its default", node.word(0)),
+            ),
         }
         true
     }
@@ -91,7 +119,13 @@ fn taken(rule: Rule, node: &Node, ledger: &mut Ledger) -> Said<Rule> {
 }
 
 /// Puts a service together.
-pub(super) fn service(server: &Node, mut listens: Listens, target: Target, check: Option<Check>, ledger: &mut Ledger) -> Service {
+pub(super) fn service(
+    server: &Node,
+    mut listens: Listens,
+    target: Target,
+    check: Option<Check>,
+    ledger: &mut Ledger,
+) -> Service {
     let Target { name, mut servers } = target;
     match servers.list.iter().find_map(|server| server.port) {
         Some(port) => listens.stand_in(port, ledger),

@@ -19,15 +19,21 @@ const BY_NAME: &str = "listen proxy_pass proxy_timeout proxy_bind proxy_protocol
 pub(super) fn read(nodes: &[Node], ledger: &mut Ledger, job: &mut Job) {
     let mut upstreams = Upstreams::of(nodes, false, ledger);
     let is_server = |node: &&Node| node.name == "server" && node.block.is_some();
-    for node in nodes.iter().filter(is_server) {
-        server(node, nodes, &mut upstreams, ledger, job);
+    for (index, node) in nodes.iter().filter(is_server).enumerate() {
+        if index < server::MOST_SERVERS {
+            server(node, nodes, &mut upstreams, ledger, job);
+        } else {
+            server::too_many(node, ledger);
+        }
     }
     upstreams.tell_unused(ledger);
     let is_read = |name: &str| BY_NAME.split_whitespace().any(|read| read == name);
     for node in nodes {
         match node.name.as_str() {
             "server" | "upstream" if node.block.is_some() => {}
-            "server" | "upstream" => ledger.fault_that_decides(node.at, "a block belongs to it: nginx does not start with that"),
+            "server" | "upstream" => {
+                ledger.fault_that_decides(node.at, "a block belongs to it: nginx does not start with that")
+            }
             "map" | "geo" | "split_clients" | "geoip_country" | "geoip_city" | "geoip_org" => {
                 if ledger.is_open(node.at) {
                     ledger.left_out(node.at, "no proxy_pass goes by this variable");
@@ -39,7 +45,13 @@ pub(super) fn read(nodes: &[Node], ledger: &mut Ledger, job: &mut Job) {
     }
 }
 
-fn server<'a>(node: &'a Node, around: &'a [Node], upstreams: &mut Upstreams<'a>, ledger: &mut Ledger, job: &mut Job) {
+fn server<'a>(
+    node: &'a Node,
+    around: &'a [Node],
+    upstreams: &mut Upstreams<'a>,
+    ledger: &mut Ledger,
+    job: &mut Job,
+) {
     let mut listens = listen::read(node, None, ledger);
     let target = target(node, around, upstreams, ledger);
     let levels = [node.children(), around];
@@ -52,9 +64,13 @@ fn server<'a>(node: &'a Node, around: &'a [Node], upstreams: &mut Upstreams<'a>,
             generic(child, ledger);
         }
     }
-    let Some(target) = target.filter(|_| !listens.binds.is_empty() || !listens.without_port.is_empty()) else {
+    let Some(target) = target.filter(|_| !listens.binds.is_empty() || !listens.without_port.is_empty())
+    else {
         listens.give_up(ledger);
-        ledger.left_out_that_decides(node.at, "no service is made of this server: see what is said of its listen and proxy_pass");
+        ledger.left_out_that_decides(
+            node.at,
+            "no service is made of this server: see what is said of its listen and proxy_pass",
+        );
         return;
     };
     let check = health(node, levels, around, ledger);
@@ -71,7 +87,12 @@ fn server<'a>(node: &'a Node, around: &'a [Node], upstreams: &mut Upstreams<'a>,
 }
 
 /// What its `proxy_pass` means.
-fn target<'a>(node: &'a Node, around: &'a [Node], upstreams: &mut Upstreams<'a>, ledger: &mut Ledger) -> Option<Target> {
+fn target<'a>(
+    node: &'a Node,
+    around: &'a [Node],
+    upstreams: &mut Upstreams<'a>,
+    ledger: &mut Ledger,
+) -> Option<Target> {
     let mut passes: Vec<&Node> = node.all("proxy_pass").collect();
     for location in node.all("location") {
         ledger.fault(
@@ -88,14 +109,22 @@ fn target<'a>(node: &'a Node, around: &'a [Node], upstreams: &mut Upstreams<'a>,
     }
     let Some((pass, rest)) = passes.split_first() else {
         match node.get("return") {
-            Some(answer) => ledger.left_out_that_decides(answer.at, "nginx itself answers here: dtr-lb serves nothing itself, keep nginx for it"),
-            None if node.get("pass").is_none() => ledger.fault(node.at, "there is no proxy_pass in it: nginx does not start with that"),
+            Some(answer) => ledger.left_out_that_decides(
+                answer.at,
+                "nginx itself answers here: dtr-lb serves nothing itself, keep nginx for it",
+            ),
+            None if node.get("pass").is_none() => {
+                ledger.fault(node.at, "there is no proxy_pass in it: nginx does not start with that")
+            }
             None => {}
         }
         return None;
     };
     for again in rest {
-        ledger.fault(again.at, "there is a proxy_pass already: nginx does not start with a second one. The first one is taken");
+        ledger.fault(
+            again.at,
+            "there is a proxy_pass already: nginx does not start with a second one. The first one is taken",
+        );
     }
     let mut place = pass.word(0);
     if let Some((scheme, rest)) = place.split_once("://") {
@@ -122,7 +151,8 @@ fn notes(node: &Node, levels: Levels<'_>, ledger: &mut Ledger) {
         }
     }
     if let Some(preread) = levels.get("ssl_preread") {
-        ledger.differs(preread.at, "dtr-lb does not look into TLS; what depends on it is told where it stands");
+        ledger
+            .differs(preread.at, "dtr-lb does not look into TLS; what depends on it is told where it stands");
     }
     for name in node.all("server_name") {
         ledger.left_out_that_decides(name.at, "the name that the client asks for in TLS is not looked at: all clients of the port go to its first server");
@@ -154,7 +184,12 @@ fn tls(listens: &listen::Listens, levels: Levels<'_>, ledger: &mut Ledger) {
     }
 }
 
-fn health(node: &Node, levels: Levels<'_>, around: &[Node], ledger: &mut Ledger) -> Option<crate::job::Check> {
+fn health(
+    node: &Node,
+    levels: Levels<'_>,
+    around: &[Node],
+    ledger: &mut Ledger,
+) -> Option<crate::job::Check> {
     let is_tls = levels.get("proxy_ssl").is_some_and(Node::is_on);
     let scheme = if is_tls { Scheme::Tls } else { Scheme::Tcp };
     let mut check = health::of_plus(node.get("health_check")?, scheme, around, ledger)?;

@@ -89,7 +89,10 @@ impl<'a> Scope<'a, '_> {
     fn without_port(&self, host: &str, at: At, ledger: &mut Ledger) -> Option<Target> {
         let is_address = matches!(Host::read(host), Host::Address(_));
         if is_address {
-            ledger.fault(at, "it has no port: nginx does not start with that. The one that clients connect to is taken");
+            ledger.fault(
+                at,
+                "it has no port: nginx does not start with that. The one that clients connect to is taken",
+            );
             return Some(Target { name: None, servers: Servers::alone(Host::read(host), None, at) });
         }
         let where_else = if self.around.iter().any(|node| node.name == "include") {
@@ -99,7 +102,10 @@ impl<'a> Scope<'a, '_> {
         } else {
             "is its name misspelt?"
         };
-        ledger.fault_that_decides(at, format!("there is no upstream {host}: {where_else}. No service is made of it"));
+        ledger.fault_that_decides(
+            at,
+            format!("there is no upstream {host}: {where_else}. No service is made of it"),
+        );
         None
     }
 
@@ -128,8 +134,10 @@ impl<'a> Scope<'a, '_> {
             let value = set.words.get(1)?.as_str();
             return Some(Variable { at: set.at, values: vec![value], default: None, why: "" });
         }
-        let is_block =
-            |node: &&Node| ["map", "geo", "split_clients"].contains(&node.name.as_str()) && node.words.last().is_some_and(|word| is_it(word));
+        let is_block = |node: &&Node| {
+            ["map", "geo", "split_clients"].contains(&node.name.as_str())
+                && node.words.last().is_some_and(|word| is_it(word))
+        };
         let block = all().find(is_block)?;
         let why = match (block.name.as_str(), block.word(0)) {
             ("geo", _) => "the client's address chooses the servers",
@@ -137,13 +145,22 @@ impl<'a> Scope<'a, '_> {
             (_, key) if key.contains("ssl_preread_server_name") || key.contains("ssl_server_name") => {
                 "the name that the client asks for in TLS (SNI) chooses the servers, and dtr-lb does not look into TLS"
             }
-            (_, key) if key.contains("preread") => "what the client begins with chooses the servers, and dtr-lb does not look into connections",
+            (_, key) if key.contains("preread") => {
+                "what the client begins with chooses the servers, and dtr-lb does not look into connections"
+            }
             (_, key) if key.contains("remote_addr") => "the client's address chooses the servers",
-            (_, key) if key.contains("host") => "the name that the client asks for chooses the servers, and dtr-lb does not look into requests",
+            (_, key) if key.contains("host") => {
+                "the name that the client asks for chooses the servers, and dtr-lb does not look into requests"
+            }
             _ => "a variable chooses the servers for each connection",
         };
         let settings = ["hostnames", "volatile", "include", "ranges", "proxy", "proxy_recursive", "delete"];
-        let entries = || block.children().iter().filter(|entry| !settings.contains(&entry.name.as_str()) && !entry.word(0).is_empty());
+        let entries = || {
+            block
+                .children()
+                .iter()
+                .filter(|entry| !settings.contains(&entry.name.as_str()) && !entry.word(0).is_empty())
+        };
         let is_default = |entry: &&&Node| entry.name == "default" || entry.name == "*";
         Some(Variable {
             at: block.at,
@@ -172,7 +189,10 @@ impl<'a> Scope<'a, '_> {
             let consequence = if others.is_empty() {
                 format!("everybody goes to {chosen}, also who is refused in nginx")
             } else {
-                format!("everybody goes to {chosen}. Give each of the others ({}) a VIP of its own", others.join(", "))
+                format!(
+                    "everybody goes to {chosen}. Give each of the others ({}) a VIP of its own",
+                    others.join(", ")
+                )
             };
             let is_same = others.is_empty() && variable.default.is_some();
             for at in [at, variable.at] {
@@ -191,5 +211,6 @@ impl<'a> Scope<'a, '_> {
 fn variable_name(word: &str) -> Option<&str> {
     let name = word.strip_prefix('$')?;
     let name = name.strip_prefix('{').and_then(|name| name.strip_suffix('}')).unwrap_or(name);
-    (!name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')).then_some(name)
+    (!name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'))
+        .then_some(name)
 }

@@ -139,17 +139,20 @@ impl Masker<'_> {
     }
 
     fn blank_line_from(&mut self, at: usize) -> usize {
-        let end = self.bytes[at..].iter().position(|byte| *byte == b'\n').map_or(self.bytes.len(), |n| at + n);
+        let end =
+            self.bytes[at..].iter().position(|byte| *byte == b'\n').map_or(self.bytes.len(), |n| at + n);
         self.blank(at, end);
         end
     }
 
     /// A line of dots and nothing else.
     fn is_omission(&self, at: usize) -> bool {
-        let rest = &self.text[at..];
-        let line = rest.split('\n').next().unwrap_or("");
         let words = ["...", "…", "[...]", "[…]", "<...>", "<snip>", "[snip]", "...."];
-        words.iter().any(|word| line.strip_prefix(word).is_some_and(|rest| rest.trim_start().is_empty()))
+        let ends = |rest: &str| {
+            let rest = rest.trim_start_matches([' ', '\t', '\r']);
+            rest.is_empty() || rest.starts_with('\n')
+        };
+        words.iter().any(|word| self.text[at..].strip_prefix(word).is_some_and(ends))
     }
 
     fn quote(&mut self, at: usize, byte: u8) -> usize {
@@ -225,8 +228,13 @@ impl Masker<'_> {
 
     /// `{2}`, `{2,}`, `{2,3}` of a regular expression.
     fn quantifier(&self, at: usize) -> Option<usize> {
-        let inner = self.bytes[at + 1..].iter().take(12).take_while(|byte| byte.is_ascii_digit() || **byte == b',').count();
-        let is_one = inner > 0 && self.bytes[at + 1].is_ascii_digit() && self.bytes.get(at + 1 + inner) == Some(&b'}');
+        let inner = self.bytes[at + 1..]
+            .iter()
+            .take(12)
+            .take_while(|byte| byte.is_ascii_digit() || **byte == b',')
+            .count();
+        let is_one =
+            inner > 0 && self.bytes[at + 1].is_ascii_digit() && self.bytes.get(at + 1 + inner) == Some(&b'}');
         is_one.then_some(at + 2 + inner)
     }
 
@@ -247,7 +255,9 @@ impl Masker<'_> {
                 b'"' | b'\'' => {
                     // To its end on the same line.
                     let mut end = at + 1;
-                    while let Some(next) = self.bytes.get(end).copied().filter(|next| *next != b'\n' && *next != byte) {
+                    while let Some(next) =
+                        self.bytes.get(end).copied().filter(|next| *next != b'\n' && *next != byte)
+                    {
                         end += if next == b'\\' { 2 } else { 1 };
                     }
                     at = end.min(self.bytes.len());
@@ -271,7 +281,10 @@ impl Masker<'_> {
     fn other(&mut self, at: usize) -> usize {
         let Some(character) = self.text[at..].chars().next() else { return at + 1 };
         let end = at + character.len_utf8();
-        if character.is_whitespace() || ('\u{200b}'..='\u{200d}').contains(&character) || character == '\u{feff}' {
+        if character.is_whitespace()
+            || ('\u{200b}'..='\u{200d}').contains(&character)
+            || character == '\u{feff}'
+        {
             self.blank(at, end);
             self.in_word = false;
         } else {
@@ -305,7 +318,10 @@ mod tests {
             ("a { b { c;", "a { b { c;}}"),
             ("a { b; };", "a { b; } "),
             ("a {\n ...\n}", "a {\n    \n}"),
-            ("x_by_lua_block { t = {1} -- } don't\n s = '}' } b;", "x_by_lua_block {                  \n         } b;"),
+            (
+                "x_by_lua_block { t = {1} -- } don't\n s = '}' } b;",
+                "x_by_lua_block {                   \n         } b;",
+            ),
         ];
         for (text, expected) in cases {
             let masked = mask(text);

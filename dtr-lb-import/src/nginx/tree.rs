@@ -15,6 +15,8 @@ use crate::{
 
 /// Longer statements are cut in the report.
 const LONGEST_TEXT: usize = 200;
+/// What stands behind so many words says nothing to dtr-lb.
+const MOST_WORDS: usize = 500;
 /// Directives that begin a line where the one before has no `;`: nobody means them as another's argument.
 const BEGIN_LINES: &str = "listen proxy_pass server proxy_timeout proxy_connect_timeout upstream location server_name allow deny \
     least_conn ip_hash ssl_preread ssl_certificate ssl_certificate_key proxy_set_header proxy_protocol proxy_ssl return include";
@@ -27,7 +29,6 @@ pub(super) struct Node {
     pub(super) words: Vec<String>,
     pub(super) at: At,
     pub(super) context: Context,
-    pub(super) line: usize,
     pub(super) block: Option<Vec<Node>>,
 }
 
@@ -67,6 +68,7 @@ struct Reader<'a> {
     file: FileId,
     ledger: &'a mut Ledger,
     unended: HashSet<usize>,
+    last_line: usize,
     split: HashSet<&'static str>,
 }
 
@@ -84,6 +86,7 @@ pub(super) fn read(text: &str, file: FileId, ledger: &mut Ledger) -> Result<Vec<
         file,
         ledger,
         unended: unended.into_iter().collect(),
+        last_line: text.lines().count().max(1),
         split: BEGIN_LINES.split_whitespace().collect(),
     };
     let top = top(&config.items);
@@ -104,9 +107,13 @@ fn top(items: &[ConfigItem]) -> Context {
     let mut todo: Vec<&Directive> = directives(items).collect();
     while let Some(directive) = todo.pop() {
         let name = directive.name.as_str();
-        is_part |= ["server", "upstream", "map", "listen", "proxy_pass", "log_format", "match"].contains(&name);
-        let is_url = name == "proxy_pass" && directive.args.first().is_some_and(|word| word.raw.contains("://"));
-        if is_url || ["location", "server_name", "proxy_set_header", "root", "proxy_http_version"].contains(&name) {
+        is_part |=
+            ["server", "upstream", "map", "listen", "proxy_pass", "log_format", "match"].contains(&name);
+        let is_url =
+            name == "proxy_pass" && directive.args.first().is_some_and(|word| word.raw.contains("://"));
+        if is_url
+            || ["location", "server_name", "proxy_set_header", "root", "proxy_http_version"].contains(&name)
+        {
             return Context::Http;
         }
         todo.extend(directive.block.iter().flat_map(|block| directives(&block.items)));
@@ -152,39 +159,51 @@ impl Reader<'_> {
 
     /// One directive, or several where a `;` between them is missing.
     fn directive(&mut self, directive: &Directive, context: Context) -> Vec<Node> {
-        let mut words = self.words(directive);
+        let mut statements = self.statements(self.words(directive), context);
         let start = directive.name_span.start.offset;
-        let end_line = directive.span.end.line;
+        let end_line = directive.span.end.line.min(self.last_line);
         let mut nodes = Vec::new();
-        while let Some(next) = self.next_statement(&words, context) {
-            let rest = words.split_off(next);
+        let last = statements.pop().unwrap_or_default();
+        for words in statements {
             let last_line = words.last().map_or(end_line, |word| word.last_line);
             let node = self.enter(words, (last_line, last_line), context, None);
             self.ledger.fault(node.at, format!("no `;` ends line {last_line}: nginx takes the next line for a part of it. It is read as if it were there"));
             nodes.push(node);
-            words = rest;
         }
         let head_end = directive.block.as_ref().map_or(end_line, |block| block.span.start.line);
-        let node = self.enter(words, (head_end, end_line), context, directive.block.as_ref().map(|block| &block.items[..]));
+        let node = self.enter(
+            last,
+            (head_end, end_line),
+            context,
+            directive.block.as_ref().map(|block| &block.items[..]),
+        );
         if self.unended.contains(&start) {
-            self.ledger.fault(node.at, "no `;` ends it: nginx does not start with that. It is read as if it were there");
+            self.ledger.fault(
+                node.at,
+                "no `;` ends it: nginx does not start with that. It is read as if it were there",
+            );
         }
         nodes.push(node);
         nodes
     }
 
-    /// Where another directive begins among the words.
-    fn next_statement(&self, words: &[Word], context: Context) -> Option<usize> {
-        if context == Context::Ignored {
-            return None;
-        }
-        let begins = |index: &usize| {
-            let (before, word) = (&words[index - 1], &words[*index]);
+    /// The words of each statement, of which all but the last lack a `;`.
+    fn statements(&self, words: Vec<Word>, context: Context) -> Vec<Vec<Word>> {
+        let begins = |before: &Word, word: &Word| {
             word.first_line > before.last_line
                 && self.split.contains(word.text.as_str())
                 && known::find(context, &word.text).is_some()
         };
-        (1..words.len()).find(begins)
+        let mut statements: Vec<Vec<Word>> = Vec::new();
+        for word in words {
+            match statements.last_mut() {
+                Some(statement) if !statement.last().is_some_and(|before| begins(before, &word)) => {
+                    statement.push(word)
+                }
+                _ => statements.push(vec![word]),
+            }
+        }
+        statements
     }
 
     /// Name and arguments. Variables within a word are tokens of their own to the parser.
@@ -211,7 +230,13 @@ impl Reader<'_> {
     }
 
     /// Enters a statement that goes to the line `head_end`, and with its block to `end`.
-    fn enter(&mut self, words: Vec<Word>, (head_end, end): (usize, usize), context: Context, block: Option<&[ConfigItem]>) -> Node {
+    fn enter(
+        &mut self,
+        words: Vec<Word>,
+        (head_end, end): (usize, usize),
+        context: Context,
+        block: Option<&[ConfigItem]>,
+    ) -> Node {
         let first = words.first().map_or(head_end, |word| word.first_line);
         let last = words.last().map_or(head_end, |word| word.last_line).max(head_end);
         let name = words.first().map_or_else(String::new, |word| word.text.clone());
@@ -235,20 +260,20 @@ impl Reader<'_> {
         });
         let lines = if is_whole { (first, end) } else { (first, last) };
         let at = self.ledger.statement(self.file, lines, &text);
-        let block = block.map(|items| if is_whole { self.data(items, at, first) } else { self.nodes(items, inner) });
-        let words = words.into_iter().skip(1).map(|word| word.text).collect();
-        Node { name, words, at, context, line: first, block }
+        let block = block.map(|items| if is_whole { self.data(items, at) } else { self.nodes(items, inner) });
+        let words = words.into_iter().skip(1).take(MOST_WORDS).map(|word| word.text).collect();
+        Node { name, words, at, context, block }
     }
 
     /// What is in a block that is one statement with it.
-    fn data(&mut self, items: &[ConfigItem], at: At, line: usize) -> Vec<Node> {
+    fn data(&mut self, items: &[ConfigItem], at: At) -> Vec<Node> {
         directives(items)
             .map(|directive| {
                 let mut words = self.words(directive).into_iter().map(|word| word.text);
                 let name = words.next().unwrap_or_default();
                 let words = words.collect();
-                let block = directive.block.as_ref().map(|block| self.data(&block.items, at, line));
-                Node { name, words, at, context: Context::Ignored, line, block }
+                let block = directive.block.as_ref().map(|block| self.data(&block.items, at));
+                Node { name, words, at, context: Context::Ignored, block }
             })
             .collect()
     }
@@ -259,7 +284,10 @@ impl Reader<'_> {
         match what {
             Flaw::Brace => {
                 let at = enter(self.ledger, "}");
-                self.ledger.fault(at, "it closes no block: nginx does not start with that. It is read as if it were not there");
+                self.ledger.fault(
+                    at,
+                    "it closes no block: nginx does not start with that. It is read as if it were not there",
+                );
             }
             Flaw::Semicolon => {
                 let at = enter(self.ledger, ";");
@@ -275,7 +303,10 @@ impl Reader<'_> {
             }
             Flaw::Omission => {
                 let at = enter(self.ledger, "...");
-                self.ledger.left_out_that_decides(at, "something is left out of this text here: give the whole file");
+                self.ledger.left_out_that_decides(
+                    at,
+                    "something is left out of this text here: give the whole file",
+                );
             }
         }
     }
@@ -303,4 +334,3 @@ fn unquoted(word: &str) -> String {
     }
     text
 }
-

@@ -16,6 +16,8 @@ use crate::{
     report::{At, Ledger},
 };
 
+/// More are no replicas of one service.
+const MOST_SERVERS: usize = 1024;
 /// What nginx counts where nothing is written.
 const FAILS: (u32, Duration) = (1, Duration::from_secs(10));
 
@@ -64,7 +66,10 @@ impl<'a> Upstreams<'a> {
         let mut by_name = BTreeMap::new();
         for node in nodes.iter().filter(|node| node.name == "upstream" && node.block.is_some()) {
             if let Some(first) = by_name.get(node.word(0)).map(|first: &&Node| first.at) {
-                let why = format!("there is one of this name already ({}): nginx does not start with that. The first one is read", ledger.place(first));
+                let why = format!(
+                    "there is one of this name already ({}): nginx does not start with that. The first one is read",
+                    ledger.place(first)
+                );
                 for at in node.children().iter().map(|node| node.at).chain([node.at]) {
                     ledger.fault_that_decides(at, why.clone());
                 }
@@ -113,6 +118,9 @@ fn read(upstream: &Node, is_http: bool, ledger: &mut Ledger) -> Servers {
     let (mut no_backup, mut check_node) = (None, None);
     for node in upstream.children() {
         match (node.name.as_str(), known::find(node.context, &node.name)) {
+            ("server", _) if list.len() >= MOST_SERVERS => {
+                ledger.left_out_that_decides(node.at, format!("no more than {MOST_SERVERS} servers of an upstream are taken"));
+            }
             ("server", _) => {
                 if let Some((server, counted)) = one(node, is_http, ledger) {
                     list.push(server);
@@ -156,7 +164,10 @@ fn read(upstream: &Node, is_http: bool, ledger: &mut Ledger) -> Servers {
     }
     if let Some(method) = no_backup {
         for server in list.iter().filter(|server| server.backup) {
-            ledger.fault(server.at, format!("nginx has no backup with {method}, and does not start with it; dtr-lb has"));
+            ledger.fault(
+                server.at,
+                format!("nginx has no backup with {method}, and does not start with it; dtr-lb has"),
+            );
         }
     }
     let check: Option<Check> = check_node.and_then(|node| health::of_module(node, ledger));
@@ -192,11 +203,8 @@ fn passive(fails: &[Said<(u32, Duration)>], ledger: &mut Ledger) -> Option<Said<
             ),
         );
     }
-    if fails.len() == 1 {
-        // nginx does not count the failures of the only server.
-        return Some(Said { value: (0, within), at: most.at });
-    }
-    Some(*most)
+    // nginx does not count the failures of the only server.
+    (fails.len() > 1).then_some(*most)
 }
 
 /// `hash`.
@@ -222,7 +230,10 @@ fn one(node: &Node, is_http: bool, ledger: &mut Ledger) -> Option<(Server, (u32,
     let at = node.at;
     let place = node.word(0);
     if place.starts_with("unix:") {
-        ledger.left_out_that_decides(at, "a socket in the file system is a program of this host: a replica is another host, at an address");
+        ledger.left_out_that_decides(
+            at,
+            "a socket in the file system is a program of this host: a replica is another host, at an address",
+        );
         return None;
     }
     if place.is_empty() {
@@ -234,7 +245,10 @@ fn one(node: &Node, is_http: bool, ledger: &mut Ledger) -> Option<(Server, (u32,
         None => (place, None),
     };
     if scheme.is_some() {
-        ledger.fault(at, "a server here has no scheme and no path: nginx does not start with that. Its address is taken");
+        ledger.fault(
+            at,
+            "a server here has no scheme and no path: nginx does not start with that. Its address is taken",
+        );
     }
     let (host, port) = endpoint(place);
     let port = match port {
@@ -246,7 +260,10 @@ fn one(node: &Node, is_http: bool, ledger: &mut Ledger) -> Option<(Server, (u32,
         }
         Port::Unsaid if is_http => Some(80),
         Port::Unsaid => {
-            ledger.fault(at, "it has no port: nginx does not start with that. The one that clients connect to is taken");
+            ledger.fault(
+                at,
+                "it has no port: nginx does not start with that. The one that clients connect to is taken",
+            );
             None
         }
         Port::Unreadable(text) => {
@@ -263,7 +280,13 @@ fn one(node: &Node, is_http: bool, ledger: &mut Ledger) -> Option<(Server, (u32,
     Some((server, counted))
 }
 
-fn parameter(parameter: &str, at: At, server: &mut Server, counted: &mut (u32, Duration), ledger: &mut Ledger) {
+fn parameter(
+    parameter: &str,
+    at: At,
+    server: &mut Server,
+    counted: &mut (u32, Duration),
+    ledger: &mut Ledger,
+) {
     let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
     let number = || value.parse::<u32>().ok();
     let is_read = match name {
@@ -288,7 +311,10 @@ fn parameter(parameter: &str, at: At, server: &mut Server, counted: &mut (u32, D
             Some(())
         }
         "service" => {
-            ledger.left_out_that_decides(at, "SRV records are not asked for: the port is the service's, and weights are written");
+            ledger.left_out_that_decides(
+                at,
+                "SRV records are not asked for: the port is the service's, and weights are written",
+            );
             Some(())
         }
         _ => match known::parameter(known::SERVER, name) {
@@ -297,12 +323,18 @@ fn parameter(parameter: &str, at: At, server: &mut Server, counted: &mut (u32, D
                 Some(())
             }
             _ => {
-                ledger.left_out_that_decides(at, format!("{parameter}: dtr-lb does not know this parameter; nothing was made of it"));
+                ledger.left_out_that_decides(
+                    at,
+                    format!("{parameter}: dtr-lb does not know this parameter; nothing was made of it"),
+                );
                 Some(())
             }
         },
     };
     if is_read.is_none() {
-        ledger.fault(at, format!("{parameter}: nginx does not start with this value; as if it were not written"));
+        ledger.fault(
+            at,
+            format!("{parameter}: nginx does not start with this value; as if it were not written"),
+        );
     }
 }

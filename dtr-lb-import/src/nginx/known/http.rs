@@ -5,7 +5,8 @@ use super::{Becomes::*, Rows};
 const CACHE: &str = "dtr-lb keeps no copies of answers";
 const HEADERS: &str = "dtr-lb does not read requests, so that no header is set or changed: replicas see the balancer's address, or in mode \"dnat\" the client's";
 const BODIES: &str = "dtr-lb does not read answers, and changes none";
-const LOGS: &str = "dtr-lb logs connections by agent.flow_log, a JSON line for each; requests are in the replicas' logs";
+const LOGS: &str =
+    "dtr-lb logs connections by agent.flow_log, a JSON line for each; requests are in the replicas' logs";
 const BUFFERS: &str = "dtr-lb holds no requests or answers back: they go through as they come";
 const TLS_THERE: &str = "TLS is ended by the replicas, with their certificates and settings";
 const TO_SERVERS: &str = "dtr-lb begins no TLS towards replicas: it passes on what clients send";
@@ -13,8 +14,10 @@ const NO_REQUESTS: &str = "of HTTP requests, which dtr-lb does not see: connecti
 const VARIABLES: &str = "dtr-lb has no variables";
 const CODE: &str = "dtr-lb runs no code of others";
 const SERVES: &str = "nginx itself answers here, or another kind of server does: dtr-lb serves nothing itself, keep nginx for it";
-const ADMITS: &str = "who is let in depends on the request, which dtr-lb does not see: have the replicas look at it";
-const CHANGES: &str = "requests are changed or sent elsewhere: dtr-lb does not see them, have the replicas do it";
+const ADMITS: &str =
+    "who is let in depends on the request, which dtr-lb does not see: have the replicas look at it";
+const CHANGES: &str =
+    "requests are changed or sent elsewhere: dtr-lb does not see them, have the replicas do it";
 const FIGURES: &str = "figures are at the agent's /metrics, in `dtr-lb status` and on the dashboard";
 
 /// In `http` alone.
@@ -27,10 +30,7 @@ pub(super) const BLOCKS: Rows = &[
         "limit_conn_zone limit_req_zone",
         LeftOut("it only counts; what is made of the count stands at limit_conn and limit_req"),
     ),
-    (
-        "proxy_cache_path fastcgi_cache_path uwsgi_cache_path scgi_cache_path",
-        Differs(CACHE),
-    ),
+    ("proxy_cache_path fastcgi_cache_path uwsgi_cache_path scgi_cache_path", Differs(CACHE)),
     (
         "map_hash_bucket_size map_hash_max_size variables_hash_bucket_size variables_hash_max_size server_names_hash_bucket_size \
          server_names_hash_max_size keyval keyval_zone geoip_country geoip_city geoip_org geoip_proxy geoip_proxy_recursive geoip2 \
@@ -48,10 +48,7 @@ pub(super) const BLOCKS: Rows = &[
 ];
 
 /// In a server alone.
-pub(super) const SERVER: Rows = &[
-    ("listen server_name location", Read),
-    ("ssl", Read),
-];
+pub(super) const SERVER: Rows = &[("listen server_name location", Read), ("ssl", Read)];
 
 /// What begins or ends a location.
 pub(super) const LOCATION: Rows = &[
@@ -98,13 +95,17 @@ pub(super) const ANYWHERE: Rows = &[
     ("allow deny include proxy_read_timeout proxy_bind proxy_next_upstream", Read),
     (
         "proxy_connect_timeout",
-        Differs("dtr-lb does not connect itself: a SYN that its replica has not answered when the client sends it again goes to another one"),
+        Differs(
+            "dtr-lb does not connect itself: a SYN that its replica has not answered when the client sends it again goes to another one",
+        ),
     ),
     (
         "proxy_send_timeout send_timeout client_body_timeout client_header_timeout keepalive_timeout keepalive_requests keepalive_time \
          keepalive_disable keepalive_min_timeout lingering_close lingering_time lingering_timeout reset_timedout_connection \
          client_header_buffer_size large_client_header_buffers proxy_protocol_timeout",
-        Differs("clients and replicas end connections by their own times; dtr-lb ends one that is silent for datapath.idle_timeout"),
+        Differs(
+            "clients and replicas end connections by their own times; dtr-lb ends one that is silent for datapath.idle_timeout",
+        ),
     ),
     (
         "proxy_next_upstream_tries proxy_next_upstream_timeout",
@@ -133,10 +134,7 @@ pub(super) const ANYWHERE: Rows = &[
          proxy_limit_rate limit_rate limit_rate_after http2_body_preread_size http2_chunk_size http2_recv_buffer_size",
         Differs(BUFFERS),
     ),
-    (
-        "client_max_body_size",
-        Differs("dtr-lb has no limit to what clients upload; the replicas' own holds"),
-    ),
+    ("client_max_body_size", Differs("dtr-lb has no limit to what clients upload; the replicas' own holds")),
     (
         "proxy_cache proxy_cache_background_update proxy_cache_bypass proxy_cache_convert_head proxy_cache_key proxy_cache_lock \
          proxy_cache_lock_age proxy_cache_lock_timeout proxy_cache_max_range_offset proxy_cache_methods proxy_cache_min_uses \
@@ -179,10 +177,7 @@ pub(super) const ANYWHERE: Rows = &[
          fastcgi_cache_valid memcached_read_timeout health_check_timeout autoindex_exact_size autoindex_format autoindex_localtime random_index_on",
         LeftOut(NO_REQUESTS),
     ),
-    (
-        "mirror",
-        Differs("requests are not copied to a second server: dtr-lb does not see them"),
-    ),
+    ("mirror", Differs("requests are not copied to a second server: dtr-lb does not see them")),
     (
         "auth_basic auth_basic_user_file auth_request auth_request_set auth_jwt auth_jwt_key_file auth_jwt_key_request auth_jwt_require auth_jwt_leeway \
          auth_jwt_type auth_delay auth_oidc satisfy limit_req limit_req_dry_run limit_req_log_level limit_req_status limit_conn limit_conn_dry_run \
@@ -198,45 +193,68 @@ pub(super) const ANYWHERE: Rows = &[
 ];
 
 /// In all of them: what nginx serves itself. It matters where nothing is passed on.
-pub(super) const CONTENT: Rows = &[
-    (
-        "root index error_page autoindex random_index",
-        LeftOut("dtr-lb serves no files and no pages of errors"),
-    ),
-];
+pub(super) const CONTENT: Rows = &[(
+    "root index error_page autoindex random_index",
+    LeftOut("dtr-lb serves no files and no pages of errors"),
+)];
 
 pub(super) const UPSTREAM: Rows = &[
-    ("server hash ip_hash sticky sticky_cookie_insert session_sticky check check_http_send check_http_expect_alive", Read),
+    (
+        "server hash ip_hash sticky sticky_cookie_insert session_sticky check check_http_send check_http_expect_alive",
+        Read,
+    ),
     (
         "least_conn",
-        Differs("least connections: dtr-lb spreads by hash, so that servers get equal shares of connections, not of load. max_conns bounds what one may get"),
+        Differs(
+            "least connections: dtr-lb spreads by hash, so that servers get equal shares of connections, not of load. max_conns bounds what one may get",
+        ),
     ),
     (
         "least_time fair",
-        Differs("least time: dtr-lb spreads by hash, so that a slow server gets its share like the others, until its probe fails"),
+        Differs(
+            "least time: dtr-lb spreads by hash, so that a slow server gets its share like the others, until its probe fails",
+        ),
     ),
     (
         "random round_robin",
-        Differs("dtr-lb spreads by hash: the shares are the same, and which server it is depends on the connection's addresses and ports"),
+        Differs(
+            "dtr-lb spreads by hash: the shares are the same, and which server it is depends on the connection's addresses and ports",
+        ),
     ),
     (
         "keepalive keepalive_requests keepalive_time keepalive_timeout ntlm",
-        Differs("nginx's own connections to servers: in dtr-lb the client's connection goes through to the replica"),
+        Differs(
+            "nginx's own connections to servers: in dtr-lb the client's connection goes through to the replica",
+        ),
     ),
-    ("queue", Differs("no request waits in dtr-lb for a replica with room: where all have as many connections as they may, clients are refused")),
+    (
+        "queue",
+        Differs(
+            "no request waits in dtr-lb for a replica with room: where all have as many connections as they may, clients are refused",
+        ),
+    ),
     ("zone", Differs("workers' shared memory: dtr-lb has one table for all processors")),
     ("state", Decides("servers are in a file that nginx writes itself: write them as [[replica]]")),
     (
         "resolver resolver_timeout",
         Differs("host names of replicas are asked of the host's own resolver, again and again"),
     ),
-    ("check_shm_size check_keepalive_requests check_fastcgi_param", Differs("settings of the module for checks, which dtr-lb does not need")),
-    ("upstream_probe probe", Decides("how servers are asked stands in [service.probe]: write what this asks there")),
+    (
+        "check_shm_size check_keepalive_requests check_fastcgi_param",
+        Differs("settings of the module for checks, which dtr-lb does not need"),
+    ),
+    (
+        "upstream_probe probe",
+        Decides("how servers are asked stands in [service.probe]: write what this asks there"),
+    ),
     (
         "balancer_by_lua_block balancer_by_lua_file balancer_by_lua",
         Decides("code decides which server a request goes to: dtr-lb runs no code of others"),
     ),
-    ("max_conns jdomain consistent_hash dynamic_resolve backup_switch feedback response_time_factor status_zone", Differs("of a module that nginx does not bring: dtr-lb spreads by hash")),
+    (
+        "max_conns jdomain consistent_hash dynamic_resolve backup_switch feedback response_time_factor status_zone",
+        Differs("of a module that nginx does not bring: dtr-lb spreads by hash"),
+    ),
     ("include", Read),
 ];
 

@@ -14,28 +14,38 @@ pub(super) const MAIN: Rows = &[
     ),
     (
         "worker_rlimit_nofile",
-        Differs("a connection takes no file descriptor in dtr-lb: datapath.max_flows says how many there may be"),
+        Differs(
+            "a connection takes no file descriptor in dtr-lb: datapath.max_flows says how many there may be",
+        ),
     ),
-    ("user group", Differs("dtr-lb needs root's capabilities to load its programs; its unit keeps only those")),
+    (
+        "user group",
+        Differs("dtr-lb needs root's capabilities to load its programs; its unit keeps only those"),
+    ),
     (
         "pid daemon master_process working_directory env debug_points google_perftools_profiles mgmt license_token",
         Differs(SERVICE),
     ),
     ("error_log", Differs("the agent logs to the journal: journalctl -u dtr-lb")),
+    ("load_module", Differs("dtr-lb has no modules; what this one does is told where its directives are")),
     (
-        "load_module",
-        Differs("dtr-lb has no modules; what this one does is told where its directives are"),
+        "perl_modules perl_require perl_set js_load_http_native_module",
+        LeftOut("dtr-lb runs no code of others"),
     ),
-    ("perl_modules perl_require perl_set js_load_http_native_module", LeftOut("dtr-lb runs no code of others")),
     ("mail", Decides("a mail proxy: dtr-lb balances connections, and does not speak for servers")),
     ("rtmp", Decides("a streaming server: dtr-lb balances connections, and serves nothing itself")),
-    ("imap tcp udp", Decides("a block of a module that nginx does not bring; dtr-lb reads stream {} and http {}")),
+    (
+        "imap tcp udp",
+        Decides("a block of a module that nginx does not bring; dtr-lb reads stream {} and http {}"),
+    ),
 ];
 
 pub(super) const EVENTS: Rows = &[
     (
         "worker_connections",
-        Differs("datapath.max_flows says how many connections there may be: about a million if nothing is written"),
+        Differs(
+            "datapath.max_flows says how many connections there may be: about a million if nothing is written",
+        ),
     ),
     (
         "use multi_accept accept_mutex accept_mutex_delay worker_aio_requests debug_connection devpoll_changes devpoll_events \

@@ -9,7 +9,10 @@ pub(in super::super) const LISTEN: Rows = &[
         "backlog rcvbuf sndbuf reuseport so_keepalive fastopen deferred bind accept_filter setfib multipath",
         Differs("settings of a listening socket: dtr-lb has none, connections pass through it"),
     ),
-    ("default_server default", Differs("dtr-lb has one service for an address and port, and no default among several")),
+    (
+        "default_server default",
+        Differs("dtr-lb has one service for an address and port, and no default among several"),
+    ),
     ("http2 spdy http3", Differs("clients and replicas agree on HTTP's version themselves")),
 ];
 
