@@ -98,8 +98,11 @@ pub enum Unreadable {
     Unknown { name: String, restricted: bool },
     #[error("{name}:{line}: {format} does not read this: {why}", format = .format.name())]
     Syntax { name: String, line: usize, format: Format, why: String },
-    #[error("{names}: no service with a server in it; nothing to balance")]
-    Nothing { names: String },
+    #[error("{name}: configs of several formats are in it ({blocks}); `--from` says which one to take")]
+    Several { name: String, blocks: String },
+    /// `why`: a line for each statement that was left out and decides.
+    #[error("{names}: no service with a server in it; nothing to balance{why}")]
+    Nothing { names: String, why: String },
 }
 
 /// A mistake in a file's syntax, found by a reader.
@@ -119,33 +122,57 @@ pub fn import(files: &[Input], given: &Given, exists: &dyn Fn(&Path) -> bool) ->
     let mut job = Job::default();
     for Input { name, text } in files {
         let file = ledger.file(name);
-        let text = wrapping::unwrap(text, file, &mut ledger);
-        let allowed = |format: &Format| given.from.is_empty() || given.from.contains(format);
-        let format = match &given.from[..] {
-            [only] => Some(*only),
-            _ => Format::of(&text).filter(allowed),
-        };
-        let restricted = !given.from.is_empty();
-        let format = format.ok_or_else(|| Unreadable::Unknown { name: name.clone(), restricted })?;
-        let read = match format {
-            Format::Nginx => nginx::read(&text, file, &mut ledger, &mut job),
-            Format::Haproxy => haproxy::read(&text, file, &mut ledger, &mut job),
-            Format::Keepalived => keepalived::read(&text, file, &mut ledger, &mut job),
-            Format::Elb => elb::read(&text, file, &mut ledger, &mut job),
-        };
-        read.map_err(|SyntaxError { line, why }| Unreadable::Syntax {
-            name: name.clone(),
-            line,
-            format,
-            why,
-        })?;
+        let parts = wrapping::unwrap(text, file, &given.from, &Format::of, &mut ledger)
+            .map_err(|several| Unreadable::Several { name: name.clone(), blocks: several.to_string() })?;
+        for part in parts {
+            read(name, &part, given, file, &mut ledger, &mut job)?;
+        }
     }
     faults::find(&job, &mut ledger);
     let draft = draft::draft(&job, given, exists, &mut ledger);
     if draft.services.is_empty() {
         let names = files.iter().map(|file| file.name.as_str()).collect::<Vec<_>>().join(", ");
-        return Err(Unreadable::Nothing { names });
+        return Err(Unreadable::Nothing { names, why: reasons(ledger.into_report()) });
     }
     let config = write::write(&draft, &ledger);
     Ok(Import { config, report: ledger.into_report() })
+}
+
+/// Reads one config of a file.
+fn read(
+    name: &str,
+    part: &wrapping::Part,
+    given: &Given,
+    file: report::FileId,
+    ledger: &mut Ledger,
+    job: &mut Job,
+) -> Result<(), Unreadable> {
+    let allowed = |format: &Format| given.from.is_empty() || given.from.contains(format);
+    let format = match &given.from[..] {
+        [only] => Some(*only),
+        _ => part.format.or_else(|| Format::of(&part.text)).filter(allowed),
+    };
+    let restricted = !given.from.is_empty();
+    let format = format.ok_or_else(|| Unreadable::Unknown { name: name.to_owned(), restricted })?;
+    let read = match format {
+        Format::Nginx => nginx::read(&part.text, file, ledger, job),
+        Format::Haproxy => haproxy::read(&part.text, file, ledger, job),
+        Format::Keepalived => keepalived::read(&part.text, file, ledger, job),
+        Format::Elb => elb::read(&part.text, file, ledger, job),
+    };
+    read.map_err(|SyntaxError { line, why }| Unreadable::Syntax { name: name.to_owned(), line, format, why })
+}
+
+/// What was left out that decides, for a job of which nothing is left.
+fn reasons(report: Report) -> String {
+    const MOST: usize = 8;
+    let rows: Vec<_> = report.faults.into_iter().chain(report.left_out).filter(|row| row.decides).collect();
+    let mut text = String::new();
+    for row in rows.iter().take(MOST) {
+        text.push_str(&format!("\n  {}:{}: {}: {}", row.file, row.line, row.what, row.why));
+    }
+    if rows.len() > MOST {
+        text.push_str(&format!("\n  and {} more", rows.len() - MOST));
+    }
+    text
 }

@@ -78,7 +78,9 @@ fn http(check: &Check, text: &mut Text<'_>) {
             format!("{}-{}", range.start(), range.end())
         }
     };
-    text.key("status", list(check.status.iter().map(range)));
+    if !check.status.is_empty() {
+        text.key("status", list(check.status.iter().map(range)));
+    }
     for (key, pattern) in [("body", &check.body), ("reject_body", &check.reject_body)] {
         if let Some(pattern) = pattern {
             text.key(key, pattern.as_str());
