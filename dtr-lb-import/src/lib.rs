@@ -140,6 +140,8 @@ pub fn import(files: &[Input], given: &Given, exists: &dyn Fn(&Path) -> bool) ->
             why,
         })?;
     }
+    // What several files say together.
+    keepalived::finish(&mut job, &mut ledger);
     faults::find(&job, &mut ledger);
     let draft = draft::draft(&job, given, exists, &mut ledger);
     if draft.services.is_empty() {
