@@ -24,6 +24,8 @@ pub struct Job {
     pub known_hosts: Vec<(String, IpAddr)>,
     /// Blocks of keepalived.conf, until all files are read.
     pub keepalived: crate::keepalived::Gathered,
+    /// What AWS prints, until all files are read.
+    pub aws: crate::elb::Gathered,
 }
 
 /// One place where clients connect, and the servers behind it.

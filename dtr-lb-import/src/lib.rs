@@ -18,6 +18,7 @@ pub mod haproxy;
 pub mod job;
 pub mod keepalived;
 pub mod nginx;
+pub mod outcome;
 pub mod report;
 pub mod wrapping;
 pub mod write;
@@ -142,6 +143,7 @@ pub fn import(files: &[Input], given: &Given, exists: &dyn Fn(&Path) -> bool) ->
     }
     // What several files say together.
     keepalived::finish(&mut job, &mut ledger);
+    elb::finish(&mut job, &mut ledger);
     faults::find(&job, &mut ledger);
     let draft = draft::draft(&job, given, exists, &mut ledger);
     if draft.services.is_empty() {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    directives::{Context, Made, tell, tell_values},
+    directives::{Context, tell, tell_values},
     group::port,
     http,
     settings::Settings,
@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     job::{Check, Scheme, Step},
+    outcome::Outcome,
     report::Ledger,
 };
 
@@ -60,7 +61,7 @@ pub(super) fn of_server(
             }
             _ => ledger.differs(other.at, why),
         }
-        tell_values(other, Made::LeftOut, "of a check that is not made", ledger);
+        tell_values(other, Outcome::LeftOut, "of a check that is not made", ledger);
     }
     Some(read(chosen, CHECKERS[rank].1, settings, port, ledger))
 }

@@ -8,7 +8,7 @@ mod vrrp;
 use std::{collections::HashMap, sync::LazyLock};
 
 use super::tree::Node;
-use crate::report::{At, Ledger};
+use crate::{outcome::Outcome, report::Ledger};
 
 /// The block that a keyword stands in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -39,16 +39,6 @@ pub(super) enum Context {
     BfdCheck,
 }
 
-/// What becomes of a keyword.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Made {
-    Taken,
-    Differs,
-    LeftOut,
-    /// Left out, though it decides who is served.
-    Decides,
-}
-
 /// What stands in a keyword's block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Inside {
@@ -63,7 +53,7 @@ const UNKNOWN: &str = "dtr-lb does not know it; it stays in keepalived.conf";
 
 struct Group {
     contexts: &'static [Context],
-    made: Made,
+    outcome: Outcome,
     why: &'static str,
     inside: Inside,
     /// With spaces between them.
@@ -72,17 +62,17 @@ struct Group {
 
 const fn group(
     contexts: &'static [Context],
-    made: Made,
+    outcome: Outcome,
     why: &'static str,
     inside: Inside,
     names: &'static str,
 ) -> Group {
-    Group { contexts, made, why, inside, names }
+    Group { contexts, outcome, why, inside, names }
 }
 
 use Context::{Authentication, Bfd, GarpGroup, Globals, Script, SyncGroup, TrackFile, TrackProcess, Vrrp};
 use Inside::{Keywords, Nothing, Values};
-use Made::{Decides, Differs, LeftOut, Taken};
+use Outcome::LeftOut;
 
 fn groups() -> impl Iterator<Item = &'static Group> {
     vrrp::GROUPS.iter().chain(balancing::GROUPS)
@@ -103,14 +93,7 @@ static BY_NAME: LazyLock<HashMap<(Context, &'static str), &'static Group>> =
 
 /// Each keyword that is known in its block, and what becomes of it as a rule.
 pub fn known() -> impl Iterator<Item = (&'static str, &'static str)> {
-    keywords().map(|(_, name, group)| {
-        let made = match group.made {
-            Taken => "taken",
-            Differs => "differs",
-            LeftOut | Decides => "left out",
-        };
-        (name, made)
-    })
+    keywords().map(|(_, name, group)| (name, group.outcome.list()))
 }
 
 /// Says what becomes of a keyword and of its block, by the table. What is not in it stays open.
@@ -122,7 +105,7 @@ pub(super) fn tell(context: Context, node: &Node, ledger: &mut Ledger) {
         }
         return;
     };
-    say(group.made, group.why, node.at, ledger);
+    group.outcome.say(node.at, group.why, ledger);
     match group.inside {
         Nothing => {
             for child in &node.children {
@@ -131,25 +114,16 @@ pub(super) fn tell(context: Context, node: &Node, ledger: &mut Ledger) {
                 tell_values(child, LeftOut, UNREAD, ledger);
             }
         }
-        Values => tell_values(node, group.made, group.why, ledger),
+        Values => tell_values(node, group.outcome, group.why, ledger),
         Keywords(inner) => node.children.iter().for_each(|child| tell(inner, child, ledger)),
     }
 }
 
 /// What is in a block is what its block is.
-pub(super) fn tell_values(node: &Node, made: Made, why: &str, ledger: &mut Ledger) {
+pub(super) fn tell_values(node: &Node, outcome: Outcome, why: &str, ledger: &mut Ledger) {
     for child in &node.children {
-        say(made, why, child.at, ledger);
-        tell_values(child, made, why, ledger);
-    }
-}
-
-fn say(made: Made, why: &str, at: At, ledger: &mut Ledger) {
-    match made {
-        Taken => ledger.taken(at, why),
-        Differs => ledger.differs(at, why),
-        LeftOut => ledger.left_out(at, why),
-        Decides => ledger.left_out_that_decides(at, why),
+        outcome.say(child.at, why, ledger);
+        tell_values(child, outcome, why, ledger);
     }
 }
 

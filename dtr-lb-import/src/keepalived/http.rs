@@ -4,12 +4,13 @@ use std::ops::RangeInclusive;
 
 use super::{
     check::statement,
-    directives::{Context, Made, tell, tell_values},
+    directives::{Context, tell, tell_values},
     settings::{Settings, is_on},
     tree::Node,
 };
 use crate::{
     job::{Check, Scheme},
+    outcome::Outcome,
     report::Ledger,
 };
 
@@ -45,7 +46,7 @@ pub(super) fn read(
             let place = ledger.place(first.at);
             for other in others {
                 ledger.differs(other.at, format!("a service has one probe: it asks the first url ({place})"));
-                tell_values(other, Made::LeftOut, "of a url that is not asked", ledger);
+                tell_values(other, Outcome::LeftOut, "of a url that is not asked", ledger);
             }
         }
         None => ledger.fault(node.at, "there is no url in it: / is asked"),

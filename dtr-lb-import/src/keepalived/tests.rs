@@ -3,8 +3,10 @@
 use crate::{Given, Import, Input, import, report::Row};
 
 fn read(files: &[(&str, &str)]) -> Import {
-    let files: Vec<_> =
-        files.iter().map(|(name, text)| Input { name: (*name).to_owned(), text: (*text).to_owned() }).collect();
+    let files: Vec<_> = files
+        .iter()
+        .map(|(name, text)| Input { name: (*name).to_owned(), text: (*text).to_owned() })
+        .collect();
     import(&files, &Given::default(), &|_| false).unwrap()
 }
 
@@ -17,7 +19,14 @@ fn explore() {
         println!("===== {}\n{}", path.display(), import.config);
         let show = |name: &str, rows: &[Row]| {
             for row in rows {
-                println!("{name} {}{} {} | {} {}", row.line, row.last_line.map(|l| format!("-{l}")).unwrap_or_default(), row.what, row.why, if row.decides {"!!"} else {""});
+                println!(
+                    "{name} {}{} {} | {} {}",
+                    row.line,
+                    row.last_line.map(|l| format!("-{l}")).unwrap_or_default(),
+                    row.what,
+                    row.why,
+                    if row.decides { "!!" } else { "" }
+                );
             }
         };
         show("TAKEN", &import.report.taken);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    directives::{Context, Made, tell, tell_values},
+    directives::{Context, tell, tell_values},
     group::{FWMARK, Groups, port},
     real_server,
     settings::{Settings, duration, is_on},
@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     job::{Affinity, Bind, BindHost, Host, Mode, Said, Server, Service},
+    outcome::Outcome,
     report::Ledger,
 };
 
@@ -66,7 +67,7 @@ pub(super) fn read(node: &Node, shared: &Shared, ledger: &mut Ledger) -> Option<
         ledger.left_out_that_decides(node.at, why);
     }
     let Some(binds) = binds.filter(|_| other.is_none()) else {
-        tell_values(node, Made::LeftOut, "of a virtual_server that is left out", ledger);
+        tell_values(node, Outcome::LeftOut, "of a virtual_server that is left out", ledger);
         return None;
     };
     ledger.taken(

@@ -3,11 +3,12 @@
 use ipnet::IpNet;
 
 use super::{
-    directives::{Context, Made, tell, tell_values},
+    directives::{Context, tell, tell_values},
     tree::Node,
 };
 use crate::{
     job::{Host, Job, Said},
+    outcome::Outcome,
     report::Ledger,
 };
 
@@ -21,7 +22,7 @@ pub(super) fn read(node: &Node, balances: bool, job: &mut Job, ledger: &mut Ledg
         "real_server" => {
             let why = "it stands outside of a virtual_server: put it into the one that includes this file";
             ledger.left_out_that_decides(node.at, why);
-            tell_values(node, Made::LeftOut, "of a server that is left out", ledger);
+            tell_values(node, Outcome::LeftOut, "of a server that is left out", ledger);
         }
         "vrrp_script" | "vrrp_track_process" | "track_process" => {
             tell(Context::Top, node, ledger);

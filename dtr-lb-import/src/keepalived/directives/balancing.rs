@@ -4,7 +4,7 @@ use super::{
     Context::{BfdCheck, Dns, File, Http, Misc, Ping, RealServer, Smtp, Tcp, Udp, Url, VirtualServer},
     Group,
     Inside::{Keywords, Nothing},
-    Made::{Decides, Differs, LeftOut, Taken},
+    Outcome::{Decides, Differs, LeftOut, Taken},
     group,
 };
 

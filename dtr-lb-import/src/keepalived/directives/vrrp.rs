@@ -6,7 +6,7 @@ use super::{
     },
     Group,
     Inside::{Keywords, Nothing, Values},
-    Made::{Decides, Differs, LeftOut, Taken},
+    Outcome::{Decides, Differs, LeftOut, Taken},
     group,
 };
 
