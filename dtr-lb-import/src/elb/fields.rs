@@ -97,10 +97,19 @@ pub(super) fn within(context: Context, key: &str) -> Option<Context> {
     }
 }
 
-/// Says what becomes of an object's members, by the table. What is not in it stays open.
+/// Says what becomes of an object's members, by the table.
 pub(super) fn tell(context: Context, object: &Value, ledger: &mut Ledger) {
     for member in object.members() {
-        let Some(group) = BY_NAME.get(&(context, member.key.as_str())) else { continue };
+        let Some(group) = BY_NAME.get(&(context, member.key.as_str())) else {
+            let why = format!("dtr-lb does not know {:?}; nothing was made of it", member.key);
+            // EC2 knows hosts by ever more names, and only their addresses count.
+            if matches!(context, Context::Instance | Context::Reservation) {
+                ledger.left_out(member.at, why);
+            } else {
+                ledger.left_out_that_decides(member.at, why);
+            }
+            continue;
+        };
         // What says nothing is taken, whatever it might say.
         let outcome = if member.value.is_empty() { Outcome::Taken } else { group.outcome };
         let why = if member.value.is_empty() { "" } else { group.why };
