@@ -13,21 +13,22 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Binds {
     pub(super) list: Vec<Said<Bind>>,
-    /// TLS ends there.
-    pub(super) ends_tls: bool,
+    /// Those where TLS ends.
+    pub(super) ends_tls: Vec<At>,
 }
 
 /// Reads `bind ADDRESS[,ADDRESS...] [OPTION...]`.
 pub(super) fn read(line: &Line, ledger: &mut Ledger) -> Binds {
     let options = Options::read(line.from(2), line.at, ledger);
-    let mut binds = Binds { list: Vec::new(), ends_tls: options.ends_tls };
+    let ends_tls = options.ends_tls.then_some(line.at).into_iter().collect();
+    let mut binds = Binds { list: Vec::new(), ends_tls };
     binds.list = addresses(line.word(1), line.at, &options, ledger);
     binds
 }
 
 /// Reads `ADDRESS[,ADDRESS...]` behind `listen NAME`.
 pub(super) fn of_header(addresses_text: &str, at: At, ledger: &mut Ledger) -> Binds {
-    Binds { list: addresses(addresses_text, at, &Options::default(), ledger), ends_tls: false }
+    Binds { list: addresses(addresses_text, at, &Options::default(), ledger), ends_tls: Vec::new() }
 }
 
 #[derive(Debug, Default)]

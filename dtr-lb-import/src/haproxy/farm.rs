@@ -14,7 +14,7 @@ use super::{
     stick::{self, Tables},
 };
 use crate::{
-    job::{Affinity, Check, Mode, Said, Server},
+    job::{Affinity, Check, Host, Mode, Said, Server},
     report::{At, Ledger},
 };
 
@@ -114,14 +114,18 @@ impl Farm {
         let tracked = options.value("track").map(|(tracked, _)| tracked.to_owned());
         let check = match tracked {
             Some(name) if !options.has("check") => {
-                let check = tracked_check(&name, place, proxies, &target);
-                if check.is_none() {
-                    ledger.fault_that_decides(
+                let followed = tracked_check(&name, place, proxies, &target);
+                match &followed {
+                    None => ledger.fault_that_decides(
                         at,
                         format!("{name}, which it follows, is no server that is asked: HAProxy refuses this"),
-                    );
+                    ),
+                    Some((_, host)) if *host != target.host => {
+                        ledger.differs(at, format!("it follows {name}, which is another host: here it is asked itself, in the same way"));
+                    }
+                    Some(_) => {}
                 }
-                check
+                followed.map(|(check, _)| check)
             }
             _ => plan.of_server(options, at, &proxies.globals, ledger),
         };
@@ -173,8 +177,13 @@ fn keeps_client(words: &[String], at: At, ledger: &mut Ledger) -> Option<Said<Mo
     Some(Said { value: Mode::Dnat, at })
 }
 
-/// How a server is asked that another one follows, as a check of the latter.
-fn tracked_check(name: &str, place: usize, proxies: &Proxies<'_>, follower: &Target) -> Option<Check> {
+/// How a server is asked that another one follows, as a check of the latter; and the former's host.
+fn tracked_check(
+    name: &str,
+    place: usize,
+    proxies: &Proxies<'_>,
+    follower: &Target,
+) -> Option<(Check, Host)> {
     // What is to be said of those servers is said where they are read.
     let mut unheard = Ledger::default();
     let (mut place, mut name) = (place, name.to_owned());
@@ -192,14 +201,11 @@ fn tracked_check(name: &str, place: usize, proxies: &Proxies<'_>, follower: &Tar
         }
         let plan = check::plan(settings, proxies.list[place].section.at, true, &mut unheard);
         let mut check = plan.of_server(&options, line.at, &proxies.globals, &mut unheard)?;
-        if target.host != follower.host {
-            return None;
-        }
         check.port = check.port.or(match target.port {
             Port::Fixed(port) if target.port != follower.port => Some(port),
             _ => None,
         });
-        return Some(check);
+        return Some((check, target.host));
     }
     None
 }

@@ -297,7 +297,7 @@ fn binds(settings: &Settings<'_>, of_header: Option<&str>, at: At, ledger: &mut 
     let mut all = of_header.map(|address| bind::of_header(address, at, ledger)).unwrap_or_default();
     for line in &settings.binds {
         let binds = bind::read(line, ledger);
-        all.ends_tls |= binds.ends_tls;
+        all.ends_tls.extend(binds.ends_tls);
         all.list.extend(binds.list);
     }
     all
@@ -359,8 +359,13 @@ fn is_tls_port(port: u16) -> bool {
 /// What it means that HAProxy speaks TLS to servers.
 fn tell_tls(farm: &Farm, binds: &Binds, ledger: &mut Ledger) {
     let speaks_tls = binds.list.iter().any(|bind| is_tls_port(*bind.value.ports.start()));
+    if farm.tls.is_empty() {
+        for at in &binds.ends_tls {
+            ledger.left_out_that_decides(*at, "the servers speak no TLS at their port, and clients do: write the port at which they do as replica_port");
+        }
+    }
     for at in &farm.tls {
-        if binds.ends_tls {
+        if !binds.ends_tls.is_empty() {
             ledger.differs(
                 *at,
                 "`ssl`: clients speak TLS with the server itself, where HAProxy ends it and begins it anew",
