@@ -13,11 +13,13 @@ use crate::{
 /// More networks are not made rules of, in a service and in a file.
 const MOST_RULES: usize = 4096;
 const MOST_NETS: usize = 1 << 17;
+const MOST_EVALUATED: usize = 1 << 14;
 
 /// What keeps the work in proportion to the file, however often its networks are named.
 #[derive(Debug, Default)]
 pub(super) struct Effort {
     nets: usize,
+    rules: usize,
 }
 
 /// What comes of the rules.
@@ -25,6 +27,8 @@ pub(super) struct Effort {
 pub(super) struct Access {
     pub(super) rules: Vec<Said<Rule>>,
     pub(super) denied_are_reset: bool,
+    /// There are too many of them in the file.
+    pub(super) is_left_out: bool,
     /// Rules about how fast an address connects: at most so many, in the time of this table.
     pub(super) rates: Vec<Rate>,
 }
@@ -63,6 +67,11 @@ struct Kept {
     clients: Clients,
 }
 
+/// Whether a rule lets in or keeps out.
+pub(super) fn decides(line: &Line) -> bool {
+    action(line).is_some()
+}
+
 /// A ruleset and its action, or what else a line does.
 fn action(line: &Line) -> Option<(Ruleset, Action)> {
     let (ruleset, action) = match (line.word(0), line.word(1)) {
@@ -94,6 +103,11 @@ pub(super) struct Part<'a, 'l> {
 /// Reads the rules of a frontend, and of its backend.
 pub(super) fn read(parts: Vec<Part<'_, '_>>, effort: &mut Effort, ledger: &mut Ledger) -> Access {
     let mut access = Access::default();
+    effort.rules += parts.iter().map(|part| part.lines.len()).sum::<usize>();
+    if effort.rules > MOST_EVALUATED && parts.iter().any(|part| !part.lines.is_empty()) {
+        access.is_left_out = true;
+        return access;
+    }
     let mut rulesets: Vec<Vec<Kept>> = Vec::new();
     for Part { lines, acls, is_http } in parts {
         for ruleset in [Ruleset::Connection, Ruleset::Session, Ruleset::Content, Ruleset::Http] {

@@ -53,7 +53,7 @@ pub(super) struct Plan {
     is_written: bool,
 }
 
-/// Reads what a backend says of its checks. `is_asked`: one of its servers at least has `check`.
+/// Reads what a backend says of its checks. `at` is its header. `is_asked`: one of its servers at least has `check`.
 pub(super) fn plan(settings: &Settings<'_>, at: At, is_asked: bool, ledger: &mut Ledger) -> Plan {
     let kind = settings.check.map(|(kind, _)| kind);
     let line = settings.check.map(|(_, line)| line);
@@ -72,6 +72,8 @@ pub(super) fn plan(settings: &Settings<'_>, at: At, is_asked: bool, ledger: &mut
     if rules.len() > MOST_RULES
         || rules.iter().flat_map(|rule| &rule.words).map(String::len).sum::<usize>() > MOST_BYTES
     {
+        // Those of `defaults` are told once.
+        let rules = if rules.first().is_some_and(|rule| ledger.is_open(rule.at)) { rules } else { &[] };
         for rule in rules {
             ledger.left_out_that_decides(
                 rule.at,
@@ -86,17 +88,18 @@ pub(super) fn plan(settings: &Settings<'_>, at: At, is_asked: bool, ledger: &mut
         (Some(kind), Some(line)) => protocols::read(kind, line, &mut plan.check, ledger),
         _ => {}
     }
-    // Rules of a kind that is not asked for.
-    for (wanted, option, rules) in
-        [(CheckKind::Http, "httpchk", http_rules), (CheckKind::Tcp, "tcp-check", tcp_rules)]
-    {
-        if kind != Some(wanted) && is_asked {
-            for rule in rules {
+    // Rules of a kind that is not asked for; those of `defaults` are for others.
+    for (wanted, option, rules) in [
+        (CheckKind::Http, "httpchk", &settings.http_check),
+        (CheckKind::Tcp, "tcp-check", &settings.tcp_check),
+    ] {
+        if kind != Some(wanted) && is_asked && !rules.is_inherited {
+            for rule in rules.list.iter() {
                 ledger.fault(rule.at, format!("`option {option}` does not hold in the backend, so HAProxy does not do this; dtr-lb neither"));
             }
         }
     }
-    if let (Some(line), false) = (line, is_asked) {
+    if let (Some(line), false) = (line.filter(|line| line.at > at), is_asked) {
         ledger.fault(line.at, "no server here has `check`, so HAProxy asks none of them");
     }
     plan

@@ -235,15 +235,18 @@ impl<'p, 'a> Reader<'p, 'a> {
         let binds = binds(settings, section.address.as_deref(), section.at, ledger);
         let mut service = Service::new(name_of(&self.proxies.list[place]), section.at);
         let access = self.access(place, backend, ledger);
-        let tracks: Vec<&Line> = settings
-            .access
-            .list
-            .iter()
-            .chain(back.access.list.iter().filter(|_| place != backend))
-            .copied()
-            .collect();
-        let tracks: Vec<&Line> =
-            tracks.into_iter().filter(|line| line.word(2).starts_with("track-sc")).collect();
+        if access.is_left_out {
+            ledger.left_out_that_decides(
+                section.at,
+                "the file has more rules of access than are read: everyone is let in here",
+            );
+        }
+        let rules = settings.access.list.iter().chain(back.access.list.iter().filter(|_| place != backend));
+        let tracks: Vec<&Line> = if access.rates.is_empty() {
+            Vec::new()
+        } else {
+            rules.copied().filter(|line| line.word(2).starts_with("track-sc")).collect()
+        };
         service.max_new_flows_per_source =
             stick::limit(&access.rates, settings.stick_table, &tracks, &self.tables, ledger);
         service.rules = access.rules;

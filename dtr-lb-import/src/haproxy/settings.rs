@@ -41,7 +41,8 @@ pub(super) enum CheckKind {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Rules<'a> {
     pub(super) list: Rc<Vec<&'a Line>>,
-    is_inherited: bool,
+    /// None of them stands in the proxy itself.
+    pub(super) is_inherited: bool,
 }
 
 impl<'a> Rules<'a> {

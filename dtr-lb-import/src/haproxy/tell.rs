@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::{
+    access,
     frontends::Reader,
     keywords::{self, Context},
     proxies::Proxies,
@@ -133,6 +134,8 @@ fn by_keyword(line: &Line, context: Context, is_http: bool, idle: &HashSet<At>, 
         ledger.taken(line.at, "");
     } else if group.is_http && !is_http {
         ledger.left_out(line.at, "it does nothing without `mode http`");
+    } else if access::decides(line) {
+        ledger.left_out(line.at, "there is no service that it is kept for");
     } else if line.word(0) == "stick-table" {
         ledger.left_out(line.at, "no rule uses it that dtr-lb has a use for");
     } else {

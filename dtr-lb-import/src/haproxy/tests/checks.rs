@@ -78,7 +78,7 @@ fn answers() {
     expect(r#"http-check expect rstring {\"ok\":"#, &[r#"body = '\{"ok":'"#], &[]);
     expect(
         "http-check expect ! string a\nhttp-check expect ! rstring b|c",
-        &["reject_body = '(?:a)|(?:b|c)'"],
+        &["reject_body = \"(?:a)|(?:b|c)\""],
         &[],
     );
     expect(

@@ -81,7 +81,7 @@ listen redis
     let steps = super::of(
         "listen redis\n bind 10.1.0.5:6379\n option tcp-check\n tcp-check expect !string -ERR\n tcp-check expect rbinary ^2b..\n server a 10.1.0.1 check\n",
     );
-    for step in [r"{ expect = '(?s-u).' }", "{ reject = '\\-ERR' }", r"{ expect = '(?s-u)^\x2b.' }"] {
+    for step in ["{ expect = \"(?s-u).\" }", "{ reject = '\\-ERR' }", r"{ expect = '(?s-u)^\x2b.' }"] {
         assert!(steps.config.contains(step), "{step} is not in {}", steps.config);
     }
 }

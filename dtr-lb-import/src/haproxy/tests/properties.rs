@@ -174,7 +174,7 @@ proptest! {
 /// The reader alone, in time that is far more than it takes.
 #[test]
 fn large_texts_are_read_soon() {
-    const SIZE: usize = 1 << 20;
+    const SIZE: usize = 1 << 18;
     let fill = |head: &str, line: &dyn Fn(usize) -> String| {
         let mut text = head.to_owned();
         let mut number = 0;
@@ -245,7 +245,6 @@ fn large_texts_are_read_soon() {
         let file = ledger.file("a");
         let _read = read(&text, file, &mut ledger, &mut Job::default());
         // Without optimization, beside other tests.
-        assert!(begin.elapsed() < Duration::from_secs(20), "{name}: {:?}", begin.elapsed());
-        eprintln!("{name}: {:?}", begin.elapsed());
+        assert!(begin.elapsed() < Duration::from_secs(10), "{name}: {:?}", begin.elapsed());
     }
 }
