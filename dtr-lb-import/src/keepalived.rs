@@ -62,8 +62,8 @@ pub fn is_one(text: &str) -> bool {
             first = words.next().unwrap_or_default();
         }
         let bare = first.strip_suffix('{').unwrap_or(first);
-        // A directive of nginx ends in a semicolon.
-        SIGNS.contains(&bare) && !line.trim_end().ends_with([';', ':', '='])
+        // A directive of nginx ends in a semicolon, and prose goes on.
+        SIGNS.contains(&bare) && words.count() <= 3 && !line.trim_end().ends_with([';', ':', '=', '.', ','])
     })
 }
 

@@ -13,6 +13,8 @@ use std::{net::IpAddr, path::Path};
 pub mod access;
 pub mod draft;
 pub mod elb;
+#[cfg(test)]
+mod expected;
 pub mod faults;
 pub mod haproxy;
 pub mod job;

@@ -97,13 +97,22 @@ pub(super) fn within(context: Context, key: &str) -> Option<Context> {
     }
 }
 
-/// Says what becomes of an object's members, by the table. What is not in it stays open.
+/// Says what becomes of an object's members, by the table.
 pub(super) fn tell(context: Context, object: &Value, ledger: &mut Ledger) {
     for member in object.members() {
-        let Some(group) = BY_NAME.get(&(context, member.key.as_str())) else { continue };
-        // What says nothing is taken, whatever it might say.
-        let outcome = if member.value.is_empty() { Outcome::Taken } else { group.outcome };
-        let why = if member.value.is_empty() { "" } else { group.why };
+        let Some(group) = BY_NAME.get(&(context, member.key.as_str())) else {
+            let why = format!("dtr-lb does not know {:?}; nothing was made of it", member.key);
+            // EC2 knows hosts by ever more names, and only their addresses count.
+            if matches!(context, Context::Instance | Context::Reservation) {
+                ledger.left_out(member.at, why);
+            } else {
+                ledger.left_out_that_decides(member.at, why);
+            }
+            continue;
+        };
+        // What says nothing, or is off, is taken, whatever it might say.
+        let is_off = member.value.is_empty() || member.value.text_of("Enabled") == Some("false");
+        let (outcome, why) = if is_off { (Outcome::Taken, "") } else { (group.outcome, group.why) };
         outcome.say(member.at, why, ledger);
         if let Inside::Objects(inner) = group.inside {
             for item in member.value.items() {
@@ -145,5 +154,15 @@ pub(super) fn shape(members: &[RawMember]) -> Context {
         Context::Instance
     } else {
         Context::Output
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_in_the_table_twice() {
+        assert_eq!(BY_NAME.len(), keywords().count());
     }
 }

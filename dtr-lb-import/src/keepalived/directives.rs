@@ -96,12 +96,16 @@ pub fn known() -> impl Iterator<Item = (&'static str, &'static str)> {
     keywords().map(|(_, name, group)| (name, group.outcome.list()))
 }
 
-/// Says what becomes of a keyword and of its block, by the table. What is not in it stays open.
+/// Says what becomes of a keyword and of its block, by the table.
 pub(super) fn tell(context: Context, node: &Node, ledger: &mut Ledger) {
     let Some(group) = BY_NAME.get(&(context, node.name.as_str())) else {
         if is_of_vrrp(context) {
             ledger.left_out(node.at, UNKNOWN);
             tell_values(node, LeftOut, UNKNOWN, ledger);
+        } else {
+            let why = format!("dtr-lb does not know {:?} here; nothing was made of it", node.name);
+            ledger.left_out_that_decides(node.at, why);
+            tell_values(node, LeftOut, UNREAD, ledger);
         }
         return;
     };
@@ -133,4 +137,14 @@ fn is_of_vrrp(context: Context) -> bool {
         context,
         Globals | Vrrp | SyncGroup | Script | TrackFile | TrackProcess | GarpGroup | Authentication | Bfd
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_in_the_table_twice() {
+        assert_eq!(BY_NAME.len(), keywords().count());
+    }
 }

@@ -12,12 +12,17 @@ pub(super) type Definitions = HashMap<String, String>;
 const DEEPEST: usize = 16;
 /// Lines that one statement may become.
 const MOST_LINES: usize = 1024;
+/// Bytes that one statement may become.
+const MOST_BYTES: usize = 64 << 10;
+/// What a line costs beside its bytes.
+const OF_A_LINE: usize = 64;
 
 pub(super) struct Expander<'a> {
     definitions: &'a mut Definitions,
     /// As which keepalived is taken to run: the first id of the file.
     id: Option<String>,
-    /// Bytes that may still be written.
+    /// Bytes that may still be written: by all statements, and by this one.
+    total: usize,
     budget: usize,
 }
 
@@ -32,7 +37,12 @@ impl<'a> Expander<'a> {
             .flat_map(|unit| unit.text.lines())
             .filter_map(|line| line.trim_start().strip_prefix('@')?.split_whitespace().next())
             .find(|id| !id.starts_with('^'));
-        Self { definitions, id: id.map(str::to_owned), budget: 2 * size + (256 << 10) }
+        Self {
+            definitions,
+            id: id.map(str::to_owned),
+            total: 2 * size + 2 * OF_A_LINE * units.len() + (1 << 20),
+            budget: 0,
+        }
     }
 
     /// The lines that a statement stands for.
@@ -44,6 +54,9 @@ impl<'a> Expander<'a> {
         ledger: &mut Ledger,
     ) -> Vec<String> {
         let mut lines = Vec::new();
+        // What is as it is written needs no more than that.
+        let most = self.total.min(MOST_BYTES.max(2 * text.len() + OF_A_LINE));
+        self.budget = most;
         let mut telling = Telling { at, in_balancing, ledger };
         if self.expand(text, DEEPEST, &mut lines, &mut telling).is_err() {
             telling.ledger.left_out_that_decides(
@@ -52,6 +65,7 @@ impl<'a> Expander<'a> {
             );
             lines.clear();
         }
+        self.total -= most - self.budget;
         lines
     }
 
@@ -101,7 +115,7 @@ impl<'a> Expander<'a> {
             }
             None if text.is_empty() => {}
             None => {
-                self.budget = self.budget.checked_sub(text.len()).ok_or(TooMuch)?;
+                self.budget = self.budget.checked_sub(text.len() + OF_A_LINE).ok_or(TooMuch)?;
                 if lines.len() >= MOST_LINES {
                     return Err(TooMuch);
                 }

@@ -63,6 +63,9 @@ fn entry(line: &Node, list: &mut Vec<Said<Entry>>, ledger: &mut Ledger) {
         return;
     }
     match hosts(&line.name) {
+        Ok(hosts) if list.len() + hosts.len() > MOST as usize => {
+            ledger.left_out_that_decides(line.at, too_many());
+        }
         Ok(hosts) => {
             let port = port(line.arg(0), line.at, ledger);
             ledger.taken(line.at, "");
@@ -88,9 +91,12 @@ pub(super) fn port(text: Option<&str>, at: At, ledger: &mut Ledger) -> Option<u1
     }
 }
 
+fn too_many() -> String {
+    format!("more than {MOST} addresses are not made VIPs of: name those that are needed")
+}
+
 /// The addresses of `ADDRESS`, `ADDRESS-LAST`, `ADDRESS-ADDRESS`, `ADDRESS/LENGTH`.
 fn hosts(text: &str) -> Result<Vec<Host>, String> {
-    let many = || format!("more than {MOST} addresses are not made VIPs of: name those that are needed");
     let range = range(text);
     let Some(range) = range else { return Ok(vec![Host::read(text)]) };
     let (first, last) = range.into_inner();
@@ -100,7 +106,7 @@ fn hosts(text: &str) -> Result<Vec<Host>, String> {
     };
     let count = number(last).checked_sub(number(first)).ok_or("the range ends before it begins")?;
     if count >= MOST {
-        return Err(many());
+        return Err(too_many());
     }
     let address = |offset: u128| {
         let number = number(first) + offset;
