@@ -14,6 +14,16 @@ pub(crate) fn read(files: &[(&str, &str)], given: &Given) -> Import {
     import(&files, given, &|_| true).unwrap_or_else(|error| panic!("{error}"))
 }
 
+/// Whatever a text is, what is made of it is TOML.
+pub(crate) fn is_toml(format: Format, text: &str) {
+    let given = Given { from: vec![format], ..Given::default() };
+    let file = Input { name: "k".to_owned(), text: text.to_owned() };
+    if let Ok(import) = import(&[file], &given, &|_| true) {
+        let parsed = import.config.parse::<toml_edit::DocumentMut>();
+        assert!(parsed.is_ok(), "{parsed:?} of {text}");
+    }
+}
+
 /// A config without its comments.
 pub(crate) fn bare(config: &str) -> String {
     let code = |line: &str| line.split("  # ").next().unwrap_or_default().trim().to_owned();
