@@ -52,6 +52,10 @@ pub(super) fn services(model: &Model<'_>, job: &mut Job, ledger: &mut Ledger) {
             }
             job.services.push(service);
         }
+        if servers.is_empty() {
+            let at = balancer.get("Instances").map_or(balancer.at, |member| member.at);
+            ledger.fault_that_decides(at, "it has no instances: no service is made of it");
+        }
         if listeners.is_empty() {
             ledger.fault_that_decides(balancer.at, "it has no listener: no service is made of it");
         }

@@ -110,9 +110,9 @@ pub(super) fn tell(context: Context, object: &Value, ledger: &mut Ledger) {
             }
             continue;
         };
-        // What says nothing is taken, whatever it might say.
-        let outcome = if member.value.is_empty() { Outcome::Taken } else { group.outcome };
-        let why = if member.value.is_empty() { "" } else { group.why };
+        // What says nothing, or is off, is taken, whatever it might say.
+        let is_off = member.value.is_empty() || member.value.text_of("Enabled") == Some("false");
+        let (outcome, why) = if is_off { (Outcome::Taken, "") } else { (group.outcome, group.why) };
         outcome.say(member.at, why, ledger);
         if let Inside::Objects(inner) = group.inside {
             for item in member.value.items() {
@@ -154,5 +154,15 @@ pub(super) fn shape(members: &[RawMember]) -> Context {
         Context::Instance
     } else {
         Context::Output
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_in_the_table_twice() {
+        assert_eq!(BY_NAME.len(), keywords().count());
     }
 }

@@ -116,7 +116,14 @@ impl Listener<'_> {
             ledger.fault_that_decides(member.at, "this is no port: no service is made of this listener");
             return None;
         };
-        let first = &groups[targets.first()?.0];
+        let Some((first, _)) = targets.first() else {
+            ledger.left_out_that_decides(
+                member.at,
+                "no service is made of it: it forwards to no target group of these files",
+            );
+            return None;
+        };
+        let first = &groups[*first];
         if !self.is_kept(first, ledger) {
             return None;
         }

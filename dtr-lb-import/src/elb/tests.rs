@@ -335,7 +335,7 @@ fn a_whole_output_with_attributes_instances_and_security_groups() {
             "out! 22 dtr-lb ends no TLS",
             "differs 30 dtr-lb sees no cookies",
             "out! 37 PROXY protocol",
-            "taken 6 allow",
+            "taken 5 allow",
         ],
     );
 }

@@ -138,3 +138,13 @@ fn is_of_vrrp(context: Context) -> bool {
         Globals | Vrrp | SyncGroup | Script | TrackFile | TrackProcess | GarpGroup | Authentication | Bfd
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_in_the_table_twice() {
+        assert_eq!(BY_NAME.len(), keywords().count());
+    }
+}

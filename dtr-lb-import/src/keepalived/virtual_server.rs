@@ -92,6 +92,9 @@ pub(super) fn read(node: &Node, shared: &Shared, ledger: &mut Ledger) -> Option<
     weights(&mut service.servers, spread, ledger);
     modes(node, &mut service, ledger);
     sorry(node, &mut service, ledger);
+    if service.servers.is_empty() {
+        ledger.fault_that_decides(node.at, "it has no real_server: no service is made of it");
+    }
     Some(service)
 }
 

@@ -187,10 +187,10 @@ fn the_files_of_a_network_load_balancer_in_any_order() {
         &[
             "out 9 dtr-lb asks itself",
             "differs 16 weight 0",
-            "differs 31 mode \"nat\" is written",
+            "differs 32 mode \"nat\" is written",
             "fault 6 silent connections end after 5m 50s",
-            "out! 37 dtr-lb balances TCP, not UDP",
-            "differs 19 --vip",
+            "out! 36 dtr-lb balances TCP, not UDP",
+            "differs 17 --vip",
         ],
     );
 }
@@ -238,7 +238,7 @@ fn attributes() {
             "out! 16 does not know this attribute",
             "taken 19 datapath.idle_timeout",
             "out 20 nothing about balancing",
-            "out! 37 not UDP",
+            "out! 36 not UDP",
         ],
     );
     for (name, text) in files {
@@ -323,9 +323,10 @@ fn an_application_load_balancer() {
         "#,
         &[
             "differs 1 single requests",
-            "fault 5 silent connections end after 1m",
+            "fault 4 silent connections end after 1m",
             "out! 6 clients see the targets' certificates",
             "out 7 of TLS that the load balancer ends",
+            "out! 20 no service is made of it",
             "out! 26 dtr-lb answers nothing itself",
             "out! 34 whatever they ask for",
             "out! 35 whatever they ask for",
@@ -343,21 +344,25 @@ fn what_is_missing_is_named() {
         &[
             "fault! 5 describe-target-health",
             "fault! 7 describe-listeners",
-            "fault! 26 describe-target-health",
-            "fault! 28 describe-listeners",
-            "differs 31 mode",
+            "fault! 27 describe-target-health",
+            "fault! 29 describe-listeners",
+            "differs 32 mode",
         ],
     );
     let import = expected::read(&[("l.json", LISTENERS), ("e.json", super::DOCUMENT)], &Given::default());
     expected::hold(
         &import.report,
         &[
-            "fault! 10 describe-target-groups",
-            "fault! 13 describe-target-groups",
-            "fault! 27 describe-target-groups",
-            "fault! 36 describe-target-groups",
+            "out! 6 no service is made of it",
+            "out! 23 no service is made of it",
+            "out! 35 no service is made of it",
+            "fault! 11 describe-target-groups",
+            "fault! 14 describe-target-groups",
+            "fault! 28 describe-target-groups",
+            "fault! 37 describe-target-groups",
             "fault! 30 is no address",
             "fault! 33 is no address",
+            "fault! 36 is no address",
             "out! 41 security groups",
         ],
     );

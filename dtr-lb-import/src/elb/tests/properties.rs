@@ -6,7 +6,8 @@ use proptest::prelude::*;
 
 use super::super::{finish, known, read};
 use crate::{
-    expected::rows_of_lines,
+    Format,
+    expected::{is_toml, rows_of_lines},
     job::Job,
     report::{Ledger, Report},
 };
@@ -70,6 +71,7 @@ proptest! {
 
     #[test]
     fn each_line_is_in_one_row(text in text()) {
+        is_toml(Format::Elb, &text);
         if let Some(report) = report(&text) {
             let found = rows_of_lines(&report, "k", &text);
             prop_assert!(found.is_ok(), "{:?} in {}", found, text);
@@ -116,7 +118,6 @@ fn the_time_grows_with_the_size() {
         let start = Instant::now();
         report(&text);
         // Seconds without optimization, on a busy machine; what grows with the square takes minutes.
-        println!("{piece:?} {:?}", start.elapsed());
         assert!(start.elapsed() < Duration::from_secs(20), "{piece:?}: {:?}", start.elapsed());
     }
 }

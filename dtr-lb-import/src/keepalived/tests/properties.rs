@@ -6,7 +6,8 @@ use proptest::prelude::*;
 
 use super::super::{finish, known, read};
 use crate::{
-    expected::rows_of_lines,
+    Format,
+    expected::{is_toml, rows_of_lines},
     job::Job,
     report::{Ledger, Report},
 };
@@ -43,6 +44,7 @@ proptest! {
 
     #[test]
     fn each_line_is_in_one_row(text in text()) {
+        is_toml(Format::Keepalived, &text);
         let report = report(&text);
         if let Err((line, count)) = rows_of_lines(&report, "k", &text) {
             let line_text = text.lines().nth(line - 1).unwrap_or_default();
