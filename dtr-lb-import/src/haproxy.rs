@@ -22,6 +22,7 @@ mod tell;
 #[cfg(test)]
 mod tests;
 mod time;
+mod tls;
 mod words;
 
 pub use self::keywords::known;
@@ -68,7 +69,7 @@ pub fn is_one(text: &str) -> bool {
         let first = words.next().unwrap_or_default();
         match (first, words.count()) {
             ("global", 0) | ("defaults", 0 | 1 | 3) | ("frontend" | "listen", 1..=3) | ("backend", 1 | 3) => {
-                headers = true
+                headers = true;
             }
             (word, 1..) | (word @ ("daemon" | "stats"), _) if headers && WORDS.contains(&word) => {
                 return true;

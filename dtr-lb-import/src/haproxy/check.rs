@@ -22,7 +22,7 @@ const INTERVAL: Duration = Duration::from_secs(2);
 const RISE: u32 = 2;
 const FALL: u32 = 3;
 /// More rules, or more bytes in them, are none of a check.
-const MOST_RULES: usize = 64;
+const MOST_RULES: usize = 48;
 const MOST_BYTES: usize = 4096;
 
 /// What `global` says about checks.
@@ -63,7 +63,7 @@ pub(super) fn plan(settings: &Settings<'_>, at: At, is_asked: bool, ledger: &mut
         timeout: settings.check_timeout.map(|time| time.value),
         is_written: line.is_some(),
     };
-    let (http_rules, tcp_rules) = (&settings.http_check.list[..], &settings.tcp_check.list[..]);
+    let (http_rules, tcp_rules) = (settings.http_check.last(), settings.tcp_check.last());
     let rules: &[&Line] = match kind {
         Some(CheckKind::Http) => http_rules,
         Some(CheckKind::Tcp) => tcp_rules,
@@ -93,8 +93,8 @@ pub(super) fn plan(settings: &Settings<'_>, at: At, is_asked: bool, ledger: &mut
         (CheckKind::Http, "httpchk", &settings.http_check),
         (CheckKind::Tcp, "tcp-check", &settings.tcp_check),
     ] {
-        if kind != Some(wanted) && is_asked && !rules.is_inherited {
-            for rule in rules.list.iter() {
+        if kind != Some(wanted) && is_asked {
+            for rule in &rules.own {
                 ledger.fault(rule.at, format!("`option {option}` does not hold in the backend, so HAProxy does not do this; dtr-lb neither"));
             }
         }
@@ -237,7 +237,7 @@ fn connect(line: &Line, ledger: &mut Ledger) -> Connect {
             "port" => match words.next().map(|port| port.parse()) {
                 Some(Ok(port)) => connect.port = Some(port),
                 _ => {
-                    ledger.left_out_that_decides(line.at, "its port is no number: the server's own is asked")
+                    ledger.left_out_that_decides(line.at, "its port is no number: the server's own is asked");
                 }
             },
             "sni" => connect.sni = words.next().cloned(),

@@ -86,7 +86,7 @@ impl Clients {
         for net in nets {
             match net {
                 IpNet::V4(net) => {
-                    v4.push((u32::from(net.network()).into(), u32::from(net.broadcast()).into()))
+                    v4.push((u32::from(net.network()).into(), u32::from(net.broadcast()).into()));
                 }
                 IpNet::V6(net) => v6.push((u128::from(net.network()), u128::from(net.broadcast()))),
             }

@@ -13,6 +13,7 @@ use super::{
     settings::{Mode, Settings},
     stick::{self, Tables},
     tell::Role,
+    tls,
 };
 use crate::{
     job::{Job, Said, Server, Service},
@@ -241,11 +242,12 @@ impl<'p, 'a> Reader<'p, 'a> {
                 "the file has more rules of access than are read: everyone is let in here",
             );
         }
-        let rules = settings.access.list.iter().chain(back.access.list.iter().filter(|_| place != backend));
         let tracks: Vec<&Line> = if access.rates.is_empty() {
             Vec::new()
         } else {
-            rules.copied().filter(|line| line.word(2).starts_with("track-sc")).collect()
+            let of_back = if place == backend { Vec::new() } else { back.access.all() };
+            let rules = settings.access.all().into_iter().chain(of_back);
+            rules.filter(|line| line.word(2).starts_with("track-sc")).collect()
         };
         service.max_new_flows_per_source =
             stick::limit(&access.rates, settings.stick_table, &tracks, &self.tables, ledger);
@@ -255,7 +257,7 @@ impl<'p, 'a> Reader<'p, 'a> {
         self.idle.extend(service.idle.map(|idle| idle.at));
         service.refuses_if_all_down = true;
         let farm = &self.farms[&backend];
-        tell_tls(farm, &binds, ledger);
+        tls::tell(farm, &binds, ledger);
         service.affinity = farm.affinity;
         service.passive = farm.passive;
         service.mode = farm.mode;
@@ -278,13 +280,14 @@ impl<'p, 'a> Reader<'p, 'a> {
         let back = &self.proxies.list[backend].settings;
         let is_http = front.is_http();
         if place == backend {
-            let part = Part { lines: &front.access.list, acls: &mut self.acls[place], is_http };
+            let part = Part { lines: &front.access.all(), acls: &mut self.acls[place], is_http };
             return access::read(vec![part], &mut self.effort, ledger);
         }
         let mut of_back = std::mem::take(&mut self.acls[backend]);
+        let (of_front, rules_of_back) = (front.access.all(), back.access.all());
         let parts = vec![
-            Part { lines: &front.access.list, acls: &mut self.acls[place], is_http },
-            Part { lines: &back.access.list, acls: &mut of_back, is_http },
+            Part { lines: &of_front, acls: &mut self.acls[place], is_http },
+            Part { lines: &rules_of_back, acls: &mut of_back, is_http },
         ];
         let access = access::read(parts, &mut self.effort, ledger);
         self.acls[backend] = of_back;
@@ -350,41 +353,6 @@ fn idle(
     match (front.client, back.server) {
         (Some(client), Some(server)) => Some(if server.value < client.value { server } else { client }),
         (client, server) => client.or(server),
-    }
-}
-
-/// Ports at which clients speak TLS from the first byte on.
-fn is_tls_port(port: u16) -> bool {
-    const PORTS: [u16; 10] = [636, 853, 989, 990, 993, 995, 2376, 5061, 5671, 6514];
-    port % 1000 == 443 || PORTS.contains(&port) || port == 465 || port == 8883
-}
-
-/// What it means that HAProxy speaks TLS to servers.
-fn tell_tls(farm: &Farm, binds: &Binds, ledger: &mut Ledger) {
-    let speaks_tls = binds.list.iter().any(|bind| is_tls_port(*bind.value.ports.start()));
-    if farm.tls.is_empty() {
-        for at in &binds.ends_tls {
-            ledger.left_out_that_decides(*at, "the servers speak no TLS at their port, and clients do: write the port at which they do as replica_port");
-        }
-    }
-    for at in &farm.tls {
-        if !binds.ends_tls.is_empty() {
-            ledger.differs(
-                *at,
-                "`ssl`: clients speak TLS with the server itself, where HAProxy ends it and begins it anew",
-            );
-        } else if speaks_tls {
-            ledger.fault(
-                *at,
-                "`ssl` wraps clients' connections in TLS, and theirs is TLS already: TLS within TLS, which the servers do not understand. \
-                 dtr-lb passes on what clients send; its check speaks TLS (HAProxy's word for that alone is `check-ssl`)",
-            );
-        } else {
-            ledger.left_out_that_decides(
-                *at,
-                "`ssl`: HAProxy speaks TLS to the server for clients who speak none, and dtr-lb passes on what they send: clients have to speak TLS themselves",
-            );
-        }
     }
 }
 

@@ -60,6 +60,7 @@ impl<'a> Proxies<'a> {
                         .map(Settings::inherited)
                         .unwrap_or_default();
                     settings.read(section, ledger);
+                    settings.hand_on(ledger);
                     defaults.insert(index, settings);
                     parents.extend(base.map(|base| (index, base)));
                     if !section.name.is_empty() {

@@ -39,7 +39,7 @@ impl Options {
                 match words.next() {
                     Some(word) => value.clone_from(word),
                     None => {
-                        ledger.fault(at, format!("no value stands behind `{name}`: HAProxy refuses this"))
+                        ledger.fault(at, format!("no value stands behind `{name}`: HAProxy refuses this"));
                     }
                 }
             }

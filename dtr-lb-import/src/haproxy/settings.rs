@@ -37,31 +37,37 @@ pub(super) enum CheckKind {
     Connection,
 }
 
-/// A list that proxies have in common with their `defaults`.
+/// `defaults` hand on no more rules than these.
+const MOST_INHERITED: usize = 1024;
+
+/// Rules of a proxy: those of its `defaults`, which other proxies have as well, and its own.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Rules<'a> {
-    pub(super) list: Rc<Vec<&'a Line>>,
-    /// None of them stands in the proxy itself.
-    pub(super) is_inherited: bool,
+    inherited: Rc<Vec<&'a Line>>,
+    pub(super) own: Vec<&'a Line>,
 }
 
 impl<'a> Rules<'a> {
     /// Its own rules stand in the place of those of its `defaults`.
-    fn replace(&mut self, line: &'a Line) {
-        if self.is_inherited {
-            *self = Self::default();
-        }
-        self.push(line);
+    pub(super) fn last(&self) -> &[&'a Line] {
+        if self.own.is_empty() { &self.inherited } else { &self.own }
     }
 
     /// Its own rules stand behind those of its `defaults`.
-    fn push(&mut self, line: &'a Line) {
-        self.is_inherited = false;
-        Rc::make_mut(&mut self.list).push(line);
+    pub(super) fn all(&self) -> Vec<&'a Line> {
+        [&self.inherited[..], &self.own].concat()
     }
 
-    fn inherited(&self) -> Self {
-        Self { list: Rc::clone(&self.list), is_inherited: true }
+    /// These are what is handed on.
+    fn hand_on(&mut self, rules: Vec<&'a Line>, ledger: &mut Ledger) {
+        for rule in rules.iter().skip(MOST_INHERITED) {
+            ledger.left_out_that_decides(
+                rule.at,
+                format!("more than {MOST_INHERITED} rules in defaults are not read"),
+            );
+        }
+        self.inherited = Rc::new(rules.into_iter().take(MOST_INHERITED).collect());
+        self.own.clear();
     }
 }
 
@@ -99,9 +105,9 @@ impl<'a> Settings<'a> {
     /// What is handed on to those that follow.
     pub(super) fn inherited(&self) -> Self {
         Self {
-            http_check: self.http_check.inherited(),
-            tcp_check: self.tcp_check.inherited(),
-            access: self.access.inherited(),
+            http_check: self.http_check.clone(),
+            tcp_check: self.tcp_check.clone(),
+            access: self.access.clone(),
             default_server: Rc::clone(&self.default_server),
             binds: Vec::new(),
             servers: Vec::new(),
@@ -111,6 +117,16 @@ impl<'a> Settings<'a> {
             stick_table: None,
             ..*self
         }
+    }
+
+    /// Makes the rules of `defaults` those that are handed on.
+    pub(super) fn hand_on(&mut self, ledger: &mut Ledger) {
+        for rules in [&mut self.http_check, &mut self.tcp_check] {
+            let last = rules.last().to_vec();
+            rules.hand_on(last, ledger);
+        }
+        let all = self.access.all();
+        self.access.hand_on(all, ledger);
     }
 
     /// Takes in all lines of a section.
@@ -155,8 +171,8 @@ impl<'a> Settings<'a> {
                     self.check = (!line.negated).then_some((kind, line));
                 }
             }
-            ("http-check", _) => self.http_check.replace(line),
-            ("tcp-check", _) => self.tcp_check.replace(line),
+            ("http-check", _) => self.http_check.own.push(line),
+            ("tcp-check", _) => self.tcp_check.own.push(line),
             ("balance", _) => self.balance = Some(line),
             ("default-server", _) => Rc::make_mut(&mut self.default_server).read(line, 1, ledger),
             ("default_backend", _) => self.default_backend = Some(line),
@@ -164,12 +180,12 @@ impl<'a> Settings<'a> {
             ("disabled", _) => self.disabled = true,
             ("enabled", _) => self.disabled = false,
             ("stats", "socket" | "timeout" | "maxconn") => {}
-            ("stats" | "monitor-uri" | "monitor-net", _) | ("http-request", "use-service" | "return") => {
-                self.has_pages = true
+            ("stats" | "monitor-uri" | "monitor-net", _) | ("http-request", "use-service") => {
+                self.has_pages = true;
             }
             ("tcp-request", "connection" | "session" | "content")
             | ("http-request", "deny" | "allow" | "reject" | "silent-drop" | "tarpit")
-            | ("block", _) => self.access.push(line),
+            | ("block", _) => self.access.own.push(line),
             ("stick-table", _) => self.stick_table = Some(line),
             ("bind", _) => self.binds.push(line),
             ("server" | "server-template" | "dispatch", _) => self.servers.push(line),

@@ -67,7 +67,7 @@ pub(super) fn tell(
                 None => all_left_out(section, "no proxy takes these defaults", ledger),
             },
             (_, Some((role, is_http))) => {
-                proxy(section, role, is_http, tables.contains(section.name.as_str()), idle, ledger)
+                proxy(section, role, is_http, tables.contains(section.name.as_str()), idle, ledger);
             }
             (_, None) => {}
         }

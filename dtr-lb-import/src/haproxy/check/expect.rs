@@ -16,8 +16,7 @@ pub(super) struct Expect<'a> {
 pub(super) fn read<'a>(line: &'a Line, ledger: &mut Ledger) -> Option<Expect<'a>> {
     let mut words = line.from(2);
     let mut negated = false;
-    loop {
-        let [first, rest @ ..] = words else { break };
+    while let [first, rest @ ..] = words {
         match first.as_str() {
             "min-recv" | "comment" | "ok-status" | "error-status" | "tout-status" | "on-success"
             | "on-error" | "status-code" => {

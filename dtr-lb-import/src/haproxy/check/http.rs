@@ -239,7 +239,7 @@ fn expectation(line: &Line, check: &mut Check, statuses: &mut Statuses, ledger: 
         },
         "rstatus" => match regex::Regex::new(&expect::pattern(first)) {
             Ok(regex) => {
-                statuses.list.push(Box::new(move |code| regex.is_match(&code.to_string()) != negated))
+                statuses.list.push(Box::new(move |code| regex.is_match(&code.to_string()) != negated));
             }
             Err(_) => ledger.left_out_that_decides(
                 line.at,
