@@ -9,10 +9,11 @@
 mod answers;
 mod catch_up;
 mod compare;
-mod config_file;
+mod config_source;
 pub(crate) mod descriptors;
 mod effective;
 mod fill;
+mod fit;
 mod fixed;
 mod floods;
 mod http;
@@ -64,7 +65,7 @@ use crate::{
 
 use catch_up::CatchUp;
 use compare::Compare;
-pub use config_file::ConfigFile;
+pub use config_source::{ConfigSource, NoFile, Origin};
 use effective::Sources;
 pub use fixed::Fixed;
 use http::HttpSide;
@@ -105,7 +106,8 @@ pub enum AgentError {
 
 /// What listens and what is known, once all is up.
 struct Agent {
-    file: ConfigFile,
+    /// Where its config is from.
+    source: ConfigSource,
     /// What the effective config is made of.
     sources: Sources,
     following: Following,
@@ -139,6 +141,7 @@ struct Agent {
     /// How full the flow table was.
     fill: fill::Fill,
     floods: floods::Floods,
+    fits: fit::Fits,
     probe_counts: ProbeCounts,
     reloads: Reloads,
     /// Tables of services that were written.
@@ -164,9 +167,9 @@ enum End {
 /// Runs until `shutdown`, or until it is told to detach. After the first the datapath stays behind and goes on forwarding.
 /// Where the start fails or is broken off, what this agent made is gone again, and what it found stays as it was.
 ///
-/// `config` is what `file` said; it is read again at each `hang_up`.
+/// `config` is what `source` said; it is read again at each `hang_up`.
 pub async fn run(
-    (file, config): (ConfigFile, Config),
+    (source, config): (ConfigSource, Config),
     log_packets: bool,
     hang_up: Signal,
     shutdown: impl Future<Output = &'static str>,
@@ -174,13 +177,14 @@ pub async fn run(
     let mut shutdown = pin!(shutdown);
     let mut sources = Sources::at_start(config);
     let mut following = Following::start(&sources);
-    let config = tokio::select! {
+    let mut config = tokio::select! {
         names = following.first_answers() => sources.begin(names),
         reason = &mut shutdown => {
             info!(reason, "the agent ends before it has started");
             return Ok(());
         }
     };
+    sources.find_interfaces(&mut config).await?;
     take_descriptors(&config);
     let host = start::look_around(&config).await?;
     let (probes, reports) = Probes::new();
@@ -189,7 +193,7 @@ pub async fn run(
         Options { max_flows: config.datapath.max_flows, pins: Some(config.agent.bpffs.clone()), log_packets };
     let mut datapath = Datapath::open(&options)?;
     let started = tokio::select! {
-        started = start::start((file, sources, following, &config), &mut datapath, host, (probes, reports, plan), log_packets) => {
+        started = start::start((source, sources, following, &config), &mut datapath, host, (probes, reports, plan), log_packets) => {
             started.map(Some)
         }
         reason = &mut shutdown => {

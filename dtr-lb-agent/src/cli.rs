@@ -1,14 +1,22 @@
 //! The command line: what may be typed.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    net::IpAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser};
+use clap::{
+    Args, Parser, Subcommand,
+    builder::{FalseyValueParser, PossibleValuesParser},
+};
 use clap_complete::Shell;
 use dtr_lb_common::abi::SNAP_MAX;
 use ipnet::IpNet;
 
 use crate::{
-    config::{self, parse_prefix},
+    command::{ImportFrom, parse_format},
+    config::{self, CommandLine, parse_prefix},
     flows, trace,
 };
 
@@ -29,15 +37,31 @@ pub struct Cli {
 /// What every command takes.
 #[derive(Debug, Args)]
 pub struct Global {
-    /// The config file
-    #[arg(long, global = true, value_name = "FILE", default_value = config::DEFAULT_PATH)]
-    pub config: PathBuf,
+    /// The config file; /etc/dtr-lb/dtr-lb.toml if not given
+    #[arg(long, global = true, value_name = "FILE", env = "DTR_LB_CONFIG", hide_env_values = true)]
+    pub config: Option<PathBuf>,
     /// The agent's socket, if it is not the one in the config
-    #[arg(long, global = true, value_name = "PATH")]
+    #[arg(long, global = true, value_name = "PATH", env = "DTR_LB_SOCKET", hide_env_values = true)]
     pub socket: Option<PathBuf>,
-    /// Sets one key of the config, e.g. `datapath.attach=tc` or `replica.0.weight=50`; may be given several times
-    #[arg(long = "set", global = true, value_name = "KEY=VALUE")]
+    /// Sets one key of the config, e.g. `datapath.attach=tc` or `replica.0.weight=50`; may be given several times (in the
+    /// variable: one a line)
+    #[arg(
+        long = "set",
+        global = true,
+        value_name = "KEY=VALUE",
+        value_delimiter = '\n',
+        env = "DTR_LB_SET",
+        hide_env_values = true
+    )]
     pub overrides: Vec<String>,
+}
+
+impl Global {
+    /// The config file, where the config is one.
+    #[must_use]
+    pub fn config_path(&self) -> &Path {
+        self.config.as_deref().unwrap_or(Path::new(config::DEFAULT_PATH))
+    }
 }
 
 /// What `flows` takes.
@@ -100,20 +124,55 @@ pub struct TraceArgs {
     pub snap: u32,
 }
 
+/// What `import` takes.
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// Configurations of other load balancers, which together do one job; `-` is standard input
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// What the files are: nginx, haproxy, keepalived, elb; told by their content if this is not given
+    #[arg(long, value_name = "FORMAT", value_delimiter = ',', value_parser = parse_format)]
+    pub from: Vec<ImportFrom>,
+    /// Where clients connect, for services that listen at every address of their host; may be given several times
+    #[arg(long = "vip", value_name = "ADDRESS")]
+    pub vips: Vec<IpAddr>,
+    /// The address of what the files only name (`i-0abc=10.0.0.11`), or of the next of those that have none; may be given
+    /// several times
+    #[arg(long = "replica", value_name = "[NAME=]ADDRESS", value_parser = parse_named_address)]
+    pub replicas: Vec<(String, IpAddr)>,
+    /// The report as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Print no config if something was left out that decides who is served or who is let in
+    #[arg(long)]
+    pub strict: bool,
+}
+
+/// `NAME=ADDRESS`, or an address without a name.
+fn parse_named_address(text: &str) -> Result<(String, IpAddr), String> {
+    let (name, address) = text.rsplit_once('=').unwrap_or(("", text));
+    let address = address.parse().map_err(|_| format!("`{address}` is no IP address"))?;
+    Ok((name.to_owned(), address))
+}
+
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the agent: load or adopt the datapath, probe the replicas, steer
     ///
     /// SIGTERM ends the agent; the datapath stays and goes on forwarding by its last table. `dtr-lb detach` removes it.
+    ///
+    /// With --vip and --replica no config file is read: `dtr-lb run --vip 10.0.0.10 --replica 10.0.0.11 --replica 10.0.0.12`.
     Run {
+        #[command(flatten)]
+        options: CommandLine,
         /// Log as JSON, a line an event
-        #[arg(long)]
+        #[arg(long, env = "DTR_LB_JSON", hide_env_values = true, value_parser = FalseyValueParser::new())]
         json: bool,
         /// Log the verdict of each packet: for development, as it costs more than all the rest
         ///
         /// The datapath that logs stays attached after the agent has ended, at the same cost: start the agent without
         /// this to replace it.
-        #[arg(long, hide_short_help = true)]
+        #[arg(long, hide_short_help = true, env = "DTR_LB_LOG_PACKETS", hide_env_values = true, value_parser = FalseyValueParser::new())]
         log_packets: bool,
     },
     /// Check the config and this host, and say what would be attached; nothing is changed
@@ -121,6 +180,8 @@ pub enum Command {
     /// Prints what it finds. To standard error: a line `error: …` for what would keep the agent from starting, and the
     /// exit status is 1; a line `warning: …` for what would keep packets from arriving.
     Check {
+        #[command(flatten)]
+        options: CommandLine,
         /// All that was found as JSON, to standard output
         #[arg(long)]
         json: bool,
@@ -128,6 +189,14 @@ pub enum Command {
         /// address)
         #[arg(long)]
         probe: bool,
+    },
+    /// Print a config to begin with
+    ///
+    /// Without --vip and --replica, with addresses that are examples. What it prints says the same as `run` with these options:
+    /// `dtr-lb init --vip 10.0.0.10 --replica 10.0.0.11 > /etc/dtr-lb/dtr-lb.toml`.
+    Init {
+        #[command(flatten)]
+        options: CommandLine,
     },
     /// Show services, replicas, their health and why
     Status {
@@ -187,6 +256,12 @@ pub enum Command {
     },
     /// End the agent if one runs, and remove the datapath from this host: programs, links, maps, pins; its flows end
     Detach,
+    /// Make a config of those of nginx, HAProxy, keepalived or AWS's ELB and NLB
+    ///
+    /// Prints dtr-lb's config for the same job to standard output, and to standard error what became of each statement: taken,
+    /// differs, left out, faults of the original. The exit status is 1 if something was left out that decides who is served or
+    /// who is let in (rows marked `!`), 2 if the files cannot be read. Nothing is changed, and no agent is asked.
+    Import(ImportArgs),
     /// Print what a shell needs to complete this command line
     ///
     /// For bash: `dtr-lb completions bash > /etc/bash_completion.d/dtr-lb`.

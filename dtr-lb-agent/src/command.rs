@@ -5,6 +5,8 @@ mod check;
 mod completions;
 mod explain;
 mod flows;
+mod import;
+mod init;
 mod logging;
 mod man;
 mod reload;
@@ -18,11 +20,11 @@ use std::io::Write as _;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
-    agent::{self, AgentError, ConfigFile},
+    agent::{self, AgentError, ConfigSource, Origin},
     api::{self, ClientError, Detached},
     changes,
     cli::Global,
-    config::{ConfigError, Places},
+    config::{CommandLine, ConfigError, Places},
     datapath::{self, DatapathError},
 };
 
@@ -30,6 +32,8 @@ pub use check::check;
 pub use completions::completions;
 pub use explain::explain;
 pub use flows::flows;
+pub use import::{From as ImportFrom, import, parse_format};
+pub use init::init;
 pub use logging::priority_of_an_error;
 pub use man::man;
 pub use reload::reload;
@@ -84,18 +88,14 @@ impl From<AgentError> for Failure {
 }
 
 /// `dtr-lb run`
-pub fn run(global: &Global, json: bool, log_packets: bool) -> Result<(), Failure> {
-    let file = ConfigFile {
-        path: global.config.clone(),
-        overrides: global.overrides.clone(),
-        socket: global.socket.clone(),
-    };
-    let config = file.read()?;
+pub fn run(global: &Global, options: &CommandLine, json: bool, log_packets: bool) -> Result<(), Failure> {
+    let source = config_source(global, options)?;
+    let config = source.read()?;
     logging::start(json, log_packets);
     runtime()?.block_on(async {
         let shutdown = shutdown().map_err(Failure::failed)?;
         let hang_up = signal(SignalKind::hangup()).map_err(Failure::failed)?;
-        agent::run((file, config), log_packets, hang_up, shutdown).await.map_err(Failure::from)
+        agent::run((source, config), log_packets, hang_up, shutdown).await.map_err(Failure::from)
     })
 }
 
@@ -128,9 +128,34 @@ pub fn detach(global: &Global) -> Result<(), Failure> {
     }
 }
 
+/// Where the config is: in the file, unless options of the command line say what is balanced.
+fn config_source(global: &Global, options: &CommandLine) -> Result<ConfigSource, Failure> {
+    let bad = |message: String| Err(Failure { status: 2, message });
+    let origin = match (&global.config, options.is_config()) {
+        (Some(path), true) => {
+            return bad(format!(
+                "--config {} and --vip or --replica: a config is either a file or these options (or DTR_LB_CONFIG, DTR_LB_VIP and \
+                 DTR_LB_REPLICAS); leave out one of them, or put a single key on top of the file with --set",
+                path.display()
+            ));
+        }
+        (None, true) => Origin::CommandLine(Box::new(options.clone())),
+        (_, false) => match options.beside_a_file() {
+            Some(option) => {
+                return bad(format!(
+                    "{option} (or its variable) goes with --vip and --replica, where no config file is read; with a file, write it \
+                     there, or use --set"
+                ));
+            }
+            None => Origin::File(global.config_path().to_owned()),
+        },
+    };
+    Ok(ConfigSource { origin, overrides: global.overrides.clone(), socket: global.socket.clone() })
+}
+
 /// Where the agent and its datapath are: as told, or as the config says, or, where it cannot say, the default places.
 fn places(global: &Global) -> Places {
-    let mut places = Places::read(&global.config, &global.overrides);
+    let mut places = Places::read(global.config_path(), &global.overrides);
     if let Some(socket) = &global.socket {
         places.socket.clone_from(socket);
     }

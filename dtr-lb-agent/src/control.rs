@@ -4,13 +4,14 @@
 //!
 //! `service` keeps what `replica` knows of each, and `shares` decides by it who gets new flows; `passive` (what counts) and `ejection`
 //! (whom it takes out), and `ramp`, are the two things that time alone ends; `suspicion` is about probes that nobody answers;
-//! `answers` notices replicas whose answers go another way; `paths` has the ways to the replicas; `reconfigure` takes in another config and carries over what is
+//! `own_word` is what a replica's agent says; `answers` notices replicas whose answers go another way; `paths` has the ways to the replicas; `reconfigure` takes in another config and carries over what is
 //! known; `change` has the words for the operator.
 
 mod answers;
 mod change;
 mod ejection;
 mod limits;
+mod own_word;
 mod passive;
 mod paths;
 mod ramp;
@@ -38,7 +39,7 @@ use crate::{
 };
 
 use paths::{Paths, hop};
-use service::Standing;
+use service::{Probed, Standing};
 
 pub use answers::Answers;
 pub use change::{
@@ -118,7 +119,7 @@ impl Control {
     ///
     /// `data_to_client`: see [`Circumstances`].
     pub fn report(&mut self, report: Report<ReplicaKey>, data_to_client: u64, now: Moment) -> Vec<Change> {
-        let Report { id, outcome, state, transition: _, late } = report;
+        let Report { id, outcome, agent, state, transition: _, late } = report;
         let Some(ReplicaPlace { service, replica }) = self.places.get(&id).copied() else {
             return Vec::new();
         };
@@ -127,7 +128,7 @@ impl Control {
             return Vec::new();
         }
         let circumstances = Circumstances { late, data_to_client };
-        let probed = (replica, outcome, state);
+        let probed = Probed { place: replica, outcome, agent, state };
         self.services[service].probed(&services[service], datapath, probed, circumstances, now)
     }
 
@@ -162,6 +163,12 @@ impl Control {
         let ReplicaPlace { service, replica } = place;
         self.config.services[service].mode == Mode::Dnat
             && self.services[service].replicas[replica].answers.past()
+    }
+
+    /// What a replica says of itself by its agent, and why that was not heard last; `None` if it was never asked.
+    pub fn own_word(&self, place: ReplicaPlace) -> Option<(String, Option<String>)> {
+        let own = &self.services[place.service].replicas[place.replica].own;
+        Some((own.says()?, own.failure().map(str::to_owned)))
     }
 
     /// What the passive check has read as unanswered last; `None` before the first reading.

@@ -8,7 +8,7 @@ mod text;
 mod view;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     net::{IpAddr, SocketAddr},
     str::FromStr,
@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     datapath::{DatapathError, Reader},
     directory::{Directory, end},
+    interface::LOCAL_CLIENT,
 };
 
 use view::{Connections, View};
@@ -177,16 +178,17 @@ pub struct Step {
     pub text: String,
 }
 
-/// Works out the answer at `now`, by the kernel's clock.
+/// Works out the answer at `now`, by the kernel's clock. `own` are the addresses of this host.
 pub fn explain(
     question: &Question,
     reader: &Reader,
     directory: &Directory,
+    own: &BTreeSet<IpAddr>,
     now: Ticks,
 ) -> Result<Explanation, ExplainError> {
     // The whole pipeline in one function, and tables of 131 KB by value: in a debug build that takes more than the 2 MiB of a
     // thread's stack.
-    let answer = std::thread::scope(|scope| {
+    let mut answer = std::thread::scope(|scope| {
         let work = || match question.source.port {
             Some(port) => one(question, port, reader, directory, now),
             None => all_ports(question, reader, directory, now),
@@ -195,7 +197,16 @@ pub fn explain(
         let thread = thread.spawn_scoped(scope, work).map_err(|error| DatapathError::thread(&error))?;
         thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })?;
+    answer.steps.splice(0..0, local_client(question.source.address, own));
     Ok(answer)
+}
+
+/// What is to be known before all else of a client that is this host: none of its packets come to the datapath.
+fn local_client(source: IpAddr, own: &BTreeSet<IpAddr>) -> Option<Step> {
+    own.contains(&source).then(|| Step {
+        about: "client".to_owned(),
+        text: format!("{source} is an address of this host, and {LOCAL_CLIENT}. What follows is for a packet from elsewhere"),
+    })
 }
 
 /// Bytes of stack of the thread that explains.

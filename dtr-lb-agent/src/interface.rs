@@ -1,5 +1,7 @@
 //! The interfaces and addresses of this host, as far as the config speaks of them.
 
+mod choose;
+mod routes;
 mod watch;
 
 use std::{collections::BTreeSet, io, net::IpAddr, time::Duration};
@@ -19,6 +21,8 @@ use rtnetlink::{
 };
 use tokio::{task::JoinHandle, time::timeout};
 
+pub use choose::{ByRoutes, Chosen};
+pub use routes::by_routes;
 pub use watch::{Look, Watch};
 
 use crate::{datapath::Interface, vlan};
@@ -36,6 +40,13 @@ pub enum InterfaceError {
          already, and would be counted twice; remove `{vlan}` from `interfaces`"
     )]
     Twice { vlan: String, carrier: String },
+    #[error(
+        "`interfaces` is not written, and nothing says which they are: {reasons}; write them, as in interfaces = [\"eth0\"] \
+         (`ip route` shows where packets go)"
+    )]
+    NoRoute { reasons: String },
+    #[error("cannot ask the kernel by which interfaces packets go: {reason}")]
+    Routes { reason: String },
     #[error("cannot ask the kernel for interface `{name}` over netlink: {reason}")]
     Link { name: String, reason: String },
     #[error("cannot open a netlink socket to ask the kernel for interfaces: {source}")]
@@ -87,11 +98,18 @@ pub fn all_there(seen: &[Seen]) -> Result<Vec<Interface>, InterfaceError> {
 
 /// The first VLAN interface whose frames come by another one of them, too: where that is looked at, so are they.
 pub fn twice(seen: &[Seen]) -> Option<InterfaceError> {
+    let (vlan, carrier) = carried(seen).into_iter().next()?;
+    Some(InterfaceError::Twice { vlan, carrier })
+}
+
+/// Each VLAN interface among them whose frames come by another one of them, and that one.
+fn carried(seen: &[Seen]) -> Vec<(String, String)> {
     let links = || seen.iter().filter_map(|seen| Some((&seen.name, seen.link.as_ref()?)));
-    links().find_map(|(vlan, link)| {
+    let by_another = |(vlan, link): (&String, &Link)| {
         let (carrier, _) = links().find(|(_, other)| link.carriers.contains(&other.index))?;
-        Some(InterfaceError::Twice { vlan: vlan.clone(), carrier: carrier.clone() })
-    })
+        Some((vlan.clone(), carrier.clone()))
+    };
+    links().filter_map(by_another).collect()
 }
 
 /// The error for a name that no interface has.
@@ -205,6 +223,12 @@ fn names_of_all() -> Vec<String> {
     let Ok(all) = if_nameindex() else { return Vec::new() };
     all.iter().map(|interface| interface.name().to_string_lossy().into_owned()).collect()
 }
+
+/// Why a client on the balancer's own host does not reach the replicas by a VIP, for `check` and `explain`. ARCHITECTURE.md says why
+/// nothing is done about it.
+pub const LOCAL_CLIENT: &str = "a client on this host is not balanced: its packets to an address of this host stay on lo, where no \
+                                program of the datapath is, so its connections are refused, or taken by a server that listens here; \
+                                try from another host, or ask a replica by its own address";
 
 /// The addresses of this host.
 ///

@@ -13,6 +13,7 @@ pub mod control;
 pub mod datapath;
 pub mod directory;
 pub mod explain;
+pub mod fit;
 pub mod flows;
 pub mod healthz;
 pub mod history;

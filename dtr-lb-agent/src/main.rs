@@ -9,10 +9,15 @@ use dtr_lb_agent::{
 };
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let mut cli = Cli::parse();
+    // The last line of a variable may be an empty one.
+    cli.global.overrides.retain(|item| !item.is_empty());
     let result = match &cli.command {
-        Command::Run { json, log_packets } => command::run(&cli.global, *json, *log_packets),
-        Command::Check { json, probe } => command::check(&cli.global, *json, *probe),
+        Command::Run { options, json, log_packets } => {
+            command::run(&cli.global, options, *json, *log_packets)
+        }
+        Command::Check { options, json, probe } => command::check(&cli.global, options, *json, *probe),
+        Command::Init { options } => command::init(options),
         Command::Status { json, healthy: false, services } => command::status(&cli.global, services, *json),
         Command::Status { json, healthy: true, services } => command::healthy(&cli.global, services, *json),
         Command::Top => command::top(&cli.global),
@@ -24,11 +29,14 @@ fn main() -> ExitCode {
         Command::Trace(trace) => command::trace(&cli.global, trace),
         Command::Reload => command::reload(&cli.global),
         Command::Detach => command::detach(&cli.global),
+        Command::Import(import) => command::import(import),
         Command::Completions { shell } => command::completions(*shell),
         Command::Man { directory } => command::man(directory.as_deref()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
+        // What failed is told already.
+        Err(Failure { status, message }) if message.is_empty() => ExitCode::from(status),
         Err(Failure { status, message }) => {
             #[expect(clippy::print_stderr, reason = "where a command's errors belong")]
             for line in format!("dtr-lb: {message}").lines() {

@@ -93,6 +93,9 @@ pub struct ServiceStatus {
     /// Why this balancer doubts its own probes of the service, while it does.
     #[serde(default)]
     pub suspicion: Option<SuspicionStatus>,
+    /// What health check would fit, where all replicas fail theirs in the same way and one answers another question.
+    #[serde(default)]
+    pub hint: Option<String>,
     pub replicas: Vec<ReplicaStatus>,
 }
 
@@ -142,6 +145,9 @@ pub struct ReplicaStatus {
     /// Why it is in this state; none before the first word.
     #[serde(default)]
     pub reason: Option<String>,
+    /// What it says of itself, where it is asked (`service.probe.agent_port`).
+    #[serde(default)]
+    pub agent: Option<AgentStatus>,
     /// What is wrong with it that its state does not say, and what to do.
     #[serde(default)]
     pub warning: Option<String>,
@@ -185,6 +191,27 @@ pub struct ReplicaStatus {
     pub reset: u64,
 }
 
+/// What a replica says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentStatus {
+    /// `ready`, or what it wants else, in its own words, as in `drain` or `75%`.
+    pub says: String,
+    /// Why it was not heard or not understood last; what it said before holds.
+    pub error: Option<String>,
+}
+
+impl AgentStatus {
+    /// In words, where there is something to say: that it is not heard, or wants something else than its share.
+    #[must_use]
+    pub fn words(&self) -> Option<String> {
+        match (&self.error, self.says.as_str()) {
+            (Some(error), says) => Some(format!("agent not heard: {error}; it said {says} last")),
+            (None, "ready") => None,
+            (None, says) => Some(format!("agent: {says}")),
+        }
+    }
+}
+
 /// That this balancer suspects itself: probes fail, and replicas keep their share all the same.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SuspicionStatus {
@@ -220,6 +247,8 @@ pub struct Observed<'a> {
     pub census: &'a Census,
     /// Of a service's VIP.
     pub challenge: &'a dyn Fn(&str, IpAddr) -> ChallengeStatus,
+    /// [`ServiceStatus::hint`]
+    pub hint: &'a dyn Fn(&str) -> Option<String>,
     /// [`DatapathStatus::up_to_date`]
     pub up_to_date: bool,
     /// [`DatapathStatus::table_rewrites`]
@@ -235,13 +264,14 @@ impl Status {
         observed: Observed<'_>,
         present: impl Fn(&str) -> bool,
     ) -> Result<Self, DatapathError> {
-        let Observed { census, challenge, .. } = observed;
+        let Observed { census, challenge, hint, .. } = observed;
         let config = control.config();
         let mut services = Vec::new();
         for (place, service) in config.services.iter().enumerate() {
             for vip in &service.vips {
                 let status = service_status((control, place), service, *vip, datapath, census)?;
-                services.push(ServiceStatus { challenge: challenge(&service.name, *vip), ..status });
+                let (challenge, hint) = (challenge(&service.name, *vip), hint(&service.name));
+                services.push(ServiceStatus { challenge, hint, ..status });
             }
         }
         let verdicts = datapath.verdicts()?;
@@ -314,9 +344,11 @@ fn service_status(
         .enumerate()
         .map(|(at, ((replica, condition), share))| {
             let counted = datapath.replica(vip, service.port, replica.address, replica.port, census)?;
-            let past = control.answers_past(ReplicaPlace { service: place, replica: at });
+            let place = ReplicaPlace { service: place, replica: at };
+            let past = control.answers_past(place);
+            let agent = control.own_word(place).map(|(says, error)| AgentStatus { says, error });
             let warning = past.then(|| ANSWERS_PAST.to_owned());
-            Ok(ReplicaStatus { warning, ..replica_status(replica, condition, share, counted) })
+            Ok(ReplicaStatus { warning, agent, ..replica_status(replica, condition, share, counted) })
         })
         .collect::<Result<_, _>>()?;
     Ok(ServiceStatus {
@@ -325,8 +357,9 @@ fn service_status(
         port: service.port,
         mode: service.mode.to_string(),
         state: state.to_string(),
-        // The caller knows it.
+        // The caller knows both.
         challenge: ChallengeStatus::default(),
+        hint: None,
         suspicion: control
             .suspicion(place)
             .map(|Suspicion { since, reason }| SuspicionStatus { since: *since, reason: reason.clone() }),
@@ -360,6 +393,7 @@ fn replica_status(
         reason: condition.reason.clone(),
         // The caller knows it.
         warning: None,
+        agent: None,
         weight: replica.weight,
         backup: replica.backup,
         file_weight: replica.file_weight,

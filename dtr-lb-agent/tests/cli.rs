@@ -60,6 +60,60 @@ fn a_bad_config_is_2_and_names_file_line_and_key() {
 }
 
 #[test]
+fn a_config_is_a_file_or_options_and_both_is_2() {
+    let short = ["--vip", "10.0.0.10", "--replica", "10.0.0.11"];
+    for command in ["run", "check"] {
+        let with = |more: &[&str]| dtr_lb(&[&[command][..], &short, more].concat());
+        expect(
+            &with(&["--config", "/nonexistent/dtr-lb.toml"]),
+            2,
+            &["/nonexistent/dtr-lb.toml", "leave out one"],
+        );
+        expect(&with(&["--port", "0"]), 2, &["--port 0: ", "1 to 65535"]);
+        expect(&dtr_lb(&[command, "--vip", "10.0.0.10"]), 2, &["--replica is missing"]);
+        expect(&dtr_lb(&[command, "--preset", "harbor"]), 2, &["--preset", "--vip and --replica"]);
+    }
+}
+
+#[test]
+fn variables_stand_for_options() {
+    let checked = |variables: &[(&str, &str)]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dtr-lb"));
+        command.arg("check").envs(variables.iter().copied()).output().expect("the binary")
+    };
+    let vip = ("DTR_LB_VIP", "10.0.0.10");
+    expect(&checked(&[vip, ("DTR_LB_REPLICAS", "10.0.0.11,b=10.0.0.11")]), 2, &["--replica b=10.0.0.11: "]);
+    let both = [vip, ("DTR_LB_REPLICAS", "10.0.0.11"), ("DTR_LB_CONFIG", "/nonexistent/x.toml")];
+    expect(&checked(&both), 2, &["/nonexistent/x.toml", "DTR_LB_VIP"]);
+    expect(&checked(&[("DTR_LB_CONFIG", "/nonexistent/x.toml")]), 2, &["/nonexistent/x.toml"]);
+    let set = [vip, ("DTR_LB_REPLICAS", "10.0.0.11"), ("DTR_LB_SET", "datapath.attach=tc\nhost=a b\n")];
+    expect(&checked(&set), 2, &["--set host=a b"]);
+    let output = Command::new(env!("CARGO_BIN_EXE_dtr-lb"))
+        .args(["status"])
+        .env("DTR_LB_SOCKET", "/nonexistent/from-the-variable.sock")
+        .output()
+        .expect("the binary");
+    expect(&output, 3, &["from-the-variable.sock"]);
+}
+
+#[test]
+fn init_prints_a_config_that_check_takes() {
+    let directory = tempfile::tempdir().expect("a directory");
+    for options in
+        [&["init"][..], &["init", "--vip", "10.0.0.10", "--replica", "a=10.0.0.11", "--preset", "harbor"]]
+    {
+        let printed = dtr_lb(options);
+        assert!(printed.status.success(), "{printed:?}");
+        let text = String::from_utf8(printed.stdout).expect("text");
+        let path = config(directory.path(), &text);
+        let checked = dtr_lb(&["check", "--config", &path]);
+        assert_ne!(checked.status.code(), Some(2), "{checked:?}\n{text}");
+        assert!(String::from_utf8_lossy(&checked.stdout).contains("valid"), "{checked:?}");
+    }
+    expect(&dtr_lb(&["init", "--vip", "x"]), 2, &["--vip x: "]);
+}
+
+#[test]
 fn without_an_agent_status_is_3_and_says_what_to_do() {
     let directory = tempfile::tempdir().expect("a directory");
     let socket = directory.path().join("none.sock");

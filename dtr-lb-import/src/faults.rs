@@ -69,7 +69,9 @@ fn no_plain_port(job: &Job, ledger: &mut Ledger) {
 fn cannot_fail(check: &Check, ledger: &mut Ledger) {
     let is_http = matches!(check.scheme, Scheme::Http | Scheme::Https);
     let all = |range: &RangeInclusive<u16>| *range.start() <= 100 && *range.end() >= 599;
-    if is_http && check.status.iter().any(all) && check.body.is_none() && check.expect_headers.is_empty() {
+    let looks_further = check.body.is_some() || check.reject_body.is_some();
+    let looks_at_headers = !check.expect_headers.is_empty() || !check.reject_headers.is_empty();
+    if is_http && check.status.iter().any(all) && !looks_further && !looks_at_headers {
         ledger.fault(check.at, "this check takes every answer for a good one, also 500 and 503: it cannot fail while something answers");
     }
 }

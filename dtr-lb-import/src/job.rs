@@ -22,6 +22,10 @@ pub struct Job {
     pub services: Vec<Service>,
     /// Addresses of hosts that other files know by another name: instances of AWS.
     pub known_hosts: Vec<(String, IpAddr)>,
+    /// Blocks of keepalived.conf, until all files are read.
+    pub keepalived: crate::keepalived::Gathered,
+    /// What AWS prints, until all files are read.
+    pub aws: crate::elb::Gathered,
 }
 
 /// One place where clients connect, and the servers behind it.

@@ -13,11 +13,14 @@ use std::{net::IpAddr, path::Path};
 pub mod access;
 pub mod draft;
 pub mod elb;
+#[cfg(test)]
+mod expected;
 pub mod faults;
 pub mod haproxy;
 pub mod job;
 pub mod keepalived;
 pub mod nginx;
+pub mod outcome;
 pub mod report;
 pub mod wrapping;
 pub mod write;
@@ -128,6 +131,9 @@ pub fn import(files: &[Input], given: &Given, exists: &dyn Fn(&Path) -> bool) ->
             read(name, &part, given, file, &mut ledger, &mut job)?;
         }
     }
+    // What several files say together.
+    keepalived::finish(&mut job, &mut ledger);
+    elb::finish(&mut job, &mut ledger);
     faults::find(&job, &mut ledger);
     let draft = draft::draft(&job, given, exists, &mut ledger);
     if draft.services.is_empty() {

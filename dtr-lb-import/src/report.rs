@@ -184,6 +184,42 @@ pub struct Report {
     pub decides: bool,
 }
 
+impl Report {
+    /// The lists for a terminal: what is wrong and what is missing comes last, where it is seen. Rows that decide who is served or
+    /// who is let in are marked `!`.
+    pub fn text(&self) -> String {
+        let lists = [
+            ("taken", &self.taken),
+            ("differs", &self.differs),
+            ("left out", &self.left_out),
+            ("faults", &self.faults),
+        ];
+        let mut text = String::new();
+        for (name, rows) in lists {
+            text.push_str(&format!("{name}: {}\n", rows.len()));
+            for row in rows {
+                let mark = if row.decides { '!' } else { ' ' };
+                text.push_str(&format!("{mark} {}:{}  {}\n", row.file, row.line, shortened(&row.what)));
+                if !row.why.is_empty() {
+                    text.push_str(&format!("      {}\n", row.why));
+                }
+            }
+        }
+        text
+    }
+}
+
+/// A statement of many words is known by its first ones.
+fn shortened(what: &str) -> String {
+    const MOST: usize = 100;
+    // What would change a terminal is not shown.
+    let mut text: String = what.chars().filter(|c| !c.is_control()).take(MOST).collect();
+    if what.chars().count() > MOST {
+        text.push_str(" ...");
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -79,6 +79,8 @@ pub fn services_with(keys: &str) -> String {
 pub struct Balancer {
     process: Process,
     config: PathBuf,
+    /// What is put on top of the config for every command.
+    sets: Vec<String>,
 }
 
 /// The `dtr-lb` that was built with this test or tool.
@@ -96,7 +98,33 @@ impl Balancer {
     /// Writes the config, starts the agent and waits until it forwards and every replica has been probed.
     pub fn start(lab: &Lab, options: &BalancerOptions) -> Result<Self> {
         let config = write_config(lab, options)?;
-        let balancer = Self { process: Self::spawn(lab, &config, &options.sets)?, config };
+        let balancer = Self { process: Self::spawn(lab, &config, &options.sets)?, config, sets: Vec::new() };
+        balancer.wait_until_serving(lab)?;
+        Ok(balancer)
+    }
+
+    /// The same with a config that is there already, but for what is the lab's: its hook, and where the agent's own files are.
+    pub fn start_with(lab: &Lab, config: &str, hook: Hook) -> Result<Self> {
+        let path = lab.directory().join("dtr-lb.toml");
+        fs::write(&path, config).with_context(|| format!("writing `{}`", path.display()))?;
+        let sets = [
+            format!("datapath.attach={}", attach(hook)),
+            "datapath.max_flows=65536".to_owned(),
+            format!("agent.socket={}", lab.directory().join("dtr-lb.sock").display()),
+            format!("agent.bpffs={}", lab.bpffs().join("dtr-lb").display()),
+        ];
+        let balancer = Self { process: Self::spawn(lab, &path, &sets)?, config: path, sets: sets.to_vec() };
+        balancer.wait_until_serving(lab)?;
+        Ok(balancer)
+    }
+
+    /// Starts the agent without a config file, with these arguments. Commands find it by the file that it does not read.
+    pub fn start_without_file(lab: &Lab, options: &BalancerOptions, arguments: &[String]) -> Result<Self> {
+        let config = write_config(lab, options)?;
+        let mut command =
+            lab.balancer().command(binary()?.to_str().context("the binary's path is not text")?);
+        command.arg("run").args(arguments).env("RUST_LOG", "info");
+        let balancer = Self { process: lab.spawn("dtr-lb", command)?, config };
         balancer.wait_until_serving(lab)?;
         Ok(balancer)
     }
@@ -175,6 +203,9 @@ impl Balancer {
         let mut command =
             lab.balancer().command(binary()?.to_str().context("the binary's path is not text")?);
         command.arg("--config").arg(&self.config);
+        for set in &self.sets {
+            command.args(["--set", set]);
+        }
         Ok(command)
     }
 
@@ -226,13 +257,18 @@ impl Balancer {
     }
 }
 
-/// Writes the config file of a lab's balancer.
-pub fn write_config(lab: &Lab, options: &BalancerOptions) -> Result<PathBuf> {
-    let attach = match options.hook {
+/// The word of the config for a hook.
+pub fn attach(hook: Hook) -> &'static str {
+    match hook {
         Hook::NativeXdp => "xdp",
         Hook::GenericXdp => "xdp-generic",
         Hook::Tc => "tc",
-    };
+    }
+}
+
+/// Writes the config file of a lab's balancer.
+pub fn write_config(lab: &Lab, options: &BalancerOptions) -> Result<PathBuf> {
+    let attach = attach(options.hook);
     let interfaces: Vec<_> = lab.balancer_interfaces().map(|(name, _)| format!("{name:?}")).collect();
     let vips: Vec<_> = lab.vips().iter().map(|vip| format!("\"{vip}\"")).collect();
     let vip = if let [vip] = vips.as_slice() { vip.clone() } else { format!("[{}]", vips.join(", ")) };

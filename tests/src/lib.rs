@@ -1,6 +1,7 @@
 //! The lab, and what the scenarios in `tests/tests/` share.
 
 pub mod balancer;
+pub mod compare;
 pub mod fixture;
 pub mod lab;
 pub mod many_probes;

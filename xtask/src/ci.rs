@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use crate::{
     bare,
     command::{cargo, shown},
-    deny, fuzz,
+    deny, dist, fuzz,
     scope::Scope,
     setup, system,
     test::{self, Counts},
@@ -23,7 +23,7 @@ pub(crate) struct Options {
 
 type Step = (&'static str, fn(&mut Counts) -> Result<()>);
 
-const STEPS: [Step; 8] = [
+const STEPS: [Step; 9] = [
     ("setup", |_| setup::ensure(Scope::Ci).map(drop)),
     ("format", |_| shown(cargo().args(["fmt", "--all", "--check"]))),
     ("clippy", |_| shown(cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))),
@@ -34,6 +34,7 @@ const STEPS: [Step; 8] = [
         *counts = test::all()?;
         counts.verdict()
     }),
+    ("image", |_| dist::image_of_debug()),
     ("system", |_| system::run()),
 ];
 const BARE: Step = ("bare", |_| bare::run(&bare::Options::default()));

@@ -1,11 +1,17 @@
-//! `cargo xtask dist`: a release build, and from it a Debian package and a tarball of the same files, in target/dist.
+//! `cargo xtask dist`: a release build, and from it a Debian package, a tarball of the same files, an image for containers, and
+//! the digests of all, in target/dist.
 //!
-//! `tree` says which file goes where, `licences` writes the notices of what is linked in, `deb` packs. The same sources, paths
-//! and toolchain give the same bytes: every time stamp is that of the last commit, or `SOURCE_DATE_EPOCH`.
+//! `tree` says which file goes where, `licences` writes the notices of what is linked in, `deb` and `image` pack. The same
+//! sources and toolchain give the same bytes, wherever they are built: time stamps are those of the last commit or
+//! `SOURCE_DATE_EPOCH`, and `build` keeps paths out. `verify` tries that.
 
+mod build;
 mod deb;
+mod image;
 mod licences;
+mod maintainer;
 mod tree;
+mod verify;
 
 use std::{
     env, fs,
@@ -16,7 +22,7 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use crate::{
-    command::{captured, cargo, find_program, shown, target_dir, workspace_root},
+    command::{captured, find_program, shown, target_dir, workspace_root},
     scope::Scope,
     setup,
 };
@@ -27,68 +33,67 @@ pub(crate) struct Options {
     /// Pack the unoptimised build, which tests have at hand
     #[arg(long)]
     pub(crate) debug: bool,
+    /// Make all of it once more from a fresh clone elsewhere, and compare
+    #[arg(long, conflicts_with = "debug")]
+    pub(crate) verify: bool,
 }
+
+/// The digests, as `sha256sum --check` reads them.
+const SUMS: &str = "SHA256SUMS";
 
 /// What is packed.
 struct Release {
     version: String,
     /// As Debian calls it.
     architecture: String,
+    /// Who answers for the packages, as Debian writes it.
+    maintainer: String,
     /// Seconds since 1970, of every file.
     epoch: u64,
     binary: PathBuf,
+    /// Whether `build` kept this machine's paths out of it.
+    is_reproducible: bool,
     /// Where packages and their trees are put.
     output: PathBuf,
 }
 
 /// Builds, packs, and says what was made.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    setup::ensure(Scope::Dist)?;
-    for made in [package(options)?, tarball(options)?] {
-        let size = fs::metadata(&made).with_context(|| format!("cannot look at {}", made.display()))?.len();
-        println!("dist: {} ({:.1} MB)", made.display(), size as f64 / 1e6);
+    if options.verify {
+        verify::is_committed()?;
     }
-    Ok(())
+    setup::ensure(Scope::Dist)?;
+    let release = Release::build(options)?;
+    let tree = release.tree("deb")?;
+    let made = [release.package(&tree)?, release.tarball()?, image::pack(&release, &tree)?];
+    let names: Vec<_> = made.iter().filter_map(|file| file.file_name()).collect();
+    let sums = captured(Command::new("sha256sum").current_dir(&release.output).args(names))?;
+    write(&release.output.join(SUMS), &sums)?;
+    for file in &made {
+        let size = fs::metadata(file).with_context(|| format!("cannot look at {}", file.display()))?.len();
+        println!("dist: {} ({:.1} MB)", file.display(), size as f64 / 1e6);
+    }
+    println!("dist: {}", release.output.join(SUMS).display());
+    if options.verify { verify::again(&release.output, &sums) } else { Ok(()) }
 }
 
 /// Builds, and makes the Debian package; returns where it is.
 pub(crate) fn package(options: &Options) -> Result<PathBuf> {
     let release = Release::build(options)?;
     let tree = release.tree("deb")?;
-    let deb = deb::pack(&release, &tree)?;
-    match find_program("lintian") {
-        Some(lintian) => {
-            shown(Command::new(lintian).args(["--fail-on", "error,warning", "--allow-root"]).arg(&deb))?;
-        }
-        None => println!("dist: lintian is not here; the package was not checked by it"),
-    }
-    Ok(deb)
+    release.package(&tree)
 }
 
-/// The files of the package, for hosts that are not Debian's.
-fn tarball(options: &Options) -> Result<PathBuf> {
-    let release = Release::build(options)?;
-    let tree = release.tree("tar")?;
-    // Where the Debian package has a config that is to be written first, an unpacked one could be one that is in use.
-    fs::rename(tree.join("etc/dtr-lb/dtr-lb.toml"), tree.join("usr/share/doc/dtr-lb/examples/first.toml"))?;
-    fs::remove_dir_all(tree.join("etc"))?;
-    let tarball = release.output.join(format!("dtr-lb-{}-{}.tar.gz", release.version, release.architecture));
-    let mut tar = Command::new("tar");
-    tar.args(["--sort=name", "--owner=0", "--group=0", "--numeric-owner", "--use-compress-program=gzip -9n"]);
-    tar.arg(format!("--mtime=@{}", release.epoch)).arg("-cf").arg(&tarball).arg("-C").arg(&tree).arg("usr");
-    captured(&mut tar)?;
-    Ok(tarball)
+/// What CI does with the image: makes it of the unoptimised build, and `image` proves it.
+pub(crate) fn image_of_debug() -> Result<()> {
+    let release = Release::build(&Options { debug: true, verify: false })?;
+    let tree = release.tree("deb")?;
+    image::pack(&release, &tree).map(drop)
 }
 
 impl Release {
     fn build(options: &Options) -> Result<Self> {
-        let mut build = cargo();
-        build.args(["build", "--quiet", "--locked", "-p", "dtr-lb-agent", "--bin", "dtr-lb"]);
-        if !options.debug {
-            build.arg("--release");
-        }
-        shown(&mut build)?;
-        let profile = if options.debug { "debug" } else { "release" };
+        let binary = build::binary(options.debug)?;
         let epoch = match env::var("SOURCE_DATE_EPOCH") {
             Ok(set) => {
                 set.parse().with_context(|| format!("SOURCE_DATE_EPOCH is no number of seconds: {set}"))?
@@ -98,8 +103,10 @@ impl Release {
         let release = Self {
             version: env!("CARGO_PKG_VERSION").into(),
             architecture: captured(Command::new("dpkg").arg("--print-architecture"))?.trim().into(),
+            maintainer: maintainer::of_this_build()?,
             epoch,
-            binary: target_dir().join(profile).join("dtr-lb"),
+            binary,
+            is_reproducible: !options.debug,
             output: target_dir().join("dist"),
         };
         fs::create_dir_all(&release.output)
@@ -109,13 +116,53 @@ impl Release {
 
     /// A fresh directory with all files in their places.
     fn tree(&self, name: &str) -> Result<PathBuf> {
-        let root = self.output.join(name);
-        if root.exists() {
-            fs::remove_dir_all(&root).with_context(|| format!("cannot remove {}", root.display()))?;
-        }
+        let root = fresh(&self.output.join(name))?;
         tree::make(self, &root)?;
         Ok(root)
     }
+
+    fn package(&self, tree: &Path) -> Result<PathBuf> {
+        let deb = deb::pack(self, tree)?;
+        match find_program("lintian") {
+            Some(lintian) => {
+                shown(Command::new(lintian).args(["--fail-on", "error,warning", "--allow-root"]).arg(&deb))?;
+            }
+            None => println!("dist: lintian is not here; the package was not checked by it"),
+        }
+        Ok(deb)
+    }
+
+    /// The files of the package, for hosts that are not Debian's.
+    fn tarball(&self) -> Result<PathBuf> {
+        let tree = self.tree("tar")?;
+        // Where the Debian package has a config that is to be written first, an unpacked one could be one that is in use.
+        fs::rename(
+            tree.join("etc/dtr-lb/dtr-lb.toml"),
+            tree.join("usr/share/doc/dtr-lb/examples/first.toml"),
+        )?;
+        fs::remove_dir_all(tree.join("etc"))?;
+        let tarball = self.output.join(format!("dtr-lb-{}-{}.tar.gz", self.version, self.architecture));
+        self.tar(&tree, &["usr"], &tarball, Some("gzip -9n"))?;
+        Ok(tarball)
+    }
+
+    /// Of what is in `directory`, `what`, in the same order with the same owner and time on every machine.
+    fn tar(&self, directory: &Path, what: &[&str], to: &Path, compression: Option<&str>) -> Result<()> {
+        let mut tar = Command::new("tar");
+        tar.args(["--sort=name", "--format=gnu", "--owner=0", "--group=0", "--numeric-owner"]);
+        tar.args(["--mode=u+rw,go+r,go-w,a+X", &format!("--mtime=@{}", self.epoch)]);
+        tar.args(compression.map(|program| format!("--use-compress-program={program}")));
+        captured(tar.arg("-cf").arg(to).arg("-C").arg(directory).args(what)).map(drop)
+    }
+}
+
+/// An empty directory in place of what is there.
+fn fresh(directory: &Path) -> Result<PathBuf> {
+    if directory.exists() {
+        fs::remove_dir_all(directory).with_context(|| format!("cannot remove {}", directory.display()))?;
+    }
+    fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    Ok(directory.to_owned())
 }
 
 fn last_commit() -> Result<u64> {

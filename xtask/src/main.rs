@@ -72,7 +72,7 @@ enum Command {
     FuzzInput(fuzz_input::Options),
     /// Judge our dependencies: licences, versions, sources, advisories (`deny.toml`)
     Deny,
-    /// Make a Debian package and a tarball, in target/dist
+    /// Make a Debian package, a tarball and an image for containers, in target/dist
     Dist(dist::Options),
     /// Run what CI runs
     Ci(ci::Options),

@@ -1,6 +1,9 @@
 //! The programs that this repository's commands run and that come from elsewhere: who needs them, what for, and which Debian
 //! package brings them.
 
+use std::path::Path;
+
+use crate::command::find_program;
 use crate::scope::Scope::{self, Bare, Bench, Ci, Dist, Host, Run, Screenshots, System, Test};
 
 /// A program that a command runs.
@@ -18,6 +21,8 @@ pub(crate) struct Program {
     pub(crate) version: &'static str,
     /// What it must be told where it is not installed but only unpacked, in the directory `@`.
     pub(crate) unpacked: &'static [&'static str],
+    /// Whether it is no executable: then its name is the path of a file.
+    pub(crate) file: bool,
     /// The executable in its package, where the one on `PATH` is a script that knows only its own place.
     pub(crate) behind: Option<&'static str>,
 }
@@ -25,15 +30,25 @@ pub(crate) struct Program {
 /// Where there is a lab.
 const LAB: &[Scope] = &[Run, Test, Screenshots, Bench];
 
+/// nginx's part for TCP, which Debian packs by itself.
+const NGINX_STREAM: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
+
 /// Every program.
-pub(crate) const PROGRAMS: [Program; 21] = [
+pub(crate) const PROGRAMS: [Program; 25] = [
     Program::new("ip", "iproute2", "the lab's namespaces and links", &[Run, Host, Test, Screenshots, Bench])
         .says_version("-V"),
     Program::new("mount", "mount", "a client's own hosts file in the lab", LAB),
     Program::new("ethtool", "ethtool", "the links' offloads, turned off in the lab", LAB),
     Program::new("nginx", "nginx", "a replica's front end in the lab", LAB).says_version("-v"),
+    Program::new("haproxy", "haproxy", "a balancer beside which dtr-lb is tried", LAB).says_version("-v"),
+    Program::new(NGINX_STREAM, "libnginx-mod-stream", "the same, by nginx", LAB).is_a_file(),
     Program::new("docker-registry", "docker-registry", "the registry behind each replica", LAB),
-    Program::new("skopeo", "skopeo", "the client that pushes and pulls images", LAB),
+    Program::new(
+        "skopeo",
+        "skopeo",
+        "the client that pushes and pulls images, and reads the one of dtr-lb",
+        &[Run, Test, Screenshots, Bench, Dist],
+    ),
     Program::new("curl", "curl", "the client that makes requests", LAB),
     Program::new("openssl", "openssl", "the replicas' certificates, and a TLS client", LAB)
         .says_version("version"),
@@ -52,11 +67,14 @@ pub(crate) const PROGRAMS: [Program; 21] = [
     Program::new("mke2fs", "e2fsprogs", "the disk of the system test's machine", &[System])
         .says_version("-V"),
     Program::new("dpkg-shlibdeps", "dpkg-dev", "what the Debian package depends on", &[Dist, System]),
+    Program::new("umoci", "umoci", "makes the image for containers", &[Dist]),
+    Program::new("update-ca-certificates", "ca-certificates", "the CAs in that image", &[Dist])
+        .says_version("--help"),
     Program::new("lintian", "lintian", "what is wrong with the Debian package", &[System]),
 ];
 
 /// The packages that start a service once installed.
-pub(crate) const SERVICES: [&str; 3] = ["nginx", "docker-registry", "prometheus"];
+pub(crate) const SERVICES: [&str; 4] = ["nginx", "haproxy", "docker-registry", "prometheus"];
 
 impl Program {
     const fn new(
@@ -65,7 +83,7 @@ impl Program {
         why: &'static str,
         scopes: &'static [Scope],
     ) -> Self {
-        Self { name, package, why, scopes, version: "--version", unpacked: &[], behind: None }
+        Self { name, package, why, scopes, version: "--version", unpacked: &[], file: false, behind: None }
     }
 
     const fn says_version(mut self, argument: &'static str) -> Self {
@@ -78,9 +96,19 @@ impl Program {
         self
     }
 
+    const fn is_a_file(mut self) -> Self {
+        self.file = true;
+        self
+    }
+
     const fn behind_script(mut self, path: &'static str) -> Self {
         self.behind = Some(path);
         self
+    }
+
+    /// Whether this machine has it.
+    pub(crate) fn is_here(&self) -> bool {
+        if self.file { Path::new(self.name).is_file() } else { find_program(self.name).is_some() }
     }
 
     /// Whether a command needs it.
@@ -104,14 +132,25 @@ mod tests {
 
     #[test]
     fn a_command_needs_its_own_programs_and_no_others() {
-        let lab = ["ip", "mount", "ethtool", "nginx", "docker-registry", "skopeo", "curl", "openssl"];
+        let lab = [
+            "ip",
+            "mount",
+            "ethtool",
+            "nginx",
+            "haproxy",
+            NGINX_STREAM,
+            "docker-registry",
+            "skopeo",
+            "curl",
+            "openssl",
+        ];
         for (scope, want) in [
             (Scope::Build, &[][..]),
             (Run, &lab),
             (Bench, &lab),
             (Host, &["ip", "dnsmasq"]),
             (Screenshots, &[&lab[..], &["chromium", "chromedriver"]].concat()),
-            (Dist, &["dpkg-shlibdeps"]),
+            (Dist, &["skopeo", "dpkg-shlibdeps", "umoci", "update-ca-certificates"]),
             (System, &["qemu-system-x86_64", "mmdebstrap", "mke2fs", "dpkg-shlibdeps", "lintian"]),
             (Bare, &["mmdebstrap"]),
         ] {

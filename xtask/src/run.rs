@@ -33,6 +33,10 @@ pub(crate) struct Options {
     /// How many replicas the lab has [default: 3]
     #[arg(long, value_name = "NUMBER", conflicts_with = "agent")]
     replicas: Option<String>,
+    /// Play the same failures to a sample of DTR's documentation and to what `dtr-lb import` makes of it; `--for` is for each
+    /// failure
+    #[arg(long, value_name = "SAMPLE", value_parser = ["nginx", "haproxy", "elb"], conflicts_with_all = ["agent", "replicas"])]
+    compare: Option<String>,
     /// Run `dtr-lb` on this host with these arguments instead of the lab
     #[arg(last = true, value_name = "DTR-LB ARGUMENTS")]
     agent: Vec<OsString>,
@@ -61,10 +65,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 impl Options {
     /// The arguments of `dtr-lb-lab`.
     fn lab(&self) -> Vec<OsString> {
-        let Self { length, hook, topology, replicas, agent: _ } = self;
+        let Self { length, hook, topology, replicas, compare, agent: _ } = self;
         let given = [("--for", length), ("--hook", hook), ("--topology", topology), ("--replicas", replicas)];
         let pairs = given.into_iter().filter_map(|(name, value)| Some([name.into(), value.as_ref()?.into()]));
-        ["run".into()].into_iter().chain(pairs.flatten()).collect()
+        let command: Vec<OsString> = match compare {
+            Some(sample) => vec!["compare".into(), sample.into()],
+            None => vec!["run".into()],
+        };
+        command.into_iter().chain(pairs.flatten()).collect()
     }
 }
 

@@ -120,7 +120,5 @@ fn data_directory() -> Result<PathBuf> {
 
 /// The programs that the command needs and that are not there.
 fn missing_programs(scope: Scope) -> impl Iterator<Item = Program> {
-    PROGRAMS
-        .into_iter()
-        .filter(move |program| program.is_needed_by(scope) && find_program(program.name).is_none())
+    PROGRAMS.into_iter().filter(move |program| program.is_needed_by(scope) && !program.is_here())
 }

@@ -61,7 +61,7 @@ pub(crate) struct Shortage {
     pub(crate) limit: u64,
 }
 
-/// One a replica, and one for each VIP of the service where replicas are asked at those, or from those.
+/// One a replica, and one for each VIP of the service where replicas are asked at those, or from those; one more for its agent.
 fn probes_at_once(service: &Service) -> usize {
     if service.probe.scheme == Scheme::None {
         return 0;
@@ -72,7 +72,7 @@ fn probes_at_once(service: &Service) -> usize {
         // Of one that was silent it is looked at the same time whether it answers at all, and to which VIP.
         Mode::Dnat => 2 * service.vips.len() + 1,
     };
-    service.replicas.len() * each
+    service.replicas.len() * (each + usize::from(service.probe.agent_port.is_some()))
 }
 
 #[cfg(test)]
@@ -101,6 +101,9 @@ mod tests {
         config.services[0].mode = Mode::Dnat;
         assert_eq!(wanted(&config), beside + 2 * (15 + 3), "from each VIP, and again after silence");
         config.services[0].mode = Mode::Dsr;
+        config.services[0].probe.agent_port = Some(8700);
+        assert_eq!(wanted(&config), beside + 2 * (9 + 3), "and each agent");
+        config.services[0].probe.agent_port = None;
         config.services[1].probe.scheme = Scheme::None;
         assert_eq!(wanted(&config), beside + 12);
     }

@@ -4,13 +4,14 @@
 use std::{path::PathBuf, sync::Arc};
 
 use jiff::Timestamp;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::{Agent, AgentError, probes::Files};
 use crate::{
     changes::{self, Changes, Effective, Names, Note, effective},
     config::Config,
     datapath::Datapath,
+    interface::{self, Chosen, InterfaceError},
 };
 
 /// What the effective config is made of.
@@ -71,6 +72,19 @@ impl Sources {
         Arc::new(config)
     }
 
+    /// Works out the interfaces of a config that does not name them, and says why they are these. `config` is the effective one.
+    ///
+    /// # Errors
+    /// Nothing says which they are, or the kernel does not answer. Nothing has changed then.
+    pub(super) async fn find_interfaces(&mut self, config: &mut Arc<Config>) -> Result<(), InterfaceError> {
+        if config.by_routes {
+            let names = interfaces_by_routes(config).await?;
+            Arc::make_mut(&mut self.file).interfaces.clone_from(&names);
+            Arc::make_mut(config).interfaces = names;
+        }
+        Ok(())
+    }
+
     /// What there is now, to be changed in part.
     pub(super) fn given(&self) -> Given {
         Given { file: Arc::clone(&self.file), names: self.names.clone(), changes: self.changes.clone() }
@@ -89,6 +103,27 @@ impl Sources {
             Err(error) => Some(format!("what was changed at run time would not outlast the agent: {error}")),
         }
     }
+}
+
+impl Given {
+    /// The same, for another file: by what DNS and the operator have said before.
+    pub(super) async fn find_interfaces(&mut self) -> Result<(), InterfaceError> {
+        if self.file.by_routes {
+            let config = effective(&self.file, &self.names, &self.changes).config;
+            Arc::make_mut(&mut self.file).interfaces = interfaces_by_routes(&config).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Worked out, and logged with the reason for each.
+async fn interfaces_by_routes(config: &Config) -> Result<Vec<String>, InterfaceError> {
+    let found = interface::by_routes(config).await?;
+    found.notes.iter().for_each(|note| warn!("{note}"));
+    for Chosen { name, why } in &found.interfaces {
+        info!(interface = name, why = why.join("; "), "an interface of the datapath, found by the routes");
+    }
+    Ok(found.names())
 }
 
 impl Agent {

@@ -1,6 +1,6 @@
 //! The words for what the operator wants to read once.
 
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::presence::Standing;
 use crate::control::{
@@ -41,6 +41,21 @@ pub(super) fn log(change: Change) {
         }
         // There may be a thousand of them at once: `unasked` has the words.
         Change::Probing { .. } => {}
+        Change::OwnWord { service, replica, says } => {
+            // One that reports its load changes it with each probe. A change of state is told as any other.
+            debug!(service, replica, says, "the replica's agent says something else than before");
+        }
+        Change::OwnWordFailed { service, replica, failure: Some(failure) } => {
+            warn!(
+                service,
+                replica,
+                failure,
+                "the replica's agent (service.probe.agent_port) is not understood or not heard: what it said last holds"
+            );
+        }
+        Change::OwnWordFailed { service, replica, failure: None } => {
+            info!(service, replica, "the replica's agent is heard again");
+        }
         Change::AnswersPast { service, replica, past: true } => {
             warn!(service, replica, "the replica {ANSWERS_PAST}");
         }

@@ -113,9 +113,9 @@ impl Probes {
 
     /// The report, if it is of a probe that runs.
     pub(super) fn current(&self, report: Report<ProbeId>) -> Option<Report<ReplicaKey>> {
-        let Report { id: ProbeId { key, run }, outcome, state, transition, late } = report;
+        let Report { id: ProbeId { key, run }, outcome, agent, state, transition, late } = report;
         let runs = self.running.get(&key).is_some_and(|running| running.run == run);
-        runs.then_some(Report { id: key, outcome, state, transition, late })
+        runs.then_some(Report { id: key, outcome, agent, state, transition, late })
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tracing::{error, info};
 
 use super::{
-    Agent, AgentError,
+    Agent, AgentError, NoFile,
     effective::{Given, TakenIn},
     probes::Files,
 };
@@ -21,13 +21,15 @@ pub(super) enum ReloadError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error(transparent)]
+    NoFile(#[from] NoFile),
+    #[error(transparent)]
     Agent(#[from] AgentError),
 }
 
 impl Agent {
     /// Reads the config file again, with the `--set` items of the start on top, and applies it if it is good.
     pub(super) async fn reload(&mut self, datapath: &mut Datapath) -> Result<Reloaded, ReloadError> {
-        let path = self.file.path.display().to_string();
+        let path = self.source.origin.to_string();
         self.manager.reloading();
         let result = self.read_again(datapath).await;
         self.manager.ready(&self.control);
@@ -48,7 +50,9 @@ impl Agent {
     }
 
     async fn read_again(&mut self, datapath: &mut Datapath) -> Result<Reloaded, ReloadError> {
-        let given = Given { file: Arc::new(self.file.read()?), ..self.sources.given() };
+        self.source.file(NoFile::Reload)?;
+        let mut given = Given { file: Arc::new(self.source.read()?), ..self.sources.given() };
+        given.find_interfaces().await.map_err(AgentError::from)?;
         let TakenIn { changes, notes } = self.take_in(datapath, given, Files::ReadAgain).await?;
         Ok(Reloaded { changes, notes })
     }
@@ -61,6 +65,7 @@ impl From<ReloadError> for Refusal {
             | ReloadError::Agent(AgentError::Fixed(_) | AgentError::NatAddress(_) | AgentError::Web(_)) => {
                 RefusalKind::BadConfig
             }
+            ReloadError::NoFile(_) => RefusalKind::Conflict,
             ReloadError::Agent(_) => RefusalKind::Failed,
         };
         Self::new(kind, error)

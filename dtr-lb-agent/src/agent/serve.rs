@@ -118,10 +118,12 @@ impl Agent {
                 },
                 news = self.tracer.news() => self.tracer.take(news, datapath),
                 Some(dropped) = next_events(&mut events) => self.log_drops(&dropped),
+                Some(found) = self.fits.news() => self.fits.take(found),
                 () = self.catch_up.due() => decided = true,
                 () = sleep_until(next_sample) => {
                     self.sample(datapath);
                     self.read_answers(datapath);
+                    self.look_for_fits();
                     next_sample = tokio::time::Instant::now() + history::STEP;
                 }
                 () = sleep_until_some(self.held_until) => decided = true,
@@ -276,6 +278,7 @@ impl Agent {
                 let mode = self.control.config().datapath.syn_challenge;
                 self.floods.of(service, vip).map(|flood| challenge_status(flood, mode)).unwrap_or_default()
             },
+            hint: &|service| self.fits.hint(service),
             up_to_date: self.catch_up.up_to_date(),
             table_rewrites: self.table_rewrites,
             reloads: self.reloads,

@@ -17,7 +17,7 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{
-    Agent, AgentError, ConfigFile, Following, Sources,
+    Agent, AgentError, ConfigSource, Following, Sources,
     catch_up::CatchUp,
     compare::Compare,
     http::HttpSide,
@@ -97,7 +97,7 @@ pub(super) fn check_addresses(
             "the VIP is not an address of this host, so nobody answers ARP or neighbour discovery for it: add it \
              (`ip address add {} dev {}`), or route it here",
             IpNet::from(*vip),
-            config.interfaces[0]
+            config.interfaces.first().map_or("INTERFACE", String::as_str)
         );
     }
     Ok(())
@@ -111,7 +111,7 @@ pub(super) fn probes_are_steered(config: &Config) -> bool {
 
 /// May be dropped before it is done: nothing is attached or written until its last await is over.
 pub(super) async fn start(
-    (file, sources, following, config): (ConfigFile, Sources, Following, &Arc<Config>),
+    (source, sources, following, config): (ConfigSource, Sources, Following, &Arc<Config>),
     datapath: &mut Datapath,
     host: Host,
     (mut probes, reports, mut plan): (Probes, mpsc::Receiver<Report<ProbeId>>, Plan),
@@ -138,7 +138,7 @@ pub(super) async fn start(
     }
     probes.carry_out(plan, &control);
     let mut agent = Agent {
-        file,
+        source,
         sources,
         following,
         control,
@@ -164,6 +164,7 @@ pub(super) async fn start(
         census: Census::default(),
         fill: Default::default(),
         floods: Default::default(),
+        fits: Default::default(),
         probe_counts: ProbeCounts::default(),
         reloads: Reloads::default(),
         table_rewrites: 0,

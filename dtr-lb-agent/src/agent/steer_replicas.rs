@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tracing::info;
 
 use super::{
-    Agent,
+    Agent, NoFile,
     effective::TakenIn,
     orders::{self, Target, called},
     probes::Files,
@@ -65,7 +65,7 @@ impl Agent {
             }
         }
         if edit.is_some() {
-            done.push(format!("saved to {}", self.file.path.display()));
+            done.push(format!("saved to {}", self.source.origin));
         }
         notes.extend(without_replicas(&before, &after));
         info!(done = done.join("; "), "an operator's order is carried out");
@@ -75,24 +75,27 @@ impl Agent {
     /// Writes a change to the config file. Returns what it says then.
     fn save(&self, edit: &Edit) -> Result<Config, Refusal> {
         let bad = |error: &dyn std::fmt::Display| Refusal::new(RefusalKind::BadConfig, error);
-        let now = self.file.read().map_err(|error| bad(&error))?;
+        let path =
+            self.source.file(NoFile::Save).map_err(|error| Refusal::new(RefusalKind::Conflict, error))?;
+        let now = self.source.read().map_err(|error| bad(&error))?.at_interfaces_of(&self.sources.file);
         if now != *self.sources.file {
             return Err(Refusal::new(
                 RefusalKind::Conflict,
                 format!(
                     "the config file {} has changes that the agent has not read, and --save would bring them into force: \
                      `dtr-lb reload` first, or leave out --save",
-                    self.file.path.display()
+                    path.display()
                 ),
             ));
         }
-        self.file.edit(edit).map_err(|error| match &error {
+        let edited = self.source.edit(edit, path).map_err(|error| match &error {
             EditError::Config(_) | EditError::WouldBeInvalid(_) => bad(&error),
             EditError::NoSuchReplica { .. } | EditError::Cannot { .. } | EditError::Overridden => {
                 Refusal::new(RefusalKind::Conflict, error)
             }
             EditError::ChangedMeanwhile(_) | EditError::Write { .. } => Refusal::failed(error),
-        })
+        })?;
+        Ok(edited.at_interfaces_of(&self.sources.file))
     }
 
     /// Connections that may still carry data, as last counted.

@@ -18,6 +18,7 @@ use crate::{
     directory::Directory,
     explain::{self, ExplainError, Explanation, Question},
     flows::{self, FlowsError, Listing},
+    interface,
 };
 
 /// What it takes to look at the datapath's tables.
@@ -66,7 +67,8 @@ async fn tell(
     let Query(query) = query.map_err(|rejection| bad_request(rejection.body_text()))?;
     let question = Question::new(&query.source, &query.destination).map_err(bad_request)?;
     looking(&requests, move |Look { reader, directory, now }| {
-        explain::explain(&question, &reader, &directory, now).map_err(|error| match error {
+        let own = interface::host_addresses().map_err(Refusal::failed)?;
+        explain::explain(&question, &reader, &directory, &own, now).map_err(|error| match error {
             ExplainError::Datapath(_) => Refusal::failed(error),
             ExplainError::Source(_)
             | ExplainError::Destination(_)

@@ -31,12 +31,12 @@ use jiff::Timestamp;
 use rtnetlink::Handle;
 use tokio::time::{Instant, sleep};
 
-use super::{Failure, runtime};
+use super::{Failure, config_source, runtime};
 use crate::{
     cli::Global,
-    config::{Attach, Config},
+    config::{Attach, CommandLine, Config},
     control::{Change, Control, NARROW_PATH, NO_NAT_ADDRESS, NextHops, UNSEEN_INTERFACE},
-    interface::{self, Links, Seen},
+    interface::{self, LOCAL_CLIENT, Links, Seen},
     next_hop::{Carrier, NextHop, NextHopError, resolve},
 };
 
@@ -47,13 +47,18 @@ const RESOLVE_LIMIT: Duration = Duration::from_secs(1);
 const RESOLVE_PAUSE: Duration = Duration::from_millis(50);
 
 /// `dtr-lb check`
-pub fn check(global: &Global, json: bool, ask: bool) -> Result<(), Failure> {
-    let config = Arc::new(Config::load(&global.config, &global.overrides)?);
+pub fn check(global: &Global, options: &CommandLine, json: bool, ask: bool) -> Result<(), Failure> {
+    let source = config_source(global, options)?;
+    let mut config = source.read()?;
     let mut report = Report::default();
-    report.fact("config", format!("config {}: valid", global.config.display()));
+    report.fact("config", format!("config {}: valid", source.origin));
     report.config(&config);
     report.process(&config, &process::Facts::read(&config));
     runtime()?.block_on(async {
+        if config.by_routes {
+            report.interfaces_by_routes(&mut config).await;
+        }
+        let config = Arc::new(config);
         report.host(&config).await;
         report.doors(&config, global.socket.as_deref()).await;
         if ask {
@@ -81,6 +86,24 @@ impl Report {
             );
         }
         self.timeouts(config);
+    }
+
+    /// As the agent would work them out, but for replicas that are host names: DNS is not asked here.
+    async fn interfaces_by_routes(&mut self, config: &mut Config) {
+        match interface::by_routes(config).await {
+            Ok(found) => {
+                found.notes.into_iter().for_each(|note| self.warn("interfaces", note));
+                for chosen in &found.interfaces {
+                    let interface = format!("interface {}", chosen.name);
+                    self.fact(
+                        interface.clone(),
+                        format!("{interface}, by the routes: {}", chosen.why.join("; ")),
+                    );
+                }
+                config.interfaces = found.interfaces.into_iter().map(|chosen| chosen.name).collect();
+            }
+            Err(error) => self.error("interfaces", error),
+        }
     }
 
     async fn host(&mut self, config: &Arc<Config>) {
@@ -139,8 +162,12 @@ impl Report {
                 "the VIP {vip} is not an address of this host, so nobody answers ARP or neighbour discovery for it; add \
                  it (`ip address add {} dev {}`), or route it here",
                 IpNet::from(vip),
-                config.interfaces[0]
+                config.interfaces.first().map_or("INTERFACE", String::as_str)
             ));
+        }
+        let vips: BTreeSet<_> = config.services.iter().flat_map(|service| &service.vips).collect();
+        for vip in vips.into_iter().filter(|vip| own.contains(vip)) {
+            self.fact(format!("VIP {vip}"), format!("VIP {vip}: {LOCAL_CLIENT}"));
         }
     }
 
@@ -218,6 +245,8 @@ impl Report {
             | Change::Service { .. }
             | Change::Resets { .. }
             | Change::Probing { .. }
+            | Change::OwnWord { .. }
+            | Change::OwnWordFailed { .. }
             | Change::AnswersPast { .. }
             | Change::Suspicion { .. }
             | Change::PassiveSpared { .. }

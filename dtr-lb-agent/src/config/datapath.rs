@@ -158,12 +158,13 @@ pub(super) fn read(raw: &RawConfig, host: &HostFacts, problems: &mut Problems<'_
 }
 
 pub(super) fn interfaces(raw: &RawConfig, problems: &mut Problems<'_>) -> Option<Vec<String>> {
-    let Some(field) = Table::top().field("interfaces", &raw.interfaces) else {
-        problems.missing(&Table::top(), "interfaces", "missing: no interface to take packets from");
-        return None;
-    };
+    // Unwritten, they are worked out by the routes: `Config::by_routes`.
+    let Some(field) = Table::top().field("interfaces", &raw.interfaces) else { return Some(Vec::new()) };
     if field.value.is_empty() {
-        problems.refuse(&field, "no interface to take packets from");
+        problems.refuse(
+            &field,
+            "no interface to take packets from; leave the key out for those by which routes go",
+        );
         return None;
     }
     let before = problems.len();

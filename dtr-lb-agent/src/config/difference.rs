@@ -9,13 +9,15 @@ use std::{
     time::Duration,
 };
 
-use super::{Access, Agent, BodyPattern, Config, Datapath, Limits, Listed, Probe, Replica, Service, Verify};
+use super::{Access, Agent, Config, Datapath, Limits, Listed, Replica, Service};
+
+mod probe;
 
 /// Each difference in a line; none if both say the same.
 #[must_use]
 pub fn differences(before: &Config, after: &Config) -> Vec<String> {
-    // Named one by one, so that a new key is not forgotten here. `host` is told where it arrives: in the probes.
-    let Config { interfaces, host: _, datapath, services, agent } = after;
+    // Named one by one, so that a new key is not forgotten here. What decides about interfaces shows in them. `host` is told where it arrives: in the probes.
+    let Config { interfaces, by_routes: _, host: _, datapath, services, agent } = after;
     let mut lines = Lines::default();
     lines.key("interfaces", &list(&before.interfaces), &list(interfaces));
     lines.datapath(&before.datapath, datapath);
@@ -143,41 +145,6 @@ impl Lines {
         self.key("max_new_flows_per_source", &before.max_new_flows_per_source, max_new_flows_per_source);
         self.shown("affinity_timeout", &before.affinity_timeout, affinity_timeout, time);
         self.key("denied", &before.denied, denied);
-    }
-
-    fn probe(&mut self, before: &Probe, after: &Probe) {
-        let Probe {
-            scheme,
-            port,
-            path,
-            host,
-            verify,
-            status,
-            body,
-            interval,
-            fast_interval,
-            timeout,
-            rise,
-            fall,
-            jitter,
-        } = after;
-        self.key("probe.scheme", &before.scheme, scheme);
-        self.key("probe.port", &before.port, port);
-        self.key("probe.path", &before.path, path);
-        self.shown("probe.host", &before.host, host, |host| option(host.as_ref()));
-        self.shown("probe.verify", &before.verify, verify, |verify| match verify {
-            Verify::No => "false".to_owned(),
-            Verify::Yes => "true".to_owned(),
-            Verify::Ca(file) => file.display().to_string(),
-        });
-        self.key("probe.status", &before.status, status);
-        self.shown("probe.body", &before.body, body, |body| option(body.as_ref().map(BodyPattern::as_str)));
-        self.shown("probe.interval", &before.interval, interval, time);
-        self.shown("probe.fast_interval", &before.fast_interval, fast_interval, time);
-        self.shown("probe.timeout", &before.timeout, timeout, time);
-        self.key("probe.rise", &before.rise, rise);
-        self.key("probe.fall", &before.fall, fall);
-        self.shown("probe.jitter", &before.jitter, jitter, |jitter| format!("{}%", jitter * 100.0));
     }
 
     /// Those that stand for replicas: which ones, DNS may not have said yet.

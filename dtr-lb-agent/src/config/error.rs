@@ -34,6 +34,9 @@ pub enum ConfigError {
         /// What went wrong.
         reason: String,
     },
+    /// An option of the command line is missing that has to be there where no config file is read.
+    #[error("{option} is missing, and with the others no config file is read; give it, as in {example}")]
+    NoOption { option: &'static str, example: &'static str },
     /// The config breaks at least one rule. Sorted as in the file; those of `--set` come last.
     #[error("{}", one_a_line(.0))]
     Invalid(Vec<Problem>),
@@ -45,7 +48,7 @@ impl ConfigError {
     pub fn problems(&self) -> &[Problem] {
         match self {
             Self::Invalid(problems) => problems,
-            Self::Read { .. } | Self::NotText { .. } | Self::Host { .. } => &[],
+            Self::Read { .. } | Self::NotText { .. } | Self::Host { .. } | Self::NoOption { .. } => &[],
         }
     }
 }
@@ -92,6 +95,8 @@ pub enum Place {
     },
     /// On the command line: the `KEY=VALUE` of a `--set`.
     Override(String),
+    /// On the command line, or in a variable of the environment: the option that stands for a line of the config.
+    Option(String),
 }
 
 impl fmt::Display for Place {
@@ -99,6 +104,7 @@ impl fmt::Display for Place {
         match self {
             Self::File { name, line, column } => write!(out, "{name}:{line}:{column}"),
             Self::Override(item) => write!(out, "--set {}", one_line(item)),
+            Self::Option(option) => write!(out, "{}", one_line(option)),
         }
     }
 }
@@ -129,8 +135,8 @@ fn what_to_do(error: &io::Error) -> &'static str {
         io::ErrorKind::PermissionDenied => "run the command as root, or make the file readable",
         io::ErrorKind::IsADirectory => "name the file in it with --config FILE",
         _ => {
-            "name another with --config FILE, or start from examples/minimal.toml, \
-             which comes with dtr-lb"
+            "name another with --config FILE, print one with `dtr-lb init`, start from examples/minimal.toml, \
+             which comes with dtr-lb, or run without one by --vip and --replica"
         }
     }
 }

@@ -6,8 +6,12 @@
 /// Dotted, without indexes, in the order of the reference config; and what is allowed.
 pub(super) const KEYS: &[(&str, &str)] = &[
     ("vip", "an IP address in quotes, or a list of different ones, as in [\"10.0.0.10\", \"2001:db8::10\"]"),
-    ("interfaces", "a list of at least one interface name, each once, as in [\"eth0\"] (see `ip link`)"),
+    (
+        "interfaces",
+        "a list of at least one interface name, each once, as in [\"eth0\"] (see `ip link`); left out: by the routes",
+    ),
     ("host", "a DNS name or an IP address, in quotes, without a port"),
+    ("preset", "\"dtr\", \"msr\", \"harbor\", \"registry\", \"kubernetes-api\" or \"tcp\""),
     ("datapath", "a table: [datapath]"),
     ("datapath.attach", "\"auto\", \"xdp\", \"xdp-generic\" or \"tc\""),
     ("datapath.max_flows", "a whole number, 1024 to 16777216"),
@@ -32,7 +36,7 @@ pub(super) const KEYS: &[(&str, &str)] = &[
     ("datapath.on_down", "\"auto\", \"reset\" or \"leave\""),
     ("datapath.syn_challenge", "\"auto\", \"always\" or \"off\""),
     ("datapath.macs", "\"own\" or \"any\""),
-    ("service", "[[service]] tables, with double brackets; without any, the services are http and https"),
+    ("service", "[[service]] tables, with double brackets; without any, the services are those of `preset`"),
     ("service.name", "1 to 64 of the characters A-Z a-z 0-9 . _ : - in quotes, each service its own name"),
     ("service.port", "a whole number, 1 to 65535, each VIP and port in one service only"),
     (
@@ -59,25 +63,60 @@ pub(super) const KEYS: &[(&str, &str)] = &[
         "a duration in quotes, 0s to 7 days, as in \"3h\", beside affinity = \"source-ip\"",
     ),
     ("service.probe", "a table: [service.probe], below its [[service]]"),
-    ("service.probe.scheme", "\"http\", \"https\", \"tcp\" or \"none\""),
+    ("service.probe.scheme", "\"http\", \"https\", \"tcp\", \"tls\" or \"none\""),
     ("service.probe.port", "a whole number, 1 to 65535"),
+    ("service.probe.method", "an HTTP method in quotes, as in \"GET\" or \"HEAD\""),
     ("service.probe.path", "a path from \"/\" on, of visible ASCII characters, as in \"/health\""),
     ("service.probe.host", "a DNS name or an IP address, in quotes, without a port"),
+    ("service.probe.headers", "a list of headers, as in [\"Authorization: Basic YTpi\"]"),
+    ("service.probe.request_body", "a text in quotes, of at most 64 KiB"),
     (
         "service.probe.verify",
         "false, true (no quotes), or the absolute path of an existing CA file, in quotes",
+    ),
+    (
+        "service.probe.alpn",
+        "a list of names of protocols, each once, for https \"http/1.1\" and \"http/1.0\" only, as in [\"http/1.1\"]",
     ),
     (
         "service.probe.status",
         "a list of HTTP status codes and ranges within 100 to 599, as in [\"200-299\", \"304\"]",
     ),
     ("service.probe.body", "a regular expression in quotes; single quotes leave its backslashes alone"),
+    (
+        "service.probe.reject_body",
+        "a regular expression in quotes; single quotes leave its backslashes alone",
+    ),
+    (
+        "service.probe.expect_headers",
+        "a list of headers with a regular expression each, as in ['Content-Type: ^application/json']",
+    ),
+    (
+        "service.probe.reject_headers",
+        "a list of headers with a regular expression each, as in ['X-Mode: ^maintenance$']",
+    ),
+    (
+        "service.probe.steps",
+        "a list of at most 100 tables of one key each, as in [{ send = \"PING\\r\\n\" }, { expect = '^\\+PONG' }]",
+    ),
+    ("service.probe.steps.send", "a text in double quotes, as in \"PING\\r\\n\""),
+    ("service.probe.steps.send_hex", "pairs of hexadecimal digits in quotes, as in \"0d0a\""),
+    (
+        "service.probe.steps.expect",
+        "a regular expression in quotes; single quotes leave its backslashes alone",
+    ),
+    (
+        "service.probe.steps.reject",
+        "a regular expression in quotes; single quotes leave its backslashes alone",
+    ),
     ("service.probe.interval", "a duration in quotes, 10ms to 1h, as in \"2s\""),
     ("service.probe.fast_interval", "a duration in quotes, 10ms up to `interval`, as in \"500ms\""),
+    ("service.probe.down_interval", "a duration in quotes, 10ms to 1h, as in \"10s\""),
     ("service.probe.timeout", "a duration in quotes, 10ms to 1h, as in \"2s\""),
     ("service.probe.rise", "a whole number, 1 to 1000"),
     ("service.probe.fall", "a whole number, 1 to 1000"),
     ("service.probe.jitter", "a percentage in quotes, \"0%\" to \"50%\""),
+    ("service.probe.agent_port", "a whole number, 0 to 65535; 0 asks no agent"),
     ("replica", "at least one [[replica]] table, with double brackets"),
     ("replica.name", "1 to 64 of the characters A-Z a-z 0-9 . _ : - in quotes, each replica its own name"),
     (

@@ -14,6 +14,7 @@ mod address;
 mod admin;
 mod agent;
 mod choice;
+mod command_line;
 mod datapath;
 mod difference;
 mod edit;
@@ -26,8 +27,10 @@ mod limits;
 mod listed;
 mod mode;
 mod overrides;
+mod pattern;
 mod places;
 mod prefix;
+mod preset;
 mod probe;
 mod problems;
 mod raw;
@@ -45,6 +48,7 @@ use std::path::Path;
 pub use self::access::Access;
 pub use self::admin::Admin;
 pub use self::agent::{Agent, DEFAULT_BPFFS, DEFAULT_SOCKET};
+pub use self::command_line::CommandLine;
 pub use self::datapath::{AllDown, Attach, Datapath, Macs, OnDown, SynChallenge};
 pub use self::difference::differences;
 pub use self::edit::{Edit, EditError};
@@ -53,9 +57,11 @@ pub use self::host_facts::HostFacts;
 pub use self::limits::{Denied, Limits};
 pub use self::listed::{DEFAULT_WEIGHT, Host, HostError, Listed, MAX_WEIGHT};
 pub use self::mode::Mode;
+pub use self::pattern::Pattern;
 pub use self::places::Places;
 pub use self::prefix::{parse_prefix, prefix_or_none};
-pub use self::probe::{BodyPattern, Probe, Scheme, Verify};
+pub use self::preset::{Preset, PresetService};
+pub use self::probe::{Header, HeaderPattern, Probe, Scheme, Step, Verify};
 pub use self::replica::Replica;
 pub use self::service::{Affinity, Service};
 pub use self::status_set::StatusSet;
@@ -75,8 +81,12 @@ pub const DEFAULT_PATH: &str = "/etc/dtr-lb/dtr-lb.toml";
 /// A whole, checked config: every default is filled in and every reference resolved.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
-    /// The interfaces the datapath is attached to; at least one, no two alike.
+    /// The interfaces the datapath is attached to; no two alike. None only as long as [`Self::by_routes`] has not been carried
+    /// out.
     pub interfaces: Vec<String>,
+    /// The interfaces are not written: they are those by which routes go (`interface::by_routes`), as whoever starts with
+    /// this config works out.
+    pub by_routes: bool,
     /// The Host header and TLS server name of the probes that name no other; `None`: the replica's address.
     pub host: Option<String>,
     /// How packets are taken, forwarded and remembered.
@@ -115,13 +125,32 @@ impl Config {
         overrides: &[String],
         host: &HostFacts,
     ) -> Result<Self, ConfigError> {
-        let mut problems = Problems::new(Source::new(name, text));
+        Self::parse_source(Source::new(name, text), text, overrides, host)
+    }
+
+    /// `source` knows where each part of `text` is from.
+    fn parse_source<'a>(
+        source: Source<'a>,
+        text: &'a str,
+        overrides: &'a [String],
+        host: &HostFacts,
+    ) -> Result<Self, ConfigError> {
+        let mut problems = Problems::new(source);
         let config = shape::read(text, overrides, &mut problems)
             .and_then(|raw| Self::from_raw(&raw, host, &mut problems));
         match config {
             Some(config) if problems.is_empty() => Ok(config),
             Some(_) | None => Err(ConfigError::Invalid(problems.into_sorted())),
         }
+    }
+
+    /// With the interfaces that were worked out for `other`, if both leave that to the routes.
+    #[must_use]
+    pub fn at_interfaces_of(mut self, other: &Self) -> Self {
+        if self.by_routes && other.by_routes {
+            self.interfaces.clone_from(&other.interfaces);
+        }
+        self
     }
 
     /// The NAT addresses that are none of a host's `own`: answers of the replicas would not come back to it.
@@ -145,13 +174,19 @@ impl Config {
             .map_or(Some(None), |field| host_name::probe_host(&field, problems).map(Some));
         let vips = address::vips(&top, &raw.vip, problems);
         let replicas = replica::declared(raw, problems);
-        let services = service::read(raw, &vips, &replicas, host.as_ref(), problems);
+        let preset = top
+            .field("preset", &raw.preset)
+            .map_or(Some(Preset::Dtr), |field| field::choice(&field, problems));
+        // Of one that is not known, nothing is; what would be missing without it is no news.
+        let services =
+            preset.and_then(|preset| service::read(raw, preset, &vips, &replicas, host.as_ref(), problems));
         let datapath = datapath::read(raw, host_facts, problems);
         let agent = agent::read(raw, problems);
         if let (Some(agent), Some(services)) = (&agent, &services) {
             agent::is_no_service(raw, agent, services, problems);
         }
         Some(Self {
+            by_routes: raw.interfaces.is_none(),
             interfaces: interfaces?,
             host: host?,
             datapath: datapath?,

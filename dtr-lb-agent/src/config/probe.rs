@@ -1,39 +1,68 @@
 //! `[service.probe]`: how the health of a service's replicas is asked for.
 
-use std::fs::File;
-use std::path::PathBuf;
+mod fits;
+mod http;
+mod steps;
+mod timing;
+mod tls;
+
 use std::time::Duration;
 
-use regex::bytes::Regex;
+use hyper::Method;
 
 use super::choice::choice;
 use super::field::{self, Field, Table};
 use super::host_name;
+use super::pattern::Pattern;
+use super::preset::Preset;
 use super::problems::Problems;
-use super::raw::{BoolOrText, RawProbe};
+use super::raw::RawProbe;
 use super::status_set::StatusSet;
+
+pub use self::http::{Header, HeaderPattern};
+pub use self::steps::Step;
+use self::timing::Timing;
+pub use self::tls::Verify;
 
 /// How one service's replicas are probed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Probe {
-    /// What is spoken. Unwritten: see [`Scheme::default_for`].
+    /// What is spoken. Unwritten: see [`Preset::scheme`].
     pub scheme: Scheme,
     /// The port that is probed; the service's `replica_port` unless written.
     pub port: u16,
+    /// How it is asked for.
+    pub method: Method,
     /// What is asked for, from `/` on.
     pub path: String,
     /// The Host header and TLS server name; `None`: the replica's address. The top-level `host` unless written.
     pub host: Option<String>,
+    /// What is sent beside the headers that every probe sends, or in place of these.
+    pub headers: Vec<Header>,
+    /// What is sent as a body.
+    pub request_body: Option<String>,
     /// Whether the certificate has to be trusted.
     pub verify: Verify,
+    /// The protocols that TLS offers (ALPN), the preferred one first; none: it does not speak of protocols.
+    pub alpn: Vec<String>,
     /// The status codes of a healthy replica.
     pub status: StatusSet,
     /// What the body of a healthy replica matches.
-    pub body: Option<BodyPattern>,
-    /// From one probe to the next while the replica is surely up or down.
+    pub body: Option<Pattern>,
+    /// What it does not match.
+    pub reject_body: Option<Pattern>,
+    /// Headers that a healthy replica sends, and what one value of each matches.
+    pub expect_headers: Vec<HeaderPattern>,
+    /// What no value of these headers matches.
+    pub reject_headers: Vec<HeaderPattern>,
+    /// What is said once a connection of `tcp` or `tls` is open.
+    pub steps: Vec<Step>,
+    /// From one probe to the next while the replica is surely up.
     pub interval: Duration,
-    /// From one probe to the next while it is between the two; never above `interval`.
+    /// From one probe to the next while it is between up and down; never above `interval`.
     pub fast_interval: Duration,
+    /// From one probe to the next while it is surely down.
+    pub down_interval: Duration,
     /// A probe without a whole answer after this long has failed.
     pub timeout: Duration,
     /// So many good probes in a row make a replica up; at least 1.
@@ -42,105 +71,63 @@ pub struct Probe {
     pub fall: u32,
     /// By which part of itself an interval is varied, so that probes do not march in step; 0.0 to 0.5.
     pub jitter: f64,
+    /// The port at which the replica itself says which share it wants; `None`: it is not asked.
+    pub agent_port: Option<u16>,
 }
 
 choice! {
     /// What a probe speaks.
     pub enum Scheme {
-        /// A GET in clear.
+        /// A request in clear.
         Http = "http",
-        /// A GET over TLS.
+        /// A request over TLS.
         Https = "https",
-        /// A connection that is accepted is enough.
+        /// A connection that is accepted is enough, unless there are steps.
         Tcp = "tcp",
+        /// A TLS handshake is enough, unless there are steps.
+        Tls = "tls",
         /// No probe: the replica counts as up.
         None = "none",
     }
 }
 
-impl Scheme {
-    /// The scheme of a `[[service]]` that names none: `https` if its `replica_port` is 443 or its name is "https",
-    /// else `http` if they are 80 or "http", else `tcp`, as any TCP service can be asked that.
-    #[must_use]
-    pub fn default_for(service: &str, replica_port: u16) -> Self {
-        match (replica_port, service) {
-            (443, _) | (_, "https") => Self::Https,
-            (80, _) | (_, "http") => Self::Http,
-            _ => Self::Tcp,
-        }
-    }
-}
-
-/// Whether an HTTPS probe trusts what it connects to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verify {
-    /// Whatever certificate: replicas usually sign their own.
-    No,
-    /// One that the host's CA store vouches for.
-    Yes,
-    /// One that a CA in this file vouches for; it existed when the config was read.
-    Ca(PathBuf),
-}
-
-/// A regular expression that a body has to match somewhere. Equal if written the same.
-#[derive(Debug, Clone)]
-pub struct BodyPattern(Regex);
-
-impl BodyPattern {
-    /// Does it match? The body is bytes: nothing promises that it is UTF-8.
-    #[must_use]
-    pub fn is_match(&self, body: &[u8]) -> bool {
-        self.0.is_match(body)
-    }
-
-    /// As written in the config.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        self.0.as_str()
-    }
-}
-
-impl PartialEq for BodyPattern {
-    fn eq(&self, other: &Self) -> bool {
-        self.as_str() == other.as_str()
-    }
-}
-
-impl Eq for BodyPattern {}
-
-const INTERVAL: Duration = Duration::from_secs(2);
-const FAST_INTERVAL: Duration = Duration::from_millis(500);
-const TIMEOUT: Duration = Duration::from_secs(2);
-const SHORTEST: Duration = Duration::from_millis(10);
-const LONGEST: Duration = Duration::from_secs(60 * 60);
-const RISE: u32 = 2;
-const FALL: u32 = 3;
-const JITTER: f64 = 0.1;
-
 impl Probe {
     /// The probe of a service that has no `[service.probe]`.
     #[must_use]
-    pub fn default_for(service: &str, replica_port: u16, host: Option<String>) -> Self {
+    pub fn default_for(preset: Preset, service: &str, replica_port: u16, host: Option<String>) -> Self {
+        let timing = Timing::default();
+        let scheme = preset.scheme(service, replica_port);
         Self {
-            scheme: Scheme::default_for(service, replica_port),
+            scheme,
             port: replica_port,
-            path: "/health".to_owned(),
+            method: Method::GET,
+            path: preset.path().to_owned(),
             host,
+            headers: Vec::new(),
+            request_body: None,
             verify: Verify::No,
-            status: StatusSet::default(),
-            body: None,
-            interval: INTERVAL,
-            fast_interval: FAST_INTERVAL,
-            timeout: TIMEOUT,
-            rise: RISE,
-            fall: FALL,
-            jitter: JITTER,
+            alpn: Vec::new(),
+            status: preset.status(scheme),
+            body: preset.body(scheme),
+            reject_body: None,
+            expect_headers: Vec::new(),
+            reject_headers: Vec::new(),
+            steps: Vec::new(),
+            interval: timing.interval,
+            fast_interval: timing.fast_interval,
+            down_interval: timing.down_interval,
+            timeout: timing.timeout,
+            rise: timing.rise,
+            fall: timing.fall,
+            jitter: timing.jitter,
+            agent_port: None,
         }
     }
 }
 
 /// What the service around a probe says about it; `None` where that itself is wrong.
 pub(super) struct Asked<'a> {
+    pub(super) preset: Preset,
     pub(super) service: Option<&'a str>,
     pub(super) port: Option<u16>,
     pub(super) host: Option<&'a Option<String>>,
@@ -158,85 +145,84 @@ pub(super) fn read(
     let scheme = scheme(table, raw, asked, problems);
     let port = table.field("port", &raw.port);
     let port = port.map_or(asked.port, |field| field::port(&field, problems));
+    let method = table.field("method", &raw.method);
+    let method = method.map_or(Some(Method::GET), |field| http::method(&field, problems));
     let path = table.field("path", &raw.path);
-    let path = path.map_or_else(|| Some("/health".to_owned()), |field| request_path(&field, problems));
+    let path =
+        path.map_or_else(|| Some(asked.preset.path().to_owned()), |field| request_path(&field, problems));
     let host = table
         .field("host", &raw.host)
         .map_or_else(|| asked.host.cloned(), |field| host_name::probe_host(&field, problems).map(Some));
+    let headers = table.field("headers", &raw.headers);
+    let headers = headers.map_or_else(|| Some(Vec::new()), |field| http::headers(&field, problems));
+    let request_body = table.field("request_body", &raw.request_body);
+    let request_body =
+        request_body.map_or(Some(None), |field| http::request_body(&field, problems).map(Some));
     let verify = table.field("verify", &raw.verify);
-    let verify = verify.map_or(Some(Verify::No), |field| verify_of(&field, problems));
+    let verify = verify.map_or(Some(Verify::No), |field| tls::verify(&field, problems));
+    let alpn = table.field("alpn", &raw.alpn);
+    let alpn = alpn.map_or_else(|| Some(Vec::new()), |field| tls::alpn(&field, scheme, problems));
     let status = table.field("status", &raw.status);
-    let status = status.map_or_else(|| Some(StatusSet::default()), |field| StatusSet::read(&field, problems));
+    let status = status.map_or_else(
+        || scheme.map(|scheme| asked.preset.status(scheme)),
+        |field| StatusSet::read(&field, problems),
+    );
     let body = table.field("body", &raw.body);
-    let body = body.map_or(Some(None), |field| body_pattern(&field, problems).map(Some));
-    let timing = timing(table, raw, problems);
-    let timeout = table.field("timeout", &raw.timeout);
-    let timeout =
-        timeout.map_or(Some(TIMEOUT), |field| field::duration(&field, SHORTEST..=LONGEST, problems));
-    let rise = table.field("rise", &raw.rise);
-    let rise = rise.map_or(Some(RISE), |field| field::whole_number(&field, 1..=1000, problems));
-    let fall = table.field("fall", &raw.fall);
-    let fall = fall.map_or(Some(FALL), |field| field::whole_number(&field, 1..=1000, problems));
-    let jitter = table.field("jitter", &raw.jitter);
-    let jitter = jitter.map_or(Some(JITTER), |field| percentage(&field, problems));
+    let body = body.map_or_else(
+        || scheme.map(|scheme| asked.preset.body(scheme).filter(|_| method != Some(Method::HEAD))),
+        |field| body_pattern(&field, method.as_ref(), problems).map(Some),
+    );
+    let reject_body = table.field("reject_body", &raw.reject_body);
+    let reject_body =
+        reject_body.map_or(Some(None), |field| body_pattern(&field, method.as_ref(), problems).map(Some));
+    let expect_headers = table.field("expect_headers", &raw.expect_headers);
+    let expect_headers =
+        expect_headers.map_or_else(|| Some(Vec::new()), |field| http::header_patterns(&field, problems));
+    let reject_headers = table.field("reject_headers", &raw.reject_headers);
+    let reject_headers =
+        reject_headers.map_or_else(|| Some(Vec::new()), |field| http::header_patterns(&field, problems));
+    let steps = steps::read(table, &raw.steps, problems);
+    let timing = timing::read(table, raw, problems);
+    let agent_port = table.field("agent_port", &raw.agent_port);
+    let agent_port = agent_port.map_or(Some(0), |field| field::whole_number(&field, 0..=u16::MAX, problems));
 
-    let (interval, fast_interval) = timing?;
+    let Timing { interval, fast_interval, down_interval, timeout, rise, fall, jitter } = timing?;
     Some(Probe {
         scheme: scheme?,
         port: port?,
+        method: method?,
         path: path?,
         host: host?,
+        headers: headers?,
+        request_body: request_body?,
         verify: verify?,
+        alpn: alpn?,
         status: status?,
         body: body?,
+        reject_body: reject_body?,
+        expect_headers: expect_headers?,
+        reject_headers: reject_headers?,
+        steps: steps?,
         interval,
         fast_interval,
-        timeout: timeout?,
-        rise: rise?,
-        fall: fall?,
-        jitter: jitter?,
+        down_interval,
+        timeout,
+        rise,
+        fall,
+        jitter,
+        agent_port: agent_port.map(|port| (port != 0).then_some(port))?,
     })
 }
 
 fn scheme(table: &Table, raw: &RawProbe, asked: &Asked<'_>, problems: &mut Problems<'_>) -> Option<Scheme> {
     if let Some(field) = table.field("scheme", &raw.scheme) {
-        return field::choice(&field, problems);
+        let scheme = field::choice(&field, problems)?;
+        fits::written(table, raw, scheme, problems);
+        return Some(scheme);
     }
     let port = asked.port?;
-    let scheme = Scheme::default_for(asked.service?, port);
-    let about_http = raw.path.is_some()
-        || raw.host.is_some()
-        || raw.status.is_some()
-        || raw.body.is_some()
-        || raw.verify.is_some();
-    if scheme == Scheme::Tcp && about_http {
-        // The default would silently ask less than the operator wrote down.
-        let what = format!(
-            "unwritten, so it is \"tcp\" for replica_port {port}, and the other keys here need \"http\" or \"https\"; \
-             write which"
-        );
-        problems.missing(table, "scheme", what);
-        return None;
-    }
-    Some(scheme)
-}
-
-/// `interval` and `fast_interval`. The second, unwritten, is never above the first.
-fn timing(table: &Table, raw: &RawProbe, problems: &mut Problems<'_>) -> Option<(Duration, Duration)> {
-    let interval = table.field("interval", &raw.interval);
-    let interval =
-        interval.map_or(Some(INTERVAL), |field| field::duration(&field, SHORTEST..=LONGEST, problems));
-    let Some(field) = table.field("fast_interval", &raw.fast_interval) else {
-        return interval.map(|interval| (interval, FAST_INTERVAL.min(interval)));
-    };
-    let fast = field::duration(&field, SHORTEST..=LONGEST, problems)?;
-    let interval = interval?;
-    if fast > interval {
-        problems
-            .refuse(&field, format!("above `interval`, which is {}", humantime::format_duration(interval)));
-        return None;
-    }
-    Some((interval, fast))
+    let scheme = asked.preset.scheme(asked.service?, port);
+    fits::unwritten(table, raw, scheme, port, problems).then_some(scheme)
 }
 
 /// What can stand in a request line without another meaning.
@@ -252,51 +238,15 @@ fn request_path(field: &Field<'_, String>, problems: &mut Problems<'_>) -> Optio
     None
 }
 
-fn verify_of(field: &Field<'_, BoolOrText>, problems: &mut Problems<'_>) -> Option<Verify> {
-    let path = match field.value {
-        BoolOrText::Bool(false) => return Some(Verify::No),
-        BoolOrText::Bool(true) => return Some(Verify::Yes),
-        BoolOrText::Text(path) => PathBuf::from(path),
-    };
-    let what = if !path.is_absolute() {
-        "not an absolute path".to_owned()
-    } else if path.is_dir() {
-        "a directory".to_owned()
-    } else {
-        // Opening it finds a missing file and one that this user may not read.
-        match File::open(&path) {
-            Ok(_) => return Some(Verify::Ca(path)),
-            Err(error) => format!("cannot read this CA file: {error}"),
-        }
-    };
-    problems.refuse(field, what);
-    None
-}
-
-fn body_pattern(field: &Field<'_, String>, problems: &mut Problems<'_>) -> Option<BodyPattern> {
-    match Regex::new(field.value) {
-        Ok(regex) => Some(BodyPattern(regex)),
-        Err(error) => {
-            // Several lines, with a drawing of where; the last one says what.
-            let whole = error.to_string();
-            let last = whole.lines().last().unwrap_or_default();
-            let what = last.strip_prefix("error: ").unwrap_or(last).trim();
-            problems.refuse(field, format!("not a regular expression: {what}"));
-            None
-        }
-    }
-}
-
-fn percentage(field: &Field<'_, String>, problems: &mut Problems<'_>) -> Option<f64> {
-    let number = field.value.strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok());
-    let Some(number) = number else {
-        problems.refuse(field, "not a percentage");
-        return None;
-    };
-    // Also false for NaN, which `parse` accepts.
-    if !(0.0..=50.0).contains(&number) {
-        problems.refuse(field, "out of range: it is 0% to 50%");
+/// A pattern for the body of an answer to a request that has one.
+fn body_pattern(
+    field: &Field<'_, String>,
+    method: Option<&Method>,
+    problems: &mut Problems<'_>,
+) -> Option<Pattern> {
+    if method == Some(&Method::HEAD) {
+        problems.refuse(field, "the answer to a HEAD has no body; write another `method`");
         return None;
     }
-    Some(number / 100.0)
+    Pattern::read(field, problems)
 }

@@ -24,6 +24,7 @@ pub(super) struct RawConfig {
     pub(super) vip: Option<Spanned<OneOrMany>>,
     pub(super) interfaces: Texts,
     pub(super) host: Text,
+    pub(super) preset: Text,
     pub(super) datapath: Option<Spanned<TableOf<RawDatapath>>>,
     pub(super) service: Option<Spanned<Vec<Spanned<TableOf<RawService>>>>>,
     pub(super) replica: Option<Spanned<Vec<Spanned<TableOf<RawReplica>>>>>,
@@ -73,17 +74,36 @@ pub(super) struct RawService {
 pub(super) struct RawProbe {
     pub(super) scheme: Text,
     pub(super) port: Number,
+    pub(super) method: Text,
     pub(super) path: Text,
     pub(super) host: Text,
+    pub(super) headers: Texts,
+    pub(super) request_body: Text,
     pub(super) verify: Option<Spanned<BoolOrText>>,
+    pub(super) alpn: Texts,
     pub(super) status: Texts,
     pub(super) body: Text,
+    pub(super) reject_body: Text,
+    pub(super) expect_headers: Texts,
+    pub(super) reject_headers: Texts,
+    pub(super) steps: Option<Spanned<Vec<Spanned<TableOf<RawStep>>>>>,
     pub(super) interval: Text,
     pub(super) fast_interval: Text,
+    pub(super) down_interval: Text,
     pub(super) timeout: Text,
     pub(super) rise: Number,
     pub(super) fall: Number,
     pub(super) jitter: Text,
+    pub(super) agent_port: Number,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawStep {
+    pub(super) send: Text,
+    pub(super) send_hex: Text,
+    pub(super) expect: Text,
+    pub(super) reject: Text,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -4,17 +4,16 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use toml::Spanned;
-
 use super::access::{self, Access};
 use super::address::{self, Vip, Vips};
 use super::admin::Admin;
 use super::choice::choice;
-use super::field::{self, Table};
+use super::field::{self, Field, Table};
 use super::keys;
 use super::limits::{self, Limits};
 use super::listed::Listed;
 use super::mode::{self, Mode};
+use super::preset::{Preset, PresetService};
 use super::probe::{self, Probe};
 use super::problems::Problems;
 use super::raw::{RawConfig, RawService};
@@ -69,6 +68,7 @@ const FAIL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What services take from the rest of the file.
 struct Shared<'a> {
+    preset: Preset,
     vips: &'a Vips,
     replicas: &'a [Declared],
     /// `None`: written, but wrong.
@@ -78,12 +78,13 @@ struct Shared<'a> {
 /// `host` is the top-level one; `None` if it is written but wrong.
 pub(super) fn read(
     raw: &RawConfig,
+    preset: Preset,
     vips: &Vips,
     replicas: &[Declared],
     host: Option<&Option<String>>,
     problems: &mut Problems<'_>,
 ) -> Option<Vec<Service>> {
-    let shared = Shared { vips, replicas, host };
+    let shared = Shared { preset, vips, replicas, host };
     let mut all_vips: Vec<Vip> = match vips {
         Vips::Read(vips) => vips.clone(),
         Vips::Unwritten | Vips::Wrong => Vec::new(),
@@ -97,12 +98,11 @@ pub(super) fn read(
         let mut services = Vec::with_capacity(listed.len());
         for (index, raw) in listed.iter().enumerate() {
             let table = Table::top().nth("service", index, raw);
-            unique_name(&table, raw.get_ref(), &mut names, problems);
             let own = address::vips(&table, &raw.get_ref().vip, problems);
             if let Vips::Read(own) = &own {
                 all_vips.extend(own.iter().cloned());
             }
-            services.push(one(&table, raw.get_ref(), &own, &shared, &mut taken, problems));
+            services.push(one(&table, raw.get_ref(), &own, &shared, (&mut names, &mut taken), problems));
         }
         services.into_iter().collect()
     };
@@ -110,15 +110,24 @@ pub(super) fn read(
     services.filter(|services: &Vec<Service>| access::all_fit(services, listed, problems))
 }
 
-/// What DTR has: 80 and 443, each to the same port.
+/// Those of the preset, each to the same port.
 fn defaults(shared: &Shared<'_>, problems: &mut Problems<'_>) -> Option<Vec<Service>> {
     if matches!(shared.vips, Vips::Unwritten) {
         problems.missing(&Table::top(), "vip", "missing: no address for clients to connect to");
     }
+    if shared.preset.services().is_empty() {
+        let what = format!(
+            "missing: preset \"{}\" has no ports of its own; write one for each port (on the command line: --port)",
+            shared.preset
+        );
+        problems.missing(&Table::top(), "service", what);
+        return None;
+    }
     let Vips::Read(vips) = shared.vips else { return None };
-    [("http", 80), ("https", 443)]
-        .into_iter()
-        .map(|(name, port)| {
+    let services = shared.preset.services().iter();
+    services
+        .map(|PresetService { name, port, scheme: _ }| {
+            let (name, port) = (*name, *port);
             let listed = shared.replicas.iter().map(Declared::listed).collect::<Option<Vec<_>>>()?;
             Some(Service {
                 name: name.to_owned(),
@@ -130,7 +139,7 @@ fn defaults(shared: &Shared<'_>, problems: &mut Problems<'_>) -> Option<Vec<Serv
                 fail_timeout: FAIL_TIMEOUT,
                 access: Access::default(),
                 limits: Limits::default(),
-                probe: Probe::default_for(name, port, shared.host?.clone()),
+                probe: Probe::default_for(shared.preset, name, port, shared.host?.clone()),
                 replica_port: port,
                 replicas: by_address(&listed, port),
                 listed,
@@ -144,13 +153,10 @@ fn one(
     raw: &RawService,
     own_vips: &Vips,
     shared: &Shared<'_>,
-    taken: &mut HashMap<(IpAddr, u16), String>,
+    (names, taken): (&mut HashMap<String, String>, &mut HashMap<(IpAddr, u16), String>),
     problems: &mut Problems<'_>,
 ) -> Option<Service> {
-    let name = required(table, "name", &raw.name, problems);
-    let name = name.and_then(|field| field::name(&field, problems));
-    let port_field = required(table, "port", &raw.port, problems);
-    let port = port_field.as_ref().and_then(|field| field::port(field, problems));
+    let (name, port_field, port) = name_and_port(table, raw, shared.preset, names, problems);
     let replica_port = table.field("replica_port", &raw.replica_port);
     let replica_port = replica_port.map_or(port, |field| field::port(&field, problems));
     let mode = table.field("mode", &raw.mode);
@@ -175,11 +181,22 @@ fn one(
         }
         (Vips::Wrong, _) | (Vips::Unwritten, Vips::Wrong) => None,
     };
-    if let (Some(vips), Some(port), Some(field)) = (vips, port, &port_field) {
+    if let (Some(vips), Some(port)) = (vips, port) {
+        // Where only the name is written, that says the port.
+        let named = table.field("name", &raw.name);
+        let key_and_place = port_field
+            .as_ref()
+            .map(|field| (field.key.clone(), field.at))
+            .or_else(|| named.map(|field| (field.key, field.at)));
+        let (key, at) = key_and_place.unwrap_or_else(|| (table.key().to_owned(), table.at));
         for vip in vips {
-            let place = format!("{} ({})", field.key, problems.source.brief(field.at));
+            let place = format!("{key} ({})", problems.source.brief(at));
             if let Some(first) = taken.get(&(vip.address, port)) {
-                problems.refuse(field, format!("{} has VIP {} with this port already", first, vip.address));
+                let what = format!("{} has VIP {} with this port already", first, vip.address);
+                match &port_field {
+                    Some(field) => problems.refuse(field, what),
+                    None => problems.key(at, &key, what),
+                }
             } else {
                 taken.insert((vip.address, port), place);
             }
@@ -196,7 +213,12 @@ fn one(
     let probe = probe::read(
         &table.sub("probe", raw.probe.as_ref()),
         raw.probe.as_ref().map(|probe| &**probe.get_ref()),
-        &probe::Asked { service: name.as_deref(), port: replica_port, host: shared.host },
+        &probe::Asked {
+            preset: shared.preset,
+            service: name.as_deref(),
+            port: replica_port,
+            host: shared.host,
+        },
         problems,
     );
     Some(Service {
@@ -216,32 +238,50 @@ fn one(
     })
 }
 
-fn required<'a, T>(
+/// Name and port of a service; one that is unwritten is what the preset has beside the other. Between them: the port as
+/// written.
+fn name_and_port<'a>(
     table: &Table,
-    name: &str,
-    raw: &'a Option<Spanned<T>>,
-    problems: &mut Problems<'_>,
-) -> Option<field::Field<'a, T>> {
-    let field = table.field(name, raw);
-    if field.is_none() {
-        problems.missing(table, name, "missing");
-    }
-    field
-}
-
-fn unique_name(
-    table: &Table,
-    raw: &RawService,
+    raw: &'a RawService,
+    preset: Preset,
     names: &mut HashMap<String, String>,
     problems: &mut Problems<'_>,
-) {
-    let Some(field) = table.field("name", &raw.name) else { return };
-    if let Some(first) = names.get(field.value) {
-        problems.refuse(&field, format!("the name of {first} as well"));
-    } else {
-        let place = format!("{} ({})", field.key.trim_end_matches(".name"), problems.source.brief(field.at));
-        names.insert(field.value.clone(), place);
+) -> (Option<String>, Option<Field<'a, i64>>, Option<u16>) {
+    let name_field = table.field("name", &raw.name);
+    let port_field = table.field("port", &raw.port);
+    let name = name_field.as_ref().map(|field| field::name(field, problems));
+    let port = port_field.as_ref().map(|field| field::port(field, problems));
+    let name = name.unwrap_or_else(|| {
+        let known = port.flatten().and_then(|port| preset.name_of(port)).map(str::to_owned);
+        if known.is_none() {
+            problems.missing(table, "name", "missing");
+        }
+        known
+    });
+    let port = port.unwrap_or_else(|| {
+        let known = name.as_deref().and_then(|name| preset.port_of(name));
+        if known.is_none() {
+            problems.missing(table, "port", "missing");
+        }
+        known
+    });
+    // Of one that is not usable, the name as written: another with it is as wrong.
+    let called = name_field.as_ref().map(|field| field.value.as_str()).or(name.as_deref());
+    if let Some(called) = called {
+        let at = name_field.as_ref().map_or(table.at, |field| field.at);
+        match (names.get(called), &name_field) {
+            (Some(first), Some(field)) => problems.refuse(field, format!("the name of {first} as well")),
+            (Some(first), None) => {
+                let what = format!("unwritten, so it is \"{called}\", which is the name of {first} as well");
+                problems.missing(table, "name", what);
+            }
+            (None, _) => {
+                let place = format!("{} ({})", table.key(), problems.source.brief(at));
+                names.insert(called.to_owned(), place);
+            }
+        }
     }
+    (name, port_field, port)
 }
 
 /// The replicas of a service, in the order of the `[[replica]]` tables.

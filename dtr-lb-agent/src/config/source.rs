@@ -14,12 +14,19 @@ pub(super) struct Source<'a> {
     /// Each override and the first offset that is its own, rising.
     overrides: Vec<(usize, &'a str)>,
     next: usize,
+    /// Of a text that was made of options: that of each line. Empty if it is a file's.
+    options: Vec<String>,
 }
 
 impl<'a> Source<'a> {
     pub(super) fn new(name: &'a str, text: &'a str) -> Self {
         // `text.len()` itself is a place in the file: "unexpected end".
-        Self { name, text, overrides: Vec::new(), next: text.len() + 1 }
+        Self { name, text, overrides: Vec::new(), next: text.len() + 1, options: Vec::new() }
+    }
+
+    /// Of a text that was made of options, one for each line.
+    pub(super) fn of_options(text: &'a str, options: Vec<String>) -> Self {
+        Self { options, ..Self::new("the command line", text) }
     }
 
     /// From now on, [`Self::fresh`] spans belong to this `--set`. Returns an offset of its own as well.
@@ -40,10 +47,15 @@ impl<'a> Source<'a> {
             return Place::Override((*item).to_owned());
         }
         let before = self.text.get(..at).unwrap_or(self.text);
+        let line = before.matches('\n').count();
+        if !self.options.is_empty() {
+            let option = self.options.get(line).map_or(self.name, String::as_str);
+            return Place::Option(option.to_owned());
+        }
         let line_start = before.rfind('\n').map_or(0, |end| end + 1);
         Place::File {
             name: self.name.to_owned(),
-            line: before.matches('\n').count() + 1,
+            line: line + 1,
             column: before[line_start..].chars().count() + 1,
         }
     }
@@ -53,6 +65,7 @@ impl<'a> Source<'a> {
         match self.place(at) {
             Place::File { line, .. } => format!("line {line}"),
             Place::Override(item) => format!("--set {item}"),
+            Place::Option(option) => option,
         }
     }
 }

@@ -22,6 +22,12 @@ impl StatusSet {
         self.0.iter().any(|range| range.contains(&status))
     }
 
+    /// These codes.
+    #[must_use]
+    pub fn of(codes: &[u16]) -> Self {
+        Self(codes.iter().map(|code| *code..=*code).collect())
+    }
+
     /// Every element is checked, also after a bad one.
     pub(super) fn read(field: &Field<'_, Vec<Spanned<String>>>, problems: &mut Problems<'_>) -> Option<Self> {
         if field.value.is_empty() {

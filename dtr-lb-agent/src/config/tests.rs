@@ -1,8 +1,11 @@
 //! The config from outside: text in, a [`Config`] or a list of [`Problem`]s out.
 
+mod command_line;
 mod edit;
 mod forwarding;
 mod overrides;
+mod preset;
+mod probes;
 mod properties;
 mod refused;
 mod shape;

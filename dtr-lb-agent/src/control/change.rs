@@ -39,6 +39,20 @@ pub enum Change {
         /// Why it could not.
         failure: Option<String>,
     },
+    /// A replica's agent says something else than before.
+    OwnWord {
+        service: String,
+        replica: String,
+        /// In its own words, as far as they were heard.
+        says: String,
+    },
+    /// A replica's agent is not heard any more, or is again.
+    OwnWordFailed {
+        service: String,
+        replica: String,
+        /// Why not.
+        failure: Option<String>,
+    },
     /// The answers of a replica in mode `dnat` do not come by here though its probes pass, or do again.
     AnswersPast {
         service: String,

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::{
     Moment,
     answers::AnswerWatch,
+    own_word::OwnWord,
     passive::{Mark, Window},
     ramp::Ramp,
     suspicion::Silence,
@@ -90,6 +91,8 @@ pub(super) struct Known {
     pub(super) silence: Silence,
     /// It is taken for what it was before its probes failed, as they may say more about this host.
     pub(super) held: bool,
+    /// What it says of itself.
+    pub(super) own: OwnWord,
     pub(super) failures: Window,
     /// Where its answers go, in mode `dnat`.
     pub(super) answers: AnswerWatch,
@@ -108,7 +111,7 @@ pub(super) struct Known {
 /// Why a replica is in maintenance.
 const IN_MAINTENANCE: &str = "an operator put it into maintenance";
 /// Why a replica drains though its weight is not 0.
-pub(super) const DRAINED: &str = "an operator drains it";
+const DRAINED: &str = "an operator drains it";
 
 /// How a replica comes back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,6 +137,7 @@ impl Known {
             probed: State::Starting,
             silence: Silence::NONE,
             held: false,
+            own: OwnWord::NONE,
             failures: Window::default(),
             answers: AnswerWatch::default(),
             mark: None,
@@ -153,9 +157,25 @@ impl Known {
         Self { away: true, ..Self::new(config, now) }
     }
 
-    /// Whether probes, weight and operator let it have new flows, whatever the passive check says.
+    /// Whether probes, weight, operator and its own word let it have new flows, whatever the passive check says.
     pub(super) fn eligible(&self, config: &Replica) -> bool {
-        self.judged() == State::Up && config.offered() > 0
+        self.judged() == State::Up && !self.own.unfit() && self.offered(config) > 0
+    }
+
+    /// The weight that it has for new flows: what the operator offers, as far as it wants that.
+    pub(super) fn offered(&self, config: &Replica) -> u16 {
+        self.own.weight(config.offered())
+    }
+
+    /// Why it gets no new flows though its probes pass; `None` if it does.
+    pub(super) fn declined(&self, config: &Replica) -> Option<String> {
+        match self.own.says() {
+            Some(says) if self.own.unfit() => Some(format!("its agent says {says}")),
+            _ if config.admin == Admin::Drain => Some(DRAINED.to_owned()),
+            _ if config.offered() == 0 => Some("its weight is 0".to_owned()),
+            Some(says) if self.offered(config) == 0 => Some(format!("its agent says {says}")),
+            Some(_) | None => None,
+        }
     }
 
     /// What it is taken for by its probes.
@@ -165,7 +185,7 @@ impl Known {
 
     /// Its part of new flows while it is up.
     pub(super) fn share(&self, config: &Replica, now: Instant) -> u16 {
-        self.ramp.map_or(config.offered(), |ramp| ramp.share(config.offered(), now))
+        self.ramp.map_or(self.offered(config), |ramp| ramp.share(self.offered(config), now))
     }
 
     /// Forgets what the passive check made of it. Returns whether that was anything.
@@ -207,7 +227,8 @@ impl Known {
             (Admin::Ready | Admin::Drain, State::Starting) => ReplicaState::Starting,
             (Admin::Ready | Admin::Drain, State::Down) => ReplicaState::Down,
             (Admin::Ready | Admin::Drain, State::Up) if self.mark.is_some() => ReplicaState::Down,
-            (Admin::Ready | Admin::Drain, State::Up) if config.offered() == 0 => ReplicaState::Draining,
+            (Admin::Ready | Admin::Drain, State::Up) if self.own.unfit() => ReplicaState::Down,
+            (Admin::Ready | Admin::Drain, State::Up) if self.offered(config) == 0 => ReplicaState::Draining,
             (Admin::Ready | Admin::Drain, State::Up) => ReplicaState::Up,
         }
     }

@@ -4,12 +4,13 @@ use std::{collections::HashMap, time::Instant};
 
 use super::{
     Change, Moment, ReplicaState,
-    replica::{DRAINED, Known, Return},
+    own_word::{News, OwnWord},
+    replica::{Known, Return},
     suspicion::{Circumstances, Suspicion},
 };
 use crate::{
     config::{Admin, AllDown, Datapath, Replica, Service},
-    probe::{Outcome, State},
+    probe::{AgentFailure, AgentWord, Outcome, State},
 };
 
 /// What is known of a service. Its config comes with each call.
@@ -23,6 +24,16 @@ pub(super) struct Standing {
     pub(super) set_aside: Option<Instant>,
     /// Why this host doubts its own probes, while it does.
     pub(super) suspicion: Option<Suspicion>,
+}
+
+/// What was found of the replica at this place.
+pub(super) struct Probed {
+    pub(super) place: usize,
+    pub(super) outcome: Outcome,
+    /// What its agent said, if it was heard or is known not to have been.
+    pub(super) agent: Option<Result<AgentWord, AgentFailure>>,
+    /// What the probes make of the replica after it.
+    pub(super) state: State,
 }
 
 impl Standing {
@@ -58,6 +69,9 @@ impl Standing {
         for (known, to) in self.replicas.iter_mut().zip(&service.replicas) {
             let same = |before: &&Replica| (before.address, before.port) == (to.address, to.port);
             let Some(before) = from.and_then(|from| from.replicas.iter().find(same)) else { continue };
+            if service.probe.agent_port.is_none() {
+                known.own = OwnWord::NONE;
+            }
             if let Some((from, to_state, reason)) = known.reconfigured(before, to, now) {
                 changes.push(told(service, to, from, to_state, reason));
             }
@@ -71,12 +85,12 @@ impl Standing {
         changes
     }
 
-    /// Takes in the outcome of a probe, and what the probes make of the replica after it.
+    /// Takes in what a probe has found.
     pub(super) fn probed(
         &mut self,
         service: &Service,
         datapath: &Datapath,
-        (place, outcome, state): (usize, Outcome, State),
+        Probed { place, outcome, agent, state }: Probed,
         circumstances: Circumstances,
         now: Moment,
     ) -> Vec<Change> {
@@ -110,9 +124,21 @@ impl Standing {
                 known.end_mark();
             }
         }
-        if state == State::Up && config.offered() == 0 {
-            reason.push_str("; ");
-            reason.push_str(if config.admin == Admin::Drain { DRAINED } else { "its weight is 0" });
+        if let Some(answer) = agent {
+            let news = known.own.take(answer);
+            let (service, replica) = (&service.name, &config.name);
+            changes.extend(own_word(service, replica, &known.own, news));
+            if outcome.ok()
+                && news.word
+                && let Some(says) = known.own.says()
+            {
+                reason = format!("{reason}; its agent says {says}");
+            }
+        }
+        if state == State::Up
+            && let Some(why) = known.declined(config).filter(|why| !reason.contains(why))
+        {
+            reason = format!("{reason}; {why}");
         }
         known.condition.last_probe = Some(outcome);
         known.probed = state;
@@ -212,7 +238,8 @@ impl Standing {
             return None;
         }
         self.told_up = Some(up);
-        let offered = service.replicas.iter().any(|replica| replica.offered() > 0);
+        let mut all = self.replicas.iter().zip(&service.replicas);
+        let offered = all.any(|(known, config)| known.offered(config) > 0);
         let consequence = match (up, all_down) {
             (true, _) => "new connections go to replicas that are up",
             (false, AllDown::Refuse) => "new connections are refused (all_down = \"refuse\")",
@@ -226,6 +253,18 @@ impl Standing {
         };
         Some(Change::Service { service: service.name.clone(), up, consequence })
     }
+}
+
+/// What there is to tell of an answer of a replica's agent.
+fn own_word(service: &str, replica: &str, own: &OwnWord, news: News) -> impl Iterator<Item = Change> {
+    let (service, replica) = (service.to_owned(), replica.to_owned());
+    let failed = news.failure.then(|| Change::OwnWordFailed {
+        service: service.clone(),
+        replica: replica.clone(),
+        failure: own.failure().map(str::to_owned),
+    });
+    let says = own.says().filter(|_| news.word).map(|says| Change::OwnWord { service, replica, says });
+    failed.into_iter().chain(says)
 }
 
 fn times(count: u32) -> String {

@@ -37,8 +37,9 @@ impl Standing {
                 of_kind(backup, config, of_state(ReplicaState::Up, known, known.share(config, now)))
             })
         };
-        let unjudged = || take(&|known, config| of_state(ReplicaState::Starting, known, config.offered()));
-        let all = || take(&|_, config| config.offered());
+        let unjudged =
+            || take(&|known, config| of_state(ReplicaState::Starting, known, known.offered(config)));
+        let all = || take(&|known, config| known.offered(config));
         let none = || Shares { weights: vec![0; service.replicas.len()], to_down: false };
         match (up(false).or_else(|| up(true)), all_down) {
             (Some(weights), _) => Shares { weights, to_down: false },
@@ -59,7 +60,7 @@ impl Standing {
         }
         let wanted = match on_down {
             OnDown::Auto => known.judged() == State::Down && known.silence.dead,
-            OnDown::Reset => known.judged() == State::Down,
+            OnDown::Reset => known.judged() == State::Down || known.own.unfit(),
             OnDown::Leave => false,
         };
         // Where new flows go to it in the hope that probes are wrong, the old ones may hope, too.

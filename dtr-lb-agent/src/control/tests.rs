@@ -5,6 +5,7 @@ mod any_history;
 mod backup;
 mod desired;
 mod on_down;
+mod own_word;
 mod passive;
 mod reconfigure;
 mod slow_start;
@@ -69,7 +70,7 @@ fn probed_at(
 ) -> Vec<Change> {
     let outcome = Outcome { status: None, took: Duration::from_millis(1), error };
     let id = key(control, 0, replica);
-    control.report(Report { id, outcome, state, transition, late: Duration::ZERO }, 0, now)
+    control.report(Report { id, outcome, agent: None, state, transition, late: Duration::ZERO }, 0, now)
 }
 
 /// By their places in the config.
@@ -237,7 +238,8 @@ fn that_this_host_cannot_ask_is_told_once_and_changes_nothing() {
     let ask = |control: &mut Control, error| {
         let outcome = Outcome { status: None, took: Duration::ZERO, error };
         let id = key(control, 0, 0);
-        let report = Report { id, outcome, state: State::Up, transition: None, late: Duration::ZERO };
+        let report =
+            Report { id, outcome, agent: None, state: State::Up, transition: None, late: Duration::ZERO };
         control.report(report, 0, at(0.0))
     };
     let local = Failure::Local { reason: "Too many open files".into() };
@@ -332,8 +334,14 @@ fn it_is_informed_when_all_is_known() {
             assert!(!control.informed());
             let outcome = Outcome { status: Some(200), took: Duration::ZERO, error: None };
             let id = key(&control, service, replica);
-            let report =
-                Report { id, outcome, state: State::Starting, transition: None, late: Duration::ZERO };
+            let report = Report {
+                id,
+                outcome,
+                agent: None,
+                state: State::Starting,
+                transition: None,
+                late: Duration::ZERO,
+            };
             control.report(report, 0, at(0.0));
         }
     }

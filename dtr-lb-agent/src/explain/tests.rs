@@ -31,3 +31,14 @@ fn a_question_is_an_address_with_or_without_a_port_and_an_end() {
         }
     }
 }
+
+#[test]
+fn a_client_on_this_host_is_told_that_it_is_not_balanced() {
+    let own = BTreeSet::from([IpAddr::from([10, 0, 0, 2])]);
+    let step = local_client(IpAddr::from([10, 0, 0, 2]), &own).expect("it is of this host");
+    assert!(
+        step.about == "client" && step.text.starts_with("10.0.0.2 is an address of this host"),
+        "{step:?}"
+    );
+    assert_eq!(local_client(IpAddr::from([10, 0, 0, 5]), &own), None);
+}

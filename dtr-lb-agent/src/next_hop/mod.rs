@@ -11,11 +11,15 @@
 //! What a next hop does not say is whether the replica lives. A replica that is cut off keeps its last known MAC
 //! address (see [`Watcher`]): who is dead is decided by the probes, and only there.
 //!
+//! * [`towards()`] says by which interface an address is reached, without asking a neighbour, and [`default_interfaces()`] by which all
+//!   others are: for a config that names no interfaces.
+//!
 //! Files: `kernel` asks netlink, `who_has` asks a link, `resolve` makes next hops of the answers, `events` listens, `watch` repeats.
 
 mod events;
 mod kernel;
 mod resolve;
+mod towards;
 mod watch;
 mod who_has;
 
@@ -25,6 +29,7 @@ use dtr_lb_common::abi::Vlans;
 
 pub use self::{
     resolve::{gateway, resolve},
+    towards::{Towards, default_interfaces, towards},
     watch::Watcher,
     who_has::who_has,
 };

@@ -11,8 +11,9 @@ use std::{
 };
 
 use futures::future::{join, join_all};
+use tokio::time::timeout;
 
-use super::{Failure, Phase, connector::Connector, tcp};
+use super::{Failure, Phase, connector::Connector};
 
 /// What is known of one replica.
 #[derive(Debug)]
@@ -37,8 +38,8 @@ impl Detour {
             return None;
         }
         let vips = self.vips.iter();
-        let from_vips = join_all(vips.map(|(_, connector)| tcp::connect(connector, self.limit)));
-        let (own, from_vips) = join(tcp::connect(&self.own, self.limit), from_vips).await;
+        let from_vips = join_all(vips.map(|(_, connector)| connect(connector, self.limit)));
+        let (own, from_vips) = join(connect(&self.own, self.limit), from_vips).await;
         own.ok()?;
         let silent = from_vips.iter().position(|answer| answer.as_ref().is_err_and(is_silence))?;
         Some(self.vips[silent].0)
@@ -52,6 +53,14 @@ impl Detour {
             Some(vip) if silent => Some(Failure::AnswersPast { vip }),
             _ => failure,
         }
+    }
+}
+
+/// Connects within `limit`, and closes at once.
+async fn connect(connector: &Connector, limit: Duration) -> Result<(), Failure> {
+    match timeout(limit, connector.connect(limit)).await {
+        Ok(connected) => connected.map(|_closed_on_drop| ()),
+        Err(_elapsed) => Err(Failure::Timeout { after: limit, phase: Phase::Connecting }),
     }
 }
 

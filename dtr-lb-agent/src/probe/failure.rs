@@ -5,7 +5,7 @@
 
 use std::{error::Error, io, net::IpAddr, time::Duration};
 
-use rustls::{CertificateError, InvalidMessage};
+use rustls::{AlertDescription, CertificateError, InvalidMessage};
 
 use super::bounded::TooMuch;
 
@@ -32,6 +32,14 @@ pub enum Failure {
     /// The replica took the connection and closed it before its answer was complete.
     #[error("connection closed without a complete answer")]
     Closed,
+    /// The answer's body ended before its announced end.
+    #[error("{}", describe_cut(*.came, *.announced))]
+    CutShort {
+        /// What came of the body, in bytes.
+        came: usize,
+        /// Its whole length, in bytes, where it was announced; chunks announce none.
+        announced: Option<u64>,
+    },
     /// The replica's certificate is not one that the config accepts.
     #[error("certificate {reason}")]
     Certificate {
@@ -82,6 +90,42 @@ pub enum Failure {
         /// The pattern, as in the config.
         pattern: String,
     },
+    /// The body matches a pattern that it must not.
+    #[error("body matches /{pattern}/, which is rejected")]
+    BodyRejected {
+        /// The pattern, as in the config.
+        pattern: String,
+    },
+    /// A header that has to be there is not.
+    #[error("no header `{name}`")]
+    HeaderMissing {
+        /// Its name, in lower case.
+        name: String,
+    },
+    /// No value of a header matches the pattern.
+    #[error("header `{name}` does not match /{pattern}/")]
+    HeaderMismatch {
+        /// Its name, in lower case.
+        name: String,
+        /// The pattern, as in the config.
+        pattern: String,
+    },
+    /// A value of a header matches a pattern that it must not.
+    #[error("header `{name}` matches /{pattern}/, which is rejected")]
+    HeaderRejected {
+        /// Its name, in lower case.
+        name: String,
+        /// The pattern, as in the config.
+        pattern: String,
+    },
+    /// One of the `steps` failed.
+    #[error("step {step}: {what}")]
+    Step {
+        /// Which, from 1.
+        step: usize,
+        /// What is wrong.
+        what: StepFailure,
+    },
     /// The replica takes connections from this host, and not those from the VIP: its answers to clients go another way.
     #[error("answers {vip} past this balancer: its route to it does not lead here")]
     AnswersPast {
@@ -103,11 +147,68 @@ pub enum Failure {
     },
 }
 
+/// Why a step of a conversation failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StepFailure {
+    /// What was sent found no taker in time.
+    #[error("not taken within {after:?}")]
+    NotTaken {
+        /// How long the probe waited.
+        after: Duration,
+    },
+    /// Nothing that matches came in time.
+    #[error("no match of /{pattern}/ within {after:?}, {}", describe_heard(.heard))]
+    NoMatch {
+        /// How long the probe waited.
+        after: Duration,
+        /// The pattern, as in the config.
+        pattern: String,
+        /// The start of what came, escaped; empty if nothing did.
+        heard: String,
+    },
+    /// The replica closed the connection before something that matches came.
+    #[error("connection closed without a match of /{pattern}/, {}", describe_heard(.heard))]
+    Closed {
+        /// The pattern, as in the config.
+        pattern: String,
+        /// The start of what came, escaped; empty if nothing did.
+        heard: String,
+    },
+    /// What came matches a pattern that it must not.
+    #[error("the answer matches /{pattern}/, which is rejected")]
+    Rejected {
+        /// The pattern, as in the config.
+        pattern: String,
+    },
+    /// More came than a probe collects.
+    #[error("no match of /{pattern}/ in {} KiB", limit / 1024)]
+    TooLong {
+        /// The most that a probe collects, in bytes.
+        limit: usize,
+        /// The pattern, as in the config.
+        pattern: String,
+    },
+    /// It came in more pieces than a probe reads.
+    #[error("answer in more than {limit} pieces, not read on")]
+    TooManyPieces {
+        /// The most that a probe reads.
+        limit: usize,
+    },
+    /// The connection failed in another way.
+    #[error("{reason}")]
+    Broken {
+        /// The cause.
+        reason: String,
+    },
+}
+
 /// What a probe was waiting for when its time ran out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// The TCP connection, or the TLS handshake on it.
+    /// The TCP connection.
     Connecting,
+    /// The TLS handshake on it. The kernel of a process that is frozen still accepts connections.
+    Handshake,
     /// The first line and headers of the answer.
     Waiting,
     /// The rest of the body.
@@ -123,12 +224,17 @@ impl Failure {
             Self::Unreachable { .. } => "unreachable",
             Self::Timeout { .. } => "timeout",
             Self::Closed => "closed",
+            Self::CutShort { .. } => "cut_short",
             Self::Certificate { .. } => "certificate",
             Self::Tls { .. } => "tls",
             Self::NotHttp { .. } => "not_http",
             Self::Status { .. } => "status",
             Self::AnswerTooLong { .. } | Self::TooManyPieces { .. } => "answer_too_long",
-            Self::BodyTooLong { .. } | Self::BodyMismatch { .. } => "body",
+            Self::BodyTooLong { .. } | Self::BodyMismatch { .. } | Self::BodyRejected { .. } => "body",
+            Self::HeaderMissing { .. } | Self::HeaderMismatch { .. } | Self::HeaderRejected { .. } => {
+                "header"
+            }
+            Self::Step { .. } => "step",
             Self::AnswersPast { .. } => "answers_past",
             Self::Local { .. } => "local",
             Self::Other { .. } => "other",
@@ -146,10 +252,20 @@ impl Failure {
         match self {
             Self::Refused | Self::Unreachable { .. } => false,
             Self::Timeout { phase, .. } => match phase {
-                Phase::Connecting | Phase::Waiting => false,
+                Phase::Connecting | Phase::Handshake | Phase::Waiting => false,
                 Phase::Reading => true,
             },
+            Self::Step { what, .. } => match what {
+                StepFailure::NotTaken { .. } => false,
+                StepFailure::NoMatch { heard, .. } => !heard.is_empty(),
+                StepFailure::Closed { .. }
+                | StepFailure::Rejected { .. }
+                | StepFailure::TooLong { .. }
+                | StepFailure::TooManyPieces { .. }
+                | StepFailure::Broken { .. } => true,
+            },
             Self::Closed
+            | Self::CutShort { .. }
             | Self::Certificate { .. }
             | Self::Tls { .. }
             | Self::NotHttp { .. }
@@ -158,10 +274,25 @@ impl Failure {
             | Self::TooManyPieces { .. }
             | Self::AnswerTooLong { .. }
             | Self::BodyMismatch { .. }
+            | Self::BodyRejected { .. }
+            | Self::HeaderMissing { .. }
+            | Self::HeaderMismatch { .. }
+            | Self::HeaderRejected { .. }
             | Self::AnswersPast { .. }
             | Self::Local { .. }
             | Self::Other { .. } => true,
         }
+    }
+
+    /// TLS was answered by something that is not TLS.
+    pub(crate) fn clear_text() -> Self {
+        Self::Tls { reason: "the answer is not TLS; does this port speak plain HTTP?".to_owned() }
+    }
+
+    /// It is that.
+    #[must_use]
+    pub fn is_clear_text(&self) -> bool {
+        *self == Self::clear_text()
     }
 
     /// The failure is this host's own and must not count against the replica.
@@ -237,8 +368,9 @@ impl Failure {
             rustls::Error::InvalidCertificate(certificate) => {
                 Self::Certificate { reason: describe_certificate(certificate) }
             }
-            rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
-                Self::Tls { reason: "the answer is not TLS; does this port speak plain HTTP?".to_owned() }
+            rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => Self::clear_text(),
+            rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol) => {
+                Self::Tls { reason: "the replica speaks none of the protocols in `alpn`".to_owned() }
             }
             other => Self::Tls { reason: other.to_string() },
         }
@@ -252,9 +384,23 @@ const RAISE_LIMIT: &str =
 fn describe_timeout(after: Duration, phase: Phase) -> String {
     match phase {
         Phase::Connecting => format!("no answer within {after:?} (connecting)"),
+        Phase::Handshake => {
+            format!("no answer within {after:?} (TCP accepted, frozen in the TLS handshake)")
+        }
         Phase::Waiting => format!("no answer within {after:?} (waiting for the answer)"),
         Phase::Reading => format!("answer not complete within {after:?}"),
     }
+}
+
+fn describe_cut(came: usize, announced: Option<u64>) -> String {
+    match announced {
+        Some(whole) => format!("answer cut short: {came} of {whole} bytes"),
+        None => format!("answer cut short: connection closed after {came} bytes, before the last chunk"),
+    }
+}
+
+fn describe_heard(heard: &str) -> String {
+    if heard.is_empty() { "heard nothing".to_owned() } else { format!("heard \"{heard}\"") }
 }
 
 /// The system's text without its number: "No route to host (os error 113)" becomes "No route to host".

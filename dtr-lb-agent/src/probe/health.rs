@@ -28,6 +28,17 @@ impl fmt::Display for State {
     }
 }
 
+/// How sure a [`State`] is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Certainty {
+    /// It is not known yet, or the last outcome spoke against it, so that it may be about to change.
+    InDoubt,
+    /// It is up, and the last outcome said so.
+    Up,
+    /// It is down, and the last outcome said so.
+    Down,
+}
+
 /// A change of [`State`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Transition {
@@ -87,10 +98,14 @@ impl Health {
         Some(Transition { from, to })
     }
 
-    /// The state may be about to change: it is not known yet, or the last outcome spoke against it. Probes then
-    /// come at the fast interval.
+    /// How sure the state is: probes come at another interval each.
     #[must_use]
-    pub fn in_doubt(&self) -> bool {
-        self.state == State::Starting || self.against > 0
+    pub fn certainty(&self) -> Certainty {
+        match self.state {
+            State::Up | State::Down if self.against > 0 => Certainty::InDoubt,
+            State::Starting => Certainty::InDoubt,
+            State::Up => Certainty::Up,
+            State::Down => Certainty::Down,
+        }
     }
 }

@@ -1,33 +1,27 @@
-//! The HTTP and HTTPS probe: one GET on one fresh connection.
+//! The HTTP and HTTPS probe: one request on one fresh connection.
 //!
 //! A status that redirects is an answer like any other, and nothing is tried a second time.
 
-use std::{
-    fmt,
-    future::Future,
-    net::IpAddr,
-    pin::{Pin, pin},
-    time::Duration,
-};
+use std::{future::Future, net::IpAddr, pin::pin, time::Duration};
 
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::{BodyExt as _, Full};
 use hyper::{
-    Request, Response,
+    HeaderMap, Request, Response,
     body::{Body as _, Bytes, Incoming},
     client::conn::http1,
     header::{ACCEPT, CONNECTION, HOST, HeaderValue, USER_AGENT},
 };
 use hyper_util::rt::TokioIo;
 use reqwest::Url;
-use rustls::pki_types::ServerName;
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    time::{Instant, timeout_at},
-};
-use tokio_rustls::TlsConnector;
+use tokio::time::{Instant, timeout_at};
 
-use super::{Failure, Phase, ProberError, bounded::Bounded, connector::Connector, tls::TlsConfigs};
-use crate::config::{BodyPattern, Probe, Scheme, StatusSet};
+use super::{
+    Failure, Phase, ProberError,
+    connector::Connector,
+    stream::{Opener, PIECES_LIMIT},
+    tls::TlsConfigs,
+};
+use crate::config::{HeaderPattern, Pattern, Probe, Scheme, StatusSet};
 
 /// The most of a body that a probe reads, in bytes. A health page is short; a probe is not to pull an image layer.
 pub(super) const BODY_LIMIT: usize = 64 * 1024;
@@ -35,32 +29,18 @@ pub(super) const BODY_LIMIT: usize = 64 * 1024;
 /// The most of an answer's head that a probe reads, in bytes: servers refuse heads of requests that are a quarter of it.
 const HEAD_LIMIT: usize = 64 * 1024;
 
-/// The most that a probe takes from a connection, in bytes, TLS and all: the longest head and body, and the longest chain of
-/// certificates, fit in.
-const ANSWER_LIMIT: usize = 256 * 1024;
-
-/// The most pieces of a body, as each takes the processor some time: 64 KiB in packets of 16 bytes of data.
-const PIECES_LIMIT: usize = 4096;
-
 /// One replica's URL, and what counts as a good answer from it.
+#[derive(Debug)]
 pub(super) struct HttpProbe {
-    connector: Connector,
-    tls: Option<(TlsConnector, ServerName<'static>)>,
-    request: Request<Empty<Bytes>>,
+    opener: Opener,
+    request: Request<Full<Bytes>>,
     status: StatusSet,
-    body: Option<BodyPattern>,
+    expect_headers: Vec<HeaderPattern>,
+    reject_headers: Vec<HeaderPattern>,
+    body: Option<Pattern>,
+    reject_body: Option<Pattern>,
     timeout: Duration,
 }
-
-impl fmt::Debug for HttpProbe {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HttpProbe").field("connector", &self.connector).finish_non_exhaustive()
-    }
-}
-
-/// A connection, with TLS on it or without.
-trait Stream: AsyncRead + AsyncWrite + Send {}
-impl<S: AsyncRead + AsyncWrite + Send> Stream for S {}
 
 impl HttpProbe {
     pub(super) fn new(
@@ -68,36 +48,29 @@ impl HttpProbe {
         probe: &Probe,
         configs: &mut TlsConfigs,
     ) -> Result<Self, ProberError> {
-        let host = probe.host.as_deref();
         let url = url(connector.asked(), probe)?;
-        let tls = match probe.scheme {
-            Scheme::Https => {
-                let config = configs.of(&probe.verify)?;
-                Some((TlsConnector::from(config), server_name(&url, host, connector.asked())?))
-            }
-            Scheme::Http | Scheme::Tcp | Scheme::None => None,
-        };
         Ok(Self {
-            connector,
-            tls,
-            request: request(&url, host)?,
+            opener: Opener::new(connector, probe, configs)?,
+            request: request(&url, probe)?,
             status: probe.status.clone(),
+            expect_headers: probe.expect_headers.clone(),
+            reject_headers: probe.reject_headers.clone(),
             body: probe.body.clone(),
+            reject_body: probe.reject_body.clone(),
             timeout: probe.timeout,
         })
     }
 
     pub(super) fn connector(&mut self) -> &mut Connector {
-        &mut self.connector
+        self.opener.connector()
     }
 
     /// Asks once. Gives the status, if one came, and what is wrong, if anything is.
     pub(super) async fn ask(&self) -> (Option<u16>, Option<Failure>) {
         let deadline = Instant::now() + self.timeout;
-        let stream = match timeout_at(deadline, self.open()).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(failure)) => return (None, Some(failure)),
-            Err(_elapsed) => return (None, Some(self.timed_out(Phase::Connecting))),
+        let stream = match self.opener.open(deadline).await {
+            Ok(stream) => stream,
+            Err(failure) => return (None, Some(failure)),
         };
         let opened = http1::Builder::new().max_buf_size(HEAD_LIMIT).handshake(TokioIo::new(stream)).await;
         let (sender, connection) = match opened {
@@ -107,16 +80,9 @@ impl HttpProbe {
         beside(connection, self.exchange(sender, deadline)).await
     }
 
-    async fn open(&self) -> Result<Pin<Box<dyn Stream>>, Failure> {
-        let stream = Bounded::new(self.connector.connect(self.timeout).await?, ANSWER_LIMIT);
-        let Some((connector, name)) = &self.tls else { return Ok(Box::pin(stream)) };
-        let stream = connector.connect(name.clone(), stream).await;
-        Ok(Box::pin(stream.map_err(|error| Failure::from_io(&error, self.timeout))?))
-    }
-
     async fn exchange(
         &self,
-        mut sender: http1::SendRequest<Empty<Bytes>>,
+        mut sender: http1::SendRequest<Full<Bytes>>,
         deadline: Instant,
     ) -> (Option<u16>, Option<Failure>) {
         let response = match timeout_at(deadline, sender.send_request(self.request.clone())).await {
@@ -132,20 +98,54 @@ impl HttpProbe {
         if !self.status.contains(got) {
             return Err(Failure::Status { got, expected: self.status.to_string() });
         }
-        let Some(pattern) = &self.body else { return Ok(()) };
-        let body = match timeout_at(deadline, self.read_body(response.into_body())).await {
-            Ok(body) => body?,
-            Err(_elapsed) => return Err(self.timed_out(Phase::Reading)),
+        self.judge_headers(response.headers())?;
+        let read = timeout_at(deadline, self.read_body(response.into_body())).await;
+        let body = match read.unwrap_or_else(|_elapsed| Err(self.timed_out(Phase::Reading))) {
+            Ok(body) => body,
+            // Where the body does not matter, it does not matter how long it is, either.
+            Err(
+                Failure::BodyTooLong { .. } | Failure::TooManyPieces { .. } | Failure::AnswerTooLong { .. },
+            ) if self.body.is_none() && self.reject_body.is_none() => {
+                return Ok(());
+            }
+            Err(failure) => return Err(failure),
         };
-        if !pattern.is_match(&body) {
-            return Err(Failure::BodyMismatch { pattern: pattern.as_str().to_owned() });
+        if let Some(pattern) = self.body.as_ref().filter(|pattern| !pattern.is_match(&body)) {
+            return Err(Failure::BodyMismatch { pattern: pattern.to_string() });
+        }
+        if let Some(pattern) = self.reject_body.as_ref().filter(|pattern| pattern.is_match(&body)) {
+            return Err(Failure::BodyRejected { pattern: pattern.to_string() });
         }
         Ok(())
     }
 
+    fn judge_headers(&self, headers: &HeaderMap) -> Result<(), Failure> {
+        let matches = |expected: &HeaderPattern| {
+            headers.get_all(&expected.name).iter().any(|value| expected.pattern.is_match(value.as_bytes()))
+        };
+        let named = |header: &HeaderPattern| (header.name.to_string(), header.pattern.to_string());
+        if let Some(missed) = self.expect_headers.iter().find(|expected| !matches(expected)) {
+            let (name, pattern) = named(missed);
+            return Err(if headers.contains_key(&missed.name) {
+                Failure::HeaderMismatch { name, pattern }
+            } else {
+                Failure::HeaderMissing { name }
+            });
+        }
+        match self.reject_headers.iter().find(|rejected| matches(rejected)) {
+            Some(found) => {
+                let (name, pattern) = named(found);
+                Err(Failure::HeaderRejected { name, pattern })
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The whole body: one that ends before its announced end is a failure, whether or not anybody looks at it.
     async fn read_body(&self, mut incoming: Incoming) -> Result<Vec<u8>, Failure> {
         let too_long = Failure::BodyTooLong { limit: BODY_LIMIT };
-        if incoming.size_hint().exact().is_some_and(|length| length > BODY_LIMIT as u64) {
+        let announced = incoming.size_hint().exact();
+        if announced.is_some_and(|length| length > BODY_LIMIT as u64) {
             return Err(too_long);
         }
         let mut body = Vec::new();
@@ -155,7 +155,10 @@ impl HttpProbe {
             if pieces > PIECES_LIMIT {
                 return Err(Failure::TooManyPieces { limit: PIECES_LIMIT });
             }
-            let frame = frame.map_err(|error| Failure::from_http(&error, self.timeout))?;
+            let frame = frame.map_err(|error| match Failure::from_http(&error, self.timeout) {
+                Failure::Closed => Failure::CutShort { came: body.len(), announced },
+                other => other,
+            })?;
             // What is no data is a trailer.
             let Ok(chunk) = frame.into_data() else { continue };
             if body.len() + chunk.len() > BODY_LIMIT {
@@ -185,7 +188,7 @@ async fn beside<T>(connection: impl Future, answer: impl Future<Output = T>) -> 
 fn url(address: IpAddr, probe: &Probe) -> Result<Url, ProberError> {
     let scheme = match probe.scheme {
         Scheme::Https => "https",
-        Scheme::Http | Scheme::Tcp | Scheme::None => "http",
+        Scheme::Http | Scheme::Tcp | Scheme::Tls | Scheme::None => "http",
     };
     let name = probe.host.as_deref().filter(|host| host.parse::<IpAddr>().is_err());
     let authority = match (name, address) {
@@ -209,27 +212,27 @@ fn url(address: IpAddr, probe: &Probe) -> Result<Url, ProberError> {
     }
 }
 
-/// Whom a certificate must be valid for: the configured name or address, or the address that is asked.
-fn server_name(url: &Url, host: Option<&str>, asked: IpAddr) -> Result<ServerName<'static>, ProberError> {
-    match url.domain() {
-        Some(name) => ServerName::try_from(name.to_owned())
-            .map_err(|_invalid| ProberError::Host { host: name.to_owned() }),
-        None => Ok(host.and_then(|host| host.parse().ok()).unwrap_or(asked).into()),
-    }
-}
-
-fn request(url: &Url, host: Option<&str>) -> Result<Request<Empty<Bytes>>, ProberError> {
+fn request(url: &Url, probe: &Probe) -> Result<Request<Full<Bytes>>, ProberError> {
     let target = match url.query() {
         Some(query) => format!("{}?{query}", url.path()),
         None => url.path().to_owned(),
     };
-    Request::get(target)
-        .header(HOST, host_header(url, host)?)
-        .header(USER_AGENT, concat!("dtr-lb/", env!("CARGO_PKG_VERSION")))
-        .header(ACCEPT, "*/*")
-        .header(CONNECTION, "close")
-        .body(Empty::new())
-        .map_err(|error| ProberError::Url { url: url.to_string(), reason: error.to_string() })
+    let body = Bytes::from(probe.request_body.clone().unwrap_or_default());
+    let mut request = Request::builder()
+        .method(probe.method.clone())
+        .uri(target)
+        .header(HOST, host_header(url, probe.host.as_deref())?)
+        .body(Full::new(body))
+        .map_err(|error| ProberError::Url { url: url.to_string(), reason: error.to_string() })?;
+    let headers = request.headers_mut();
+    for header in &probe.headers {
+        headers.append(header.name.clone(), header.value.clone());
+    }
+    let version = HeaderValue::from_static(concat!("dtr-lb/", env!("CARGO_PKG_VERSION")));
+    headers.entry(USER_AGENT).or_insert(version);
+    headers.entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    Ok(request)
 }
 
 /// The host as configured, without the probe's port: clients ask for the VIP's port, which may be another. Where none is

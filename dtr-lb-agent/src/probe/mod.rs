@@ -3,46 +3,55 @@
 //! One probe is one question on one fresh connection ([`Prober::probe`]), answered by an [`Outcome`]. [`spawn`]
 //! repeats it on a [`schedule::Schedule`], feeds the outcomes to a [`health::Health`] and reports each of them.
 //! The rest of the module is split by what can be tested without the rest: `health` and `schedule` are pure,
-//! `failure` puts a name to what went wrong, `connector` opens the connection, `http`, `tls` and `tcp` ask the question,
-//! `detour` tells a replica that answers another way from a dead one, `task` is the loop.
+//! `failure` puts a name to what went wrong, `connector` opens the connection, `stream` has `tls` on it or not, `http` and
+//! `conversation` ask the question, `agent_check` asks the replica's own agent, `detour` tells a replica that answers another way from a dead one, `task` is the loop.
 //!
 //! Nothing here decides what becomes of a replica: draining, maintenance and fail-open are the control's. Nothing
 //! here asks DNS, follows a redirect or takes a proxy from the environment: the replica is what is being probed.
 
 use std::{
     net::{IpAddr, SocketAddr},
+    pin::pin,
     time::{Duration, Instant},
 };
 
-use futures::future::{OptionFuture, join, join_all};
+use futures::{
+    FutureExt as _,
+    future::{Either, OptionFuture, join, join_all, select},
+};
 
 use crate::{
     config::{Probe, Scheme},
     datapath::Steering,
 };
 
+mod agent_check;
 mod bounded;
 mod connector;
+mod conversation;
 mod detour;
 mod error;
 mod failure;
 pub mod health;
 mod http;
 pub mod schedule;
+mod stream;
 mod task;
-mod tcp;
 #[cfg(test)]
 mod tests;
 mod tls;
 
+pub use agent_check::{AgentFailure, AgentWord, Fitness, Wants};
 pub use connector::{Direct, Route};
 pub use error::ProberError;
-pub use failure::{Failure, Phase};
+pub use failure::{Failure, Phase, StepFailure};
 pub use health::{State, Transition};
 pub use task::{ProbeTask, Report, spawn};
 pub use tls::TlsConfigs;
 
+use agent_check::AgentCheck;
 use connector::Connector;
+use conversation::Conversation;
 use detour::Detour;
 use http::HttpProbe;
 use schedule::Schedule;
@@ -77,6 +86,13 @@ impl Outcome {
     }
 }
 
+/// What a probe found, and what the replica's agent said beside it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Found {
+    outcome: Outcome,
+    agent: Option<Result<AgentWord, AgentFailure>>,
+}
+
 /// Asks one replica one question, again and again the same. Cheap to ask, not to build: it reads the CA file and
 /// sets up TLS once.
 #[derive(Debug)]
@@ -85,6 +101,7 @@ pub struct Prober {
     questions: Vec<Question>,
     /// Of a replica that is asked from VIPs.
     detour: Option<Detour>,
+    agent: Option<AgentCheck>,
     schedule: Schedule,
     rise: u32,
     fall: u32,
@@ -93,10 +110,7 @@ pub struct Prober {
 #[derive(Debug)]
 enum Question {
     Http(Box<HttpProbe>),
-    Tcp {
-        connector: Box<Connector>,
-        timeout: Duration,
-    },
+    Conversation(Box<Conversation>),
     /// The replica is taken to be up.
     None,
 }
@@ -130,10 +144,13 @@ impl Prober {
             Route::FromVips(vips) => Some(Detour::new(replica, vips, probe.timeout)),
             Route::Plain | Route::Direct(_) => None,
         };
-        let schedule = Schedule::new(probe.interval, probe.fast_interval, probe.jitter);
+        let schedule = Schedule::new(probe.interval, probe.fast_interval, probe.down_interval, probe.jitter);
+        let agent = probe.agent_port.filter(|_| probe.scheme != Scheme::None);
+        let agent = agent.map(|port| AgentCheck::new(SocketAddr::new(*address, port), probe.timeout));
         Ok(Self {
             questions: questions.collect::<Result<_, _>>()?,
             detour,
+            agent,
             schedule,
             rise: probe.rise,
             fall: probe.fall,
@@ -159,7 +176,7 @@ impl Prober {
     fn connectors(&mut self) -> impl Iterator<Item = &mut Connector> {
         self.questions.iter_mut().filter_map(|question| match question {
             Question::Http(http) => Some(http.connector()),
-            Question::Tcp { connector, .. } => Some(connector),
+            Question::Conversation(conversation) => Some(conversation.connector()),
             Question::None => None,
         })
     }
@@ -179,6 +196,16 @@ impl Prober {
         Outcome { status, took: start.elapsed(), error }
     }
 
+    /// Probes once, and asks the replica's agent beside it. A probe that has failed does not wait for the agent: `None` is no word.
+    async fn probe_and_ask(&self) -> Found {
+        let Some(agent) = &self.agent else { return Found { outcome: self.probe().await, agent: None } };
+        match select(pin!(self.probe()), pin!(agent.ask())).await {
+            Either::Left((outcome, asked)) if outcome.ok() => Found { outcome, agent: Some(asked.await) },
+            Either::Left((outcome, asked)) => Found { outcome, agent: asked.now_or_never() },
+            Either::Right((answer, probe)) => Found { outcome: probe.await, agent: Some(answer) },
+        }
+    }
+
     /// False for a probe that is configured away: there is nothing to repeat.
     fn asks(&self) -> bool {
         !self.questions.iter().any(|question| matches!(question, Question::None))
@@ -189,7 +216,9 @@ impl Question {
     fn new(connector: Connector, probe: &Probe, tls: &mut TlsConfigs) -> Result<Self, ProberError> {
         Ok(match probe.scheme {
             Scheme::Http | Scheme::Https => Self::Http(Box::new(HttpProbe::new(connector, probe, tls)?)),
-            Scheme::Tcp => Self::Tcp { connector: Box::new(connector), timeout: probe.timeout },
+            Scheme::Tcp | Scheme::Tls => {
+                Self::Conversation(Box::new(Conversation::new(connector, probe, tls)?))
+            }
             Scheme::None => Self::None,
         })
     }
@@ -197,7 +226,7 @@ impl Question {
     async fn ask(&self) -> (Option<u16>, Option<Failure>) {
         match self {
             Self::Http(http) => http.ask().await,
-            Self::Tcp { connector, timeout } => (None, tcp::connect(connector, *timeout).await.err()),
+            Self::Conversation(conversation) => (None, conversation.hold().await.err()),
             Self::None => (None, None),
         }
     }

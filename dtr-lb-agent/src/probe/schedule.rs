@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use super::health::Certainty;
+
 /// First probes are spread over this, or over the interval where that is shorter ...
 const FIRST_SPREAD: Duration = Duration::from_millis(100);
 
@@ -24,17 +26,18 @@ const SHORTEST: Duration = Duration::from_millis(1);
 pub struct Schedule {
     interval: Duration,
     fast_interval: Duration,
+    down_interval: Duration,
     jitter: f64,
     /// The first probes of all targets are spread over this.
     spread: Duration,
 }
 
 impl Schedule {
-    /// Probes every `interval`, every `fast_interval` while in doubt, each `jitter` (a fraction, 0 to 1) sooner
-    /// or later than that. Config allows jitter up to 0.5; what lies outside 0 to 1 is brought inside.
+    /// Probes every `interval`, every `fast_interval` while in doubt, every `down_interval` while surely down, each `jitter` (a
+    /// fraction, 0 to 1) sooner or later than that. Config allows jitter up to 0.5; what lies outside 0 to 1 is brought inside.
     #[must_use]
-    pub fn new(interval: Duration, fast_interval: Duration, jitter: f64) -> Self {
-        Self { interval, fast_interval, jitter: fraction(jitter), spread: FIRST_SPREAD }
+    pub fn new(interval: Duration, fast_interval: Duration, down_interval: Duration, jitter: f64) -> Self {
+        Self { interval, fast_interval, down_interval, jitter: fraction(jitter), spread: FIRST_SPREAD }
     }
 
     /// For one of `targets` that are first probed at the same time.
@@ -51,8 +54,12 @@ impl Schedule {
 
     /// From the start of a probe to the start of the next. `random` is uniform in [0, 1).
     #[must_use]
-    pub fn next(&self, in_doubt: bool, random: f64) -> Duration {
-        let interval = if in_doubt { self.fast_interval } else { self.interval };
+    pub fn next(&self, certainty: Certainty, random: f64) -> Duration {
+        let interval = match certainty {
+            Certainty::InDoubt => self.fast_interval,
+            Certainty::Up => self.interval,
+            Certainty::Down => self.down_interval,
+        };
         let swing = 2.0 * fraction(random) - 1.0;
         interval.mul_f64(1.0 + self.jitter * swing).max(SHORTEST)
     }

@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use super::{
-    Outcome, Prober,
+    AgentFailure, AgentWord, Found, Outcome, Prober,
     health::{Health, State, Transition},
     schedule::Schedule,
 };
@@ -25,6 +25,8 @@ pub struct Report<K> {
     pub id: K,
     /// What this probe found.
     pub outcome: Outcome,
+    /// What the replica's agent said beside it; `None`: it was not asked, or had not answered yet.
+    pub agent: Option<Result<AgentWord, AgentFailure>>,
     /// The replica's state after it.
     pub state: State,
     /// The change since the last report that was taken, if there is one.
@@ -69,7 +71,7 @@ where
     let prober = Arc::new(prober);
     let probe = move || {
         let prober = Arc::clone(&prober);
-        async move { prober.probe().await }
+        async move { prober.probe_and_ask().await }
     };
     let reporter = Reporter { id, reported: health.state(), sink };
     ProbeTask { handle: tokio::spawn(run(probe, health, schedule, rand::random, reporter)) }
@@ -85,7 +87,7 @@ pub(super) async fn run<K, P, F, R>(
 ) where
     K: Clone,
     P: Fn() -> F,
-    F: Future<Output = Outcome>,
+    F: Future<Output = Found>,
     R: FnMut() -> f64,
 {
     let mut due = Instant::now() + schedule.map(|schedule| schedule.first(random())).unwrap_or_default();
@@ -99,17 +101,18 @@ pub(super) async fn run<K, P, F, R>(
         }
         let start = Instant::now();
         let late = start.duration_since(due.max(free));
-        let outcome = probe().await;
+        let found = probe().await;
+        let outcome = &found.outcome;
         if !outcome.error.as_ref().is_some_and(super::Failure::is_local) {
             health.observe(outcome.ok());
         }
         let Some(schedule) = schedule else {
             // Nothing else is kept waiting, so this one may wait for ever.
-            let _taken_or_closed = reporter.report(outcome, health.state(), late).await;
+            let _taken_or_closed = reporter.report(found, health.state(), late).await;
             return;
         };
-        due = start + schedule.next(health.in_doubt(), random());
-        match timeout_at(due, reporter.report(outcome, health.state(), late)).await {
+        due = start + schedule.next(health.certainty(), random());
+        match timeout_at(due, reporter.report(found, health.state(), late)).await {
             Ok(Ok(())) => {}
             Ok(Err(Closed)) => return,
             Err(_elapsed) => {
@@ -131,11 +134,12 @@ struct Closed;
 
 impl<K: Clone> Reporter<K> {
     /// Waits for room and sends. Nothing is sent, and nothing taken as known, if it is dropped before it is done.
-    async fn report(&mut self, outcome: Outcome, state: State, late: Duration) -> Result<(), Closed> {
+    async fn report(&mut self, found: Found, state: State, late: Duration) -> Result<(), Closed> {
         let room = self.sink.reserve().await.map_err(|_closed| Closed)?;
         let from = std::mem::replace(&mut self.reported, state);
         let transition = (from != state).then_some(Transition { from, to: state });
-        room.send(Report { id: self.id.clone(), outcome, state, transition, late });
+        let Found { outcome, agent } = found;
+        room.send(Report { id: self.id.clone(), outcome, agent, state, transition, late });
         Ok(())
     }
 }

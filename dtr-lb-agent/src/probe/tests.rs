@@ -7,17 +7,21 @@ use std::{
 
 use tokio::net::TcpSocket;
 
-use crate::config::{BodyPattern, Config, HostFacts, Probe, Scheme, StatusSet};
+use crate::config::{Config, HostFacts, Pattern, Preset, Probe, Scheme, StatusSet};
 
 use super::{Outcome, Prober, ProberError, Route, Target};
 
+mod agent_check;
+mod conversation;
 mod descriptors;
 mod direct;
+mod expectations;
 mod failure;
 mod health;
 mod hostile;
 mod http;
 mod odd_answers;
+mod presets;
 mod schedule;
 mod server;
 mod setup;
@@ -34,14 +38,14 @@ const AMPLE: Duration = Duration::from_secs(10);
 const SHORT: Duration = Duration::from_millis(100);
 
 fn probe(scheme: Scheme, port: u16) -> Probe {
-    Probe { scheme, timeout: AMPLE, ..Probe::default_for("any", port, None) }
+    Probe { scheme, timeout: AMPLE, ..Probe::default_for(Preset::Dtr, "any", port, None) }
 }
 
 fn statuses(ranges: &[&str]) -> StatusSet {
     configured(&format!("status = {ranges:?}")).status
 }
 
-fn pattern(regex: &str) -> BodyPattern {
+fn pattern(regex: &str) -> Pattern {
     configured(&format!("body = '''{regex}'''")).body.expect("a pattern")
 }
 
@@ -55,6 +59,11 @@ fn configured(line: &str) -> Probe {
     let host = HostFacts { ephemeral_ports: 32_768..=60_999 };
     let config = Config::parse(&text, "test.toml", &[], &host).expect("a valid config");
     config.services.into_iter().next().expect("a service").probe
+}
+
+/// The probe of a config with these steps over TCP, at a port that is to be set.
+fn steps(steps: &str) -> Probe {
+    Probe { timeout: AMPLE, ..configured(&format!("scheme = 'tcp'\nsteps = [{steps}]")) }
 }
 
 fn prober(probe: Probe) -> Result<Prober, ProberError> {

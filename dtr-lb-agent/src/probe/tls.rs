@@ -1,4 +1,4 @@
-//! TLS for HTTPS probes: which certificates are accepted.
+//! TLS for probes: which certificates are accepted, and which protocols are offered.
 //!
 //! Session resumption is off, since a resumed session shows no certificate and an expired one would go unnoticed for
 //! hours. No process-wide crypto provider is needed.
@@ -18,21 +18,24 @@ use rustls::{
 use super::ProberError;
 use crate::config::Verify;
 
-/// The TLS of many probes, made once for each way to verify: CA files and the host's CAs are read once, and a thousand
+/// The TLS of many probes, made once for each way to verify and to offer protocols: CA files and the host's CAs are read once, and a thousand
 /// replicas share them. One that is made anew, as for another config, reads them again.
 #[derive(Debug, Default)]
 pub struct TlsConfigs {
-    made: Vec<(Verify, Arc<ClientConfig>)>,
+    made: Vec<((Verify, Vec<String>), Arc<ClientConfig>)>,
 }
 
 impl TlsConfigs {
-    /// For probes that verify like this.
-    pub(super) fn of(&mut self, verify: &Verify) -> Result<Arc<ClientConfig>, ProberError> {
-        if let Some((_, config)) = self.made.iter().find(|(made_for, _)| made_for == verify) {
+    /// For probes that verify like this and offer these protocols.
+    pub(super) fn of(&mut self, verify: &Verify, alpn: &[String]) -> Result<Arc<ClientConfig>, ProberError> {
+        let made = self.made.iter().find(|((like, offered), _)| like == verify && offered == alpn);
+        if let Some((_, config)) = made {
             return Ok(Arc::clone(config));
         }
-        let config = Arc::new(client_config(verify)?);
-        self.made.push((verify.clone(), Arc::clone(&config)));
+        let mut config = client_config(verify)?;
+        config.alpn_protocols = alpn.iter().map(|name| name.clone().into_bytes()).collect();
+        let config = Arc::new(config);
+        self.made.push(((verify.clone(), alpn.to_vec()), Arc::clone(&config)));
         Ok(config)
     }
 }

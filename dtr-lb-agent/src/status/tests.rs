@@ -48,6 +48,7 @@ fn status(present: bool, outcome: &Outcome) -> Status {
             state: "up".into(),
             challenge: ChallengeStatus::default(),
             suspicion: None,
+            hint: None,
             replicas: vec![replica_status(&replica, &condition, 100, Default::default())],
         }],
         verdicts: BTreeMap::new(),
@@ -59,6 +60,18 @@ fn status(present: bool, outcome: &Outcome) -> Status {
 /// One service with one replica, and all is well.
 pub(crate) fn plain() -> Status {
     status(true, &Outcome { status: Some(200), took: Duration::from_millis(2), error: None })
+}
+
+#[test]
+fn what_would_fit_is_shown_below_its_service() {
+    let mut status = plain();
+    assert!(!status.text().contains("HINT"));
+    status.services[0].hint = Some("`/health` answers 404, `/_ping` answers 200: preset = \"msr\"?".into());
+    let text = status.text();
+    let line = text.lines().nth(1).expect("a second line");
+    assert!(line.contains("HINT") && line.ends_with("preset = \"msr\"?"), "{text}");
+    let json = serde_json::to_value(&status).expect("JSON");
+    assert!(json["services"][0]["hint"].as_str().is_some_and(|hint| hint.contains("msr")), "{json}");
 }
 
 #[test]
@@ -114,11 +127,33 @@ fn a_replica_that_answers_another_way_is_named_with_what_to_do() {
 }
 
 #[test]
+fn what_a_replica_says_of_itself_is_shown() {
+    let good = Outcome { status: Some(200), took: Duration::from_millis(2), error: None };
+    for (says, error, words) in [
+        ("ready", None, "200 in 2 ms\n"),
+        ("75%", None, "200 in 2 ms; agent: 75%\n"),
+        (
+            "drain",
+            Some("connection refused"),
+            "200 in 2 ms; agent not heard: connection refused; it said drain last\n",
+        ),
+    ] {
+        let mut status = status(true, &good);
+        let error = error.map(str::to_owned);
+        status.services[0].replicas[0].agent = Some(AgentStatus { says: says.to_owned(), error });
+        let text = status.text();
+        assert!(text.contains(words), "{text}");
+        let json = serde_json::to_value(&status).expect("it is JSON");
+        assert_eq!(json["services"][0]["replicas"][0]["agent"]["says"], says);
+    }
+}
+
+#[test]
 fn the_json_of_an_older_agent_is_still_read() {
     let good = Outcome { status: Some(200), took: Duration::from_millis(2), error: None };
     let mut json = serde_json::to_value(status(true, &good)).expect("it is JSON");
     let replica = json["services"][0]["replicas"][0].as_object_mut().expect("an object");
-    for newer in ["reason", "warning", "effective_weight", "unanswered", "reset"] {
+    for newer in ["reason", "agent", "warning", "effective_weight", "unanswered", "reset"] {
         assert!(replica.remove(newer).is_some(), "{newer}");
     }
     assert!(serde_json::from_value::<Status>(json).is_ok());

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use comfy_table::{Table, presets};
 
 use super::{
-    ChallengeStatus, DatapathStatus, ProbeStatus, ReplicaStatus, ServiceStatus, Status, SuspicionStatus,
-    names,
+    AgentStatus, ChallengeStatus, DatapathStatus, ProbeStatus, ReplicaStatus, ServiceStatus, Status,
+    SuspicionStatus, names,
 };
 use crate::control::ReplicaState;
 
@@ -27,6 +27,9 @@ impl Status {
                 text.push_str(&format!(
                     "  this balancer SUSPECTS ITSELF since {since}: {reason}; replicas keep their share, nothing is reset\n"
                 ));
+            }
+            if let Some(hint) = &service.hint {
+                text.push_str(&format!("  HINT all replicas fail their probes in the same way; {hint}\n"));
             }
             text.push_str(&indented(&replica_table(&service.replicas)));
         }
@@ -132,7 +135,8 @@ fn last_word(replica: &ReplicaStatus) -> String {
     };
     let reason = replica.reason.as_ref();
     let reason = reason.filter(|reason| replica.state == ReplicaState::Down.as_str() && **reason != probe);
-    [Some(&probe), reason, replica.warning.as_ref()]
+    let agent = replica.agent.as_ref().and_then(AgentStatus::words);
+    [Some(&probe), reason, agent.as_ref(), replica.warning.as_ref()]
         .into_iter()
         .flatten()
         .cloned()

@@ -14,7 +14,7 @@ use super::{
     rates::Rates,
     state::{Row, State},
 };
-use crate::status::{ReplicaStatus, Status};
+use crate::status::{AgentStatus, ReplicaStatus, Status};
 
 /// From so many columns on, addresses are shown, too.
 const WIDE: u16 = 110;
@@ -185,12 +185,13 @@ fn selected(state: &State) -> Line<'static> {
 }
 
 fn describe(replica: &ReplicaStatus) -> String {
-    let ReplicaStatus { name, address, port, state, reason, warning, since, last_probe, .. } = replica;
+    let ReplicaStatus { name, address, port, state, reason, agent, warning, since, last_probe, .. } = replica;
     let since = since.strftime("%Y-%m-%d %H:%M:%SZ");
     let mut text = format!("{name} {}: {state} since {since}", SocketAddr::new(*address, *port));
     let error = last_probe.as_ref().and_then(|probe| probe.error.as_ref());
     let error = error.filter(|error| Some(*error) != reason.as_ref());
-    for word in [reason.as_ref(), error, warning.as_ref()].into_iter().flatten() {
+    let agent = agent.as_ref().and_then(AgentStatus::words);
+    for word in [reason.as_ref(), error, agent.as_ref(), warning.as_ref()].into_iter().flatten() {
         text.push_str(&format!("; {word}"));
     }
     text

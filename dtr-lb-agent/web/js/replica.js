@@ -79,7 +79,7 @@ export function replicaView(service, replica, place, number) {
     setText(since, `for ${duration(now - Date.parse(replica.since))}`);
     setAttribute(since, "title", `since ${clock(replica.since)}`);
     const expected = replica.state === "up" && !slowStart(replica);
-    setText(reason, [expected ? null : replica.reason, replica.warning].filter(Boolean).join("; "));
+    setText(reason, [expected ? null : replica.reason, agentWords(replica.agent), replica.warning].filter(Boolean).join("; "));
     const { rates } = replica;
     const texts = [weightWords(replica), count(replica.flows), rate(rates.new_flows), bytes(rates.bytes_to_replica),
       bytes(rates.bytes_to_client), count(replica.refused), count(replica.unanswered), count(replica.redispatched),
@@ -107,6 +107,13 @@ function probeWords(probe) {
   if (!probe) return "not yet";
   if (!probe.ok) return probe.error ?? "failed";
   return probe.status === null ? `connected in ${probe.ms} ms` : `${probe.status} in ${probe.ms} ms`;
+}
+
+/** What it says of itself, where that is more than that it is ready. */
+function agentWords(agent) {
+  if (!agent) return null;
+  if (agent.error) return `agent not heard: ${agent.error}; it said ${agent.says} last`;
+  return agent.says === "ready" ? null : `agent: ${agent.says}`;
 }
 
 /** What became of it, the newest first. */

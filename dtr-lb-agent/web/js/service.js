@@ -23,9 +23,10 @@ export function serviceView(service) {
     el("th", { role: "columnheader", scope: "col", class: kind || null, title: words || null, text: label }));
   const table = el("table", { role: "table", class: "replicas", "aria-label": `Replicas of ${service.name}` },
     el("thead", { role: "rowgroup" }, el("tr", { role: "row" }, ...titles)));
+  const hint = el("p", { class: "quiet", hidden: true });
   const empty = el("p", { class: "quiet", hidden: true, text: "This service has no replicas." });
   const plots = new Plots(service, serviceKey(service));
-  const element = el("section", { class: "card service", "aria-labelledby": id }, head, plots.element,
+  const element = el("section", { class: "card service", "aria-labelledby": id }, head, hint, plots.element,
     el("div", { class: "wide" }, table), empty);
   const views = new Map();
 
@@ -35,6 +36,8 @@ export function serviceView(service) {
     setText(word, stateWord(service.state));
     const { rates } = service;
     setText(sums, `${plural(service.flows, "flow")} · ${rate(rates.new_flows)} new/s · ${bytes(rates.bytes)}/s`);
+    hint.hidden = !service.hint;
+    setText(hint, service.hint ? `All replicas fail their probes in the same way; ${service.hint}` : "");
     empty.hidden = service.replicas.length > 0;
     table.hidden = service.replicas.length === 0;
     const items = service.replicas.map((replica, place) => ({ service, replica, place, admin, now: time }));

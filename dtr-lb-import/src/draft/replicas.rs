@@ -72,10 +72,14 @@ impl Replicas {
         for server in &service.servers {
             if server.port != port {
                 let wanted = port.map_or("the client's port".to_owned(), |port| format!("port {port}"));
-                ledger.left_out_that_decides(
-                    server.at,
-                    format!("all replicas of a service have one port, and the others here have {wanted}; give it a service of its own"),
+                let why = format!(
+                    "all replicas of a service have one port, and the others here have {wanted}; give it a service of its own"
                 );
+                if server.out {
+                    ledger.left_out(server.at, why);
+                } else {
+                    ledger.left_out_that_decides(server.at, why);
+                }
                 continue;
             }
             let Some(name) = self.replica(server, &weights, ledger) else { continue };

@@ -33,7 +33,7 @@ pub fn play(input: &[u8]) -> Result<Reached, String> {
 fn valid(config: &Config, host: &HostFacts) -> Result<Reached, String> {
     let mut ends = BTreeSet::new();
     let vips: BTreeSet<_> = config.services.iter().flat_map(|service| &service.vips).collect();
-    if config.services.is_empty() || config.interfaces.is_empty() {
+    if config.services.is_empty() || config.interfaces.is_empty() != config.by_routes {
         return Err("no service, or no interface".into());
     }
     for service in &config.services {
@@ -55,7 +55,7 @@ fn valid(config: &Config, host: &HostFacts) -> Result<Reached, String> {
             }
         }
         let probe = &service.probe;
-        let times = [probe.interval, probe.fast_interval, probe.timeout];
+        let times = [probe.interval, probe.fast_interval, probe.down_interval, probe.timeout];
         if times.iter().any(std::time::Duration::is_zero) || !(0.0..=0.5).contains(&probe.jitter) {
             return Err(format!("{probe:?} probes without a pause"));
         }

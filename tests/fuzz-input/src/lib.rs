@@ -1,6 +1,7 @@
-//! What people and programs give the agent: a config, and requests to its API. Both are fuzzed without a host.
+//! What people and programs give the agent: a config, requests to its API, configurations of other balancers. All are fuzzed without a
+//! host.
 //!
-//! An input is bytes. `config` and `api` play one and say what is wrong, `mutate` makes new ones of old ones, `search` looks
+//! An input is bytes. `config`, `api` and `import` play one and say what is wrong, `mutate` makes new ones of old ones, `search` looks
 //! for findings and makes them small, `corpus` keeps them. `cargo xtask fuzz-input` runs it; `cargo test` replays the corpus
 //! and plays some fresh inputs.
 
@@ -9,6 +10,7 @@
 pub mod api;
 pub mod config;
 pub mod corpus;
+pub mod import;
 pub mod mutate;
 pub mod search;
 
@@ -28,16 +30,19 @@ pub enum Target {
     Config,
     /// Requests to the API.
     Api,
+    /// Configurations of other balancers.
+    Import,
 }
 
 impl Target {
-    pub const ALL: [Self; 2] = [Self::Config, Self::Api];
+    pub const ALL: [Self; 3] = [Self::Config, Self::Api, Self::Import];
 
     /// The name of its corpus, and in commands.
     pub fn name(self) -> &'static str {
         match self {
             Self::Config => "config",
             Self::Api => "api",
+            Self::Import => "import",
         }
     }
 }
@@ -54,6 +59,7 @@ pub fn play(target: Target, input: &[u8]) -> Result<Reached, String> {
     let played = catch_unwind(AssertUnwindSafe(|| match target {
         Target::Config => config::play(input),
         Target::Api => api::play(input),
+        Target::Import => import::play(input),
     }));
     let reached = played.unwrap_or_else(|panic| {
         let words = panic.downcast_ref::<String>().map(String::as_str);

@@ -168,6 +168,7 @@ fn step(target: Target, input: &mut Vec<u8>, kept: &[Vec<u8>], random: &mut StdR
         _ => match target {
             Target::Config => value(input, random),
             Target::Api => part_of_request(input, random),
+            Target::Import => word(input, kept, random),
         },
     }
 }
@@ -177,6 +178,31 @@ fn range(length: usize, random: &mut StdRng) -> (usize, usize) {
     // Most often short ones.
     let (start, end) = (a.min(b), a.max(b));
     if random.random_ratio(3, 4) { (start, end.min(start + 24)) } else { (start, end) }
+}
+
+/// A word in the place of another one, or before it.
+fn word(input: &mut Vec<u8>, kept: &[Vec<u8>], random: &mut StdRng) {
+    let words = |text: &[u8]| -> Vec<(usize, usize)> {
+        let mut words = Vec::new();
+        let mut start = None;
+        for (at, byte) in text.iter().chain(b" ").enumerate() {
+            match (byte.is_ascii_whitespace(), start) {
+                (false, None) => start = Some(at),
+                (true, Some(first)) => {
+                    words.push((first, at));
+                    start = None;
+                }
+                _ => {}
+            }
+        }
+        words
+    };
+    let other = kept.choose(random).cloned().unwrap_or_default();
+    let Some(&(from, to)) = words(&other).choose(random) else { return };
+    let Some(&(start, end)) = words(input).choose(random) else { return };
+    let end = if random.random() { end } else { start };
+    let new = [&other[from..to], b" "].concat();
+    input.splice(start..end, new);
 }
 
 fn bytes(input: &mut Vec<u8>, random: &mut StdRng) {

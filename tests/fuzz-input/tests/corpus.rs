@@ -46,6 +46,15 @@ fn fresh_requests_find_nothing_and_reach_the_routes() {
 }
 
 #[test]
+fn fresh_configurations_of_others_find_nothing_and_reach_each_format() {
+    let reached = search(Target::Import, 3, 3000).reached;
+    assert!(reached.len() > 300, "{} outcomes", reached.len());
+    for word in ["backup", "weight", "deny", "mode", "affinity", "port"] {
+        assert!(reached.keys().any(|reached| reached.contains(word)), "no config has {word}");
+    }
+}
+
+#[test]
 fn an_input_may_be_any_bytes() {
     let bytes: Vec<u8> = (0..600_u32).map(|at| (at.wrapping_mul(0x9e37_79b1) >> 24) as u8).collect();
     for length in 0..bytes.len() {

@@ -11,6 +11,7 @@ use std::{
 use clap::{Parser, Subcommand, ValueEnum};
 use dtr_lb_agent::datapath::Hook;
 use dtr_lb_tests::{
+    compare::Original,
     lab::Topology,
     show::{self, Show},
 };
@@ -26,6 +27,32 @@ struct Arguments {
 enum Command {
     /// Make the lab and show it until Ctrl-C, which removes it
     Run(Options),
+    /// Play the same failures to a sample of DTR's documentation and to what `dtr-lb import` makes of it
+    Compare(CompareOptions),
+}
+
+#[derive(Debug, clap::Args)]
+struct CompareOptions {
+    /// The sample
+    #[arg(value_enum)]
+    original: OriginalName,
+    /// For how long each failure lasts
+    #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "12s")]
+    length: Duration,
+    /// Where the datapath sits
+    #[arg(long, value_enum, default_value_t = HookName::Xdp)]
+    hook: HookName,
+    /// How the balancer is connected
+    #[arg(long, value_enum, default_value_t = TopologyName::OneArm)]
+    topology: TopologyName,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum OriginalName {
+    Nginx,
+    Haproxy,
+    /// HAProxy stands in for it
+    Elb,
 }
 
 #[derive(Debug, clap::Args)]
@@ -58,26 +85,58 @@ enum TopologyName {
 }
 
 fn main() -> ExitCode {
-    let Command::Run(options) = Arguments::parse().command;
-    show::run(&options.into()).unwrap_or_else(|error| {
+    let ended = match Arguments::parse().command {
+        Command::Run(options) => show::run(&options.into()),
+        Command::Compare(options) => options.run(),
+    };
+    ended.unwrap_or_else(|error| {
         // The terminal may be what has gone away.
         let _ = writeln!(io::stderr(), "error: {error:#}");
         ExitCode::FAILURE
     })
 }
 
+impl CompareOptions {
+    fn run(&self) -> anyhow::Result<ExitCode> {
+        let original = match self.original {
+            OriginalName::Nginx => Original::Nginx,
+            OriginalName::Haproxy => Original::Haproxy,
+            OriginalName::Elb => Original::Elb,
+        };
+        let comparison = show::compare(original, self.hook.into(), self.topology.into(), self.length)?;
+        let _ = writeln!(
+            io::stdout(),
+            "what dtr-lb import made of it:\n\n{}\nand said of it:\n\n{}\n{}",
+            comparison.config,
+            comparison.report,
+            comparison.table()
+        );
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl From<HookName> for Hook {
+    fn from(hook: HookName) -> Self {
+        match hook {
+            HookName::Xdp => Self::NativeXdp,
+            HookName::XdpGeneric => Self::GenericXdp,
+            HookName::Tc => Self::Tc,
+        }
+    }
+}
+
+impl From<TopologyName> for Topology {
+    fn from(topology: TopologyName) -> Self {
+        match topology {
+            TopologyName::OneArm => Self::OneArm,
+            TopologyName::TwoArm => Self::TwoArm,
+        }
+    }
+}
+
 impl From<Options> for Show {
     fn from(options: Options) -> Self {
         let Options { length, hook, topology, replicas } = options;
-        let hook = match hook {
-            HookName::Xdp => Hook::NativeXdp,
-            HookName::XdpGeneric => Hook::GenericXdp,
-            HookName::Tc => Hook::Tc,
-        };
-        let topology = match topology {
-            TopologyName::OneArm => Topology::OneArm,
-            TopologyName::TwoArm => Topology::TwoArm,
-        };
-        Self { hook, topology, replicas, length }
+        Self { hook: hook.into(), topology: topology.into(), replicas, length }
     }
 }

@@ -31,7 +31,10 @@ use anyhow::{Result, bail, ensure};
 use dtr_lb_agent::datapath::Hook;
 
 use self::{interrupt::Interrupt, stage::Stage};
-use crate::lab::{Lab, Topology, missing_requirements};
+use crate::{
+    compare::{self, Comparison, Deed, Original},
+    lab::{Lab, Topology, missing_requirements},
+};
 
 /// The shortest and the longest unattended run. In a shorter one a replica would be back before it is found out.
 const LENGTHS: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(600)];
@@ -117,6 +120,27 @@ pub fn run(show: &Show) -> Result<ExitCode> {
         End::Bad => ExitCode::FAILURE,
         End::Interrupted => ExitCode::from(INTERRUPTED),
     })
+}
+
+/// Plays the same failures to a sample of DTR's documentation and to what `dtr-lb import` makes of it. A signal ends it, and the
+/// next run removes what is left of the lab.
+///
+/// # Errors
+/// The lab, the original or dtr-lb did not come up, or not all replicas served again after a failure.
+pub fn compare(original: Original, hook: Hook, topology: Topology, time: Duration) -> Result<Comparison> {
+    let missing = missing_requirements();
+    if !missing.is_empty() {
+        bail!(
+            "the lab cannot be made here: {}. `cargo xtask setup` installs what is missing",
+            missing.join("; ")
+        );
+    }
+    for id in Lab::sweep_stale()? {
+        say(format_args!("removed lab {id}, whose owner was killed"));
+    }
+    let each = Deed::ALL.len() as u32 * time * 2;
+    say(format_args!("this takes some {} and what it takes until all replicas serve again", seconds(each)));
+    compare::compare(original, hook, topology, time)
 }
 
 /// Prints a line. A terminal that has gone away, with a SIGHUP, must not keep the lab from being removed, as the panic

@@ -2,7 +2,7 @@
 //! ones that keep their replica, services without replicas, handshakes that fail, and connections that are there already.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
@@ -97,7 +97,7 @@ fn client(plan: Plan, number: u64) -> SocketAddr {
 fn ask(datapath: &mut Datapath, client: SocketAddr, service: SocketAddr) -> Result<Explanation, Failed> {
     let now = datapath.now()?;
     let question = Question::new(&client.to_string(), &service.to_string())?;
-    Ok(explain(&question, &datapath.reader(), &Directory::default(), now)?)
+    Ok(explain(&question, &datapath.reader(), &Directory::default(), &BTreeSet::new(), now)?)
 }
 
 /// Runs a frame, and says under which verdict it was counted.
@@ -165,7 +165,7 @@ fn shares(datapath: &Datapath) -> Result<(), Failed> {
     let (plan, client) = (Plan::V4, "192.0.2.7");
     let of = |service: End| -> Result<Explanation, Failed> {
         let question = Question::new(client, &service.at(plan).to_string())?;
-        Ok(explain(&question, &datapath.reader(), &Directory::default(), 0)?)
+        Ok(explain(&question, &datapath.reader(), &Directory::default(), &BTreeSet::new(), 0)?)
     };
     let https = of(HTTPS)?;
     let ports: Vec<_> = https.shares.iter().map(|share| share.ports).collect();

@@ -1,15 +1,15 @@
 //! Other ports, and what is not the balancer's.
 
 use std::{
-    io::{Read as _, Write as _},
-    net::{Shutdown, TcpStream},
+    io::{ErrorKind, Read as _, Write as _},
+    net::{Shutdown, SocketAddr, TcpStream},
     time::Duration,
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use dtr_lb_tests::{
     balancer::{DOWN_WITHIN, service},
-    lab::{ReplicaOptions, serve_banner},
+    lab::{Families, ReplicaOptions, literal, serve_banner},
 };
 
 use crate::{BOTH_HOOKS, CROSSWISE, Place, Scenario};
@@ -18,6 +18,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     ("services_on_other_ports", CROSSWISE, other_ports),
     // These packets do not leave by any interface.
     ("a_server_on_another_port_of_the_vip_is_untouched", BOTH_HOOKS, untouched),
+    ("a_client_on_the_balancer_is_refused_and_told_why", BOTH_HOOKS, local_client),
     ("garbage_hurts_no_one", BOTH_HOOKS, garbage),
 ];
 
@@ -64,6 +65,34 @@ fn untouched(place: Place) -> Result<()> {
     }
     let status = stage.balancer.status(&stage.lab)?;
     ensure!(status.verdicts["passed_not_service"] > 0, "{:?}", status.verdicts);
+    Ok(())
+}
+
+/// The first thing that everybody tries, from the balancer itself: refused for each family, while others are served; and each
+/// place where an operator looks says why.
+fn local_client(place: Place) -> Result<()> {
+    let stage = place.stage_with(place.family_options(Families::Dual), &place.options())?;
+    let own: Vec<_> = stage.lab.balancer_interfaces().flat_map(|(_, addresses)| addresses).collect();
+    for &vip in stage.lab.vips() {
+        let to = SocketAddr::new(vip, 80);
+        let refused = stage
+            .lab
+            .balancer()
+            .run(|| TcpStream::connect_timeout(&to, Duration::from_secs(3)))?
+            .err()
+            .map(|error| error.kind());
+        ensure!(refused == Some(ErrorKind::ConnectionRefused), "{to} from the balancer: {refused:?}");
+        let url = format!("http://{}/whoami", literal(vip));
+        let served = stage.lab.client().curl(&url, &["--max-time", "5"])?;
+        ensure!(served.is_ok(), "{to} from a client: {served:?}");
+        let of_family = own.iter().find(|own| own.address.is_ipv4() == vip.is_ipv4());
+        let source = of_family.context("the balancer has no address")?.address.to_string();
+        for arguments in [&["check"][..], &["explain", &source, &to.to_string()]] {
+            let told = stage.balancer.command(&stage.lab, arguments)?;
+            let told = String::from_utf8_lossy(&told.stdout).into_owned();
+            ensure!(told.contains("a client on this host is not balanced"), "{arguments:?}: {told}");
+        }
+    }
     Ok(())
 }
 

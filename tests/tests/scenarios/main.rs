@@ -26,6 +26,7 @@ mod endings;
 mod endurance;
 mod failures;
 mod families;
+mod first_try;
 mod flood;
 mod full_speed;
 mod health;
@@ -39,6 +40,7 @@ mod services;
 mod session;
 mod sizes;
 mod strangers;
+mod switching;
 mod traffic;
 mod vlan;
 
@@ -223,12 +225,20 @@ const CROSSWISE: &[Place] = &[Place::XDP_ONE_ARM, Place::TC_TWO_ARM];
 /// Both hooks with one arm: for what the topology has no part in.
 const BOTH_HOOKS: &[Place] = &[Place::XDP_ONE_ARM, Place::TC_ONE_ARM];
 
+/// As `cargo xtask setup` names it.
+const NGINX_STREAM: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
+
 /// What the programs are needed for that not every lab has, by names of scenarios.
 const NEEDS: &[(&str, &str)] = &[
     ("a_trace_is_a_capture_file", "tshark"),
     ("a_trace_that_nobody_reads_ends_and_says_what_was_lost", "tshark"),
     ("metrics_say_what_the_status_says_and_outlive_the_agent", "promtool"),
     ("prometheus_reads_it_and_its_alerts_see_a_dead_replica", "prometheus"),
+    ("nginx_and_what_import_makes_of_it", NGINX_STREAM),
+    ("dtr_lb_takes_over_from_nginx_under_load", NGINX_STREAM),
+    ("haproxy_and_what_import_makes_of_it", "haproxy"),
+    ("elb_and_what_import_makes_of_it", "haproxy"),
+    ("dtr_lb_takes_over_from_haproxy_under_load", "haproxy"),
     ("replicas_follow_their_host_name", "dnsmasq"),
     ("names_outlast_dns", "dnsmasq"),
     ("killed_while_it_starts_the_next_agent_makes_it_whole", "strace"),
@@ -247,6 +257,9 @@ const LONG: &[&str] = &[
     "killed_while_it_takes_over_nothing_is_noticed",
     "killed_while_it_writes_the_next_agent_goes_on",
     "killed_while_it_reloads_the_next_agent_goes_on",
+    // nginx leaves a server alone for half a minute after each failure, and ELB asks every 10 s.
+    "nginx_and_what_import_makes_of_it",
+    "elb_and_what_import_makes_of_it",
     // A minute of rest.
     "a_strangers_word_is_forgotten_after_a_minute",
 ];
@@ -331,6 +344,7 @@ fn main() {
         families::SCENARIOS,
         sizes::SCENARIOS,
         services::SCENARIOS,
+        first_try::SCENARIOS,
         direct::SCENARIOS,
         dnat::SCENARIOS,
         health::SCENARIOS,
@@ -345,6 +359,7 @@ fn main() {
         returns::SCENARIOS,
         strangers::SCENARIOS,
         vlan::SCENARIOS,
+        switching::SCENARIOS,
     ]
     .concat();
     for name in NEEDS.iter().map(|(name, _)| name).chain(LONG).chain(ONCE) {

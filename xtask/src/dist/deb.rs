@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::{Release, read, source, write};
+use super::{Release, read, source, tree, write};
 use crate::command::captured;
 
 /// The revision of the packaging.
@@ -17,17 +17,18 @@ const REVISION: &str = "1";
 const SCRIPTS: [&str; 3] = ["postinst", "prerm", "postrm"];
 
 /// Packs the tree; returns where the package is.
-pub(super) fn pack(release: &Release, tree: &Path) -> Result<PathBuf> {
+pub(super) fn pack(release: &Release, root: &Path) -> Result<PathBuf> {
     let version = format!("{}-{REVISION}", release.version);
-    changelog(release, &version, tree)?;
-    let sums = sums(tree)?;
-    let size = kilobytes(tree)?;
-    let control = tree.join("DEBIAN");
+    changelog(release, &version, root)?;
+    let sums = sums(root)?;
+    let size = kilobytes(root)?;
+    let control = root.join("DEBIAN");
     let fields = [
         ("@VERSION@", version.clone()),
         ("@ARCHITECTURE@", release.architecture.clone()),
+        ("@MAINTAINER@", release.maintainer.clone()),
         ("@INSTALLED_SIZE@", size.to_string()),
-        ("@DEPENDS@", libraries(release, tree)?),
+        ("@DEPENDS@", libraries(release, root)?),
     ];
     let template = read(&source("packaging/debian/control.in"))?;
     let text = fields.iter().fold(template, |text, (field, value)| text.replace(field, value));
@@ -39,11 +40,11 @@ pub(super) fn pack(release: &Release, tree: &Path) -> Result<PathBuf> {
         write(&path, read(&source("packaging/debian").join(name))?)?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
     }
-    fs::set_permissions(&control, fs::Permissions::from_mode(0o755))?;
+    tree::modes(root)?;
     let package = release.output.join(format!("dtr-lb_{version}_{}.deb", release.architecture));
     let mut pack = Command::new("dpkg-deb");
     pack.env("SOURCE_DATE_EPOCH", release.epoch.to_string());
-    pack.args(["--build", "--root-owner-group", "-Zxz"]).arg(tree).arg(&package);
+    pack.args(["--build", "--root-owner-group", "-Zxz"]).arg(root).arg(&package);
     captured(&mut pack)?;
     Ok(package)
 }
@@ -54,7 +55,8 @@ fn changelog(release: &Release, version: &str, tree: &Path) -> Result<()> {
     date.env("LC_ALL", "C").args(["--utc", "--rfc-email"]).arg(format!("--date=@{}", release.epoch));
     let text = format!(
         "dtr-lb ({version}) unstable; urgency=medium\n\n  * As released: see changelog.gz.\n\n \
-         -- The dtr-lb contributors <dtr-lb@packages.invalid>  {}",
+         -- {}  {}",
+        release.maintainer,
         captured(&mut date)?
     );
     let path = tree.join("usr/share/doc/dtr-lb/changelog.Debian");
@@ -84,9 +86,31 @@ fn sums(tree: &Path) -> Result<String> {
     Ok(lines.into_iter().map(|line| format!("{line}\n")).collect())
 }
 
-fn kilobytes(tree: &Path) -> Result<u64> {
-    let text =
-        captured(Command::new("du").args(["--summarize", "--apparent-size", "--block-size=1024"]).arg(tree))?;
-    let number = text.split_whitespace().next().and_then(|number| number.parse().ok());
-    number.with_context(|| format!("du says no number: {text}"))
+/// What it takes once installed, as dpkg-gencontrol reckons: files in full kilobytes, and one for all else. What directories take
+/// on this machine's file system is left out.
+fn kilobytes(directory: &Path) -> Result<u64> {
+    let mut sum = 1;
+    for entry in fs::read_dir(directory).with_context(|| format!("cannot read {}", directory.display()))? {
+        let entry = entry?;
+        let found = entry.metadata()?;
+        sum += match () {
+            () if found.is_dir() => kilobytes(&entry.path())?,
+            () if found.is_file() => found.len().div_ceil(1024),
+            () => 1,
+        };
+    }
+    Ok(sum)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_size_is_that_of_the_files_in_kilobytes() {
+        let directory = tempfile::tempdir().unwrap();
+        write(&directory.path().join("deep/one"), [0; 1025]).unwrap();
+        write(&directory.path().join("two"), [0; 1]).unwrap();
+        assert_eq!(kilobytes(directory.path()).unwrap(), 1 + 1 + 2 + 1);
+    }
 }

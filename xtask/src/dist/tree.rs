@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::{Release, licences, read, source, write};
+use super::{Release, build, licences, read, source, write};
 use crate::command::captured;
 
 const DOC: &str = "usr/share/doc/dtr-lb";
@@ -43,7 +43,13 @@ const COMPLETIONS: [(&str, &str); 3] = [
 pub(super) fn make(release: &Release, root: &Path) -> Result<()> {
     let binary = root.join("usr/bin/dtr-lb");
     write(&binary, [])?;
-    captured(Command::new("strip").arg("-o").arg(&binary).arg(&release.binary))?;
+    // The build ID is a digest of the debug information too, in which C compilers leave paths.
+    let mut strip = Command::new("strip");
+    strip.arg("--remove-section=.note.gnu.build-id").arg("-o").arg(&binary).arg(&release.binary);
+    captured(&mut strip)?;
+    if release.is_reproducible {
+        build::holds_no_path(&binary)?;
+    }
     for (from, to) in AS_THEY_ARE {
         write(&root.join(to), fs::read(source(from)).with_context(|| format!("cannot read {from}"))?)?;
     }
@@ -63,7 +69,7 @@ pub(super) fn make(release: &Release, root: &Path) -> Result<()> {
     for compressed in ["third-party-licences", "changelog"] {
         gzip(&[doc.join(compressed)])?;
     }
-    modes(root, &binary)
+    modes(root)
 }
 
 /// What the binary itself writes: the manual and the completions.
@@ -108,17 +114,42 @@ fn files(directory: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Whatever the umask of who packs is.
-fn modes(directory: &Path, binary: &Path) -> Result<()> {
-    let set = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode));
+/// Whatever the umask of who packs is: who may execute is kept, and that everybody may read is set.
+pub(super) fn modes(directory: &Path) -> Result<()> {
+    let set = |path: &Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode))
+            .with_context(|| format!("cannot set the mode of {}", path.display()))
+    };
     set(directory, 0o755)?;
-    for entry in fs::read_dir(directory)? {
+    for entry in fs::read_dir(directory).with_context(|| format!("cannot read {}", directory.display()))? {
         let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            modes(&entry.path(), binary)?;
-        } else {
-            set(&entry.path(), if entry.path() == binary { 0o755 } else { 0o644 })?;
+        let found = entry.metadata()?;
+        if found.is_dir() {
+            modes(&entry.path())?;
+        } else if found.is_file() {
+            let executable = found.permissions().mode() & 0o100 != 0;
+            set(&entry.path(), if executable { 0o755 } else { 0o644 })?;
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modes_are_the_same_whatever_the_umask() {
+        let directory = tempfile::tempdir().unwrap();
+        let (program, text) = (directory.path().join("bin/program"), directory.path().join("text"));
+        write(&program, "").unwrap();
+        write(&text, "").unwrap();
+        for (path, before) in [(&program, 0o700), (&text, 0o600), (&program.with_file_name(""), 0o700)] {
+            fs::set_permissions(path, fs::Permissions::from_mode(before)).unwrap();
+        }
+        modes(directory.path()).unwrap();
+        for (path, after) in [(&program, 0o755), (&text, 0o644), (&program.with_file_name(""), 0o755)] {
+            assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o7777, after, "{path:?}");
+        }
+    }
 }

@@ -122,7 +122,7 @@ fn without_root_the_commands_are_shown_in_order() {
     let places = [
         "sudo apt-get update",
         "sudo apt-get install --no-install-recommends rustc-web llvm-22-dev iproute2",
-        "sudo systemctl disable --now nginx docker-registry",
+        "sudo systemctl disable --now nginx haproxy docker-registry",
         "ln -sfn /usr/bin/rustc '/data/bpf'/bin/rustc",
         "rustup toolchain link dtr-lb-bpf '/data/bpf'",
         "LLVM_PREFIX=/usr/lib/llvm-22 cargo install bpf-linker",

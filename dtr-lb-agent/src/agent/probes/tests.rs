@@ -54,9 +54,8 @@ fn run(probes: &mut Probes, config: &Config, files: Files) -> Vec<u64> {
 
 #[tokio::test]
 async fn what_asks_the_same_goes_on_and_the_rest_begins_or_ends() {
-    let (ca, other_mode) =
-        ("service.0.probe.verify=true", ["service.0.mode=dsr", "service.0.replica_port=80"]);
-    let https = [ca, "service.0.probe.scheme=https"];
+    let other_mode = ["service.0.mode=dsr", "service.0.replica_port=80"];
+    let https = ["service.0.probe.verify=true", "service.0.probe.scheme=https"];
     // From which config, to which, whether files are read again, and the runs before (1, 2) and then.
     let cases: [(&str, Config, Config, Files, &[u64]); 9] = [
         ("nothing", config(&[]), config(&[]), Files::ReadAgain, &[1, 2]),

@@ -88,7 +88,7 @@ async fn outcome(service: &Service, prober: &Prober) -> Outcome {
 fn question(service: &Service) -> Probe {
     match service.mode {
         Mode::Nat | Mode::Dnat => service.probe.clone(),
-        Mode::Dsr | Mode::Ipip => Probe { scheme: Scheme::Tcp, ..service.probe.clone() },
+        Mode::Dsr | Mode::Ipip => Probe { scheme: Scheme::Tcp, steps: Vec::new(), ..service.probe.clone() },
     }
 }
 

@@ -26,7 +26,7 @@ fn config(overrides: &[&str]) -> Config {
 
 #[test]
 fn each_key_is_told_by_its_name_and_values() {
-    let cases: [(&[&str], &[&str]); 26] = [
+    let cases: [(&[&str], &[&str]); 28] = [
         (&[], &[]),
         (
             &["service.0.backup=[\"replica-1\"]"],
@@ -63,11 +63,46 @@ fn each_key_is_told_by_its_name_and_values() {
             &["service `http`: affinity: none → source-ip", "service `http`: deny: none → 10.9.0.0/16"],
         ),
         (
-            &["service.0.probe.interval=5s", "service.0.probe.verify=true", "service.0.probe.body=yes"],
+            &["service.1.probe.interval=5s", "service.1.probe.verify=true", "service.1.probe.body=yes"],
             &[
-                "service `http`: probe.verify: false → true",
-                "service `http`: probe.body: none → yes",
-                "service `http`: probe.interval: 2s → 5s",
+                "service `https`: probe.verify: false → true",
+                "service `https`: probe.body: none → yes",
+                "service `https`: probe.interval: 2s → 5s",
+                "service `https`: probe.down_interval: 2s → 5s",
+            ],
+        ),
+        (
+            &[
+                "service.1.probe.method=POST",
+                "service.1.probe.headers=['Authorization: Basic c2VjcmV0', 'A: b']",
+                "service.1.probe.request_body='secret'",
+                "service.1.probe.alpn=['http/1.1']",
+                "service.1.probe.reject_body='no'",
+                "service.1.probe.expect_headers=['A: b', 'C:']",
+                "service.1.probe.reject_headers=['D: e']",
+                "service.1.probe.down_interval=9s",
+                "service.1.probe.agent_port=8700",
+            ],
+            &[
+                "service `https`: probe.method: GET → POST",
+                "service `https`: probe.headers: none → authorization, a",
+                "service `https`: probe.request_body: none → 6 bytes",
+                "service `https`: probe.alpn: none → http/1.1",
+                "service `https`: probe.reject_body: none → no",
+                "service `https`: probe.expect_headers: none → a: b, c: ",
+                "service `https`: probe.reject_headers: none → d: e",
+                "service `https`: probe.down_interval: 2s → 9s",
+                "service `https`: probe.agent_port: none → 8700",
+            ],
+        ),
+        (
+            &[
+                "service.0.probe.scheme=tcp",
+                "service.0.probe.steps=[{ send = 'secret' }, { expect = 'a' }, { reject = 'b' }]",
+            ],
+            &[
+                "service `http`: probe.scheme: http → tcp",
+                "service `http`: probe.steps: none → send 6 bytes, expect /a/, reject /b/",
             ],
         ),
         (
@@ -103,6 +138,24 @@ fn each_key_is_told_by_its_name_and_values() {
         assert_eq!(differences(&config(&[]), &config(overrides)), expected, "{overrides:?}");
         assert_eq!(differences(&config(overrides), &config(overrides)), [""; 0], "{overrides:?}");
     }
+}
+
+#[test]
+fn another_secret_is_told_and_not_shown() {
+    let with = |secret: &str| {
+        config(&[
+            &format!("service.0.probe.headers=['Authorization: Basic {secret}']"),
+            "service.1.probe.scheme=tcp",
+            &format!("service.1.probe.steps=[{{ send = '{secret}' }}]"),
+        ])
+    };
+    assert_eq!(
+        differences(&with("before"), &with("after!")),
+        [
+            "service `http`: probe.headers: authorization, with other contents",
+            "service `https`: probe.steps: send 6 bytes, with other contents",
+        ]
+    );
 }
 
 #[test]

@@ -8,6 +8,7 @@ use toml_edit::{
 use super::{EditError, unwritten_name};
 use crate::config::error::{ConfigError, Place, Problem};
 use crate::config::listed::{DEFAULT_WEIGHT, Listed};
+use crate::config::preset::Preset;
 
 #[derive(Debug)]
 pub(super) struct Document {
@@ -55,7 +56,7 @@ impl Document {
     /// Whether a service has a list `replicas`.
     pub(super) fn lists(&self, service: &str) -> bool {
         let mut services = tables(self.document.get("service")).into_iter();
-        services.any(|table| is_named(table, service) && table.contains_key("replicas"))
+        services.any(|table| is_named(table, service, self.preset()) && table.contains_key("replicas"))
     }
 
     /// Adds a replica to the list of a service, if it has one.
@@ -186,14 +187,25 @@ impl Document {
     }
 
     fn list_of(&mut self, service: &str, list: &str) -> Option<&mut Array> {
+        let preset = self.preset();
         let services = tables_mut(self.document.get_mut("service")?).into_iter();
-        let mut of_name = services.filter(|table| is_named(&**table, service));
+        let mut of_name = services.filter(|table| is_named(&**table, service, preset));
         of_name.next()?.get_mut(list)?.as_array_mut()
+    }
+
+    fn preset(&self) -> Preset {
+        let written = self.document.get("preset").and_then(Item::as_str);
+        written.and_then(Preset::from_word).unwrap_or(Preset::Dtr)
     }
 }
 
-fn is_named(table: &dyn TableLike, name: &str) -> bool {
-    table.get("name").and_then(Item::as_str) == Some(name)
+/// By its name, or by the one that the preset has for its port.
+fn is_named(table: &dyn TableLike, name: &str, preset: Preset) -> bool {
+    let of_port = || {
+        let port = table.get("port").and_then(Item::as_integer)?;
+        preset.name_of(u16::try_from(port).ok()?)
+    };
+    table.get("name").and_then(Item::as_str).or_else(of_port) == Some(name)
 }
 
 /// `[[name]]` or `name = [{}]`.

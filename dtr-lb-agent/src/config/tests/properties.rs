@@ -48,6 +48,9 @@ fn answers(text: &str, overrides: &[String]) -> Result<(), TestCaseError> {
             match &problem.place {
                 Place::File { line, column, .. } => prop_assert!((1..=lines).contains(line) && *column >= 1),
                 Place::Override(item) => prop_assert!(overrides.contains(item)),
+                Place::Option(option) => {
+                    return Err(TestCaseError::fail(format!("no option was given: {option}")));
+                }
             }
         }
     }

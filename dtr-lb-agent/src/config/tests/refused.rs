@@ -7,12 +7,6 @@ use crate::config::{Config, Place};
 fn interfaces() {
     let with = |interfaces: &str| format!("vip = \"10.0.0.10\"\ninterfaces = {interfaces}\n{REPLICAS}");
     check(&[
-        case(
-            format!("vip = \"10.0.0.10\"\n{REPLICAS}"),
-            1,
-            "interfaces",
-            &["missing", "allowed: a list of at least"],
-        ),
         case(with("[]"), 2, "interfaces", &["no interface"]),
         case(
             with("[\"eth0\", \"eth1\", \"eth0\"]"),
@@ -258,7 +252,7 @@ fn probes() {
             probe("scheme = \"ftp\""),
             11,
             "service[0].probe.scheme",
-            &["\"http\", \"https\", \"tcp\" or \"none\""],
+            &["\"http\", \"https\", \"tcp\", \"tls\" or \"none\""],
         ),
         case(probe("port = 0"), 11, "service[0].probe.port", &["1 to 65535"]),
         case(probe("path = \"health\""), 11, "service[0].probe.path", &["does not begin with \"/\""]),

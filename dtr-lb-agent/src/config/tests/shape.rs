@@ -116,6 +116,7 @@ fn the_table_of_keys_is_the_shape_of_the_file() {
         ("datapath", "[datapath]\n"),
         ("service", "[[service]]\n"),
         ("service.probe", "[[service]]\n[service.probe]\n"),
+        ("service.probe.steps", "[[service]]\n[service.probe]\n[[service.probe.steps]]\n"),
         ("replica", "[[replica]]\n"),
         ("agent", "[agent]\n"),
     ];

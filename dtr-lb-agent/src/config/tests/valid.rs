@@ -9,8 +9,8 @@ use ipnet::IpNet;
 use super::{REPLICAS, TOP, parse_with, short_and, valid};
 use crate::config::keys::KEYS;
 use crate::config::{
-    Access, Admin, Affinity, AllDown, Attach, BodyPattern, Config, ConfigError, Denied, Host, HostFacts,
-    Limits, Listed, Macs, Mode, OnDown, Probe, Replica, Scheme, Service, StatusSet, SynChallenge,
+    Access, Admin, Affinity, AllDown, Attach, Config, ConfigError, Denied, Host, HostFacts, Limits, Listed,
+    Macs, Mode, OnDown, Pattern, Preset, Probe, Replica, Scheme, Service, StatusSet, SynChallenge,
     TunnelSources, Verify,
 };
 
@@ -53,8 +53,24 @@ fn the_shortest_config_means_what_dtr_needs() {
         let port = service.port;
         let replicas = ["10.0.0.11", "10.0.0.12", "10.0.0.13"].map(|address| replica(address, port));
         assert_eq!(service.replicas, replicas);
-        assert_eq!(service.probe, Probe::default_for(&service.name, port, None));
+        assert_eq!(service.probe, Probe::default_for(Preset::Dtr, &service.name, port, None));
     }
+}
+
+#[test]
+fn interfaces_may_be_left_to_the_routes() {
+    let config = valid(&format!("vip = \"10.0.0.10\"\n{REPLICAS}"));
+    assert!(config.by_routes && config.interfaces.is_empty());
+    let mut worked_out = config.clone();
+    worked_out.interfaces = vec!["eth0".into()];
+    assert_eq!(config.clone().at_interfaces_of(&worked_out), worked_out);
+    let written = valid(MINIMAL);
+    assert_eq!(
+        config.clone().at_interfaces_of(&written),
+        config,
+        "what is written elsewhere says nothing here"
+    );
+    assert_eq!(written.clone().at_interfaces_of(&worked_out), written);
 }
 
 #[test]
@@ -113,7 +129,10 @@ fn the_reference_config_is_valid_and_shows_every_key() {
             table = header.trim_matches(['[', ']']).to_owned();
             shown.push(table.clone());
         } else if let Some((key, _)) = line.split_once(" = ") {
-            shown.push(if table.is_empty() { key.to_owned() } else { format!("{table}.{key}") });
+            let key = if table.is_empty() { key.to_owned() } else { format!("{table}.{key}") };
+            let inline = line.split("{ ").skip(1).filter_map(|inner| inner.split_once(" = "));
+            shown.extend(inline.map(|(inner, _)| format!("{key}.{inner}")));
+            shown.push(key);
         }
     }
     for (key, _) in KEYS {
@@ -126,7 +145,11 @@ fn every_example_of_the_documentation_is_valid() {
     let text = include_str!("../../../../docs/configuration.md");
     let examples: Vec<_> =
         text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    assert_eq!(examples.len(), 7, "allow and deny, slow start, host names, both families, dnat, dsr, ipip");
+    assert_eq!(
+        examples.len(),
+        8,
+        "a preset, allow and deny, slow start, host names, both families, dnat, dsr, ipip"
+    );
     for example in &examples {
         valid(example);
     }
@@ -224,7 +247,8 @@ fn every_key_changes_what_it_names() {
         http_names = ["LB1.example.com"]
         admin_token_file = "/run/token"
     "#;
-    let Config { interfaces, host, datapath, services, agent } = valid(text);
+    let Config { interfaces, by_routes, host, datapath, services, agent } = valid(text);
+    assert!(!by_routes);
     assert_eq!(interfaces, ["eth0", "bond0.100"]);
     assert_eq!(host.as_deref(), Some("top.example.com"));
     assert_eq!(datapath.attach, Attach::XdpGeneric);
@@ -282,7 +306,7 @@ fn every_key_changes_what_it_names() {
     assert_eq!(probe.host.as_deref(), Some("other.example.com"));
     assert_eq!(probe.verify, Verify::Yes);
     assert_eq!(probe.status.to_string(), "200, 401-403");
-    assert_eq!(probe.body.as_ref().map(BodyPattern::as_str), Some("ok\\s"));
+    assert_eq!(probe.body.as_ref().map(Pattern::as_str), Some("ok\\s"));
     assert_eq!(probe.interval, Duration::from_secs(10));
     assert_eq!(probe.fast_interval, Duration::from_secs(1));
     assert_eq!(probe.timeout, Duration::from_millis(750));

@@ -185,7 +185,7 @@ fn an_agent_that_begins_with_a_replica_in_maintenance_says_so_and_waits_for_no_p
         let outcome = Outcome { status: Some(200), took: Duration::ZERO, error: None };
         let id = key(&control, service, replica);
         control.report(
-            Report { id, outcome, state: State::Up, transition: None, late: Duration::ZERO },
+            Report { id, outcome, agent: None, state: State::Up, transition: None, late: Duration::ZERO },
             0,
             at(0.0),
         );
@@ -291,7 +291,7 @@ fn probe(control: &mut Control, last: u8, good: bool, seconds: f64) {
     for _ in 0..3 {
         let outcome = Outcome { status: None, took: Duration::ZERO, error: error.clone() };
         control.report(
-            Report { id: id.clone(), outcome, state, transition: None, late: Duration::ZERO },
+            Report { id: id.clone(), outcome, agent: None, state, transition: None, late: Duration::ZERO },
             0,
             at(seconds),
         );

@@ -26,7 +26,7 @@ impl World {
         let outcome = Outcome { status: None, took, error };
         let id = key(&self.control, 0, replica);
         let state = self.health[replica].state();
-        let report = Report { id, outcome, state, transition, late: self.late };
+        let report = Report { id, outcome, agent: None, state, transition, late: self.late };
         self.changes.extend(self.control.report(report, self.said[replica], at(seconds)));
     }
 

@@ -2,7 +2,7 @@
 
 use std::{io, time::Duration};
 
-use crate::probe::{Failure, Phase};
+use crate::probe::{Failure, Phase, StepFailure};
 
 #[test]
 fn socket_errors() {
@@ -47,6 +47,30 @@ fn a_replica_is_dead_only_if_it_is_silent_or_refuses() {
         (Failure::Timeout { after, phase: Phase::Reading }, "answer not complete within 250ms", true),
         (Failure::Closed, "connection closed without a complete answer", true),
         (Failure::Status { got: 503, expected: "200-399".to_owned() }, "status 503, expected 200-399", true),
+        (
+            Failure::Timeout { after, phase: Phase::Handshake },
+            "no answer within 250ms (TCP accepted, frozen in the TLS handshake)",
+            false,
+        ),
+        (Failure::CutShort { came: 10, announced: Some(100) }, "answer cut short: 10 of 100 bytes", true),
+        (
+            Failure::CutShort { came: 10, announced: None },
+            "answer cut short: connection closed after 10 bytes, before the last chunk",
+            true,
+        ),
+        (
+            Failure::Step { step: 2, what: StepFailure::NotTaken { after } },
+            "step 2: not taken within 250ms",
+            false,
+        ),
+        (step("", after), "step 3: no match of /a/ within 250ms, heard nothing", false),
+        (step("-ERR", after), "step 3: no match of /a/ within 250ms, heard \"-ERR\"", true),
+        (
+            Failure::Step { step: 1, what: StepFailure::Rejected { pattern: "ERR".to_owned() } },
+            "step 1: the answer matches /ERR/, which is rejected",
+            true,
+        ),
+        (Failure::HeaderMissing { name: "x-a".to_owned() }, "no header `x-a`", true),
         (Failure::BodyMismatch { pattern: "ok".to_owned() }, "body does not match /ok/", true),
         (Failure::AnswerTooLong { limit: 1 << 18 }, "answer longer than 256 KiB, not read on", true),
         (Failure::TooManyPieces { limit: 4096 }, "body in more than 4096 pieces, not read on", true),
@@ -60,4 +84,9 @@ fn a_replica_is_dead_only_if_it_is_silent_or_refuses() {
         assert_eq!(failure.to_string(), text);
         assert_eq!(failure.answered(), answered, "{text}");
     }
+}
+
+fn step(heard: &str, after: Duration) -> Failure {
+    let what = StepFailure::NoMatch { after, pattern: "a".to_owned(), heard: heard.to_owned() };
+    Failure::Step { step: 3, what }
 }

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use crate::probe::health::{Health, State, Transition};
+use crate::probe::health::{Certainty, Health, State, Transition};
 
 use State::{Down, Starting, Up};
 
@@ -48,15 +48,15 @@ fn a_transition_is_told_once_and_names_both_ends() {
 #[test]
 fn doubt_lasts_while_the_last_outcome_speaks_against_the_state() {
     let mut health = Health::new(2, 2);
-    assert!(health.in_doubt(), "nothing known yet");
+    assert!(in_doubt(&health), "nothing known yet");
     for (ok, expected) in [(true, false), (false, true), (true, false), (false, true), (false, false)] {
         health.observe(ok);
-        assert_eq!(health.in_doubt(), expected, "after {ok}, {}", health.state());
+        assert_eq!(in_doubt(&health), expected, "after {ok}, {}", health.state());
     }
     assert_eq!(health.state(), Down);
     for (ok, expected) in [(true, true), (false, false), (true, true), (true, false)] {
         health.observe(ok);
-        assert_eq!(health.in_doubt(), expected, "after {ok}, {}", health.state());
+        assert_eq!(in_doubt(&health), expected, "after {ok}, {}", health.state());
     }
     assert_eq!(health.state(), Up);
 }
@@ -97,7 +97,13 @@ fn check_against_model(rise: u32, fall: u32, history: &[bool]) {
         let changed = (before != expected).then_some(Transition { from: before, to: expected });
         assert_eq!(transition, changed, "rise {rise}, fall {fall}, {seen:?}");
         let disagrees = seen[end - 1] != (expected == Up);
-        assert_eq!(health.in_doubt(), expected == Starting || disagrees, "{seen:?}");
+        let certainty = match expected {
+            Starting => Certainty::InDoubt,
+            Up | Down if disagrees => Certainty::InDoubt,
+            Up => Certainty::Up,
+            Down => Certainty::Down,
+        };
+        assert_eq!(health.certainty(), certainty, "{seen:?}");
         before = expected;
     }
 }
@@ -120,6 +126,10 @@ fn model(rise: u32, fall: u32, history: &[bool]) -> State {
         }
     }
     Starting
+}
+
+fn in_doubt(health: &Health) -> bool {
+    health.certainty() == Certainty::InDoubt
 }
 
 fn letter(state: State) -> char {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use crate::probe::schedule::Schedule;
+use crate::probe::{health::Certainty, schedule::Schedule};
 
 const fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
@@ -15,27 +15,30 @@ const ALMOST_ONE: f64 = 1.0 - f64::EPSILON;
 
 #[test]
 fn delays() {
-    let schedule = Schedule::new(ms(2000), ms(500), 0.1);
-    for (in_doubt, random, expected) in [
-        (false, 0.0, ms(1800)),
-        (false, 0.5, ms(2000)),
-        (false, 0.75, ms(2100)),
-        (true, 0.0, ms(450)),
-        (true, 0.5, ms(500)),
-        (true, 0.75, ms(525)),
+    let schedule = Schedule::new(ms(2000), ms(500), ms(8000), 0.1);
+    for (certainty, random, expected) in [
+        (Certainty::Up, 0.0, ms(1800)),
+        (Certainty::Up, 0.5, ms(2000)),
+        (Certainty::Up, 0.75, ms(2100)),
+        (Certainty::InDoubt, 0.0, ms(450)),
+        (Certainty::InDoubt, 0.5, ms(500)),
+        (Certainty::InDoubt, 0.75, ms(525)),
+        (Certainty::Down, 0.0, ms(7200)),
+        (Certainty::Down, 0.5, ms(8000)),
+        (Certainty::Down, 0.75, ms(8400)),
     ] {
-        let delay = schedule.next(in_doubt, random);
-        assert!(delay.abs_diff(expected) < ms(1), "in doubt {in_doubt}, random {random}: {delay:?}");
+        let delay = schedule.next(certainty, random);
+        assert!(delay.abs_diff(expected) < ms(1), "{certainty:?}, random {random}: {delay:?}");
     }
-    assert!(schedule.next(false, ALMOST_ONE) > ms(2199));
+    assert!(schedule.next(Certainty::Up, ALMOST_ONE) > ms(2199));
 }
 
 #[test]
 fn without_jitter_the_interval_is_exact() {
-    let schedule = Schedule::new(ms(2000), ms(500), 0.0);
+    let schedule = Schedule::new(ms(2000), ms(500), ms(8000), 0.0);
     for random in [0.0, 0.3, ALMOST_ONE] {
-        assert_eq!(schedule.next(false, random), ms(2000));
-        assert_eq!(schedule.next(true, random), ms(500));
+        assert_eq!(schedule.next(Certainty::Up, random), ms(2000));
+        assert_eq!(schedule.next(Certainty::InDoubt, random), ms(500));
     }
 }
 
@@ -48,10 +51,10 @@ fn the_first_probe_is_spread_over_a_tenth_of_a_second_at_most() {
         (ms(40), 0.5, ms(20)),
         (ms(0), 0.5, ms(0)),
     ] {
-        let schedule = Schedule::new(interval, interval, 0.1);
+        let schedule = Schedule::new(interval, interval, interval, 0.1);
         assert_eq!(schedule.first(random), expected, "interval {interval:?}, random {random}");
     }
-    assert!(Schedule::new(ms(2000), ms(500), 0.1).first(ALMOST_ONE) <= ms(100));
+    assert!(Schedule::new(ms(2000), ms(500), ms(8000), 0.1).first(ALMOST_ONE) <= ms(100));
 }
 
 #[test]
@@ -64,7 +67,7 @@ fn first_probes_of_many_are_spread_over_more_but_not_over_long() {
         (100_000, ms(60_000), ms(2000)),
         (usize::MAX, ms(60_000), ms(2000)),
     ] {
-        let schedule = Schedule::new(interval, interval, 0.1).among(targets);
+        let schedule = Schedule::new(interval, interval, interval, 0.1).among(targets);
         assert_eq!(schedule.first(0.5), expected / 2, "{targets} targets, interval {interval:?}");
         assert!(schedule.first(ALMOST_ONE) <= expected);
     }
@@ -73,9 +76,9 @@ fn first_probes_of_many_are_spread_over_more_but_not_over_long() {
 #[test]
 fn what_is_no_fraction_does_no_harm() {
     for jitter in [f64::NAN, f64::NEG_INFINITY, f64::INFINITY, -0.5, 7.0] {
-        let schedule = Schedule::new(ms(100), ms(10), jitter);
+        let schedule = Schedule::new(ms(100), ms(10), ms(100), jitter);
         for random in [f64::NAN, -1.0, 0.0, ALMOST_ONE, 2.0] {
-            assert!(schedule.next(false, random) <= ms(200));
+            assert!(schedule.next(Certainty::Up, random) <= ms(200));
             assert!(schedule.first(random) <= ms(100));
         }
     }
@@ -83,7 +86,7 @@ fn what_is_no_fraction_does_no_harm() {
 
 #[test]
 fn an_interval_of_nothing_does_not_spin() {
-    assert!(Schedule::new(ms(0), ms(0), 0.5).next(true, 0.0) >= ms(1));
+    assert!(Schedule::new(ms(0), ms(0), ms(0), 0.5).next(Certainty::InDoubt, 0.0) >= ms(1));
 }
 
 proptest! {
@@ -93,10 +96,14 @@ proptest! {
         fast in 1_u64..3_600_000,
         jitter in 0.0..=0.5_f64,
         random in 0.0..1.0_f64,
-        in_doubt: bool,
+        down in 1_u64..3_600_000,
+        (certainty, middle) in prop::sample::select(vec![
+            (Certainty::Up, 0), (Certainty::InDoubt, 1), (Certainty::Down, 2),
+        ]),
     ) {
-        let delay = Schedule::new(ms(interval), ms(fast), jitter).next(in_doubt, random).as_secs_f64();
-        let middle = ms(if in_doubt { fast } else { interval }).as_secs_f64();
+        let schedule = Schedule::new(ms(interval), ms(fast), ms(down), jitter);
+        let delay = schedule.next(certainty, random).as_secs_f64();
+        let middle = ms([interval, fast, down][middle]).as_secs_f64();
         let slack = 1e-6 * middle;
         prop_assert!(delay >= (middle * (1.0 - jitter)).max(0.001) - slack);
         prop_assert!(delay <= (middle * (1.0 + jitter)).max(0.001) + slack);
@@ -104,8 +111,8 @@ proptest! {
 
     #[test]
     fn equal_steps_of_chance_are_equal_steps_of_delay(jitter in 0.01..=0.5_f64, random in 0.0..0.5_f64) {
-        let schedule = Schedule::new(ms(2000), ms(500), jitter);
-        let step = schedule.next(false, random + 0.5).as_secs_f64() - schedule.next(false, random).as_secs_f64();
+        let schedule = Schedule::new(ms(2000), ms(500), ms(8000), jitter);
+        let step = schedule.next(Certainty::Up, random + 0.5).as_secs_f64() - schedule.next(Certainty::Up, random).as_secs_f64();
         prop_assert!((step - 2.0 * jitter).abs() < 1e-6, "{step}");
     }
 }

@@ -41,6 +41,19 @@ pub(super) enum Script {
     Babble(Vec<u8>),
     /// Reads the request, sends this, ends its own side, and keeps the other one open.
     HalfClose(Vec<u8>),
+    /// Takes these turns, then keeps the connection open until the other side ends it.
+    Talk(Vec<Turn>),
+    /// The same, and closes at once.
+    TalkAndClose(Vec<Turn>),
+}
+
+/// What a server does in a conversation.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Turn {
+    /// Says this.
+    Say(&'static str),
+    /// Hears a line.
+    Hear,
 }
 
 impl Script {
@@ -60,7 +73,7 @@ impl Script {
 pub(super) struct Seen {
     /// Connections taken so far.
     pub(super) connections: usize,
-    /// The requests' heads.
+    /// The requests' heads, with the bodies whose lengths are told; the lines of conversations.
     pub(super) requests: Vec<String>,
     /// Handshakes that took up an earlier session.
     pub(super) resumed: usize,
@@ -96,11 +109,23 @@ impl Server {
     /// Answers every request with 200 over TLS.
     pub(super) async fn tls(config: ServerConfig) -> Self {
         let config = Arc::new(config);
+        Self::blocking_tls(config, answer_tls).await
+    }
+
+    /// Takes these turns over TLS.
+    pub(super) async fn tls_talking(config: ServerConfig, turns: Vec<Turn>) -> Self {
+        Self::blocking_tls(Arc::new(config), move |tls, seen| talk_tls(tls, &turns, seen)).await
+    }
+
+    async fn blocking_tls<F>(config: Arc<ServerConfig>, converse: F) -> Self
+    where
+        F: Fn(&mut TlsStream, &Mutex<Seen>) + Clone + Send + 'static,
+    {
         Self::start((LOOPBACK, 0).into(), move |stream, seen| {
-            let config = Arc::clone(&config);
+            let (config, converse) = (Arc::clone(&config), converse.clone());
             async move {
                 let stream = stream.into_std().expect("a blocking stream");
-                tokio::task::spawn_blocking(move || converse_tls(stream, config, &seen))
+                tokio::task::spawn_blocking(move || converse(&mut tls_on(stream, config), &seen))
                     .await
                     .expect("the TLS server's thread");
             }
@@ -150,6 +175,16 @@ async fn converse(mut stream: TcpStream, script: Script, seen: Arc<Mutex<Seen>>)
         }
         Script::Reset { after_request: false } => return reset(&stream),
         Script::Babble(bytes) => return babble(stream, bytes).await,
+        Script::Talk(turns) => {
+            if talk(&mut stream, turns, &seen).await {
+                while stream.read_u8().await.is_ok() {}
+            }
+            return;
+        }
+        Script::TalkAndClose(turns) => {
+            talk(&mut stream, turns, &seen).await;
+            return;
+        }
         Script::Answer(_)
         | Script::AnswerAndHang(_)
         | Script::ReadAndClose
@@ -165,8 +200,18 @@ async fn converse(mut stream: TcpStream, script: Script, seen: Arc<Mutex<Seen>>)
             Err(_gone) => return,
         }
     }
-    seen.lock().expect("not poisoned").requests.push(String::from_utf8_lossy(&head).into_owned());
+    let mut request = String::from_utf8_lossy(&head).into_owned();
+    let lengths = request
+        .lines()
+        .filter_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse::<usize>().ok());
+    let mut body = vec![0; lengths.sum()];
+    if stream.read_exact(&mut body).await.is_err() {
+        return;
+    }
+    request.push_str(&String::from_utf8_lossy(&body));
+    seen.lock().expect("not poisoned").requests.push(request);
     match script {
+        Script::Talk(_) | Script::TalkAndClose(_) => {}
         Script::Greet(_) | Script::Close | Script::ReadAndClose | Script::Babble(_) => {}
         Script::Reset { .. } => reset(&stream),
         Script::Drip(bytes, pause) => {
@@ -209,11 +254,62 @@ fn reset(stream: &TcpStream) {
     stream.set_zero_linger().expect("a socket that can be reset");
 }
 
-fn converse_tls(stream: std::net::TcpStream, config: Arc<ServerConfig>, seen: &Mutex<Seen>) {
+/// Takes the turns; whether the other side took its own.
+async fn talk(stream: &mut TcpStream, turns: &[Turn], seen: &Mutex<Seen>) -> bool {
+    for turn in turns {
+        match turn {
+            Turn::Say(text) => {
+                if stream.write_all(text.as_bytes()).await.is_err() {
+                    return false;
+                }
+            }
+            Turn::Hear => {
+                let mut line = Vec::new();
+                while !line.ends_with(b"\n") {
+                    match stream.read_u8().await {
+                        Ok(byte) => line.push(byte),
+                        Err(_gone) => return false,
+                    }
+                }
+                seen.lock().expect("not poisoned").requests.push(String::from_utf8_lossy(&line).into_owned());
+            }
+        }
+    }
+    true
+}
+
+type TlsStream = StreamOwned<ServerConnection, std::net::TcpStream>;
+
+fn tls_on(stream: std::net::TcpStream, config: Arc<ServerConfig>) -> TlsStream {
     stream.set_nonblocking(false).expect("a blocking stream");
     stream.set_read_timeout(Some(AMPLE)).expect("a read timeout");
-    let connection = ServerConnection::new(config).expect("a valid server config");
-    let mut tls = StreamOwned::new(connection, stream);
+    StreamOwned::new(ServerConnection::new(config).expect("a valid server config"), stream)
+}
+
+fn talk_tls(tls: &mut TlsStream, turns: &[Turn], seen: &Mutex<Seen>) {
+    for turn in turns {
+        match turn {
+            Turn::Say(text) => {
+                let _ = tls.write_all(text.as_bytes());
+                let _ = tls.flush();
+            }
+            Turn::Hear => {
+                let mut line = Vec::new();
+                let mut byte = [0];
+                while !line.ends_with(b"\n") {
+                    match tls.read_exact(&mut byte) {
+                        Ok(()) => line.push(byte[0]),
+                        Err(_gone) => return,
+                    }
+                }
+                seen.lock().expect("not poisoned").requests.push(String::from_utf8_lossy(&line).into_owned());
+            }
+        }
+    }
+    let _ = tls.read(&mut [0]);
+}
+
+fn answer_tls(tls: &mut TlsStream, seen: &Mutex<Seen>) {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") {

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     config::Scheme,
     probe::{
-        Failure, Outcome, Prober, Report, Route, State, Target, Transition,
+        Failure, Found, Outcome, Prober, Report, Route, State, Target, Transition,
         health::Health,
         schedule::Schedule,
         spawn,
@@ -29,7 +29,7 @@ const fn ms(milliseconds: u64) -> Duration {
 
 /// Every two seconds, every half in doubt, no jitter.
 fn steady() -> Option<Schedule> {
-    Some(Schedule::new(ms(2000), ms(500), 0.0))
+    Some(Schedule::new(ms(2000), ms(500), ms(2000), 0.0))
 }
 
 /// A probe with invented outcomes: `+` good, `-` bad, `?` this host's fault; the last for ever. Notes when each
@@ -83,7 +83,8 @@ impl Invented {
 
     async fn task(&self, schedule: Option<Schedule>, random: f64, sink: Sender<Report<u8>>) {
         let reporter = Reporter { id: 7, reported: State::Starting, sink };
-        run(|| self.clone().probe(), Health::new(2, 3), schedule, || random, reporter).await;
+        let probe = || async { Found { outcome: self.clone().probe().await, agent: None } };
+        run(probe, Health::new(2, 3), schedule, || random, reporter).await;
     }
 
     fn began(&self) -> Vec<u128> {
@@ -128,6 +129,16 @@ async fn probes_come_faster_while_in_doubt() {
     let (sink, _reports) = channel(16);
     invented.run_for(ms(4000), steady(), 0.0, sink).await;
     assert_eq!(invented.began(), [0, 500, 1000, 3000]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_surely_down_is_probed_at_an_interval_of_its_own() {
+    // Down with the third; a good one is doubt, and a bad one after it is none.
+    let invented = Invented::new("----+-", ms(0));
+    let (sink, _reports) = channel(16);
+    let schedule = Some(Schedule::new(ms(2000), ms(500), ms(8000), 0.0));
+    invented.run_for(ms(26_000), schedule, 0.0, sink).await;
+    assert_eq!(invented.began(), [0, 500, 1000, 9000, 17_000, 17_500, 25_500]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -218,7 +229,7 @@ async fn a_real_replica_that_goes_away_and_comes_back() {
     let server = Server::plain_at((replica, 0).into(), Script::http("200 OK", "")).await;
     let address = server.address;
     let mut probe = probe(Scheme::Http, address.port());
-    (probe.interval, probe.fast_interval) = (ms(20), ms(5));
+    (probe.interval, probe.fast_interval, probe.down_interval) = (ms(20), ms(5), ms(20));
     let (sink, mut reports) = channel(1);
     let prober =
         Prober::new(&Target { address: replica.into(), probe, route: Route::Plain }).expect("a valid probe");

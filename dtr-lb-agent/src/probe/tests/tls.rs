@@ -1,20 +1,26 @@
 //! HTTPS probes: which certificates pass, for which name, and what the replica sees of that name.
 
-use std::path::PathBuf;
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::{
     ServerConfig,
+    crypto::ring::sign::any_supported_type,
     pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer},
+    server::{ClientHello, ResolvesServerCert},
+    sign::CertifiedKey,
 };
 use tempfile::TempDir;
 
 use super::{
     SHORT, ask, probe, prober, said,
-    server::{Script, Server},
+    server::{Script, Server, Turn},
 };
 use crate::{
-    config::{Scheme, Verify},
+    config::{Probe, Scheme, Verify},
     probe::{Failure, Phase, ProberError},
 };
 
@@ -194,13 +200,114 @@ async fn every_probe_is_a_whole_handshake() {
 }
 
 #[tokio::test]
-async fn a_handshake_that_never_ends_is_a_connection_that_never_was() {
+async fn a_process_that_is_frozen_is_seen_in_the_handshake() {
     // Waits for the end of a request that the TLS client never sends.
     let server = Server::plain(Script::Answer(Vec::new())).await;
-    let mut probe = probe(Scheme::Https, server.port());
-    probe.timeout = SHORT;
-    let outcome = ask(probe).await;
-    assert_eq!(outcome.error, Some(Failure::Timeout { after: SHORT, phase: Phase::Connecting }));
+    for scheme in [Scheme::Https, Scheme::Tls] {
+        let mut probe = probe(scheme, server.port());
+        probe.timeout = SHORT;
+        let outcome = ask(probe).await;
+        assert_eq!(outcome.error, Some(Failure::Timeout { after: SHORT, phase: Phase::Handshake }));
+        assert_eq!(said(&outcome), "no answer within 100ms (TCP accepted, frozen in the TLS handshake)");
+        assert!(!outcome.error.is_some_and(|failure| failure.answered()), "its kernel alone has accepted");
+    }
+}
+
+#[tokio::test]
+async fn a_handshake_is_enough_for_tls() {
+    let authority = Authority::new("ours");
+    let server = authority.server(&["dtr.example.com"]).await;
+    for (host, verify, expected) in [
+        (Some("dtr.example.com"), authority.verify(), "ok"),
+        (
+            Some("other.example.com"),
+            authority.verify(),
+            "certificate not valid for other.example.com, only for dtr.example.com",
+        ),
+        (None, Verify::No, "ok"),
+    ] {
+        let mut probe = probe(Scheme::Tls, server.port());
+        (probe.host, probe.verify) = (host.map(str::to_owned), verify);
+        let outcome = ask(probe).await;
+        assert_eq!((said(&outcome).as_str(), outcome.status), (expected, None), "{host:?}");
+    }
+    let plain = Server::plain(Script::Greet(b"220 mail.example.com ESMTP\r\n".to_vec())).await;
+    assert_eq!(
+        said(&ask(probe(Scheme::Tls, plain.port())).await),
+        "TLS failed: the answer is not TLS; does this port speak plain HTTP?"
+    );
+}
+
+/// Remembers which protocols clients offer.
+#[derive(Debug)]
+struct Offers {
+    key: Arc<CertifiedKey>,
+    seen: Mutex<Vec<Vec<String>>>,
+}
+
+impl ResolvesServerCert for Offers {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let offered = hello.alpn().into_iter().flatten();
+        let offered = offered.map(|name| String::from_utf8_lossy(name).into_owned()).collect();
+        self.seen.lock().expect("not poisoned").push(offered);
+        Some(Arc::clone(&self.key))
+    }
+}
+
+#[tokio::test]
+async fn the_replica_sees_the_protocols_that_are_offered() {
+    let none_of_them = "TLS failed: the replica speaks none of the protocols in `alpn`";
+    for (scheme, offered, spoken, expected) in [
+        (Scheme::Https, &[] as &[&str], &[] as &[&str], "ok"),
+        (Scheme::Https, &["http/1.1", "http/1.0"], &["http/1.1"], "ok"),
+        // One that knows no ALPN lets it pass (RFC 7301 section 3.2).
+        (Scheme::Https, &["http/1.1"], &[], "ok"),
+        (Scheme::Https, &["http/1.1"], &["h2"], none_of_them),
+        (Scheme::Tls, &["h2", "x-any"], &["x-any"], "ok"),
+        (Scheme::Tls, &["h2"], &["x-any"], none_of_them),
+        (Scheme::Tls, &[], &["x-any"], "ok"),
+    ] {
+        let key = key();
+        let certificate = params(&["a.example"]).self_signed(&key).expect("a certificate");
+        let signing = any_supported_type(&PrivatePkcs8KeyDer::from(key.serialize_der()).into());
+        let certified = CertifiedKey::new(vec![certificate.der().clone()], signing.expect("a key"));
+        let offers = Arc::new(Offers { key: Arc::new(certified), seen: Mutex::default() });
+        let mut config = ServerConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
+            .with_safe_default_protocol_versions()
+            .expect("TLS versions")
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::clone(&offers) as _);
+        config.alpn_protocols = spoken.iter().map(|name| name.as_bytes().to_vec()).collect();
+        let server = Server::tls(config).await;
+        let mut probe = probe(scheme, server.port());
+        probe.alpn = offered.iter().map(ToString::to_string).collect();
+        assert_eq!(said(&ask(probe).await), expected, "{scheme} {offered:?} {spoken:?}");
+        let seen = offers.seen.lock().expect("not poisoned");
+        if expected == "ok" {
+            assert_eq!(*seen, [offered.to_vec()], "{scheme}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn steps_go_over_tls_as_over_tcp() {
+    let authority = Authority::new("ours");
+    let key = key();
+    let certificate = params(&["a.example"]).signed_by(&key, &authority.issuer).expect("a certificate");
+    let turns = vec![Turn::Hear, Turn::Say("+PONG\r\n")];
+    let server = Server::tls_talking(config(certificate.der().clone(), &key), turns).await;
+    let mut probe = Probe {
+        scheme: Scheme::Tls,
+        host: Some("a.example".to_owned()),
+        verify: authority.verify(),
+        ..super::steps(r#"{ send = "PING\r\n" }, { expect = '^\+PONG' }"#)
+    };
+    probe.port = server.port();
+    assert_eq!(said(&ask(probe.clone()).await), "ok");
+    assert_eq!(server.seen().requests, ["PING\r\n"]);
+    let wrong = super::steps(r#"{ send = "PING\r\n" }, { expect = '^\+PONG' }, { reject = 'PONG' }"#);
+    probe.steps = wrong.steps;
+    assert_eq!(said(&ask(probe).await), "step 3: the answer matches /PONG/, which is rejected");
 }
 
 #[tokio::test]
