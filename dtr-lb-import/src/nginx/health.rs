@@ -47,7 +47,7 @@ pub(super) fn of_plus(node: &Node, scheme: Scheme, nodes: &[Node], ledger: &mut 
             },
             "jitter" => ledger.differs(node.at, "probes are spread over the interval by themselves"),
             "mandatory" | "persistent" => {
-                ledger.differs(node.at, "a replica is asked before it gets its first connection in any case")
+                ledger.differs(node.at, "a replica is asked before it gets its first connection in any case");
             }
             "keepalive_time" => ledger.differs(node.at, "each probe has a connection of its own"),
             _ => ledger.left_out_that_decides(
@@ -123,7 +123,7 @@ fn http_match(block: &Node, check: &mut Check, ledger: &mut Ledger) {
                     check.status = ranges;
                 }
                 None => {
-                    ledger.fault_that_decides(at, "this is no status: write which ones are good as `status`")
+                    ledger.fault_that_decides(at, "this is no status: write which ones are good as `status`");
                 }
             },
             ("body", [operator, pattern]) if ["~", "~*"].contains(&operator.as_str()) => {
@@ -141,7 +141,7 @@ fn http_match(block: &Node, check: &mut Check, ledger: &mut Ledger) {
                 "dtr-lb has no variables: write what is required as expect_headers, status or body",
             ),
             ("body", _) => {
-                ledger.fault_that_decides(at, "this is no condition of a body: write it as `body`")
+                ledger.fault_that_decides(at, "this is no condition of a body: write it as `body`");
             }
             _ => super::generic(node, ledger),
         }

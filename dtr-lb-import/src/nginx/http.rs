@@ -31,7 +31,7 @@ pub(super) fn read(nodes: &[Node], ledger: &mut Ledger, job: &mut Job) {
         match node.name.as_str() {
             "server" | "upstream" if node.block.is_some() => {}
             "server" | "upstream" => {
-                ledger.fault_that_decides(node.at, "a block belongs to it: nginx does not start with that")
+                ledger.fault_that_decides(node.at, "a block belongs to it: nginx does not start with that");
             }
             "map" | "geo" | "split_clients" => {
                 if ledger.is_open(node.at) {
@@ -122,7 +122,7 @@ fn server<'a>(
         .get("health_check")
         .filter(|_| passed.is_all)
         .and_then(|node| health::of_plus(node, scheme, around, ledger));
-    let mut service = server::service(node, listens, target, check, ledger);
+    let mut service = server::service(node, listens, target, check.as_ref(), ledger);
     levels.rules(&mut service, ledger);
     levels.proxy_bind(&mut service, ledger);
     levels.next_upstream(ledger);
@@ -180,7 +180,7 @@ fn notes(node: &Node, passed: Option<&Passed<'_>>, ledger: &mut Ledger) {
         match child.name.as_str() {
             "location" => location(child, passed, ledger),
             "server_name" => {
-                ledger.differs(child.at, "names are not looked at: whoever connects to the port is served")
+                ledger.differs(child.at, "names are not looked at: whoever connects to the port is served");
             }
             name if is_read(name) => rule(child, ledger),
             _ => generic(child, ledger),
@@ -251,11 +251,10 @@ fn rule(node: &Node, ledger: &mut Ledger) {
         "return" => ledger.left_out_that_decides(node.at, "nginx itself answers here: dtr-lb serves nothing itself"),
         "if" => ledger.left_out_that_decides(node.at, "what becomes of a request depends on it: dtr-lb does not read requests"),
         "rewrite" | "try_files" => ledger.left_out_that_decides(node.at, "requests get another path: dtr-lb does not change them"),
-        "set" => {
-            if ledger.is_open(node.at) {
+        "set"
+            if ledger.is_open(node.at) => {
                 ledger.left_out(node.at, "dtr-lb has no variables");
             }
-        }
         _ => {}
     }
 }

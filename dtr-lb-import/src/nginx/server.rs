@@ -123,7 +123,7 @@ pub(super) fn service(
     server: &Node,
     mut listens: Listens,
     target: Target,
-    check: Option<Check>,
+    check: Option<&Check>,
     ledger: &mut Ledger,
 ) -> Service {
     let Target { name, mut servers } = target;
@@ -134,9 +134,9 @@ pub(super) fn service(
     let port = listens.binds.first().map(|bind| *bind.value.ports.start());
     let name = name.unwrap_or_else(|| port.map_or_else(|| "nginx".to_owned(), |port| format!("tcp-{port}")));
     let is_checked = check.is_some() || servers.is_checked;
-    if check.is_some() {
+    if let Some(check) = check {
         for server in &mut servers.list {
-            server.check.clone_from(&check);
+            server.check = Some(check.clone());
         }
     }
     Service {

@@ -32,7 +32,7 @@ pub(super) fn read(nodes: &[Node], ledger: &mut Ledger, job: &mut Job) {
         match node.name.as_str() {
             "server" | "upstream" if node.block.is_some() => {}
             "server" | "upstream" => {
-                ledger.fault_that_decides(node.at, "a block belongs to it: nginx does not start with that")
+                ledger.fault_that_decides(node.at, "a block belongs to it: nginx does not start with that");
             }
             "map" | "geo" | "split_clients" | "geoip_country" | "geoip_city" | "geoip_org" => {
                 if ledger.is_open(node.at) {
@@ -74,7 +74,7 @@ fn server<'a>(
         return;
     };
     let check = health(node, levels, around, ledger);
-    let mut service = server::service(node, listens, target, check, ledger);
+    let mut service = server::service(node, listens, target, check.as_ref(), ledger);
     levels.rules(&mut service, ledger);
     levels.proxy_bind(&mut service, ledger);
     levels.next_upstream(ledger);
@@ -114,7 +114,7 @@ fn target<'a>(
                 "nginx itself answers here: dtr-lb serves nothing itself, keep nginx for it",
             ),
             None if node.get("pass").is_none() => {
-                ledger.fault(node.at, "there is no proxy_pass in it: nginx does not start with that")
+                ledger.fault(node.at, "there is no proxy_pass in it: nginx does not start with that");
             }
             None => {}
         }

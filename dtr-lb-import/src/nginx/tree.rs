@@ -198,7 +198,7 @@ impl Reader<'_> {
         for word in words {
             match statements.last_mut() {
                 Some(statement) if !statement.last().is_some_and(|before| begins(before, &word)) => {
-                    statement.push(word)
+                    statement.push(word);
                 }
                 _ => statements.push(vec![word]),
             }

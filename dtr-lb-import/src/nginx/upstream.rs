@@ -295,7 +295,10 @@ fn parameter(
         "fail_timeout" => time(value).map(|time| counted.1 = time),
         "max_conns" => number().map(|most| server.max_flows = Some(most).filter(|most| *most > 0)),
         "slow_start" => time(value).map(|time| server.slow_start = Some(time)),
-        "backup" => Some(server.backup = true),
+        "backup" => {
+            let _: () = server.backup = true;
+            Some(())
+        }
         "down" => {
             server.out = true;
             ledger.taken(at, "weight = 0, as it is down");

@@ -52,6 +52,8 @@ pub(super) struct Outcome {
 }
 
 type Lines = Vec<(usize, String)>;
+/// Finds the blocks of its kind in a text.
+type Way = fn(&Lines) -> Vec<Lines>;
 
 /// Looks for configs that something is wrapped around.
 pub(super) fn find(lines: &[&str], of: &dyn Fn(&str) -> Option<Format>) -> Outcome {
@@ -65,8 +67,7 @@ fn look(lines: &Lines, of: &dyn Fn(&str) -> Option<Format>, depth: u8) -> Option
     if depth >= DEEPEST {
         return None;
     }
-    let ways: [(Kind, fn(&Lines) -> Vec<Lines>); 3] =
-        [(Kind::Markdown, fences), (Kind::Shell, heredocs), (Kind::Yaml, scalars)];
+    let ways: [(Kind, Way); 3] = [(Kind::Markdown, fences), (Kind::Shell, heredocs), (Kind::Yaml, scalars)];
     ways.into_iter().find_map(|(kind, way)| {
         let mut found = Vec::new();
         for block in way(lines) {
@@ -153,7 +154,7 @@ fn heredocs(lines: &Lines) -> Vec<Lines> {
         match &mut open {
             None => open = heredoc(line).map(|(word, is_quoted)| (word, is_quoted, Vec::new())),
             Some((word, _, _)) if line.trim() == *word => {
-                blocks.extend(open.take().map(|(_, _, block)| block))
+                blocks.extend(open.take().map(|(_, _, block)| block));
             }
             Some((_, is_quoted, block)) => {
                 let line = if *is_quoted {
