@@ -52,7 +52,7 @@ impl OwnWord {
             match fitness {
                 Some(Fitness::Up) => self.unfit = None,
                 Some(Fitness::Down { word, reason: Some(reason) }) => {
-                    self.unfit = Some(format!("{word} ({reason})"))
+                    self.unfit = Some(format!("{word} ({reason})"));
                 }
                 Some(Fitness::Down { word, reason: None }) => self.unfit = Some(word.to_owned()),
                 None => {}

@@ -22,20 +22,27 @@ use crate::config::Verify;
 /// replicas share them. One that is made anew, as for another config, reads them again.
 #[derive(Debug, Default)]
 pub struct TlsConfigs {
-    made: Vec<((Verify, Vec<String>), Arc<ClientConfig>)>,
+    made: Vec<Made>,
+}
+
+#[derive(Debug)]
+struct Made {
+    verify: Verify,
+    alpn: Vec<String>,
+    config: Arc<ClientConfig>,
 }
 
 impl TlsConfigs {
     /// For probes that verify like this and offer these protocols.
     pub(super) fn of(&mut self, verify: &Verify, alpn: &[String]) -> Result<Arc<ClientConfig>, ProberError> {
-        let made = self.made.iter().find(|((like, offered), _)| like == verify && offered == alpn);
-        if let Some((_, config)) = made {
-            return Ok(Arc::clone(config));
+        let made = self.made.iter().find(|made| made.verify == *verify && made.alpn == alpn);
+        if let Some(made) = made {
+            return Ok(Arc::clone(&made.config));
         }
         let mut config = client_config(verify)?;
         config.alpn_protocols = alpn.iter().map(|name| name.clone().into_bytes()).collect();
         let config = Arc::new(config);
-        self.made.push(((verify.clone(), alpn.to_vec()), Arc::clone(&config)));
+        self.made.push(Made { verify: verify.clone(), alpn: alpn.to_vec(), config: Arc::clone(&config) });
         Ok(config)
     }
 }

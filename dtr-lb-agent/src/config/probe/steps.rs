@@ -55,9 +55,12 @@ pub(super) fn read(
     steps.into_iter().collect()
 }
 
+/// Makes a step of the value of one key.
+type Reader = fn(&Field<'_, String>, &mut Problems<'_>) -> Option<Step>;
+
 fn step(table: &Table, raw: &RawStep, problems: &mut Problems<'_>) -> Option<Step> {
     let RawStep { send, send_hex, expect, reject } = raw;
-    let read: [(_, fn(&Field<'_, String>, &mut Problems<'_>) -> Option<Step>); 4] = [
+    let read: [(_, Reader); 4] = [
         (table.field("send", send), sent),
         (table.field("send_hex", send_hex), sent_hex),
         (table.field("expect", expect), |field, problems| Pattern::read(field, problems).map(Step::Expect)),
