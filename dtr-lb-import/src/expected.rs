@@ -14,8 +14,6 @@ pub(crate) fn read(files: &[(&str, &str)], given: &Given) -> Import {
     import(&files, given, &|_| true).unwrap_or_else(|error| panic!("{error}"))
 }
 
-<<<<<<< HEAD
-=======
 /// Whatever a text is, what is made of it is TOML.
 pub(crate) fn is_toml(format: Format, text: &str) {
     let given = Given { from: vec![format], ..Given::default() };
@@ -26,7 +24,6 @@ pub(crate) fn is_toml(format: Format, text: &str) {
     }
 }
 
->>>>>>> import-keepalived
 /// A config without its comments.
 pub(crate) fn bare(config: &str) -> String {
     let code = |line: &str| line.split("  # ").next().unwrap_or_default().trim().to_owned();
@@ -46,11 +43,7 @@ pub(crate) fn check(format: Format, files: &[(&str, &str)], config: &str, rows: 
     }
     let import = read(files, &Given::default());
     let expected: Vec<_> = config.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-<<<<<<< HEAD
-    assert_eq!(bare(&import.config), expected.join("\n"), "{:#?}", import.report);
-=======
     assert_eq!(bare(&import.config), expected.join("\n"), "{}", shown(&import.report));
->>>>>>> import-keepalived
     hold(&import.report, rows);
     for (name, text) in files {
         accounted(&import.report, name, text);
@@ -74,11 +67,7 @@ pub(crate) fn hold(report: &Report, expected: &[&str]) {
         let (list, decisive) = list.strip_suffix('!').map_or((list, false), |list| (list, true));
         let found =
             lists(report).find(|(name, row)| *name == list && row.line == line && row.why.contains(part));
-<<<<<<< HEAD
-        let Some((_, found)) = found else { panic!("no {row:?} in {report:#?}") };
-=======
         let Some((_, found)) = found else { panic!("no {row:?} in\n{}", shown(report)) };
->>>>>>> import-keepalived
         assert_eq!(found.decides, decisive, "{found:?}");
         decides.extend(decisive.then_some(line));
     }
@@ -88,8 +77,6 @@ pub(crate) fn hold(report: &Report, expected: &[&str]) {
     assert_eq!(report.decides, !decides.is_empty());
 }
 
-<<<<<<< HEAD
-=======
 /// The rows, but those that were taken as they are.
 fn shown(report: &Report) -> String {
     let rows = lists(report).filter(|(list, row)| *list != "taken" || !row.why.is_empty());
@@ -100,7 +87,6 @@ fn shown(report: &Report) -> String {
     rows.map(show).collect()
 }
 
->>>>>>> import-keepalived
 /// Each line that says something is in one row, and no other is in more.
 pub(crate) fn accounted(report: &Report, file: &str, text: &str) {
     if let Err((line, count)) = rows_of_lines(report, file, text) {

@@ -124,7 +124,7 @@ impl Balancer {
         let mut command =
             lab.balancer().command(binary()?.to_str().context("the binary's path is not text")?);
         command.arg("run").args(arguments).env("RUST_LOG", "info");
-        let balancer = Self { process: lab.spawn("dtr-lb", command)?, config };
+        let balancer = Self { process: lab.spawn("dtr-lb", command)?, config, sets: Vec::new() };
         balancer.wait_until_serving(lab)?;
         Ok(balancer)
     }
