@@ -61,7 +61,9 @@ pub fn unwrap(
     let lines: Vec<&str> = text.split('\n').collect();
     let regions::Outcome { kind, found } = regions::find(&lines, &|text| of(&templates::plain(text).text));
     if found.is_empty() {
-        let text = shell::without_commands(&lines, file, ledger);
+        // JSON has an end, and its reader tells what stands around it.
+        let text =
+            if of(&text) == Some(Format::Elb) { text } else { shell::without_commands(&lines, file, ledger) };
         return Ok(vec![Part { text: template(&text, file, ledger), format: None }]);
     }
     let wanted = |found: &&Found| from.is_empty() || from.contains(&found.format);

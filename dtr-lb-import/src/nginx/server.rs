@@ -131,8 +131,12 @@ pub(super) fn service(
         Some(port) => listens.stand_in(port, ledger),
         None => listens.give_up(ledger),
     }
-    let port = listens.binds.first().map(|bind| *bind.value.ports.start());
-    let name = name.unwrap_or_else(|| port.map_or_else(|| "nginx".to_owned(), |port| format!("tcp-{port}")));
+    // A service of several ports gets each port's number behind its name.
+    let mut ports = listens.binds.iter().map(|bind| &bind.value.ports);
+    let only =
+        ports.next().filter(|first| first.start() == first.end() && ports.all(|other| other == *first));
+    let name =
+        name.unwrap_or_else(|| only.map_or_else(|| "tcp".to_owned(), |only| format!("tcp-{}", only.start())));
     let is_checked = check.is_some() || servers.is_checked;
     if let Some(check) = check {
         for server in &mut servers.list {

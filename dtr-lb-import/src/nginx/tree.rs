@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use nginx_lint_parser::ast::{ConfigItem, Directive};
 
 use super::{
+    dump::{File, Files},
     known::{self, Context},
     text::{Flaw, Readable, Stray},
 };
@@ -17,6 +18,8 @@ use crate::{
 const LONGEST_TEXT: usize = 200;
 /// What stands behind so many words says nothing to dtr-lb.
 const MOST_WORDS: usize = 500;
+/// Files that include each other go no deeper.
+const DEEPEST_INCLUDE: u8 = 8;
 /// Directives that begin a line where the one before has no `;`: nobody means them as another's argument.
 const BEGIN_LINES: &str = "listen proxy_pass server proxy_timeout proxy_connect_timeout upstream location server_name allow deny \
     least_conn ip_hash ssl_preread ssl_certificate ssl_certificate_key proxy_set_header proxy_protocol proxy_ssl return include";
@@ -63,13 +66,17 @@ struct Word {
     last_line: usize,
 }
 
-struct Reader<'a> {
+struct Reader<'a, 'b> {
     text: &'a str,
+    /// How many lines are before it.
+    before: usize,
     file: FileId,
-    ledger: &'a mut Ledger,
+    ledger: &'b mut Ledger,
+    others: &'b mut Files<'a>,
+    depth: u8,
+    error: Option<SyntaxError>,
     unended: HashSet<usize>,
     last_line: usize,
-    split: HashSet<&'static str>,
 }
 
 /// Reads a text into directives.
@@ -77,24 +84,45 @@ struct Reader<'a> {
 /// # Errors
 /// As [`super::text::readable`].
 pub(super) fn read(text: &str, file: FileId, ledger: &mut Ledger) -> Result<Vec<Node>, SyntaxError> {
-    let Readable { text: masked, strays, unended } = super::text::readable(text)?;
+    let (first, mut others) = Files::of(text);
+    let mut nodes = one(first, None, file, ledger, &mut others, 0)?;
+    while let Some(part) = others.next() {
+        nodes.extend(one(part, None, file, ledger, &mut others, 0)?);
+    }
+    Ok(nodes)
+}
+
+/// Reads a file of a text. `context`: what includes it.
+fn one<'a>(
+    part: File<'a>,
+    context: Option<Context>,
+    file: FileId,
+    ledger: &mut Ledger,
+    others: &mut Files<'a>,
+    depth: u8,
+) -> Result<Vec<Node>, SyntaxError> {
+    let File { line: before, text, .. } = part;
+    let Readable { text: masked, strays, unended } = super::text::readable(text)
+        .map_err(|SyntaxError { line, why }| SyntaxError { line: line + before, why })?;
     let (config, _) = nginx_lint_parser::parse_string_with_errors(&masked);
     let starts: Vec<usize> =
         std::iter::once(0).chain(text.match_indices('\n').map(|(offset, _)| offset + 1)).collect();
     let mut reader = Reader {
         text,
+        before,
         file,
         ledger,
+        others,
+        depth,
+        error: None,
         unended: unended.into_iter().collect(),
-        last_line: text.lines().count().max(1),
-        split: BEGIN_LINES.split_whitespace().collect(),
+        last_line: before + text.lines().count().max(1),
     };
-    let top = top(&config.items);
-    let nodes = reader.nodes(&config.items, top);
+    let nodes = reader.nodes(&config.items, context.unwrap_or_else(|| top(&config.items)));
     for stray in strays {
         reader.stray(stray, &starts);
     }
-    Ok(nodes)
+    reader.error.map_or(Ok(nodes), Err)
 }
 
 /// What the outermost directives stand in: a file that another one includes has no `stream {}` of its own.
@@ -152,16 +180,40 @@ fn inside(context: Context, name: &str, words: &[Word]) -> Context {
     }
 }
 
-impl Reader<'_> {
+impl Reader<'_, '_> {
     fn nodes(&mut self, items: &[ConfigItem], context: Context) -> Vec<Node> {
-        directives(items).flat_map(|directive| self.directive(directive, context)).collect()
+        let mut nodes = Vec::new();
+        for directive in directives(items) {
+            for node in self.directive(directive, context) {
+                let included = self.included(&node);
+                nodes.push(node);
+                nodes.extend(included);
+            }
+        }
+        nodes
+    }
+
+    /// What an `include` names, if the text has it.
+    fn included(&mut self, node: &Node) -> Vec<Node> {
+        if node.name != "include" || self.others.is_empty() || self.depth >= DEEPEST_INCLUDE {
+            return Vec::new();
+        }
+        let mut nodes = Vec::new();
+        for part in self.others.take(node.word(0)) {
+            self.ledger.taken(node.at, format!("this text has the file, from line {} on", part.line + 1));
+            match one(part, Some(node.context), self.file, self.ledger, self.others, self.depth + 1) {
+                Ok(included) => nodes.extend(included),
+                Err(error) => self.error = Some(error),
+            }
+        }
+        nodes
     }
 
     /// One directive, or several where a `;` between them is missing.
     fn directive(&mut self, directive: &Directive, context: Context) -> Vec<Node> {
         let mut statements = self.statements(self.words(directive), context);
         let start = directive.name_span.start.offset;
-        let end_line = directive.span.end.line.min(self.last_line);
+        let end_line = (self.before + directive.span.end.line).min(self.last_line);
         let mut nodes = Vec::new();
         let last = statements.pop().unwrap_or_default();
         for words in statements {
@@ -170,7 +222,7 @@ impl Reader<'_> {
             self.ledger.fault(node.at, format!("no `;` ends line {last_line}: nginx takes the next line for a part of it. It is read as if it were there"));
             nodes.push(node);
         }
-        let head_end = directive.block.as_ref().map_or(end_line, |block| block.span.start.line);
+        let head_end = directive.block.as_ref().map_or(end_line, |block| self.before + block.span.start.line);
         let node = self.enter(
             last,
             (head_end, end_line),
@@ -191,7 +243,7 @@ impl Reader<'_> {
     fn statements(&self, words: Vec<Word>, context: Context) -> Vec<Vec<Word>> {
         let begins = |before: &Word, word: &Word| {
             word.first_line > before.last_line
-                && self.split.contains(word.text.as_str())
+                && BEGIN_LINES.split_whitespace().any(|name| name == word.text)
                 && known::find(context, &word.text).is_some()
         };
         let mut statements: Vec<Vec<Word>> = Vec::new();
@@ -213,13 +265,17 @@ impl Reader<'_> {
         let mut end = None;
         for span in spans {
             let raw = self.text.get(span.start.offset..span.end.offset).unwrap_or("");
-            let last_line = span.end.line;
+            let last_line = self.before + span.end.line;
             match words.last_mut() {
                 Some(word) if end == Some(span.start.offset) => {
                     word.text.push_str(raw);
                     word.last_line = last_line;
                 }
-                _ => words.push(Word { text: raw.to_owned(), first_line: span.start.line, last_line }),
+                _ => words.push(Word {
+                    text: raw.to_owned(),
+                    first_line: self.before + span.start.line,
+                    last_line,
+                }),
             }
             end = Some(span.end.offset);
         }
@@ -279,7 +335,7 @@ impl Reader<'_> {
     }
 
     fn stray(&mut self, Stray { offset, what }: Stray, starts: &[usize]) {
-        let line = starts.partition_point(|start| *start <= offset);
+        let line = self.before + starts.partition_point(|start| *start <= offset);
         let enter = |ledger: &mut Ledger, text: &str| ledger.statement(self.file, (line, line), text);
         match what {
             Flaw::Brace => {

@@ -54,7 +54,8 @@ pub(super) fn without_commands(lines: &[&str], file: FileId, ledger: &mut Ledger
 
 fn is_command(line: &str) -> bool {
     let line = line.strip_prefix("$ ").unwrap_or(line);
-    if line.starts_with("#!") {
+    // What `nginx -T` says before it prints.
+    if line.starts_with("#!") || line.starts_with("nginx: ") {
         return true;
     }
     let is_statement = line.trim_end().ends_with([';', '{', '}']);

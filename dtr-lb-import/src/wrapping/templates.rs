@@ -1,5 +1,5 @@
-//! Templates: Jinja, Go and Helm (`{{ x }}`, `{% if %}`), ERB (`<% %>`), Terraform (`%{ if }`, `${x}`), a shell's and Kubernetes' variables
-//! (`${X}`, `$(X)`).
+//! Templates: Jinja, Go and Helm (`{{ x }}`, `{% if %}`), ERB (`<% %>`), Terraform (`%{ if }`), and around nginx's own
+//! variables those of Terraform, a shell and Kubernetes (`${x}`, `${X}`, `$(X)`).
 
 use std::collections::HashSet;
 
@@ -141,6 +141,10 @@ impl<'a> Reader<'a> {
                 .starts_with('}')
                 .then(|| (at + 2 + length + 1, control(&inner[..length])));
         }
+        // HAProxy and keepalived have such variables themselves.
+        if !self.is_nginx {
+            return None;
+        }
         if let Some(inner) = rest.strip_prefix("$(") {
             let length =
                 inner.bytes().take_while(|byte| byte.is_ascii_alphanumeric() || *byte == b'_').count();
@@ -186,8 +190,7 @@ impl<'a> Reader<'a> {
         let end = at + 2 + inner.len() + 1;
         let name: String = inner.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
         let is_whole = name == inner;
-        let is_own =
-            is_whole && (self.unbraced.contains(inner) || (self.is_nginx && nginx::is_own_variable(inner)));
+        let is_own = is_whole && (self.unbraced.contains(inner) || nginx::is_own_variable(inner));
         if is_own || inner.is_empty() {
             return None;
         }

@@ -183,7 +183,7 @@ fn templates_of_jinja_go_erb_terraform_and_shells() {
     // keepalived's own.
     one(
         "$VIP=10.0.0.1\nvrrp_instance a {\n ${VIP} ${OTHER}\n}\n",
-        "$VIP=10.0.0.1\nvrrp_instance a {\n ${VIP} <OTHER>\n}",
+        "$VIP=10.0.0.1\nvrrp_instance a {\n ${VIP} ${OTHER}\n}",
         &[],
     );
     // No templates.

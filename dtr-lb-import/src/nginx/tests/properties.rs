@@ -183,6 +183,7 @@ fn large_texts_take_time_in_proportion() {
         "$(a",
         "[...] x",
         ";[",
+        "# configuration file /a/b:\ninclude b;\ninclude c*;\n",
         ";...",
         "a;{% for ",
     ];

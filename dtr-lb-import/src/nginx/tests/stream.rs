@@ -361,7 +361,7 @@ fn what_has_to_be_filled_in_stands_in() {
             "config|stands in for <DTR_2>",
             "config|stands in for $DTR_3",
             "config|address = \"2001:db8::4\"",
-            "config|name = \"tcp-8000-8002\"\nport = 8002",
+            "config|name = \"tcp-8002\"\nport = 8002",
             "config|port = 443",
             "fault 2!|no address",
             "fault 3!|that of the servers stands in for it",
@@ -401,6 +401,49 @@ fn other_variables_set_split_clients_geo_and_code() {
             "left 12!|a variable that each connection sets",
             "left 12!|code",
             "left 13!|nginx itself answers",
+        ],
+    );
+}
+
+#[test]
+fn what_nginx_prints_of_itself_has_the_included_files() {
+    let text = "nginx: the configuration file /etc/nginx/nginx.conf syntax is ok
+nginx: configuration file /etc/nginx/nginx.conf test is successful
+# configuration file /etc/nginx/nginx.conf:
+user nginx;
+http {
+    include /etc/nginx/mime.types;
+}
+stream {
+    include stream.d/*.conf;
+    include /etc/nginx/missing.d/*.conf;
+}
+
+# configuration file /etc/nginx/mime.types:
+
+types {
+    text/html html;
+}
+# configuration file /etc/nginx/stream.d/dtr.conf:
+upstream dtr { server 10.0.0.11:443; server 10.0.0.12:443; }
+server { listen 443; proxy_pass dtr; proxy_timeout 1h; include tuning.conf; }
+# configuration file /etc/nginx/tuning.conf:
+proxy_connect_timeout 5s
+;
+# configuration file /etc/nginx/other.conf:
+worker_processes 1;
+";
+    expect(
+        text,
+        &[
+            "config|name = \"dtr\"",
+            "left 1|not a part",
+            "taken 6|from line 13 on",
+            "taken 9|from line 18 on",
+            "left 10!|nginx -T",
+            "left 15|answers",
+            "differs 22|SYN",
+            "differs 25|no worker processes",
         ],
     );
 }
