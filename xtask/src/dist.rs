@@ -2,7 +2,7 @@
 //! the digests of all, in target/dist.
 //!
 //! `tree` says which file goes where, `licences` writes the notices of what is linked in, `deb` and `image` pack. The same
-//! sources and toolchain give the same bytes, wherever they are built: time stamps are those of the last commit or
+//! sources and toolchain are to give the same bytes, wherever they are built: time stamps are those of the last commit or
 //! `SOURCE_DATE_EPOCH`, and `build` keeps paths out. `verify` tries that.
 
 mod build;

@@ -18,8 +18,9 @@ use super::write;
 use crate::command::{captured, cargo, shown, target_dir, workspace_root};
 
 /// Flags from outside that would change what is built.
-const FLAGS: [&str; 5] =
-    ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_RUSTFLAGS", "CFLAGS", "RUSTC_WORKSPACE_WRAPPER"];
+const FLAGS: [&str; 4] = ["RUSTFLAGS", "CARGO_BUILD_RUSTFLAGS", "CFLAGS", "RUSTC_WORKSPACE_WRAPPER"];
+/// The build ID is a digest of the debug information too, in which C compilers leave paths, and which is stripped later.
+const NO_BUILD_ID: &str = "-Clink-arg=-Wl,--build-id=none";
 
 /// Builds the agent's binary and returns where it is: the unoptimised one, as every test builds it, or that of a release.
 pub(super) fn binary(debug: bool) -> Result<PathBuf> {
@@ -35,6 +36,7 @@ pub(super) fn binary(debug: bool) -> Result<PathBuf> {
     fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755))
         .with_context(|| format!("cannot make {} executable", wrapper.display()))?;
     build.arg("--release").env("CARGO_TARGET_DIR", &target).env("RUSTC_WRAPPER", &wrapper);
+    build.env("CARGO_ENCODED_RUSTFLAGS", NO_BUILD_ID);
     for flags in FLAGS {
         build.env_remove(flags);
     }
