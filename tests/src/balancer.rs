@@ -53,7 +53,7 @@ pub const UP_WITHIN: Duration = Duration::from_millis(2000);
 
 /// The two default services, with quick probes.
 fn default_services() -> String {
-    service("http", 80, 80) + &service("https", 443, 443)
+    [service("http", 80, 80), service("https", 443, 443)].concat()
 }
 
 /// A service whose name is the scheme of its probe.
@@ -71,7 +71,7 @@ pub fn service_with(name: &str, scheme: &str, port: u16, replica_port: u16, keys
 
 /// The two default services, each with these keys.
 pub fn services_with(keys: &str) -> String {
-    service_with("http", "http", 80, 80, keys) + &service_with("https", "https", 443, 443, keys)
+    [service_with("http", "http", 80, 80, keys), service_with("https", "https", 443, 443, keys)].concat()
 }
 
 /// A running agent.

@@ -75,6 +75,13 @@ struct Shared<'a> {
     host: Option<&'a Option<String>>,
 }
 
+/// What services before this one have, each with where that is written.
+#[derive(Default)]
+struct Seen {
+    names: HashMap<String, String>,
+    places: HashMap<(IpAddr, u16), String>,
+}
+
 /// `host` is the top-level one; `None` if it is written but wrong.
 pub(super) fn read(
     raw: &RawConfig,
@@ -93,8 +100,7 @@ pub(super) fn read(
     let services = if listed.is_empty() {
         defaults(&shared, problems)
     } else {
-        let mut names = HashMap::new();
-        let mut taken = HashMap::new();
+        let mut seen = Seen::default();
         let mut services = Vec::with_capacity(listed.len());
         for (index, raw) in listed.iter().enumerate() {
             let table = Table::top().nth("service", index, raw);
@@ -102,7 +108,7 @@ pub(super) fn read(
             if let Vips::Read(own) = &own {
                 all_vips.extend(own.iter().cloned());
             }
-            services.push(one(&table, raw.get_ref(), &own, &shared, (&mut names, &mut taken), problems));
+            services.push(one(&table, raw.get_ref(), &own, &shared, &mut seen, problems));
         }
         services.into_iter().collect()
     };
@@ -153,7 +159,7 @@ fn one(
     raw: &RawService,
     own_vips: &Vips,
     shared: &Shared<'_>,
-    (names, taken): (&mut HashMap<String, String>, &mut HashMap<(IpAddr, u16), String>),
+    Seen { names, places: taken }: &mut Seen,
     problems: &mut Problems<'_>,
 ) -> Option<Service> {
     let (name, port_field, port) = name_and_port(table, raw, shared.preset, names, problems);

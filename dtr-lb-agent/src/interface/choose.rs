@@ -99,7 +99,7 @@ pub(super) fn choose(facts: &Facts) -> Result<ByRoutes, String> {
         match route {
             Ok(interface) => by_interface.entry(interface).or_default().push(replica.to_string()),
             Err(reason) => {
-                found.notes.push(format!("replica {replica} does not say by which interface: {reason}"))
+                found.notes.push(format!("replica {replica} does not say by which interface: {reason}"));
             }
         }
     }

@@ -73,7 +73,7 @@ async fn the_question_that_is_answered_is_found() {
         let found = first_that_fits(&probe, symptom, LOCAL).await;
         match expected {
             Some(words) => {
-                assert!(found.as_deref().is_some_and(|found| found.contains(words)), "{path}: {found:?}")
+                assert!(found.as_deref().is_some_and(|found| found.contains(words)), "{path}: {found:?}");
             }
             None => assert_eq!(found, None, "{path} {other}"),
         }

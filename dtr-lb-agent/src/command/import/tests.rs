@@ -226,7 +226,8 @@ proptest! {
         let file = ledger.file("a.cfg");
         let at = ledger.statement(file, (1, 1), "a");
         let vips = vips.into_iter().map(|value| Said { value, at }).collect();
-        let job = Job { vips, services, known_hosts: vec![("i-0123".into(), IpAddr::from([10, 0, 0, 9]))] };
+        let known_hosts = vec![("i-0123".into(), IpAddr::from([10, 0, 0, 9]))];
+        let job = Job { vips, services, known_hosts, ..Job::default() };
         faults::find(&job, &mut ledger);
         let given = Given { vips: given.into_iter().map(|vip| vip.parse().unwrap()).collect(), ..Given::default() };
         let draft = draft(&job, &given, &|_| false, &mut ledger);

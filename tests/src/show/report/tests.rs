@@ -1,3 +1,4 @@
+use dtr_lb_agent::config::Preset;
 use serde_json::json;
 
 use super::*;
@@ -11,7 +12,7 @@ const fn ms(milliseconds: u64) -> Duration {
 }
 
 fn probes() -> BTreeMap<String, Probe> {
-    [(SERVICE.to_owned(), Probe::default_for(SERVICE, 80, None))].into()
+    [(SERVICE.to_owned(), Probe::default_for(Preset::Dtr, SERVICE, 80, None))].into()
 }
 
 /// dtr-lb's own view of a run in which r2 refused so many connections.
