@@ -10,9 +10,11 @@ use std::{net::IpAddr, path::Path, time::Duration};
 use crate::{
     Given,
     access::{self, Access},
-    job::{Check, Job, Mode, Said, Service},
+    job::{Bind, BindHost, Check, Host, Job, Mode, Said, Service},
     report::{At, Ledger},
 };
+
+pub use places::MOST_PLACES;
 
 /// A registry's clients are silent for so long while a large layer is uploaded or checked: time-outs below break them.
 pub const LEAST_IDLE: Duration = Duration::from_secs(10 * 60);
@@ -25,6 +27,8 @@ const LONGEST_IDLE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 pub struct Draft {
     pub idle: Option<Said<Duration>>,
     pub refuses_if_all_down: bool,
+    /// The port of the agent's HTTP side, where the original has its usual one.
+    pub http_port: Option<Said<u16>>,
     pub services: Vec<DraftService>,
     /// No two of one host.
     pub replicas: Vec<DraftReplica>,
@@ -76,6 +80,7 @@ pub fn draft(job: &Job, given: &Given, exists: &dyn Fn(&Path) -> bool, ledger: &
         idle: idle(job, ledger),
         refuses_if_all_down: !job.services.is_empty()
             && job.services.iter().all(|service| service.refuses_if_all_down),
+        http_port: http_port(job, ledger),
         ..Draft::default()
     };
     let mut replicas = replicas::Replicas::new(job, given);
@@ -128,6 +133,28 @@ fn mode(service: &Service, port: u16, replica_port: u16, ledger: &mut Ledger) ->
     Some(mode)
 }
 
+/// Both run beside each other for a while: two cannot listen at one port.
+fn http_port(job: &Job, ledger: &mut Ledger) -> Option<Said<u16>> {
+    const USUAL: u16 = 8181;
+    let is_local = |bind: &Bind| match &bind.host {
+        BindHost::Any | BindHost::AnyV4 => true,
+        BindHost::AnyV6 => false,
+        BindHost::One(host) => matches!(host, Host::Address(address) if address.is_loopback()),
+    };
+    let binds = job.services.iter().flat_map(|service| &service.binds).filter(|bind| is_local(&bind.value));
+    let has = |port: u16| {
+        let served = binds.clone().find(|bind| bind.value.ports.contains(&port)).map(|bind| bind.at);
+        served.or_else(|| job.own_ports.iter().find(|own| own.value == port).map(|own| own.at))
+    };
+    let at = has(USUAL)?;
+    let value = (USUAL + 1..=u16::MAX).find(|port| has(*port).is_none())?;
+    let why = format!(
+        "dtr-lb's dashboard and metrics are at port {value}, as both run beside each other for a while"
+    );
+    ledger.differs(at, why);
+    Some(Said { value, at })
+}
+
 /// The longest of all time-outs, as dtr-lb has one for all.
 fn idle(job: &Job, ledger: &mut Ledger) -> Option<Said<Duration>> {
     let all: Vec<_> = job.services.iter().filter_map(|service| service.idle).collect();
@@ -156,4 +183,27 @@ fn idle(job: &Job, ledger: &mut Ledger) -> Option<Said<Duration>> {
         }
     }
     (longest.value >= LEAST_IDLE).then(|| Said { value: longest.value.min(LONGEST_IDLE), ..longest })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Given, expected::read};
+
+    #[test]
+    fn the_agents_pages_are_where_the_original_has_none() {
+        let text = |port: u16| {
+            format!(
+                "listen stats\n  mode http\n  bind :{port}\n  stats enable\nlisten a\n  mode tcp\n  bind :443\n  server b 10.0.0.11:443\n"
+            )
+        };
+        let import = read(&[("a.cfg", &text(8181))], &Given::default());
+        assert!(
+            import.config.contains("[agent]\nhttp = \"127.0.0.1:8182\"  # a.cfg:3\n"),
+            "{}",
+            import.config
+        );
+        assert!(import.report.differs.iter().any(|row| row.line == 3 && row.why.contains("8182")));
+        let import = read(&[("a.cfg", &text(9000))], &Given::default());
+        assert!(!import.config.contains("[agent]"), "{}", import.config);
+    }
 }

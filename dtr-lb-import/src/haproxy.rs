@@ -26,10 +26,10 @@ mod tls;
 mod words;
 
 pub use self::keywords::known;
-use self::{frontends::Reader, proxies::Proxies, sections::Kind};
+use self::{frontends::Reader, proxies::Proxies, sections::Kind, tell::Role};
 use crate::{
     SyntaxError,
-    job::Job,
+    job::{Job, Said},
     report::{FileId, Ledger},
 };
 
@@ -93,6 +93,14 @@ pub fn read(text: &str, file: FileId, ledger: &mut Ledger, job: &mut Job) -> Res
     let proxies = Proxies::read(&sections, ledger);
     let mut reader = Reader::new(&proxies);
     reader.read(ledger, job);
+    for (proxy, _) in proxies.list.iter().zip(&reader.roles).filter(|(_, role)| matches!(role, Role::Pages)) {
+        for line in sections[proxy.index].lines.iter().filter(|line| line.word(0) == "bind") {
+            // What there is to say of the line is said as of all lines here.
+            let binds = bind::read(line, &mut Ledger::default());
+            let ports = binds.list.iter().map(|bind| *bind.value.ports.start());
+            job.own_ports.extend(ports.map(|value| Said { value, at: line.at }));
+        }
+    }
     tell::tell(&sections, &proxies, &reader, ledger);
     Ok(())
 }

@@ -20,6 +20,8 @@ pub struct Job {
     /// Addresses of the balancer that are not said where a service listens: those that VRRP moves.
     pub vips: Vec<Said<Host>>,
     pub services: Vec<Service>,
+    /// Ports of the original's own pages.
+    pub own_ports: Vec<Said<u16>>,
     /// Addresses of hosts that other files know by another name: instances of AWS.
     pub known_hosts: Vec<(String, IpAddr)>,
     /// Blocks of keepalived.conf, until all files are read.

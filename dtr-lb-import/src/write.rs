@@ -81,6 +81,10 @@ pub fn write(draft: &Draft, ledger: &Ledger) -> String {
             text.key("all_down", "refuse");
         }
     }
+    if let Some(port) = draft.http_port {
+        text.line("\n[agent]");
+        text.key_from("http", format!("127.0.0.1:{}", port.value), port.at);
+    }
     for one in &draft.services {
         service(one, &mut text);
     }

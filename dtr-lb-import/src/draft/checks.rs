@@ -10,6 +10,8 @@ use crate::{
 
 const SHORTEST: Duration = Duration::from_millis(10);
 const LONGEST: Duration = Duration::from_secs(60 * 60);
+const LONGEST_BODY: usize = 64 * 1024;
+const MOST_STEPS: usize = 100;
 
 /// The check of a service, and whether it is dtr-lb's own idea.
 pub(super) fn of(
@@ -146,9 +148,23 @@ fn words(check: &mut Check, ledger: &mut Ledger) {
             Host::Placeholder(text) => ledger.fault(at, format!("the host {text} is no name; write the real one as `host`: till then a replica is asked by its address")),
         }
     }
-    if check.method.as_ref().is_some_and(|method| !is_token(method)) {
+    let is_method = |method: &String| {
+        is_token(method) && method != "CONNECT" && !method.bytes().any(|byte| byte.is_ascii_lowercase())
+    };
+    if check.method.as_ref().is_some_and(|method| !is_method(method)) {
         let method = check.method.take().unwrap_or_default();
-        ledger.left_out_that_decides(at, format!("{method:?} is no HTTP method: GET is asked"));
+        ledger.left_out_that_decides(
+            at,
+            format!("{method:?} is no HTTP method that asks for an answer: GET is asked"),
+        );
+    }
+    if check.method.as_deref() == Some("HEAD") && (check.body.is_some() || check.reject_body.is_some()) {
+        ledger.fault_that_decides(at, "the answer to a HEAD has no body to be looked at: the body is not");
+        (check.body, check.reject_body) = (None, None);
+    }
+    if check.request_body.as_ref().is_some_and(|body| body.len() > LONGEST_BODY) {
+        ledger.left_out_that_decides(at, "a body of more than 64 KiB is not sent with a probe");
+        check.request_body = None;
     }
     let ours = ["host", "connection", "content-length", "transfer-encoding"];
     check.headers.retain(|(name, value)| {
@@ -174,10 +190,7 @@ fn words(check: &mut Check, ledger: &mut Ledger) {
     for list in [&mut check.expect_headers, &mut check.reject_headers] {
         list.retain(|(name, pattern)| is_token(name) && is_pattern("a header", pattern, ledger));
     }
-    check.steps.retain(|step| match step {
-        Step::Send(bytes) => !bytes.is_empty(),
-        Step::Expect(pattern) | Step::Reject(pattern) => is_pattern("an answer", pattern, ledger),
-    });
+    steps(check, is_pattern, ledger);
     let is_http = matches!(check.scheme, Scheme::Http | Scheme::Https);
     check.alpn.retain(|name| {
         let fits = if is_http {
@@ -190,9 +203,44 @@ fn words(check: &mut Check, ledger: &mut Ledger) {
         }
         fits
     });
+    let mut seen = Vec::new();
+    check.alpn.retain(|name| {
+        let new = !seen.contains(name);
+        seen.push(name.clone());
+        new
+    });
     if !matches!(check.scheme, Scheme::Https | Scheme::Tls) {
         check.alpn.clear();
         check.verify = Verify::No;
+    }
+}
+
+/// Leaves out steps that dtr-lb's config refuses.
+fn steps(check: &mut Check, is_pattern: impl Fn(&str, &str, &mut Ledger) -> bool, ledger: &mut Ledger) {
+    let at = check.at;
+    let mut collected = false;
+    check.steps.retain(|step| match step {
+        Step::Send(bytes) => !bytes.is_empty(),
+        Step::Expect(pattern) => {
+            let fits = is_pattern("an answer", pattern, ledger);
+            collected |= fits;
+            fits
+        }
+        Step::Reject(pattern) if !collected => {
+            ledger.left_out_that_decides(
+                at,
+                format!("{pattern:?} is looked for before there is an answer: it is not"),
+            );
+            false
+        }
+        Step::Reject(pattern) => is_pattern("an answer", pattern, ledger),
+    });
+    if check.steps.len() > MOST_STEPS {
+        ledger.left_out_that_decides(
+            at,
+            format!("a check has {MOST_STEPS} steps at most: those behind them are not taken"),
+        );
+        check.steps.truncate(MOST_STEPS);
     }
 }
 

@@ -14,6 +14,8 @@ use crate::{
 
 /// A range of more ports than this is no service of a registry.
 const MOST_PORTS: usize = 64;
+/// Services of dtr-lb at most, each VIP of one counted by itself (`dtr_lb_common::abi::MAX_SERVICES`).
+pub const MOST_PLACES: usize = 64;
 /// What stands in for the VIP where no file says it.
 const VIP: &str = "the VIP";
 
@@ -177,6 +179,11 @@ impl Taken {
                 ledger.left_out_that_decides(
                     place.at,
                     format!("{vip} port {} is a service already ({first}): its clients go there", place.port),
+                );
+            } else if self.places.len() >= MOST_PLACES {
+                ledger.left_out_that_decides(
+                    place.at,
+                    format!("dtr-lb has {MOST_PLACES} services at most, each VIP counted by itself: give this one a balancer of its own"),
                 );
             } else {
                 self.places.insert((vip, place.port), service.at);

@@ -89,7 +89,7 @@ fn takeover(place: Place, original: Original) -> Result<()> {
 
 fn recipe(lab: &Lab, place: Place, original: Original, process: &Process, config: &str) -> Result<()> {
     // A download that began before, and goes on through the other balancer: its packets are of no connection of dtr-lb's, and pass.
-    let url = original.url().replace("whoami", "slow/big?rate=262144");
+    let url = original.url().replace("whoami", "slow/big?rate=1048576");
     let download = thread::scope(|scope| -> Result<_> {
         let client = lab.client().clone();
         let url = &url;

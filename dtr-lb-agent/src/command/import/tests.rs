@@ -209,6 +209,11 @@ fn service(at: At) -> impl Strategy<Value = Service> {
         })
 }
 
+#[test]
+fn as_many_services_as_the_datapath_has() {
+    assert_eq!(dtr_lb_import::draft::MOST_PLACES, dtr_lb_common::abi::MAX_SERVICES);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
