@@ -15,6 +15,7 @@ use crate::{
 };
 
 pub use places::MOST_PLACES;
+use places::Place;
 
 /// A registry's clients are silent for so long while a large layer is uploaded or checked: time-outs below break them.
 pub const LEAST_IDLE: Duration = Duration::from_secs(10 * 60);
@@ -86,22 +87,23 @@ pub fn draft(job: &Job, given: &Given, exists: &dyn Fn(&Path) -> bool, ledger: &
     let mut replicas = replicas::Replicas::new(job, given);
     let mut taken = places::Taken::default();
     let vips = places::vips(job, given, &mut replicas, ledger);
-    for service in &job.services {
-        let Some(chosen) = replicas.choose(service, ledger) else { continue };
+    // All replicas first: no VIP is an address of one.
+    let chosen: Vec<_> = job.services.iter().map(|service| replicas.choose(service, ledger)).collect();
+    for (service, chosen) in job.services.iter().zip(chosen) {
+        let Some(chosen) = chosen else { continue };
         for place in places::of(service, &vips, ledger) {
             // A server with no port of its own is asked at the port that the client connects to.
             let replica_port = chosen.port.unwrap_or(place.port);
             let Some(place) = taken.claim(place, service, &replicas, ledger) else { continue };
             let (check, check_is_ours) =
                 checks::of(service, &chosen, place.port, replica_port, exists, ledger);
-            draft.services.push(DraftService {
+            let mut drafted = DraftService {
                 name: taken.name(&service.name, place.port, place.is_one_of_several),
                 at: service.at,
-                vips: place.vips,
                 vip_missing: place.vip_missing,
                 port: place.port,
                 replica_port: if replica_port == 0 { place.port } else { replica_port },
-                mode: mode(service, place.port, replica_port, ledger),
+                mode: mode(service, &place, replica_port, &replicas.addresses(&chosen.names), ledger),
                 affinity: service.affinity,
                 access: access::longest(&service.rules),
                 denied_are_reset: service.denied_are_reset,
@@ -112,7 +114,10 @@ pub fn draft(job: &Job, given: &Given, exists: &dyn Fn(&Path) -> bool, ledger: &
                 max_new_flows_per_source: service.max_new_flows_per_source,
                 check,
                 check_is_ours,
-            });
+                vips: place.vips,
+            };
+            without_answers(&mut drafted, ledger);
+            draft.services.push(drafted);
         }
     }
     let used = |name: &String| draft.services.iter().any(|service| service.replicas.contains(name));
@@ -120,17 +125,50 @@ pub fn draft(job: &Job, given: &Given, exists: &dyn Fn(&Path) -> bool, ledger: &
     draft
 }
 
-/// Where packets are not rewritten the port stays as it is.
-fn mode(service: &Service, port: u16, replica_port: u16, ledger: &mut Ledger) -> Option<Said<Mode>> {
+/// Where packets are not rewritten, ports and families stay as they are.
+fn mode(
+    service: &Service,
+    place: &Place,
+    replica_port: u16,
+    replicas: &[IpAddr],
+    ledger: &mut Ledger,
+) -> Option<Said<Mode>> {
     let mode = service.mode?;
-    if matches!(mode.value, Mode::Dsr | Mode::Ipip) && port != replica_port {
-        ledger.differs(
-            mode.at,
-            format!("packets keep their port in this mode, and {port} is not {replica_port}: mode \"nat\" is written instead"),
-        );
-        return None;
+    let direct = matches!(mode.value, Mode::Dsr | Mode::Ipip);
+    let crosses = place.vips.iter().any(|vip| {
+        replicas.iter().any(|replica| match mode.value {
+            Mode::Nat => false,
+            Mode::Dsr | Mode::Dnat => vip.is_ipv4() != replica.is_ipv4(),
+            Mode::Ipip => vip.is_ipv6() && replica.is_ipv4(),
+        })
+    });
+    let why = if direct && place.port != replica_port {
+        format!("packets keep their port in this mode, and {} is not {replica_port}", place.port)
+    } else if crosses {
+        "packets keep their family in this mode, and a VIP and a server are not of one".to_owned()
+    } else {
+        return Some(mode);
+    };
+    ledger.differs(mode.at, format!("{why}: mode \"nat\" is written instead"));
+    None
+}
+
+/// Leaves out what needs to see the replicas' answers, where they go past the balancer.
+fn without_answers(service: &mut DraftService, ledger: &mut Ledger) {
+    let Some(mode) = service.mode.filter(|mode| matches!(mode.value, Mode::Dsr | Mode::Ipip)) else { return };
+    if let Some(limit) = service.max_new_flows_per_source.take() {
+        let why = "new connections of a client are not counted where replicas answer directly: anybody could use them up in its name";
+        ledger.left_out_that_decides(limit.at, why);
     }
-    Some(mode)
+    if service.max_flows_per_replica.take().is_some() {
+        let why = "connections of a server are not limited where it answers directly: dtr-lb does not see which are real";
+        ledger.differs(mode.at, why);
+    }
+    if let Some(affinity) = service.affinity.as_mut().filter(|affinity| affinity.value.timeout.is_some()) {
+        affinity.value.timeout = None;
+        let why = "where servers answer directly, a client keeps its server by its hash, and not for a time: it moves when servers join or leave";
+        ledger.differs(affinity.at, why);
+    }
 }
 
 /// Both run beside each other for a while: two cannot listen at one port.

@@ -1,11 +1,15 @@
 //! The servers of all services as replicas: one for each host.
 
-use std::{collections::HashMap, net::IpAddr, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+    time::Duration,
+};
 
 use super::DraftReplica;
 use crate::{
     Given,
-    job::{Host, Job, Server, Service},
+    job::{BindHost, Host, Job, Server, Service},
     report::Ledger,
 };
 
@@ -38,6 +42,8 @@ pub(super) struct Replicas {
     given: Vec<(String, IpAddr, bool)>,
     known: HashMap<String, IpAddr>,
     stand_ins: HashMap<String, IpAddr>,
+    /// Addresses that somebody has: they stand in for nothing.
+    written: HashSet<IpAddr>,
 }
 
 /// Those of a service that can be kept.
@@ -59,6 +65,7 @@ impl Replicas {
             given: given.replicas.iter().map(|(name, address)| (name.clone(), *address, false)).collect(),
             known: job.known_hosts.iter().cloned().collect(),
             stand_ins: HashMap::new(),
+            written: written(job, given),
         }
     }
 
@@ -193,9 +200,10 @@ impl Replicas {
         if let Some(there) = self.stand_ins.get(text) {
             return Some(*there);
         }
-        let number = u8::try_from(self.stand_ins.len() + 11).ok().filter(|number| *number < 255)?;
         let [a, b, c] = STAND_INS[net];
-        let address = IpAddr::from([a, b, c, number]);
+        let mut addresses = (11..255).map(|number| IpAddr::from([a, b, c, number]));
+        let address = addresses.find(|address| !self.written.contains(address))?;
+        self.written.insert(address);
         self.stand_ins.insert(text.to_owned(), address);
         Some(address)
     }
@@ -205,9 +213,32 @@ impl Replicas {
         self.by_host.contains_key(&address.to_string())
     }
 
+    /// Of these replicas, the addresses that are known.
+    pub(super) fn addresses(&self, names: &[String]) -> Vec<IpAddr> {
+        let these = self.list.iter().filter(|replica| names.contains(&replica.name));
+        these.filter_map(|replica| replica.host.parse().ok()).collect()
+    }
+
     pub(super) fn into_list(self) -> Vec<DraftReplica> {
         self.list
     }
+}
+
+/// All addresses that the files and the command line name.
+fn written(job: &Job, given: &Given) -> HashSet<IpAddr> {
+    let binds =
+        job.services.iter().flat_map(|service| &service.binds).filter_map(|bind| match &bind.value.host {
+            BindHost::One(host) => Some(host),
+            BindHost::Any | BindHost::AnyV4 | BindHost::AnyV6 => None,
+        });
+    let servers = job.services.iter().flat_map(|service| &service.servers).map(|server| &server.host);
+    let hosts = job.vips.iter().map(|vip| &vip.value).chain(binds).chain(servers);
+    let named = hosts.filter_map(|host| match host {
+        Host::Address(address) => Some(*address),
+        Host::Name(_) | Host::Placeholder(_) => None,
+    });
+    let known = job.known_hosts.iter().chain(&given.replicas).map(|(_, address)| *address);
+    named.chain(known).chain(given.vips.iter().copied()).collect()
 }
 
 /// From the weights of a service's servers to dtr-lb's.

@@ -40,11 +40,10 @@ fn side_by_side(place: Place, original: Original) -> Result<()> {
     for (deed, theirs, ours) in &comparison.rows {
         sums = [sums[0] + theirs.failed, sums[1] + ours.failed];
         ensure!(ours.requests > 50 && theirs.requests > 10, "{}: {theirs:?}, {ours:?}", deed.name());
-        // Where a process stands still its host takes the connection, and nobody knows better before the probes do.
-        if *deed != Deed::Frozen {
-            ensure!(ours.failed <= UNDER_WAY, "{}: {ours:?}\n{}", deed.name(), comparison.config);
-        }
-        ensure!(ours.failed <= theirs.failed + UNDER_WAY, "{}: {ours:?}, and {theirs:?}", deed.name());
+        // Where a process stands still its host takes the connection, and nobody knows better before a check does: it may come at
+        // once, or after two requests of each client.
+        let most = if *deed == Deed::Frozen { 2 * UNDER_WAY } else { UNDER_WAY };
+        ensure!(ours.failed <= most, "{}: {ours:?}\n{}", deed.name(), comparison.config);
     }
     ensure!(
         sums[1] <= sums[0] + UNDER_WAY,
