@@ -182,3 +182,27 @@ fn reasons(report: Report) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{elb, haproxy, keepalived, nginx};
+
+    /// The table of docs/import.md.
+    #[test]
+    fn the_documentation_counts_what_is_known() {
+        fn count<N>(known: impl Iterator<Item = (N, &'static str)>) -> [usize; 3] {
+            let lists: Vec<_> = known.map(|(_, list)| list).collect();
+            ["taken", "differs", "left out"].map(|list| lists.iter().filter(|other| **other == list).count())
+        }
+        let text = include_str!("../../docs/import.md");
+        for (name, [taken, differs, left_out]) in [
+            ("nginx", count(nginx::known())),
+            ("HAProxy", count(haproxy::known())),
+            ("keepalived", count(keepalived::known())),
+            ("AWS", count(elb::known())),
+        ] {
+            let row = format!("| {name} | {taken} | {differs} | {left_out} |");
+            assert!(text.contains(&row), "docs/import.md has not: {row}");
+        }
+    }
+}
