@@ -105,12 +105,18 @@ pub(super) fn of(service: &Service, vips: &Vips, ledger: &mut Ledger) -> Vec<Pla
         };
         let is_any = !matches!(bind.value.host, BindHost::One(_));
         if addresses.is_empty() {
-            let why = if is_any {
-                "no VIP of this family is known: give --vip"
+            let ports = &bind.value.ports;
+            let has_others = service.binds.iter().any(|other| {
+                other.at != bind.at && other.value.ports == *ports && other.value.host != bind.value.host
+            });
+            if !is_any {
+                let why = "clients of other hosts do not reach this address: no service is made of it";
+                ledger.left_out_that_decides(bind.at, why);
+            } else if has_others {
+                ledger.differs(bind.at, "the VIPs are of the other family: to serve this one as well, give --vip an address of it");
             } else {
-                "clients of other hosts do not reach this address: no service is made of it"
-            };
-            ledger.left_out_that_decides(bind.at, why);
+                ledger.left_out_that_decides(bind.at, "no VIP of this family is known: give --vip");
+            }
             continue;
         }
         if is_any {

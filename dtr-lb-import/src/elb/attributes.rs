@@ -7,7 +7,8 @@ use crate::{
 };
 
 const HTTP: &str = "it is about HTTP, which dtr-lb does not read";
-const LOGS: &str = "agent.flow_log has a line for each connection";
+const LOGS: &str =
+    "no line is logged for a connection; `dtr-lb flows` shows those that there are, and /metrics counts them";
 const COOKIES: &str =
     "dtr-lb sees no cookies: affinity = \"source-ip\" keeps an address at a replica instead";
 const DRAIN: &str = "connections of a replica that is drained (`dtr-lb replica drain`) last until they end";

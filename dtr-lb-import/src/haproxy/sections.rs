@@ -68,19 +68,19 @@ pub(super) const OTHERS: &[OtherSection] = &[
     other("cache", "dtr-lb keeps no answers", false, false),
     other("program", "dtr-lb starts no other programs: give this one a unit of systemd", false, false),
     other("http-errors", "dtr-lb sends no pages: where no replica is up, clients are refused", false, false),
-    other(
-        "ring",
-        "there are no log rings; agent.flow_log writes connections to the journal or a file",
-        true,
-        false,
-    ),
+    other("ring", "there are no log rings: the agent logs to its journal", true, false),
     other(
         "log-forward",
         "dtr-lb balances TCP, and passes on no syslog: keep HAProxy or a syslog daemon for that",
         false,
         true,
     ),
-    other("log-profile", "agent.flow_log has one form", true, false),
+    other(
+        "log-profile",
+        "no line is logged for a connection; `dtr-lb flows` shows those that there are, and /metrics counts them",
+        true,
+        false,
+    ),
     other(
         "fcgi-app",
         "dtr-lb speaks no FastCGI: the servers have to speak to clients themselves",

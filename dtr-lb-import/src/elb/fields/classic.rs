@@ -124,7 +124,13 @@ pub(super) const GROUPS: &[Group] = &[
         Whole,
         "CrossZoneLoadBalancing",
     ),
-    group(ClassicAttributes, Differs, "agent.flow_log has a line for each connection", Whole, "AccessLog"),
+    group(
+        ClassicAttributes,
+        Differs,
+        "no line is logged for a connection; `dtr-lb flows` shows those that there are, and /metrics counts them",
+        Whole,
+        "AccessLog",
+    ),
     group(
         ClassicAttributes,
         Differs,

@@ -64,7 +64,7 @@ pub(super) const GROUPS: &[Group] = &[
     ),
     group(
         Differs,
-        "the agent logs to its journal, and connections to agent.flow_log",
+        "the agent logs to its journal; no line is logged for a connection; `dtr-lb flows` shows those that there are, and /metrics counts them",
         &[
             "log",
             "log-tag",

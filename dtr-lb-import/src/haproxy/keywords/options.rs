@@ -38,7 +38,7 @@ pub(super) const GROUPS: &[Group] = &[
     group(Taken, "dtr-lb sends what a client repeats to another replica by itself", &["option redispatch"]),
     group(
         Differs,
-        "agent.flow_log writes a line for each connection: its form is dtr-lb's",
+        "no line is logged for a connection; `dtr-lb flows` shows those that there are, and /metrics counts them",
         &[
             "option tcplog",
             "option httplog",

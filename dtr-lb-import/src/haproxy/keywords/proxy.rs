@@ -151,7 +151,7 @@ pub(super) const GROUPS: &[Group] = &[
     group(Differs, "packets go out as the host's routes say, from datapath.nat_addresses", &["source"]),
     group(
         Differs,
-        "agent.flow_log writes a line for each connection: its form is dtr-lb's",
+        "no line is logged for a connection; `dtr-lb flows` shows those that there are, and /metrics counts them",
         &[
             "log",
             "log-format",

@@ -69,7 +69,7 @@ fn the_sample_works_and_its_faults_are_told() {
         not: &["8181", "idle_timeout", "verify", "weight", "dtr_stats"],
         rows: &[
             (1, Taken, ""),
-            (2, Differs, "flow_log"),
+            (2, Differs, "journal"),
             (9, Fault, "50s"),
             (13, Differs, "dashboard"),
             (29, Differs, "dashboard"),

@@ -5,8 +5,7 @@ use super::{Becomes::*, Rows};
 const CACHE: &str = "dtr-lb keeps no copies of answers";
 const HEADERS: &str = "dtr-lb does not read requests, so that no header is set or changed: replicas see the balancer's address, or in mode \"dnat\" the client's";
 const BODIES: &str = "dtr-lb does not read answers, and changes none";
-const LOGS: &str =
-    "dtr-lb logs connections by agent.flow_log, a JSON line for each; requests are in the replicas' logs";
+const LOGS: &str = "no line is logged for a connection: `dtr-lb flows` shows those that there are, and /metrics counts them; requests are in the replicas' logs";
 const BUFFERS: &str = "dtr-lb holds no requests or answers back: they go through as they come";
 const TLS_THERE: &str = "TLS is ended by the replicas, with their certificates and settings";
 const TO_SERVERS: &str = "dtr-lb begins no TLS towards replicas: it passes on what clients send";

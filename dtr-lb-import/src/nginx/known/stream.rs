@@ -2,7 +2,8 @@
 
 use super::{Becomes::*, Rows};
 
-const LOGS: &str = "dtr-lb logs connections by agent.flow_log, a JSON line for each";
+const LOGS: &str =
+    "no line is logged for a connection; `dtr-lb flows` shows those that there are, and /metrics counts them";
 const SOCKETS: &str =
     "settings of nginx's own sockets: in dtr-lb the client's connection goes through to the replica";
 const TLS: &str = "TLS is ended by the replicas, with their certificates and settings";
