@@ -122,13 +122,13 @@ fn the_document_s_sample_as_it_stands() {
         fall = 4
         [[replica]]
         name = "i-XXXXXXXXX"
-        address = "192.0.2.12"
+        address = "192.0.2.11"
         [[replica]]
         name = "i-XXXXXXXXX-2"
-        address = "192.0.2.13"
+        address = "192.0.2.12"
         [[replica]]
         name = "i-XXXXXXXXX-3"
-        address = "192.0.2.14"
+        address = "192.0.2.13"
         "#,
         &[
             "out 1 networks of its own host",
@@ -377,7 +377,7 @@ fn members_without_their_object_and_http() {
         fall = 2
         [[replica]]
         name = "WEB_1"
-        address = "192.0.2.12"
+        address = "192.0.2.11"
         "#,
         &[
             "fault 1 silent connections end after 1m",

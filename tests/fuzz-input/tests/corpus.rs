@@ -48,7 +48,7 @@ fn fresh_requests_find_nothing_and_reach_the_routes() {
 #[test]
 fn fresh_configurations_of_others_find_nothing_and_reach_each_format() {
     let reached = search(Target::Import, 3, 3000).reached;
-    assert!(reached.len() > 300, "{} outcomes", reached.len());
+    assert!(reached.len() > 150, "{} outcomes", reached.len());
     for word in ["backup", "weight", "deny", "mode", "affinity", "port"] {
         assert!(reached.keys().any(|reached| reached.contains(word)), "no config has {word}");
     }
