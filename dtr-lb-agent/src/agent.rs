@@ -1,83 +1,70 @@
 //! The agent: brings up the datapath, listens to probes and to the kernel, and writes what [`Control`] decides.
 //!
-//! `start` brings it up, `serve` is the main loop, which alone touches the datapath; `reconfigure` is the one way to another
-//! config, and `fixed` says what cannot change. `effective` is what that is made of: `reload` reads the file again,
-//! `steer_replicas` carries out the `orders` of an operator. `probes` are those that run; `trace` is what the loop has to do
-//! with one; `presence` and `catch_up` are the pure parts of what can go wrong meanwhile, and `log` has the words for all of
-//! it.
+//! `start` brings it up; `driver` is the main loop, which feeds what happens to the machines that decide (`health`, with
+//! `network` and time) and says what the datapath is to say; `applier` is the datapath's own thread, which alone makes the
+//! system calls for that. `configuration` is the one way to another config, and `immutable` says what cannot change;
+//! `effective` is what a config is made of: `reload` reads the file again, `admin_commands` carries out the `orders` of an
+//! operator, `names` has what DNS says. `observer` notices what is worth a line in the log; `presence` and `retry` are the pure
+//! parts of what can go wrong meanwhile, and `log` has the words for all of it.
 
+mod admin_commands;
 mod answers;
-mod catch_up;
+mod applier;
 mod compare;
 mod config_source;
+mod configuration;
 pub(crate) mod descriptors;
+mod driver;
 mod effective;
 mod fill;
 mod fit;
-mod fixed;
 mod floods;
+mod health;
 mod http;
+mod immutable;
 mod log;
 mod names;
+mod network;
 mod notify;
+mod observer;
 mod orders;
 mod passive;
+mod pending_replies;
 mod presence;
 mod probes;
-mod reconfigure;
 mod reload;
-mod serve;
+mod retry;
 mod start;
-mod steer_replicas;
+mod sweep;
 mod trace;
 mod unasked;
-mod waiting;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    future::Future,
-    net::IpAddr,
-    pin::pin,
-    time::Instant,
-};
+use std::{future::Future, net::IpAddr, pin::pin, sync::Arc};
 
-use dtr_lb_common::verdict::Verdict;
-use tokio::{
-    signal::unix::Signal,
-    sync::{mpsc, watch},
-};
+use tokio::signal::unix::Signal;
 use tracing::{info, warn};
 
 use crate::{
-    api::{Answer, Api, ApiError, Detached, Refusal, Request},
+    api::{Answer, ApiError, Detached, Refusal},
     changes,
     config::Config,
-    control::{Control, NextHops},
-    datapath::{self, Census, Datapath, DatapathError, Options, PacketLog, Steering},
-    history::History,
-    interface::{InterfaceError, Look, Watch},
-    metrics::ProbeCounts,
-    next_hop::{NextHopError, Watcher},
-    probe::{ProberError, Report},
+    datapath::{self, Datapath, DatapathError, Options},
+    interface::InterfaceError,
+    next_hop::NextHopError,
+    probe::ProberError,
     status::Reloads,
     web::WebError,
 };
 
-use catch_up::CatchUp;
-use compare::Compare;
+use applier::Applier;
 pub use config_source::{ConfigSource, NoFile, Origin};
+use driver::{Configuration, Driver, End, Endpoints};
 use effective::Sources;
-pub use fixed::Fixed;
-use http::HttpSide;
+pub use immutable::Immutable;
 use names::Following;
-use notify::Manager;
-use presence::Presence;
-use probes::{Files, ProbeId, Probes};
+use probes::{Files, Probes};
 pub(crate) use start::BEHIND_GENERIC_XDP;
 pub use trace::TraceRequest;
-use trace::Tracer;
-use unasked::Unasked;
-use waiting::Waiting;
 
 /// Why the agent could not start, or had to end.
 #[derive(Debug, thiserror::Error)]
@@ -101,67 +88,12 @@ pub enum AgentError {
     #[error("{}", BEHIND_GENERIC_XDP)]
     ProbesBehindGenericXdp,
     #[error(transparent)]
-    Fixed(#[from] Fixed),
-}
-
-/// What listens and what is known, once all is up.
-struct Agent {
-    /// Where its config is from.
-    source: ConfigSource,
-    /// What the effective config is made of.
-    sources: Sources,
-    following: Following,
-    control: Control,
-    probes: Probes,
-    reports: mpsc::Receiver<Report<ProbeId>>,
-    /// Who steers probes, once one was to be.
-    steering: Option<Steering>,
-    watcher: Watcher,
-    /// Those that the watcher watches.
-    addresses: watch::Sender<BTreeSet<IpAddr>>,
-    next_hops: watch::Receiver<NextHops>,
-    interfaces: Watch,
-    /// What `interfaces` sees, every few seconds.
-    looks: mpsc::Receiver<Look>,
-    presence: Presence,
-    /// When the datapath was last attached: a look from before says nothing about it.
-    attached_at: Instant,
-    api: Api,
-    http: HttpSide,
-    history: History,
-    requests: mpsc::Receiver<Request>,
-    packet_log: Option<PacketLog>,
-    catch_up: CatchUp,
-    compare: Compare,
-    /// Until when the datapath waits for the first word about replicas that are new to it.
-    held_until: Option<tokio::time::Instant>,
-    /// Who is to be told when it has been written.
-    waiting: Vec<Waiting>,
-    census: Census,
-    /// How full the flow table was.
-    fill: fill::Fill,
-    floods: floods::Floods,
-    fits: fit::Fits,
-    probe_counts: ProbeCounts,
-    reloads: Reloads,
-    /// Tables of services that were written.
-    table_rewrites: u64,
-    tracer: Tracer,
-    /// When each drop verdict was last logged.
-    drops: BTreeMap<Verdict, Instant>,
-    /// The replicas that this host cannot ask.
-    unasked: Unasked,
-    /// Whether the first look round is over.
-    settled: bool,
-    manager: Manager,
-}
-
-/// Why the main loop ended.
-enum End {
-    /// By this signal: the datapath stays.
-    Signal(&'static str),
-    /// The datapath is to go, and this one wants to know when it has.
-    Detach(Answer<Detached>),
+    Immutable(#[from] Immutable),
+    #[error(
+        "the agent's thread that writes the datapath has ended unasked, which is a fault of dtr-lb (the log has a panic before \
+         this line): the datapath goes on forwarding by its last table; start the agent again, and report the panic"
+    )]
+    Died,
 }
 
 /// Runs until `shutdown`, or until it is told to detach. After the first the datapath stays behind and goes on forwarding.
@@ -192,37 +124,41 @@ pub async fn run(
     let options =
         Options { max_flows: config.datapath.max_flows, pins: Some(config.agent.bpffs.clone()), log_packets };
     let mut datapath = Datapath::open(&options)?;
-    let started = tokio::select! {
-        started = start::start((source, sources, following, &config), &mut datapath, host, (probes, reports, plan), log_packets) => {
-            started.map(Some)
-        }
-        reason = &mut shutdown => {
-            info!(reason, "the agent ends before it has started");
-            Ok(None)
+    let ready = {
+        let configuration = Configuration { source, sources, following, reloads: Reloads::default() };
+        let probes = (probes, reports, plan);
+        tokio::select! {
+            ready = start::make_ready(configuration, &config, &mut datapath, host, probes, log_packets) => ready.map(Some),
+            reason = &mut shutdown => {
+                info!(reason, "the agent ends before it has started");
+                Ok(None)
+            }
         }
     };
-    let mut agent = match started {
-        Ok(Some(agent)) => agent,
+    let ready = match ready {
+        Ok(Some(ready)) => ready,
         unfinished => {
             datapath.abandon();
             return unfinished.map(drop);
         }
     };
-    agent.manager.ready(&agent.control);
-    match agent.serve(&mut datapath, hang_up, shutdown).await {
-        End::Signal(reason) => {
-            agent.manager.stopping("the agent ends; the datapath goes on forwarding");
-            agent.tracer.end(&mut datapath);
-            info!(reason, "the agent ends; the datapath goes on forwarding by its last table");
-            if log_packets {
-                warn!(
-                    "the datapath that stays still logs each packet: start the agent without --log-packets to end that"
-                );
-            }
-            Ok(())
+    let begun = match ready.bring_up(&mut datapath) {
+        Ok(begun) => begun,
+        Err(error) => {
+            datapath.abandon();
+            return Err(error);
         }
-        End::Detach(answer) => agent.detach(datapath, answer).await,
+    };
+    let mut driver = ready.with(Applier::spawn(datapath, begun)?);
+    if log_packets {
+        warn!(
+            "each packet is logged (--log-packets), which costs more than all the rest, and the datapath goes on with it \
+             after the agent has ended: start the agent without the flag to end that"
+        );
     }
+    driver.manager.ready(&driver.health.control);
+    let end = driver.run(hang_up, shutdown).await;
+    driver.end(end, log_packets).await
 }
 
 /// Takes all file descriptors that there are, and says if they may not be enough.
@@ -239,18 +175,38 @@ fn take_descriptors(config: &Config) {
     }
 }
 
-impl Agent {
+impl Driver {
+    async fn end(mut self, end: End, log_packets: bool) -> Result<(), AgentError> {
+        match end {
+            End::Signal(reason) => {
+                self.manager.stopping("the agent ends; the datapath goes on forwarding");
+                drop(self.applier.finish().await);
+                info!(reason, "the agent ends; the datapath goes on forwarding by its last table");
+                if log_packets {
+                    warn!(
+                        "the datapath that stays still logs each packet: start the agent without --log-packets to end that"
+                    );
+                }
+                Ok(())
+            }
+            End::Detach(answer) => self.detach(answer).await,
+            End::Died => Err(AgentError::Died),
+        }
+    }
+
     /// Removes the datapath, tells who asked, and ends.
-    async fn detach(self, datapath: Datapath, answer: Answer<Detached>) -> Result<(), AgentError> {
-        let Self { control, probes, watcher, interfaces, api, packet_log, requests, mut manager, .. } = self;
+    async fn detach(self, answer: Answer<Detached>) -> Result<(), AgentError> {
+        let Self { health, network, applier, endpoints, mut manager, .. } = self;
+        let Endpoints { api, http, requests, _packet_log: packet_log } = endpoints;
         manager.stopping("the agent ends, and the datapath with it");
-        let bpffs = control.config().agent.bpffs.clone();
-        let kept = changes::path(&control.config().agent.socket);
+        let config = Arc::clone(health.control.config());
+        let bpffs = &config.agent.bpffs;
+        let kept = changes::path(&config.agent.socket);
         // What is asked from here on is answered by "the agent is ending".
-        drop((requests, probes, watcher, interfaces, packet_log));
+        drop((requests, health, network, packet_log));
         // Its lock on the pins has to go before they can.
-        drop(datapath);
-        let removed = datapath::detach(&bpffs);
+        drop(applier.finish().await);
+        let removed = datapath::detach(bpffs);
         if removed.is_ok()
             && let Err(error) = changes::remove(&kept)
         {
@@ -259,13 +215,14 @@ impl Agent {
         let told = match &removed {
             Ok(removed) => {
                 info!(bpffs = %bpffs.display(), "detached: the datapath is removed, and the agent ends");
-                Ok(Detached { bpffs, removed: *removed })
+                Ok(Detached { bpffs: bpffs.clone(), removed: *removed })
             }
             Err(error) => Err(Refusal::failed(error)),
         };
         // Who asked may have gone.
         let _ = answer.send(told);
         api.finish().await;
+        drop(http);
         Ok(removed.map(drop)?)
     }
 }

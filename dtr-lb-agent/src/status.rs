@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     config::{Admin, Config, Replica, Service},
     control::{ANSWERS_PAST, Condition, Control, ReplicaPlace, ReplicaState, StateChange, Suspicion},
-    datapath::{Census, Datapath, DatapathError},
+    datapath::{Attached, Census, DatapathError, Meter},
     probe::Outcome,
 };
 
@@ -245,6 +245,13 @@ fn unless_told() -> bool {
 #[derive(Clone, Copy)]
 pub struct Observed<'a> {
     pub census: &'a Census,
+    pub attached: Option<&'a Attached>,
+    /// Whether an interface is there with the datapath on it.
+    pub present: &'a dyn Fn(&str) -> bool,
+    /// [`DatapathStatus::adopted`]
+    pub adopted: bool,
+    /// [`DatapathStatus::repairs`]
+    pub repairs: &'a BTreeMap<&'static str, u64>,
     /// Of a service's VIP.
     pub challenge: &'a dyn Fn(&str, IpAddr) -> ChallengeStatus,
     /// [`ServiceStatus::hint`]
@@ -257,27 +264,25 @@ pub struct Observed<'a> {
 }
 
 impl Status {
-    /// Puts together what the agent knows. `present`: whether an interface is there with the datapath on it.
-    pub fn collect(
-        control: &Control,
-        datapath: &Datapath,
-        observed: Observed<'_>,
-        present: impl Fn(&str) -> bool,
-    ) -> Result<Self, DatapathError> {
+    /// Puts together what the agent knows.
+    ///
+    /// # Errors
+    /// The kernel does not hand out its counters.
+    pub fn collect(control: &Control, meter: &Meter, observed: Observed<'_>) -> Result<Self, DatapathError> {
         let Observed { census, challenge, hint, .. } = observed;
         let config = control.config();
         let mut services = Vec::new();
         for (place, service) in config.services.iter().enumerate() {
             for vip in &service.vips {
-                let status = service_status((control, place), service, *vip, datapath, census)?;
+                let status = service_status((control, place), service, *vip, meter, census)?;
                 let (challenge, hint) = (challenge(&service.name, *vip), hint(&service.name));
                 services.push(ServiceStatus { challenge, hint, ..status });
             }
         }
-        let verdicts = datapath.verdicts()?;
+        let verdicts = meter.verdicts()?;
         Ok(Self {
             version: env!("CARGO_PKG_VERSION").into(),
-            datapath: datapath_status(config, datapath, observed, present),
+            datapath: datapath_status(config, observed),
             services,
             verdicts: verdicts
                 .into_iter()
@@ -290,14 +295,8 @@ impl Status {
     }
 }
 
-fn datapath_status(
-    config: &Config,
-    datapath: &Datapath,
-    observed: Observed<'_>,
-    present: impl Fn(&str) -> bool,
-) -> DatapathStatus {
-    let Observed { census, up_to_date, table_rewrites, .. } = observed;
-    let attached = datapath.attached();
+fn datapath_status(config: &Config, observed: Observed<'_>) -> DatapathStatus {
+    let Observed { census, attached, present, adopted, repairs, up_to_date, table_rewrites, .. } = observed;
     let attach = attached.map_or_else(Vec::new, |attached| {
         let of = |interface: &String| AttachStatus {
             interface: interface.clone(),
@@ -310,11 +309,11 @@ fn datapath_status(
     DatapathStatus {
         attach,
         attach_reason: attached.map(|attached| attached.why.clone()).unwrap_or_default(),
-        adopted: datapath.adopted(),
+        adopted,
         flows: census.flows.values().sum(),
         flow_entries: census.entries,
         max_flows: config.datapath.max_flows.into(),
-        repairs: datapath.repairs().iter().map(|(map, count)| ((*map).to_owned(), *count)).collect(),
+        repairs: repairs.iter().map(|(map, count)| ((*map).to_owned(), *count)).collect(),
         up_to_date,
         table_rewrites,
     }
@@ -324,7 +323,7 @@ fn service_status(
     (control, place): (&Control, usize),
     service: &Service,
     vip: IpAddr,
-    datapath: &Datapath,
+    meter: &Meter,
     census: &Census,
 ) -> Result<ServiceStatus, DatapathError> {
     let any = |state| control.conditions(place).any(|condition| condition.state == state);
@@ -343,7 +342,7 @@ fn service_status(
         .zip(shares)
         .enumerate()
         .map(|(at, ((replica, condition), share))| {
-            let counted = datapath.replica(vip, service.port, replica.address, replica.port, census)?;
+            let counted = meter.replica(vip, service.port, replica.address, replica.port, census)?;
             let place = ReplicaPlace { service: place, replica: at };
             let past = control.answers_past(place);
             let agent = control.own_word(place).map(|(says, error)| AgentStatus { says, error });

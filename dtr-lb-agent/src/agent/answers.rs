@@ -3,14 +3,14 @@
 use crate::{
     config::{Config, Mode},
     control::{Answers, ReplicaPlace},
-    datapath::{Census, Datapath, DatapathError},
+    datapath::{Census, DatapathError, Meter},
 };
 
 /// The sums over the VIPs of each service of that mode.
 ///
 /// # Errors
-/// As of [`Datapath::replica`].
-pub(super) fn read(config: &Config, datapath: &Datapath) -> Result<Vec<Answers>, DatapathError> {
+/// As of [`Meter::replica`].
+pub(super) fn read(config: &Config, meter: &Meter) -> Result<Vec<Answers>, DatapathError> {
     let mut all = Vec::new();
     let census = Census::default();
     let services = config.services.iter().enumerate().filter(|(_, service)| service.mode == Mode::Dnat);
@@ -20,7 +20,7 @@ pub(super) fn read(config: &Config, datapath: &Datapath) -> Result<Vec<Answers>,
             let mut answers = Answers { place, unanswered: 0, to_client: 0 };
             for vip in &service.vips {
                 let (counted, _flows) =
-                    datapath.replica(*vip, service.port, replica.address, replica.port, &census)?;
+                    meter.replica(*vip, service.port, replica.address, replica.port, &census)?;
                 answers.unanswered += counted.unanswered;
                 answers.to_client += counted.to_client.packets;
             }

@@ -6,11 +6,9 @@ use std::{path::PathBuf, sync::Arc};
 use jiff::Timestamp;
 use tracing::{info, warn};
 
-use super::{Agent, AgentError, probes::Files};
 use crate::{
     changes::{self, Changes, Effective, Names, Note, effective},
     config::Config,
-    datapath::Datapath,
     interface::{self, Chosen, InterfaceError},
 };
 
@@ -41,7 +39,7 @@ pub(super) struct Given {
 
 /// What became of it, in words.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct TakenIn {
+pub(super) struct Applied {
     /// What is different.
     pub(super) changes: Vec<String>,
     /// What is to be known besides.
@@ -90,6 +88,16 @@ impl Sources {
         Given { file: Arc::clone(&self.file), names: self.names.clone(), changes: self.changes.clone() }
     }
 
+    /// They are others from now on, and `found` is what they come to. Returns what is to be known of it.
+    pub(super) fn replace(&mut self, file: Arc<Config>, names: Names, found: Effective) -> Vec<String> {
+        let mut told: Vec<_> = found.news(&self.notes).map(ToString::to_string).collect();
+        let Effective { config: _, changes, notes } = found;
+        self.stored &= self.changes == changes;
+        (self.file, self.names, self.changes, self.notes) = (file, names, changes, notes);
+        told.extend(self.store());
+        told
+    }
+
     /// Keeps the changes for the next agent, if that is not done yet. Returns why they are not kept, if that is news.
     pub(super) fn store(&mut self) -> Option<String> {
         if self.stored {
@@ -124,30 +132,4 @@ async fn interfaces_by_routes(config: &Config) -> Result<Vec<String>, InterfaceE
         info!(interface = name, why = why.join("; "), "an interface of the datapath, found by the routes");
     }
     Ok(found.names())
-}
-
-impl Agent {
-    /// Another file, other names or other changes: makes the effective config of them and applies it. The only way to it.
-    ///
-    /// # Errors
-    /// As `reconfigure`. Nothing has changed then.
-    pub(super) async fn take_in(
-        &mut self,
-        datapath: &mut Datapath,
-        given: Given,
-        files: Files,
-    ) -> Result<TakenIn, AgentError> {
-        let Given { file, names, changes } = given;
-        let found = effective(&file, &names, &changes);
-        let differences = self.reconfigure(datapath, Arc::new(found.config.clone()), files).await?;
-        let mut told: Vec<_> = found.news(&self.sources.notes).map(ToString::to_string).collect();
-        let Effective { config: _, changes, notes } = found;
-        let sources = &mut self.sources;
-        sources.stored &= sources.changes == changes;
-        (sources.file, sources.names, sources.changes, sources.notes) = (file, names, changes, notes);
-        told.extend(sources.store());
-        self.following.follow(&self.sources);
-        told.iter().for_each(|note| warn!("{note}"));
-        Ok(TakenIn { changes: differences, notes: told })
-    }
 }

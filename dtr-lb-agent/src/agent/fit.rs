@@ -12,10 +12,9 @@ use std::{
 use tokio::{sync::mpsc, task::JoinHandle};
 use tracing::warn;
 
-use super::Agent;
 use crate::{
     config::{Admin, Probe, Scheme, Service},
-    control::{Condition, ReplicaState},
+    control::{Condition, Control, ReplicaState},
     fit::{self, Symptom},
     probe::{Prober, Route, Target},
 };
@@ -82,6 +81,21 @@ impl Fits {
         if let Some(round) = self.rounds.get_mut(&service).filter(|round| round.probe == probe) {
             warn!(service, %replica, hint, "all replicas fail their probes in the same way, and this one answers another question");
             round.hint = Some(hint);
+        }
+    }
+
+    /// Asks what would fit, where it is time to.
+    pub(super) fn look(&mut self, control: &Control) {
+        let (config, now) = (control.config(), Instant::now());
+        self.rounds.retain(|name, _| config.services.iter().any(|service| service.name == *name));
+        for (place, service) in config.services.iter().enumerate() {
+            let symptom = symptom(service, control.conditions(place));
+            let Some(symptom) = self.wants(service, symptom, now) else { continue };
+            let Some(replica) = service.replicas.iter().find(|replica| replica.admin != Admin::Maint) else {
+                continue;
+            };
+            let host = service.probe.host.clone().or_else(|| replica.host_name.clone());
+            self.ask(service, symptom, replica.address, host, now);
         }
     }
 
@@ -153,23 +167,6 @@ fn symptom<'a>(service: &Service, conditions: impl Iterator<Item = &'a Condition
         let outcome = condition.last_probe.as_ref().filter(|_| condition.state == ReplicaState::Down)?;
         fit::symptom(service.probe.scheme, outcome)
     }))
-}
-
-impl Agent {
-    /// Asks what would fit, where it is time to.
-    pub(super) fn look_for_fits(&mut self) {
-        let (config, now) = (self.control.config().clone(), Instant::now());
-        self.fits.rounds.retain(|name, _| config.services.iter().any(|service| service.name == *name));
-        for (place, service) in config.services.iter().enumerate() {
-            let symptom = symptom(service, self.control.conditions(place));
-            let Some(symptom) = self.fits.wants(service, symptom, now) else { continue };
-            let Some(replica) = service.replicas.iter().find(|replica| replica.admin != Admin::Maint) else {
-                continue;
-            };
-            let host = service.probe.host.clone().or_else(|| replica.host_name.clone());
-            self.fits.ask(service, symptom, replica.address, host, now);
-        }
-    }
 }
 
 #[cfg(test)]

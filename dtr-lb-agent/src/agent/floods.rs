@@ -9,7 +9,7 @@ use tracing::{info, warn};
 use crate::{
     config::{Config, SynChallenge},
     control::Moment,
-    datapath::{Datapath, DatapathError, Handshakes},
+    datapath::{DatapathError, Handshakes, Meter},
 };
 
 /// A service's VIP.
@@ -40,17 +40,11 @@ pub(super) struct Floods(BTreeMap<End, Flood>);
 
 impl Floods {
     /// Reads what the datapath has counted, and logs what is new.
-    pub(super) fn look(
-        &mut self,
-        config: &Config,
-        datapath: &mut Datapath,
-        now: Moment,
-    ) -> Result<(), DatapathError> {
-        let ticks = datapath.now()?;
+    pub(super) fn look(&mut self, config: &Config, meter: &Meter, now: Moment) -> Result<(), DatapathError> {
         let mut before = std::mem::take(&mut self.0);
         for service in &config.services {
             for vip in &service.vips {
-                let Some(mut counted) = datapath.pressure(*vip, service.port, ticks)? else { continue };
+                let Some(mut counted) = meter.pressure(*vip, service.port)? else { continue };
                 // What was counted before it was turned off says nothing.
                 if config.datapath.syn_challenge == SynChallenge::Off {
                     counted.challenging = 0;

@@ -6,10 +6,13 @@ use jiff::Timestamp;
 use tokio::{sync::watch, time::timeout};
 use tracing::{info, warn};
 
-use super::{Agent, effective::Sources, probes::Files};
+use super::{
+    AgentError,
+    driver::{Configuration, Driver},
+    effective::{Given, Sources},
+};
 use crate::{
     changes::{Names, wanted_names},
-    datapath::Datapath,
     resolve::{self, Answers, Dns, Resolver},
 };
 
@@ -67,39 +70,32 @@ impl Following {
         }
     }
 
+    /// Takes in whether what DNS says could be used, and says once why not. The next look tries again.
+    pub(super) fn used(&mut self, error: Option<&AgentError>) {
+        let error = error.map(ToString::to_string);
+        if let Some(error) = error.as_ref().filter(|_| self.unused != error) {
+            warn!(error, "what DNS says of the replicas' host names cannot be used; they stay as they were");
+        }
+        self.unused = error;
+    }
+
     /// What is known of each.
     pub(super) fn answers(&self) -> Answers {
         self.answers.borrow().clone()
     }
 }
 
-impl Agent {
-    /// Takes in what DNS says now. Returns whether it has changed anything.
-    pub(super) async fn take_names(&mut self, datapath: &mut Datapath) -> bool {
-        let names = resolve::names(&self.following.answers.borrow_and_update());
-        let mut given = self.sources.given();
+impl Driver {
+    /// What the config is to be made of, now that DNS was asked; `None` if that says nothing new.
+    pub(super) fn with_new_names(&mut self) -> Option<Given> {
+        let Configuration { sources, following, .. } = &mut self.configuration;
+        let names = resolve::names(&following.answers.borrow_and_update());
+        let mut given = sources.given();
         if given.names == names {
-            return false;
+            return None;
         }
         given.changes.answered(&names, Timestamp::now());
         given.names = names;
-        match self.take_in(datapath, given, Files::AsTheyWere).await {
-            Ok(_) => {
-                self.following.unused = None;
-                true
-            }
-            // The next look tries again.
-            Err(error) => {
-                let error = error.to_string();
-                if self.following.unused.as_ref() != Some(&error) {
-                    warn!(
-                        error,
-                        "what DNS says of the replicas' host names cannot be used; they stay as they were"
-                    );
-                }
-                self.following.unused = Some(error);
-                false
-            }
-        }
+        Some(given)
     }
 }

@@ -5,7 +5,7 @@ use std::{fmt::Write as _, time::Duration};
 
 use sd_notify::NotifyState;
 use tokio::time::{Instant, sleep_until};
-use tracing::warn;
+use tracing::{error, warn};
 
 use crate::control::{Control, ReplicaState};
 
@@ -25,13 +25,15 @@ pub(super) struct Manager {
     line: String,
     /// Whether it could not be told, so that this is said once.
     deaf: bool,
+    /// Whether the datapath's thread was stuck at the last beat.
+    stuck: bool,
 }
 
 impl Manager {
     /// As the environment says (`NOTIFY_SOCKET`, `WATCHDOG_USEC`).
     pub(super) fn of_this_process() -> Self {
         let pace = sd_notify::watchdog_enabled().map(|limit| limit / BEATS);
-        Self { pace, next_beat: Instant::now(), line: String::new(), deaf: false }
+        Self { pace, next_beat: Instant::now(), line: String::new(), deaf: false, stuck: false }
     }
 
     /// The datapath is attached and says what was decided; or a reload is over, whatever came of it.
@@ -74,10 +76,18 @@ impl Manager {
         }
     }
 
-    /// Gives a sign of life. From the main loop, and from nowhere else: it is to show that the loop is not stuck.
-    pub(super) fn beat(&mut self) {
+    /// Gives a sign of life. From the main loop, and from nowhere else: it is to show that the loop is not stuck. None where the
+    /// datapath's thread is (`stuck`): the manager restarts the agent then.
+    pub(super) fn beat(&mut self, stuck: bool) {
         let Some(pace) = self.pace else { return };
-        self.tell(&[NotifyState::Watchdog]);
+        if !stuck {
+            self.tell(&[NotifyState::Watchdog]);
+        } else if !self.stuck {
+            error!(
+                "the thread that writes the datapath has been stuck in a system call for a minute: the service manager gets no                  sign of life, and restarts the agent; the datapath goes on forwarding"
+            );
+        }
+        self.stuck = stuck;
         self.next_beat = Instant::now() + pace;
     }
 
@@ -153,7 +163,7 @@ mod tests {
         for beats in 0..4 {
             asked.beat_due().await;
             assert_eq!(begun.elapsed(), limit / BEATS * beats);
-            asked.beat();
+            asked.beat(false);
         }
         let silent = Manager { pace: None, ..Manager::of_this_process() };
         let waited = tokio::time::timeout(limit * 1000, silent.beat_due()).await;

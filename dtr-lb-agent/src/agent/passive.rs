@@ -11,7 +11,7 @@ use tracing::warn;
 use crate::{
     config::Config,
     control::{Control, Reading, ReplicaKey, ReplicaPlace, Witness},
-    datapath::{Census, Datapath, DatapathError},
+    datapath::{Census, DatapathError, Meter},
 };
 
 /// From one reading to the next ...
@@ -22,9 +22,9 @@ const SHARE: u32 = 20;
 const LONG_PAUSE: Duration = Duration::from_secs(10);
 
 /// Reads all that a passive check wants to know, and says when to do so next.
-pub(super) fn read(control: &Control, datapath: &Datapath) -> (Vec<Reading>, Duration) {
+pub(super) fn read(control: &Control, meter: &Meter) -> (Vec<Reading>, Duration) {
     let begun = Instant::now();
-    match readings(control, datapath) {
+    match readings(control, meter) {
         Ok(readings) => (readings, PAUSE.max(begun.elapsed() * SHARE)),
         Err(error) => {
             warn!(%error, "failed connections were not counted; the passive check stands still, probes go on");
@@ -39,7 +39,7 @@ pub(super) fn wanted(config: &Config) -> bool {
 }
 
 /// The sums over the VIPs of each service.
-fn readings(control: &Control, datapath: &Datapath) -> Result<Vec<Reading>, DatapathError> {
+fn readings(control: &Control, meter: &Meter) -> Result<Vec<Reading>, DatapathError> {
     let mut readings = Vec::new();
     let census = Census::default();
     for (service_place, service) in control.config().services.iter().enumerate() {
@@ -52,7 +52,7 @@ fn readings(control: &Control, datapath: &Datapath) -> Result<Vec<Reading>, Data
                 Reading { place, new_flows: 0, refused: 0, unanswered: 0, witnesses: Vec::new() };
             for vip in &service.vips {
                 let (counted, _flows) =
-                    datapath.replica(*vip, service.port, replica.address, replica.port, &census)?;
+                    meter.replica(*vip, service.port, replica.address, replica.port, &census)?;
                 reading.new_flows += counted.new_flows;
                 reading.refused += counted.refused;
                 reading.unanswered += counted.unanswered;
@@ -60,7 +60,7 @@ fn readings(control: &Control, datapath: &Datapath) -> Result<Vec<Reading>, Data
             if control.unanswered(place) != Some(reading.unanswered) {
                 for vip in &service.vips {
                     let witnesses =
-                        datapath.witnesses(*vip, service.port, replica.address, replica.port)?.into_iter();
+                        meter.witnesses(*vip, service.port, replica.address, replica.port)?.into_iter();
                     let witness = |abi::Witness { source, at }| Witness { source: source.into(), at };
                     reading.witnesses.extend(witnesses.map(witness));
                 }
@@ -72,13 +72,13 @@ fn readings(control: &Control, datapath: &Datapath) -> Result<Vec<Reading>, Data
 }
 
 /// Packets with data or a FIN that a replica has sent to clients, ever; 0 where that cannot be read.
-pub(super) fn data_to_client(control: &Control, datapath: &Datapath, key: &ReplicaKey) -> u64 {
+pub(super) fn data_to_client(control: &Control, meter: &Meter, key: &ReplicaKey) -> u64 {
     let Some(service) = control.config().services.iter().find(|service| service.name == key.service) else {
         return 0;
     };
     let census = Census::default();
     let of = |vip: &IpAddr| {
-        let counted = datapath.replica(*vip, service.port, key.address, key.port, &census);
+        let counted = meter.replica(*vip, service.port, key.address, key.port, &census);
         counted.map_or(0, |(counted, _flows)| counted.data_to_client)
     };
     service.vips.iter().map(of).sum()

@@ -22,7 +22,7 @@ pub(super) enum Standing {
 }
 
 /// What is known of each, by name. What has not been looked at is as the agent's start left it: served.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Presence {
     standings: BTreeMap<String, Standing>,
     attach_failed: bool,

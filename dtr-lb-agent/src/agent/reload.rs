@@ -5,14 +5,14 @@ use std::sync::Arc;
 use tracing::{error, info};
 
 use super::{
-    Agent, AgentError, NoFile,
-    effective::{Given, TakenIn},
-    probes::Files,
+    AgentError, NoFile,
+    driver::{Configuration, Driver},
+    effective::{Applied, Given},
+    pending_replies::Reply,
 };
 use crate::{
-    api::{Refusal, RefusalKind, Reloaded},
+    api::{Answer, Refusal, RefusalKind, Reloaded},
     config::ConfigError,
-    datapath::Datapath,
 };
 
 /// Why the agent goes on with the config that it has.
@@ -26,35 +26,46 @@ pub(super) enum ReloadError {
     Agent(#[from] AgentError),
 }
 
-impl Agent {
-    /// Reads the config file again, with the `--set` items of the start on top, and applies it if it is good.
-    pub(super) async fn reload(&mut self, datapath: &mut Datapath) -> Result<Reloaded, ReloadError> {
-        let path = self.source.origin.to_string();
+impl Driver {
+    /// Reads the config file again, with the `--set` items of the start on top.
+    pub(super) async fn read_again(&mut self) -> Result<Given, ReloadError> {
         self.manager.reloading();
-        let result = self.read_again(datapath).await;
-        self.manager.ready(&self.control);
-        match &result {
-            Ok(_) => self.reloads.ok += 1,
-            Err(_) => self.reloads.failed += 1,
-        }
-        match &result {
-            Ok(Reloaded { changes, .. }) if changes.is_empty() => {
-                info!(path, "reloaded the config: nothing has changed");
-            }
-            Ok(Reloaded { changes, .. }) => info!(path, changes = changes.len(), "reloaded the config"),
-            Err(error) => {
-                error!(path, %error, "the config was not reloaded; the agent goes on with the one that it has");
-            }
-        }
-        result
+        let Configuration { source, sources, .. } = &self.configuration;
+        source.file(NoFile::Reload)?;
+        let mut given = Given { file: Arc::new(source.read()?), ..sources.given() };
+        given.find_interfaces().await.map_err(AgentError::from)?;
+        Ok(given)
     }
 
-    async fn read_again(&mut self, datapath: &mut Datapath) -> Result<Reloaded, ReloadError> {
-        self.source.file(NoFile::Reload)?;
-        let mut given = Given { file: Arc::new(self.source.read()?), ..self.sources.given() };
-        given.find_interfaces().await.map_err(AgentError::from)?;
-        let TakenIn { changes, notes } = self.take_in(datapath, given, Files::ReadAgain).await?;
-        Ok(Reloaded { changes, notes })
+    /// Says what came of it; to who asked, if somebody did and it is done, once it is in force.
+    pub(super) fn reloaded(
+        &mut self,
+        answer: Option<Answer<Reloaded>>,
+        result: Result<Applied, ReloadError>,
+    ) {
+        self.manager.ready(&self.health.control);
+        let path = self.configuration.source.origin.to_string();
+        let reloads = &mut self.configuration.reloads;
+        match result {
+            Ok(Applied { changes, notes }) => {
+                reloads.ok += 1;
+                match changes.len() {
+                    0 => info!(path, "reloaded the config: nothing has changed"),
+                    changes => info!(path, changes, "reloaded the config"),
+                }
+                if let Some(answer) = answer {
+                    self.replies.push(Reply::Reload(answer, Reloaded { changes, notes }));
+                }
+            }
+            Err(error) => {
+                reloads.failed += 1;
+                error!(path, %error, "the config was not reloaded; the agent goes on with the one that it has");
+                if let Some(answer) = answer {
+                    // Who asked may have gone.
+                    drop(answer.send(Err(error.into())));
+                }
+            }
+        }
     }
 }
 
@@ -62,7 +73,7 @@ impl From<ReloadError> for Refusal {
     fn from(error: ReloadError) -> Self {
         let kind = match &error {
             ReloadError::Config(_)
-            | ReloadError::Agent(AgentError::Fixed(_) | AgentError::NatAddress(_) | AgentError::Web(_)) => {
+            | ReloadError::Agent(AgentError::Immutable(_) | AgentError::NatAddress(_) | AgentError::Web(_)) => {
                 RefusalKind::BadConfig
             }
             ReloadError::NoFile(_) => RefusalKind::Conflict,

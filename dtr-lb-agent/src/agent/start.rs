@@ -1,7 +1,7 @@
 //! From a config to an agent that serves.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
@@ -10,35 +10,31 @@ use std::{
 use dtr_lb_common::wire::Mac;
 use ipnet::IpNet;
 use jiff::Timestamp;
-use tokio::{
-    sync::{mpsc, watch},
-    time::timeout,
-};
+use tokio::{sync::mpsc, time::timeout};
 use tracing::{info, warn};
 
 use super::{
-    Agent, AgentError, ConfigSource, Following, Sources,
-    catch_up::CatchUp,
-    compare::Compare,
+    AgentError,
+    applier::{Applier, Begun},
+    configuration::Changes,
+    driver::{Configuration, Driver, Endpoints},
+    health::Health,
     http::HttpSide,
     log::log,
+    network::Network,
     notify::Manager,
-    presence::Presence,
+    observer::Observer,
+    pending_replies::PendingReplies,
     probes::{Plan, ProbeId, Probes},
-    trace::Tracer,
-    unasked::Unasked,
 };
 use crate::{
     api::{self, Api},
     config::{Attach, Config, Scheme},
     control::Control,
-    datapath::{Applied, Census, Datapath, Hook, Interface, Wanted},
+    datapath::{Applied, Datapath, Desired, Hook, Interface, Meter, Steering, Wanted},
     history::History,
-    interface::{self, Links, Seen, Watch},
-    metrics::ProbeCounts,
-    next_hop::Watcher,
-    probe::{Report, schedule::first_spread},
-    status::Reloads,
+    interface::{self, Links, Seen},
+    probe::Report,
 };
 
 /// How long the first decision waits for probes and next hops beyond the longest probe's own time-out ...
@@ -109,14 +105,27 @@ pub(super) fn probes_are_steered(config: &Config) -> bool {
     services.any(|service| service.mode.direct() && service.probe.scheme != Scheme::None)
 }
 
-/// May be dropped before it is done: nothing is attached or written until its last await is over.
-pub(super) async fn start(
-    (source, sources, following, config): (ConfigSource, Sources, Following, &Arc<Config>),
+/// An agent that knows all that it needs, and has not touched what is attached.
+pub(super) struct Ready {
+    pub(super) configuration: Configuration,
+    pub(super) health: Health,
+    pub(super) network: Network,
+    pub(super) steering: Option<Steering>,
+    pub(super) observer: Observer,
+    pub(super) endpoints: Endpoints,
+    /// Where the datapath is to be attached.
+    found: Vec<Interface>,
+}
+
+/// May be dropped before it is done: nothing is attached or written.
+pub(super) async fn make_ready(
+    configuration: Configuration,
+    config: &Arc<Config>,
     datapath: &mut Datapath,
     host: Host,
     (mut probes, reports, mut plan): (Probes, mpsc::Receiver<Report<ProbeId>>, Plan),
     log_packets: bool,
-) -> Result<Agent, AgentError> {
+) -> Result<Ready, AgentError> {
     let Host { links, seen, macs, interfaces: found } = host;
     let (request_sender, requests) = mpsc::channel(16);
     let history = History::default();
@@ -126,9 +135,7 @@ pub(super) async fn start(
     let mut control = Control::new(Arc::clone(config), Timestamp::now());
     control.take_macs(macs).into_iter().for_each(log);
     control.ingress(mtus(&seen)).into_iter().for_each(log);
-    let (addresses, watched) = watch::channel(control.addresses());
-    let (watcher, next_hops) = Watcher::spawn(watched)?;
-    let (interfaces, looks) = Watch::spawn(config.interfaces.clone(), links);
+    let mut network = Network::follow(control.addresses(), config.interfaces.clone(), links)?;
     let mut steering = None;
     if probes_are_steered(config) {
         if config.datapath.attach == Attach::XdpGeneric {
@@ -137,72 +144,83 @@ pub(super) async fn start(
         plan.steer_by(steering.insert(datapath.start_probing(&found)?));
     }
     probes.carry_out(plan, &control);
-    let mut agent = Agent {
-        source,
-        sources,
-        following,
-        control,
-        probes,
-        reports,
-        steering,
-        watcher,
-        addresses,
-        next_hops,
-        interfaces,
-        looks,
-        presence: Presence::default(),
-        attached_at: Instant::now(),
-        api,
-        http,
-        history,
-        requests,
-        packet_log,
-        catch_up: CatchUp::default(),
-        compare: Compare::default(),
-        held_until: None,
-        waiting: Vec::new(),
-        census: Census::default(),
-        fill: Default::default(),
-        floods: Default::default(),
-        fits: Default::default(),
-        probe_counts: ProbeCounts::default(),
-        reloads: Reloads::default(),
-        table_rewrites: 0,
-        tracer: Tracer::default(),
-        drops: BTreeMap::new(),
-        unasked: Unasked::default(),
-        settled: false,
-        manager: Manager::of_this_process(),
-    };
-    agent.settle(datapath).await;
-    let applied = bring_up(datapath, &agent.control, &found)?;
-    agent.table_rewrites += applied.tables as u64;
-    agent.attached_at = Instant::now();
-    if let Some(note) = agent.sources.store() {
-        warn!("{note}");
+    let mut health = Health::new(control, probes, reports);
+    settle(&mut health, &mut network, datapath.meter()).await;
+    let observer = Observer::new(datapath, history);
+    let endpoints = Endpoints { api, http, requests, _packet_log: packet_log };
+    Ok(Ready { configuration, health, network, steering, observer, endpoints, found })
+}
+
+impl Ready {
+    /// Lets packets in. Returns how the datapath stands then.
+    ///
+    /// # Errors
+    /// It cannot be attached or written; then nothing is attached that was not before.
+    pub(super) fn bring_up(&self, datapath: &mut Datapath) -> Result<Begun, AgentError> {
+        let control = &self.health.control;
+        let desired = control.desired(Instant::now());
+        let applied = bring_up(datapath, control.config(), &desired, &self.found)?;
+        let wanted = wanted(control.config().datapath.attach);
+        Ok(Begun { desired, tables: applied.tables, wanted })
     }
-    if log_packets {
-        warn!(
-            "each packet is logged (--log-packets), which costs more than all the rest, and the datapath goes on with it \
-             after the agent has ended: start the agent without the flag to end that"
-        );
+
+    /// The whole of it, with the thread that has the datapath.
+    pub(super) fn with(self, applier: Applier) -> Driver {
+        let Self { mut configuration, health, network, steering, observer, endpoints, found: _ } = self;
+        if let Some(note) = configuration.sources.store() {
+            warn!("{note}");
+        }
+        Driver {
+            configuration,
+            changes: Changes::default(),
+            health,
+            network,
+            applier,
+            steering,
+            observer,
+            endpoints,
+            replies: PendingReplies::default(),
+            manager: Manager::of_this_process(),
+        }
     }
-    Ok(agent)
+}
+
+/// Waits until each replica has been asked once, so that the first table is no guess, but not for long.
+async fn settle(health: &mut Health, network: &mut Network, meter: &Meter) {
+    let limit = settle_limit(health.first_outcomes());
+    // What is not known yet at the start is no news; what is not known at its end is.
+    let known = timeout(limit, async {
+        network.take_next_hops(&mut health.control);
+        while !health.control.informed() {
+            tokio::select! {
+                () = health.settle(meter) => {}
+                () = network.next_hops_changed() => network.take_next_hops(&mut health.control),
+            }
+        }
+    });
+    if known.await.is_err() {
+        info!("not every replica has answered yet; starting with what is known");
+    }
+    network.settled = true;
+    health.control.missing_next_hops().for_each(log);
 }
 
 /// Makes packets meet a datapath that is right at once.
 ///
 /// A fresh one is empty, so it is written before packets come. One that was taken over forwards by its own tables
 /// already: it is attached first, so that where that fails nothing was changed.
-fn bring_up(datapath: &mut Datapath, control: &Control, found: &[Interface]) -> Result<Applied, AgentError> {
-    let config = control.config();
-    let (desired, wanted, adopted) =
-        (control.desired(Instant::now()), wanted(config.datapath.attach), datapath.adopted());
+fn bring_up(
+    datapath: &mut Datapath,
+    config: &Config,
+    desired: &Desired,
+    found: &[Interface],
+) -> Result<Applied, AgentError> {
+    let (wanted, adopted) = (wanted(config.datapath.attach), datapath.adopted());
     let applied = if adopted {
         datapath.attach(wanted, found)?;
-        datapath.apply(&desired)?
+        datapath.apply(desired)?
     } else {
-        let applied = datapath.apply(&desired)?;
+        let applied = datapath.apply(desired)?;
         datapath.attach(wanted, found)?;
         applied
     };
@@ -222,33 +240,6 @@ fn bring_up(datapath: &mut Datapath, control: &Control, found: &[Interface]) -> 
 /// The MTUs, in bytes, of the interfaces that are there.
 pub(super) fn mtus(seen: &[Seen]) -> impl Iterator<Item = (String, u32)> {
     seen.iter().filter_map(|seen| Some((seen.name.clone(), seen.link.as_ref()?.mtu)))
-}
-
-impl Agent {
-    /// Waits until each replica has been asked once, so that the first table is no guess, but not for long.
-    async fn settle(&mut self, datapath: &Datapath) {
-        let probes = self.control.config().services.iter().map(|service| service.probe.timeout);
-        let spread = first_spread(self.probes.len());
-        let limit = settle_limit(probes.max().unwrap_or_default().saturating_add(spread));
-        // What is not known yet at the start is no news; what is not known at its end is.
-        let known = timeout(limit, async {
-            self.take_next_hops();
-            while !self.control.informed() {
-                tokio::select! {
-                    Some(report) = self.reports.recv() => {
-                        self.take_report(report, datapath);
-                    }
-                    Ok(()) = self.next_hops.changed() => self.take_next_hops(),
-                    else => break,
-                }
-            }
-        });
-        if known.await.is_err() {
-            info!("not every replica has answered yet; starting with what is known");
-        }
-        self.settled = true;
-        self.control.missing_next_hops().for_each(log);
-    }
 }
 
 fn settle_limit(longest_probe: Duration) -> Duration {

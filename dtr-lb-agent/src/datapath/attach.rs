@@ -86,23 +86,21 @@ pub enum Wanted {
 }
 
 /// What was done.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attached {
     pub hook: Hook,
     pub interfaces: Vec<Interface>,
     /// Why it is this hook, for the log and for `status`.
     pub why: String,
-    /// The links where nothing is pinned. Dropping them detaches.
-    _links: Vec<FdLink>,
 }
 
-/// Attaches to all of `interfaces` or to none.
+/// Attaches to all of `interfaces` or to none. Returns the links, too, where nothing is pinned: dropping them detaches.
 pub(super) fn attach(
     ebpf: &mut Ebpf,
     wanted: Wanted,
     interfaces: &[Interface],
     link_pins: Option<&Path>,
-) -> Result<Attached, DatapathError> {
+) -> Result<(Attached, Vec<FdLink>), DatapathError> {
     let (hook, why, links) = match wanted {
         Wanted::Exactly(hook) => {
             (hook, "as configured".to_owned(), attach_all(ebpf, hook, interfaces, link_pins)?)
@@ -119,7 +117,7 @@ pub(super) fn attach(
     if let Some(directory) = link_pins {
         remove_others(directory, hook, interfaces)?;
     }
-    Ok(Attached { hook, interfaces: interfaces.to_vec(), why, _links: links })
+    Ok((Attached { hook, interfaces: interfaces.to_vec(), why }, links))
 }
 
 /// Gives every interface the program at `hook`, or leaves all as they were. Returns the new links if none is pinned.

@@ -1,6 +1,6 @@
 //! The clock by which flow entries age: the kernel's jiffies.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aya::{
     Ebpf,
@@ -36,6 +36,31 @@ pub(super) fn now(ebpf: &mut Ebpf) -> Result<Ticks, DatapathError> {
         .map_err(|error| DatapathError::Clock { reason: super::error::causes(&error) })
 }
 
+/// The clock without the kernel: jiffies follow the same clock as [`Instant`], from the moment of [`Self::start`] on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Clock {
+    at: Instant,
+    ticks: Ticks,
+    per_second: u32,
+}
+
+impl Clock {
+    pub(super) fn start(ebpf: &mut Ebpf, per_second: u32) -> Result<Self, DatapathError> {
+        Ok(Self { ticks: now(ebpf)?, at: Instant::now(), per_second })
+    }
+
+    /// The time now, to a tick.
+    pub(super) fn now(&self) -> Ticks {
+        self.after(self.at.elapsed())
+    }
+
+    fn after(&self, elapsed: Duration) -> Ticks {
+        // Ticks wrap.
+        let ticks = elapsed.as_nanos() * u128::from(self.per_second) / 1_000_000_000;
+        self.ticks.wrapping_add(ticks as Ticks)
+    }
+}
+
 /// The longest time-out: a quarter of the clock's range. Ages are signed differences, so that half the range tells old
 /// from new; an entry that has outlived this one is known as old for as long again, time enough for a sweep to find it.
 const LONGEST: Ticks = i32::MAX as Ticks / 2;
@@ -49,6 +74,19 @@ pub(super) fn ticks(duration: Duration, per_second: u32) -> Ticks {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_clock_goes_on_by_itself_and_wraps() {
+        let clock = Clock { at: Instant::now(), ticks: Ticks::MAX - 1, per_second: 250 };
+        for (elapsed, expected) in [
+            (Duration::ZERO, Ticks::MAX - 1),
+            (Duration::from_millis(3), Ticks::MAX - 1),
+            (Duration::from_millis(4), Ticks::MAX),
+            (Duration::from_secs(1), 248),
+        ] {
+            assert_eq!(clock.after(elapsed), expected, "{elapsed:?}");
+        }
+    }
 
     #[test]
     fn ticks_round_up_and_stay_in_a_quarter_of_the_range() {

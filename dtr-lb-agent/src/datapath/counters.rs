@@ -13,7 +13,7 @@ use dtr_lb_common::{
     verdict::Verdict,
 };
 
-use super::{error::DatapathError, writer::take};
+use super::{error::DatapathError, reader::open};
 
 /// The maps of counters.
 pub(super) struct Counters {
@@ -35,12 +35,13 @@ pub struct Handshakes {
 }
 
 impl Counters {
-    pub(super) fn new(ebpf: &mut Ebpf) -> Result<Self, DatapathError> {
+    /// Handles of their own: the one who resets counters has some, and who reads them, others.
+    pub(super) fn open(ebpf: &Ebpf) -> Result<Self, DatapathError> {
         Ok(Self {
-            verdicts: take(ebpf, map::VERDICT_STATS)?,
-            replicas: take(ebpf, map::REPLICA_STATS)?,
-            pressure: take(ebpf, map::PRESSURE)?,
-            witnesses: take(ebpf, map::WITNESSES)?,
+            verdicts: open(ebpf, map::VERDICT_STATS)?,
+            replicas: open(ebpf, map::REPLICA_STATS)?,
+            pressure: open(ebpf, map::PRESSURE)?,
+            witnesses: open(ebpf, map::WITNESSES)?,
         })
     }
 

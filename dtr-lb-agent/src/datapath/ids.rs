@@ -58,6 +58,11 @@ impl Ids {
         self.by_identity.get(identity).copied()
     }
 
+    /// All that are in use.
+    pub(super) fn all(&self) -> impl Iterator<Item = (Identity, ReplicaId)> {
+        self.by_identity.iter().map(|(identity, id)| (*identity, *id))
+    }
+
     /// Takes over an id that an earlier agent gave.
     pub(super) fn adopt(&mut self, id: ReplicaId, identity: Identity) {
         self.by_identity.insert(identity, id);

@@ -14,6 +14,7 @@ mod ids;
 mod link;
 mod mapped;
 pub mod memory;
+mod meter;
 mod notices;
 pub mod object;
 mod own_macs;
@@ -30,19 +31,14 @@ mod trace;
 mod writer;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
+    collections::BTreeSet,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use aya::{Ebpf, maps::Map};
-use dtr_lb_common::{
-    abi::{FLOW_KEYS, ReplicaCounters, ReplicaId, Settings, Ticks, Traffic, Witness, map},
-    address::Be16,
-    verdict::Verdict,
-};
+use aya::{Ebpf, maps::Map, programs::links::FdLink};
+use dtr_lb_common::abi::{FLOW_KEYS, ReplicaId, Settings, Ticks, map};
 
 pub use attach::{Attached, Hook, Interface, Wanted};
 pub use counters::Handshakes;
@@ -54,6 +50,7 @@ pub use error::DatapathError;
 use error::causes;
 pub use events::{Dropped, Events};
 pub use mapped::Mapped;
+pub use meter::Meter;
 pub use notices::Asked;
 pub use packet_log::PacketLog;
 pub use pins::check_place;
@@ -99,9 +96,12 @@ pub struct Datapath {
     flows: Map,
     settings: Option<Settings>,
     attached: Option<Attached>,
+    /// Where nothing is pinned. Dropping them detaches.
+    links: Vec<FdLink>,
     probing: Option<probing::Probing>,
     flow_buckets: u32,
     reader: Arc<Reader>,
+    meter: Arc<Meter>,
     /// The programs that stand in the links while somebody traces.
     tracing: Option<Ebpf>,
     sweep: sweep::Sweep,
@@ -150,15 +150,19 @@ impl Datapath {
         object::tc_program(&mut ebpf, dtr_lb_common::abi::program::TC)?;
         let reader = Arc::new(Reader::new(&ebpf)?);
         let mut writer = writer::Writer::new(&mut ebpf)?;
+        let ticks_per_second = clock::ticks_per_second()?;
+        let meter = Arc::new(Meter::new(&mut ebpf, ticks_per_second)?);
         if adopted {
             writer.adopt()?;
+            meter.assign(writer.assigned());
         }
         Ok(Self {
-            counters: counters::Counters::new(&mut ebpf)?,
+            counters: counters::Counters::open(&ebpf)?,
             room: room::Room::new(&mut ebpf)?,
             own_macs: own_macs::OwnMacSets::new(&mut ebpf)?,
             flows: take_any(&mut ebpf, map::FLOWS)?,
-            ticks_per_second: clock::ticks_per_second()?,
+            ticks_per_second,
+            meter,
             flow_keys: writer.flow_keys().unwrap_or_else(rand::random),
             challenge_keys: rand::random(),
             ebpf,
@@ -167,6 +171,7 @@ impl Datapath {
             writer,
             settings: None,
             attached: None,
+            links: Vec::new(),
             probing: None,
             flow_buckets,
             reader,
@@ -194,7 +199,7 @@ impl Datapath {
     /// Under XDP, replicas that are reached by another interface than these have no next hop from here on.
     pub fn attach(&mut self, wanted: Wanted, interfaces: &[Interface]) -> Result<&Attached, DatapathError> {
         let links = self.pins.as_ref().map(pins::Pins::links);
-        let attached = attach::attach(&mut self.ebpf, wanted, interfaces, links.as_deref())?;
+        let (attached, links) = attach::attach(&mut self.ebpf, wanted, interfaces, links.as_deref())?;
         let reach = match attached.hook {
             Hook::NativeXdp | Hook::GenericXdp => Some(interfaces.iter().map(|interface| interface.index)),
             Hook::Tc => None,
@@ -205,7 +210,7 @@ impl Datapath {
         if let Some(probing) = &mut self.probing {
             probing.move_to(&mut self.ebpf, interfaces)?;
         }
-        self.attached = Some(attached);
+        (self.attached, self.links) = (Some(attached), links);
         if let Some(tracing) = tracing {
             self.trace_again(tracing);
         }
@@ -221,13 +226,12 @@ impl Datapath {
 
     /// Gives up a start that failed: what this process made is removed, what it took over stays as it is.
     pub fn abandon(self) {
-        let Self { ebpf, pins, adopted, writer, counters, room, own_macs, flows, attached, probing, .. } =
-            self;
+        let Self { ebpf, pins, adopted, writer, counters, room, own_macs, flows, links, probing, .. } = self;
         if let Some(pins) = pins.filter(|_| !adopted) {
             // Nothing more can be done, and the caller has the error that matters.
             let _ = pins.remove_own();
         }
-        drop((ebpf, writer, counters, room, own_macs, flows, attached, probing));
+        drop((ebpf, writer, counters, room, own_macs, flows, links, probing));
     }
 
     pub fn attached(&self) -> Option<&Attached> {
@@ -247,7 +251,10 @@ impl Datapath {
         let in_force = self.writer.own_macs();
         let own_macs = self.own_macs.write(desired.settings.own_macs.as_ref(), in_force)?;
         let settings = Settings { own_macs, ..self.settings_of(desired) };
-        let applied = self.writer.apply(desired, settings, &mut self.counters, Instant::now())?;
+        let applied = self.writer.apply(desired, settings, &mut self.counters, Instant::now());
+        // What was written before it failed is written.
+        self.meter.assign(self.writer.assigned());
+        let applied = applied?;
         self.settings = Some(settings);
         let new = self.writer.take_new();
         self.room.limit(self.writer.limits(desired), &new)?;
@@ -255,49 +262,9 @@ impl Datapath {
         Ok(applied)
     }
 
-    /// How many packets had which verdict, since the maps were made.
-    pub fn verdicts(&self) -> Result<BTreeMap<Verdict, Traffic>, DatapathError> {
-        self.counters.verdicts()
-    }
-
-    /// The counters of a replica of a service, and its flows in `census`.
-    pub fn replica(
-        &self,
-        vip: IpAddr,
-        service_port: u16,
-        address: IpAddr,
-        port: u16,
-        census: &Census,
-    ) -> Result<(ReplicaCounters, u64), DatapathError> {
-        let service = service_key(vip, service_port);
-        let (mut counters, mut flows) = (ReplicaCounters::default(), 0);
-        for id in self.writer.ids(service, address.into(), Be16::new(port)) {
-            counters = counters::sum(counters, self.counters.replica(id)?);
-            flows += census.flows.get(&id).copied().unwrap_or_default();
-        }
-        Ok((counters, flows))
-    }
-
-    /// What was counted of the handshakes of a service; nothing if there is no such service.
-    pub fn pressure(&self, vip: IpAddr, port: u16, now: Ticks) -> Result<Option<Handshakes>, DatapathError> {
-        let number = self.writer.number(&service_key(vip, port));
-        number.map(|number| self.counters.handshakes(number, now)).transpose()
-    }
-
-    /// Clients of a service that a replica has not answered; see [`dtr_lb_common::abi::Witnesses`].
-    pub fn witnesses(
-        &self,
-        vip: IpAddr,
-        service_port: u16,
-        address: IpAddr,
-        port: u16,
-    ) -> Result<Vec<Witness>, DatapathError> {
-        let ids = self.writer.ids(service_key(vip, service_port), address.into(), Be16::new(port));
-        let mut witnesses = Vec::new();
-        for id in ids {
-            witnesses.extend(self.counters.witnesses(id)?);
-        }
-        Ok(witnesses)
+    /// What it counts, for another thread to read.
+    pub fn meter(&self) -> &Arc<Meter> {
+        &self.meter
     }
 
     /// Goes on with a walk through the flow table; the census is there when it has come round.

@@ -135,7 +135,7 @@ fn missing(name: &str) -> DatapathError {
 
 fn data<'a>(map: &'a Map, name: &'static str) -> Result<&'a MapData, DatapathError> {
     match map {
-        Map::Array(data) | Map::HashMap(data) | Map::LpmTrie(data) => Ok(data),
+        Map::Array(data) | Map::PerCpuArray(data) | Map::HashMap(data) | Map::LpmTrie(data) => Ok(data),
         _ => Err(missing(name)),
     }
 }
@@ -152,6 +152,9 @@ fn handle(ebpf: &Ebpf, name: &'static str) -> Result<Map, DatapathError> {
     Map::from_map_data(data).map_err(DatapathError::map(name, "opening"))
 }
 
-fn open<M: TryFrom<Map, Error = MapError>>(ebpf: &Ebpf, name: &'static str) -> Result<M, DatapathError> {
+pub(super) fn open<M: TryFrom<Map, Error = MapError>>(
+    ebpf: &Ebpf,
+    name: &'static str,
+) -> Result<M, DatapathError> {
     M::try_from(handle(ebpf, name)?).map_err(DatapathError::map(name, "opening"))
 }

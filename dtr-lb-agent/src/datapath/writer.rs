@@ -33,6 +33,7 @@ use super::{
     desired::{Desired, DesiredReplica, DesiredService, processors},
     error::DatapathError,
     ids::{Identity, Ids, LIMIT, Missing},
+    meter::Assigned,
 };
 
 /// The maps that the agent writes.
@@ -201,6 +202,12 @@ impl Writer {
     pub(super) fn looks_by_source(&self, desired: &Desired) -> bool {
         self.settings.is_some_and(|settings| settings.by_source != 0)
             || desired.services.values().any(|service| service.mode == Mode::DNAT)
+    }
+
+    /// Under which ids and numbers replicas and services count.
+    pub(super) fn assigned(&self) -> Assigned {
+        let numbers = self.services.iter().map(|(key, written)| (*key, written.service.number()));
+        Assigned { ids: self.ids.all().collect(), numbers: numbers.collect() }
     }
 
     /// The ids of a replica of a service: one for each mode that it has been reached by and that flows may be left of.

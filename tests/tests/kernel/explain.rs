@@ -102,12 +102,12 @@ fn ask(datapath: &mut Datapath, client: SocketAddr, service: SocketAddr) -> Resu
 
 /// Runs a frame, and says under which verdict it was counted.
 fn run(datapath: &mut Datapath, hook: Hook, segment: &Segment) -> Result<(String, Vec<u8>), Failed> {
-    let before = datapath.verdicts()?;
+    let before = datapath.meter().verdicts()?;
     let ran = datapath.run(hook, &segment.bytes())?;
     let counted = |(verdict, traffic): (Verdict, Traffic)| {
         (before.get(&verdict) != Some(&traffic)).then(|| verdict.name().to_owned())
     };
-    let verdict = datapath.verdicts()?.into_iter().find_map(counted).ok_or("it was not counted")?;
+    let verdict = datapath.meter().verdicts()?.into_iter().find_map(counted).ok_or("it was not counted")?;
     Ok((verdict, ran.frame))
 }
 

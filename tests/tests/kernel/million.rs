@@ -65,7 +65,7 @@ pub(crate) fn is_swept_while_packets_go_on() -> Result<(), Failed> {
         begun.elapsed(),
         census.removed
     );
-    let forwarded = datapath.verdicts()?[&Verdict::Forwarded].packets;
+    let forwarded = datapath.meter().verdicts()?[&Verdict::Forwarded].packets;
     // The handshake's three, and the data.
     check("packets forwarded", forwarded, 3 + ran)?;
     // A few of those that had ended made room for others.

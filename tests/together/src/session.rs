@@ -104,7 +104,7 @@ impl<'a> Session<'a> {
         }
         let frame = world::frame(&clients[0].comes);
         Ok(Self {
-            report: Report::new(*size, datapath.verdicts()?),
+            report: Report::new(*size, datapath.meter().verdicts()?),
             model: Model::new(&addresses, size.ports),
             sleepers: Sleepers::new(&datapath)?,
             frames: [frame.clone(), frame],
@@ -208,7 +208,7 @@ impl<'a> Session<'a> {
             );
             self.report.stats[slot as usize] = maps.own(slot)?.stats;
         }
-        self.report.verdicts = self.datapath.verdicts()?;
+        self.report.verdicts = self.datapath.meter().verdicts()?;
         Ok(())
     }
 

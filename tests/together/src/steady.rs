@@ -58,7 +58,7 @@ fn open_one(datapath: &mut Datapath, size: &Size, peer: u32) -> Result<Steady> {
 }
 
 fn answered(datapath: &Datapath) -> Result<u64> {
-    Ok(datapath.verdicts()?[&Verdict::AnsweredTableFull].packets)
+    Ok(datapath.meter().verdicts()?[&Verdict::AnsweredTableFull].packets)
 }
 
 /// Sends one packet, and returns the frame that left.

@@ -223,7 +223,7 @@ impl Variants {
 }
 
 fn counted(datapath: &Datapath, verdict: Verdict) -> u64 {
-    datapath.verdicts().expect("the counters can be read")[&verdict].packets
+    datapath.meter().verdicts().expect("the counters can be read")[&verdict].packets
 }
 
 #[test]

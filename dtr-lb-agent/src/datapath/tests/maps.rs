@@ -209,7 +209,7 @@ fn as_root_the_addresses_of_services_answer_and_others_do_not_whoever_wrote_them
         let mut datapath = open(root);
         assert!(!answers(&mut datapath, VIP));
         datapath.apply(&services(&[VIP])).expect("one address");
-        assert!(answers(&mut datapath, VIP), "{:?}", datapath.verdicts());
+        assert!(answers(&mut datapath, VIP), "{:?}", datapath.meter().verdicts());
         assert!(answers(&mut datapath, VIP) && !answers(&mut datapath, other));
         datapath.apply(&services(&[VIP, other])).expect("two addresses");
         assert!(answers(&mut datapath, VIP) && answers(&mut datapath, other));

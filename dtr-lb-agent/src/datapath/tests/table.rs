@@ -224,7 +224,7 @@ fn as_root_an_adopted_table_keeps_its_keys() {
     as_root(|root| {
         let (mut datapath, _, _) = served(open(root));
         for port in 20_000..20_010 {
-            assert!(opens(&mut datapath, port), "{port} {:?}", datapath.verdicts());
+            assert!(opens(&mut datapath, port), "{port} {:?}", datapath.meter().verdicts());
         }
         let (keys, before) = (datapath.flow_keys, datapath.flow_entries());
         assert_eq!(before.len(), 20);

@@ -108,7 +108,7 @@ impl Subject for Balancer {
 
     fn counted(&self, sent: Sent) -> Result<u64> {
         let verdict = if sent.ours() { Verdict::Forwarded } else { Verdict::PassedNotService };
-        let counted = self.datapath.verdicts()?;
+        let counted = self.datapath.meter().verdicts()?;
         counted.get(&verdict).map(|traffic| traffic.packets).context("a verdict without a counter")
     }
 

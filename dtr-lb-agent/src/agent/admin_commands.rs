@@ -1,60 +1,103 @@
-//! Orders about replicas are carried out: drain, maint, ready, weight, add, remove.
+//! The commands about replicas: drain, maint, ready, weight, add, remove.
 
 use std::sync::Arc;
 
 use tracing::info;
 
 use super::{
-    Agent, NoFile,
-    effective::TakenIn,
+    AgentError, NoFile,
+    driver::Driver,
+    effective::{Applied, Given},
     orders::{self, Target, called},
-    probes::Files,
+    pending_replies::Reply,
 };
 use crate::{
-    api::{Ordered, Refusal, RefusalKind, ReplicaOrder},
+    api::{Answer, Ordered, Refusal, RefusalKind, ReplicaOrder},
     config::{Admin, Config, Edit, EditError, OnDown, Replica},
-    datapath::Datapath,
+    datapath::{Census, Meter},
 };
 
-impl Agent {
-    /// Does what an operator wants of a replica, and says what was done.
-    pub(super) async fn order(
+/// Whom an order is about, and the connections that they had.
+type Targets = Vec<(Target, u64)>;
+
+/// An order that is being carried out.
+pub(super) struct Ordering {
+    order: ReplicaOrder,
+    answer: Answer<Ordered>,
+    /// The config before it.
+    before: Arc<Config>,
+    targets: Targets,
+    /// It is in the config file already.
+    saved: bool,
+}
+
+impl Driver {
+    /// Finds out what an order makes of the config, and saves it, if that is asked for. `None` where it cannot be done, which
+    /// is told to whoever asked.
+    pub(super) fn order(
         &mut self,
-        datapath: &mut Datapath,
-        order: &ReplicaOrder,
-    ) -> Result<Ordered, Refusal> {
-        let before = Arc::clone(self.control.config());
-        let mut given = self.sources.given();
-        let targets = orders::apply(order, &before, &mut given.changes)?;
-        if let ReplicaOrder::Add { .. } = order {
-            refuse_what_is_left_out(&given, &self.sources.given())?;
+        order: ReplicaOrder,
+        answer: Answer<Ordered>,
+    ) -> Option<(Ordering, Given)> {
+        let before = Arc::clone(self.health.control.config());
+        match self.what_is_ordered(&order, &before) {
+            Ok((targets, given, saved)) => Some((Ordering { order, answer, before, targets, saved }, given)),
+            Err(refusal) => {
+                // Who asked may have gone.
+                drop(answer.send(Err(refusal)));
+                None
+            }
         }
-        let edit = orders::edit(order, &before, &targets)?;
-        let flows: Vec<_> = targets.iter().map(|target| self.flows(datapath, &before, target)).collect();
+    }
+
+    fn what_is_ordered(
+        &mut self,
+        order: &ReplicaOrder,
+        before: &Config,
+    ) -> Result<(Targets, Given, bool), Refusal> {
+        let sources = &self.configuration.sources;
+        let mut given = sources.given();
+        let targets = orders::apply(order, before, &mut given.changes)?;
+        if let ReplicaOrder::Add { .. } = order {
+            refuse_what_is_left_out(&given, &sources.given())?;
+        }
+        let edit = orders::edit(order, before, &targets)?;
+        let census = Arc::clone(&self.applier.state().census);
+        let flows = |target: &Target| flows(self.applier.meter(), &census, before, target);
+        let targets = targets.into_iter().map(|target| (flows(&target), target));
+        let targets = targets.map(|(flows, target)| (target, flows)).collect();
         if let Some(edit) = &edit {
             given.file = Arc::new(self.save(edit)?);
             if let ReplicaOrder::Add { .. } = order {
                 // The file has it now.
-                given.changes = self.sources.given().changes;
+                given.changes = self.configuration.sources.given().changes;
             }
         }
-        let taken = self.take_in(datapath, given, Files::AsTheyWere).await;
-        let TakenIn { changes, mut notes } = taken.map_err(|error| match edit {
-            None => Refusal::failed(error),
-            Some(_) => {
-                Refusal::failed(format!("it is saved to the config file, but is not in force: {error}"))
+        Ok((targets, given, edit.is_some()))
+    }
+
+    /// Tells who ordered it what came of it; where it was done, once it is in force.
+    pub(super) fn ordered(&mut self, ordering: Ordering, result: Result<Applied, AgentError>) {
+        let Ordering { order, answer, before, targets, saved } = ordering;
+        let Applied { changes, mut notes } = match result {
+            Ok(applied) => applied,
+            Err(error) => {
+                let refusal = if saved {
+                    Refusal::failed(format!("it is saved to the config file, but is not in force: {error}"))
+                } else {
+                    Refusal::failed(error)
+                };
+                // Who asked may have gone.
+                return drop(answer.send(Err(refusal)));
             }
-        })?;
-        let after = Arc::clone(self.control.config());
+        };
+        let after = Arc::clone(self.health.control.config());
+        let on_down = after.datapath.on_down;
         let mut done: Vec<_> = targets
             .iter()
-            .zip(flows)
-            .map(|(target, flows)| {
-                let replica = find(&after, target);
-                words(order, target, replica, flows, after.datapath.on_down)
-            })
+            .map(|(target, flows)| words(&order, target, find(&after, target), *flows, on_down))
             .collect();
-        if let ReplicaOrder::Add { address, .. } = order {
+        if let ReplicaOrder::Add { address, .. } = &order {
             done.extend(
                 changes
                     .iter()
@@ -64,21 +107,29 @@ impl Agent {
                 done.push(format!("`{address}` is added; it has no address yet"));
             }
         }
-        if edit.is_some() {
-            done.push(format!("saved to {}", self.source.origin));
+        if saved {
+            done.push(format!("saved to {}", self.configuration.source.origin));
         }
         notes.extend(without_replicas(&before, &after));
         info!(done = done.join("; "), "an operator's order is carried out");
-        Ok(Ordered { done, notes })
+        self.replies.push(Reply::Order(answer, Ordered { done, notes }));
     }
 
     /// Writes a change to the config file. Returns what it says then.
     fn save(&self, edit: &Edit) -> Result<Config, Refusal> {
         let bad = |error: &dyn std::fmt::Display| Refusal::new(RefusalKind::BadConfig, error);
-        let path =
-            self.source.file(NoFile::Save).map_err(|error| Refusal::new(RefusalKind::Conflict, error))?;
-        let now = self.source.read().map_err(|error| bad(&error))?.at_interfaces_of(&self.sources.file);
-        if now != *self.sources.file {
+        let path = self
+            .configuration
+            .source
+            .file(NoFile::Save)
+            .map_err(|error| Refusal::new(RefusalKind::Conflict, error))?;
+        let now = self
+            .configuration
+            .source
+            .read()
+            .map_err(|error| bad(&error))?
+            .at_interfaces_of(&self.configuration.sources.file);
+        if now != *self.configuration.sources.file {
             return Err(Refusal::new(
                 RefusalKind::Conflict,
                 format!(
@@ -88,38 +139,33 @@ impl Agent {
                 ),
             ));
         }
-        let edited = self.source.edit(edit, path).map_err(|error| match &error {
+        let edited = self.configuration.source.edit(edit, path).map_err(|error| match &error {
             EditError::Config(_) | EditError::WouldBeInvalid(_) => bad(&error),
             EditError::NoSuchReplica { .. } | EditError::Cannot { .. } | EditError::Overridden => {
                 Refusal::new(RefusalKind::Conflict, error)
             }
             EditError::ChangedMeanwhile(_) | EditError::Write { .. } => Refusal::failed(error),
         })?;
-        Ok(edited.at_interfaces_of(&self.sources.file))
-    }
-
-    /// Connections that may still carry data, as last counted.
-    fn flows(&self, datapath: &Datapath, config: &Config, target: &Target) -> u64 {
-        let Some(service) = config.services.iter().find(|service| service.name == target.service) else {
-            return 0;
-        };
-        let Replica { address, port, .. } = target.replica;
-        let of = |vip: &std::net::IpAddr| {
-            let counted = datapath.replica(*vip, service.port, address, port, &self.census);
-            counted.map_or(0, |(_, flows)| flows)
-        };
-        service.vips.iter().map(of).sum()
+        Ok(edited.at_interfaces_of(&self.configuration.sources.file))
     }
 }
 
-/// What the order would add and no service would take: see [`crate::changes::Note`].
-fn refuse_what_is_left_out(
-    given: &super::effective::Given,
-    before: &super::effective::Given,
-) -> Result<(), Refusal> {
-    let notes = |given: &super::effective::Given| {
-        crate::changes::effective(&given.file, &given.names, &given.changes).notes
+/// Connections that may still carry data, as last counted.
+fn flows(meter: &Meter, census: &Census, config: &Config, target: &Target) -> u64 {
+    let Some(service) = config.services.iter().find(|service| service.name == target.service) else {
+        return 0;
     };
+    let Replica { address, port, .. } = target.replica;
+    let of = |vip: &std::net::IpAddr| {
+        let counted = meter.replica(*vip, service.port, address, port, census);
+        counted.map_or(0, |(_, flows)| flows)
+    };
+    service.vips.iter().map(of).sum()
+}
+
+/// What the order would add and no service would take: see [`crate::changes::Note`].
+fn refuse_what_is_left_out(given: &Given, before: &Given) -> Result<(), Refusal> {
+    let notes = |given: &Given| crate::changes::effective(&given.file, &given.names, &given.changes).notes;
     let known = notes(before);
     match notes(given).into_iter().find(|note| !known.contains(note)) {
         Some(note) => Err(Refusal::new(RefusalKind::Conflict, note)),

@@ -11,7 +11,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// Whether the datapath says what was decided last.
 #[derive(Debug, Default)]
-pub(super) struct CatchUp {
+pub(super) struct Retry {
     /// When to try again; `None` while it is up to date.
     retry: Option<Instant>,
 }
@@ -25,12 +25,7 @@ pub(super) enum News {
     UpToDate,
 }
 
-impl CatchUp {
-    /// Whether the datapath says what was decided last.
-    pub(super) fn up_to_date(&self) -> bool {
-        self.retry.is_none()
-    }
-
+impl Retry {
     /// Waits until it is time to try again; for ever while there is no need. May be dropped and called again.
     pub(super) async fn due(&self) {
         match self.retry {
@@ -40,7 +35,7 @@ impl CatchUp {
     }
 
     /// Takes in how a try went.
-    pub(super) fn tried(&mut self, result: Result<(), DatapathError>, now: Instant) -> Option<News> {
+    pub(super) fn attempted(&mut self, result: Result<(), DatapathError>, now: Instant) -> Option<News> {
         let was_behind = self.retry.is_some();
         self.retry = result.is_err().then(|| now + PAUSE);
         match result {
@@ -64,25 +59,23 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_failed_is_tried_again_each_second_until_it_works() {
-        let mut catch_up = CatchUp::default();
-        assert!(timeout(LONG, catch_up.due()).await.is_err(), "nothing is to be done");
-        assert_eq!(catch_up.tried(Ok(()), Instant::now()), None);
-        assert!(timeout(LONG, catch_up.due()).await.is_err());
+    async fn what_failed_is_retried_each_second_until_it_works() {
+        let mut retry = Retry::default();
+        assert!(timeout(LONG, retry.due()).await.is_err(), "nothing is to be done");
+        assert_eq!(retry.attempted(Ok(()), Instant::now()), None);
+        assert!(timeout(LONG, retry.due()).await.is_err());
 
-        let news = catch_up.tried(failed(), Instant::now());
+        let news = retry.attempted(failed(), Instant::now());
         assert!(matches!(&news, Some(News::Behind(why)) if why.contains("stands still")), "{news:?}");
-        assert!(!catch_up.up_to_date());
         for _ in 0..3 {
             let begun = Instant::now();
-            catch_up.due().await;
+            retry.due().await;
             assert_eq!(begun.elapsed(), PAUSE);
-            assert_eq!(catch_up.tried(failed(), Instant::now()), None, "told once");
+            assert_eq!(retry.attempted(failed(), Instant::now()), None, "told once");
         }
-        catch_up.due().await;
-        assert_eq!(catch_up.tried(Ok(()), Instant::now()), Some(News::UpToDate));
-        assert!(catch_up.up_to_date());
-        assert!(timeout(LONG, catch_up.due()).await.is_err(), "it is over");
-        assert!(matches!(catch_up.tried(failed(), Instant::now()), Some(News::Behind(_))), "and told again");
+        retry.due().await;
+        assert_eq!(retry.attempted(Ok(()), Instant::now()), Some(News::UpToDate));
+        assert!(timeout(LONG, retry.due()).await.is_err(), "it is over");
+        assert!(matches!(retry.attempted(failed(), Instant::now()), Some(News::Behind(_))), "and told again");
     }
 }

@@ -6,7 +6,7 @@ use crate::config::{Agent, Config};
 
 /// Something that another config has otherwise, and that cannot become so.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Fixed {
+pub enum Immutable {
     #[error(
         "`agent.socket` cannot change while the agent runs: it is `{}`, and would be `{}`; restart the agent, the datapath \
          keeps its flows meanwhile",
@@ -30,18 +30,18 @@ pub enum Fixed {
 ///
 /// # Errors
 /// The first thing that cannot change.
-pub(super) fn check(before: &Config, after: &Config) -> Result<(), Fixed> {
+pub(super) fn check(before: &Config, after: &Config) -> Result<(), Immutable> {
     // The HTTP side is opened anew where that has changed.
     let Agent { socket, bpffs, http: _, http_names: _, admin_token_file: _ } = &after.agent;
     if *bpffs != before.agent.bpffs {
-        return Err(Fixed::Bpffs { before: before.agent.bpffs.clone(), after: bpffs.clone() });
+        return Err(Immutable::Bpffs { before: before.agent.bpffs.clone(), after: bpffs.clone() });
     }
     if *socket != before.agent.socket {
-        return Err(Fixed::Socket { before: before.agent.socket.clone(), after: socket.clone() });
+        return Err(Immutable::Socket { before: before.agent.socket.clone(), after: socket.clone() });
     }
     let (before, after) = (before.datapath.max_flows, after.datapath.max_flows);
     if before != after {
-        return Err(Fixed::MaxFlows { before, after });
+        return Err(Immutable::MaxFlows { before, after });
     }
     Ok(())
 }

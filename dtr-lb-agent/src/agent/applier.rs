@@ -1,0 +1,433 @@
+//! The datapath's own thread: it turns what was decided last into system calls, so that building a table never keeps a probe, a
+//! signal or the watchdog waiting.
+//!
+//! Level-triggered both ways: [`Applier::want`] says what the tables are to say, and only the last word counts;
+//! [`Applier::state`] says how things stand. What is not a matter of level, [`Command`]s, is carried out between two writes.
+//! The thread walks the flow table, and compares the tables with what it has written, when nothing else is to be done.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, oneshot, watch},
+    time::sleep_until,
+};
+use tracing::{info, warn};
+
+use super::{
+    compare::{self, Compare},
+    log::log_standing,
+    presence::{Presence, Standing},
+    retry::{self, Retry},
+    sweep::{self, log_notified},
+    trace::{TraceRequest, Tracer},
+};
+use crate::{
+    datapath::{
+        Attached, Census, Datapath, DatapathError, Desired, Interface, Meter, Reader, Steering, Wanted,
+    },
+    interface::Seen,
+};
+
+/// A thread that has not turned for so long is stuck in a system call: the largest tables take some seconds.
+const STUCK: Duration = Duration::from_secs(60);
+
+/// How the datapath stands.
+#[derive(Clone, Debug, Default)]
+pub(super) struct DatapathState {
+    /// The number of the last wish that was tried.
+    pub(super) tried: u64,
+    /// Why it is not in force, and is tried again each second.
+    pub(super) behind: Option<Arc<str>>,
+    pub(super) attached: Option<Attached>,
+    /// Interfaces of the config that the datapath is not on, or that are gone.
+    pub(super) presence: Presence,
+    /// Tables of services that were written since the start.
+    pub(super) table_rewrites: u64,
+    /// Entries that were not as they had been written, and were repaired, by map.
+    pub(super) repairs: BTreeMap<&'static str, u64>,
+    /// What the last whole walk through the flow table found.
+    pub(super) census: Arc<Census>,
+    /// How many walks are over.
+    pub(super) walks: u64,
+}
+
+/// What the tables are to say, and the number of this wish.
+#[derive(Clone, Debug)]
+struct Wish {
+    number: u64,
+    desired: Arc<Desired>,
+}
+
+/// What another config needs of the datapath before it can come into force. All of it is done, or none.
+#[derive(Debug)]
+pub(super) struct Trial {
+    /// The tables have to have room for this.
+    pub(super) desired: Desired,
+    /// Probes are to be steered, and are not yet.
+    pub(super) steer: bool,
+    /// Where to go, if that is another place than now.
+    pub(super) attach: Option<(Wanted, Vec<Interface>)>,
+}
+
+/// What came of a [`Trial`].
+#[derive(Debug)]
+pub(super) struct Prepared {
+    /// Who steers probes, if that was asked for.
+    pub(super) steering: Option<Steering>,
+    /// Where it is attached now, if that was asked for.
+    pub(super) attached: Option<Attached>,
+}
+
+/// What the thread does between two writes.
+#[derive(Debug)]
+enum Command {
+    /// Takes in a look at the interfaces, and attaches to those that have come back.
+    Look {
+        begun: Instant,
+        seen: Vec<Seen>,
+    },
+    Try(Trial, oneshot::Sender<Result<Prepared, DatapathError>>),
+    Trace(TraceRequest),
+}
+
+/// The main loop's end of the thread.
+pub(super) struct Applier {
+    wishes: watch::Sender<Wish>,
+    commands: mpsc::UnboundedSender<Command>,
+    state: watch::Receiver<DatapathState>,
+    /// Comes when the thread ends.
+    datapath: oneshot::Receiver<Datapath>,
+    /// When the thread turned last, in milliseconds since `begun`.
+    turned: Arc<AtomicU64>,
+    begun: Instant,
+    meter: Arc<Meter>,
+    reader: Arc<Reader>,
+    adopted: bool,
+}
+
+/// Where the datapath stands when the thread begins.
+pub(super) struct Begun {
+    /// What was written into it.
+    pub(super) desired: Desired,
+    pub(super) tables: usize,
+    /// By which hook the config wants it.
+    pub(super) wanted: Wanted,
+}
+
+impl Applier {
+    /// Hands the datapath, which is attached and written, over to a thread of its own. Within a tokio runtime.
+    ///
+    /// # Errors
+    /// There is no thread to be had. The datapath is lost then, but for what is pinned.
+    pub(super) fn spawn(datapath: Datapath, begun: Begun) -> Result<Self, DatapathError> {
+        let Begun { desired, tables, wanted } = begun;
+        let (meter, reader, adopted) = (Arc::clone(datapath.meter()), datapath.reader(), datapath.adopted());
+        let state = DatapathState {
+            attached: datapath.attached().cloned(),
+            table_rewrites: tables as u64,
+            repairs: datapath.repairs().clone(),
+            ..DatapathState::default()
+        };
+        let (wishes, wished) = watch::channel(Wish { number: 0, desired: Arc::new(desired) });
+        let (commands, commanded) = mpsc::unbounded_channel();
+        let (publish, state) = watch::channel(state);
+        let (give_back, back) = oneshot::channel();
+        let (turned, begun) = (Arc::new(AtomicU64::new(0)), Instant::now());
+        let now = tokio::time::Instant::now();
+        let worker = Worker {
+            datapath,
+            wanted,
+            attached_at: begun,
+            wishes: wished,
+            commands: commanded,
+            publish,
+            retry: Retry::default(),
+            compare: Compare::default(),
+            tracer: Tracer::default(),
+            next_sweep: now,
+            next_compare: now + compare::PAUSE,
+            turned: (Arc::clone(&turned), begun),
+        };
+        let runtime = Handle::current();
+        let work = move || {
+            let datapath = runtime.block_on(worker.run());
+            // The agent may have gone.
+            drop(give_back.send(datapath));
+        };
+        let thread = std::thread::Builder::new().name("datapath".into()).spawn(work);
+        thread.map_err(|error| DatapathError::thread(&error))?;
+        Ok(Self { wishes, commands, state, datapath: back, turned, begun, meter, reader, adopted })
+    }
+
+    /// Says what the tables are to say from now on. Returns the number of this wish.
+    pub(super) fn want(&self, desired: Desired) -> u64 {
+        let mut number = 0;
+        self.wishes.send_modify(|wish| {
+            wish.number += 1;
+            wish.desired = Arc::new(desired);
+            number = wish.number;
+        });
+        number
+    }
+
+    /// Waits until the state is another one. May be dropped and called again. Where the thread has died, says so.
+    pub(super) async fn changed(&mut self) -> Result<(), Died> {
+        self.state.changed().await.map_err(|_| Died)
+    }
+
+    /// How things stand. Marks it as seen.
+    pub(super) fn take_state(&mut self) -> DatapathState {
+        self.state.borrow_and_update().clone()
+    }
+
+    pub(super) fn state(&self) -> watch::Ref<'_, DatapathState> {
+        self.state.borrow()
+    }
+
+    /// Takes in a look at the interfaces.
+    pub(super) fn look(&self, begun: Instant, seen: Vec<Seen>) {
+        self.command(Command::Look { begun, seen });
+    }
+
+    /// Does what another config needs. The answer comes when the thread gets to it.
+    pub(super) fn prepare(&self, trial: Trial) -> oneshot::Receiver<Result<Prepared, DatapathError>> {
+        let (answer, answered) = oneshot::channel();
+        self.command(Command::Try(trial, answer));
+        answered
+    }
+
+    pub(super) fn trace(&self, request: TraceRequest) {
+        self.command(Command::Trace(request));
+    }
+
+    /// What the datapath counts.
+    pub(super) fn meter(&self) -> &Arc<Meter> {
+        &self.meter
+    }
+
+    /// Its tables, to be looked at.
+    pub(super) fn reader(&self) -> Arc<Reader> {
+        Arc::clone(&self.reader)
+    }
+
+    /// Whether the datapath was there before the agent.
+    pub(super) fn adopted(&self) -> bool {
+        self.adopted
+    }
+
+    /// Whether the thread has been stuck in a system call for longer than any takes.
+    pub(super) fn is_stuck(&self) -> bool {
+        let turned = Duration::from_millis(self.turned.load(Ordering::Relaxed));
+        self.begun.elapsed().saturating_sub(turned) > STUCK
+    }
+
+    /// Ends the thread, and a trace with it. Returns the datapath; `None` where the thread has died.
+    pub(super) async fn finish(self) -> Option<Datapath> {
+        let Self { wishes, commands, datapath, .. } = self;
+        drop((wishes, commands));
+        datapath.await.ok()
+    }
+
+    fn command(&self, command: Command) {
+        // A thread that has died is noticed where its state is waited for.
+        drop(self.commands.send(command));
+    }
+}
+
+/// The datapath's thread has ended though nobody asked it to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Died;
+
+struct Worker {
+    datapath: Datapath,
+    wanted: Wanted,
+    /// When the datapath was last attached: a look from before says nothing about it.
+    attached_at: Instant,
+    wishes: watch::Receiver<Wish>,
+    commands: mpsc::UnboundedReceiver<Command>,
+    publish: watch::Sender<DatapathState>,
+    retry: Retry,
+    compare: Compare,
+    tracer: Tracer,
+    next_sweep: tokio::time::Instant,
+    next_compare: tokio::time::Instant,
+    turned: (Arc<AtomicU64>, Instant),
+}
+
+impl Worker {
+    /// Until nobody wishes for anything any more.
+    async fn run(mut self) -> Datapath {
+        loop {
+            self.turn();
+            tokio::select! {
+                biased;
+                changed = self.wishes.changed() => match changed {
+                    Ok(()) => self.write(),
+                    Err(_) => break,
+                },
+                Some(command) = self.commands.recv() => self.carry_out(command),
+                () = self.retry.due() => self.write(),
+                news = self.tracer.news() => self.tracer.take(news, &mut self.datapath),
+                () = sleep_until(self.next_compare) => self.compare(),
+                () = sleep_until(self.next_sweep) => self.sweep(),
+            }
+        }
+        self.tracer.end(&mut self.datapath);
+        self.datapath
+    }
+
+    /// Says that the thread is not stuck.
+    fn turn(&self) {
+        let (turned, begun) = &self.turned;
+        turned.store(begun.elapsed().as_millis() as u64, Ordering::Relaxed);
+    }
+
+    /// Writes what is wanted; where that fails, it is tried again before long.
+    fn write(&mut self) {
+        let Wish { number, desired } = self.wishes.borrow_and_update().clone();
+        let result = self.datapath.apply(&desired);
+        let tables = result.as_ref().map_or(0, |applied| applied.tables as u64);
+        let behind = result.as_ref().err().map(|error| error.to_string().into());
+        match self.retry.attempted(result.map(drop), tokio::time::Instant::now()) {
+            Some(retry::News::Behind(error)) => {
+                warn!(error, "the datapath's tables are not up to date; the agent retries every second");
+            }
+            Some(retry::News::UpToDate) => info!("the datapath's tables are up to date again"),
+            None => {}
+        }
+        self.publish.send_modify(|state| {
+            state.tried = number;
+            state.behind = behind;
+            state.table_rewrites += tables;
+        });
+    }
+
+    fn carry_out(&mut self, command: Command) {
+        match command {
+            Command::Look { begun, seen } => self.look(begun, &seen),
+            Command::Try(trial, answer) => {
+                let prepared = self.prepare(trial);
+                // Who asked may have gone.
+                drop(answer.send(prepared));
+            }
+            Command::Trace(request) => self.tracer.request(request, &self.datapath),
+        }
+    }
+
+    fn prepare(&mut self, trial: Trial) -> Result<Prepared, DatapathError> {
+        let Trial { desired, steer, attach } = trial;
+        self.datapath.fits(&desired)?;
+        let steering = if steer {
+            let interfaces = self.datapath.attached().map(|attached| attached.interfaces.clone());
+            Some(self.datapath.start_probing(&interfaces.unwrap_or_default())?)
+        } else {
+            None
+        };
+        let Some((wanted, interfaces)) = attach else { return Ok(Prepared { steering, attached: None }) };
+        let attached = self.datapath.attach(wanted, &interfaces)?.clone();
+        self.wanted = wanted;
+        self.attached_at = Instant::now();
+        let names: Vec<_> = interfaces.into_iter().map(|interface| interface.name).collect();
+        self.publish.send_modify(|state| {
+            state.presence.keep(&names);
+            state.attached = Some(attached.clone());
+        });
+        Ok(Prepared { steering, attached: Some(attached) })
+    }
+
+    /// Notices interfaces that have gone or come back, and attaches to the latter.
+    fn look(&mut self, begun: Instant, seen: &[Seen]) {
+        if begun < self.attached_at {
+            return;
+        }
+        let mut presence = self.publish.borrow().presence.clone();
+        let attached =
+            self.datapath.attached().map(|attached| (attached.hook, attached.interfaces.as_slice()));
+        let found = presence.take(seen, attached);
+        for (name, standing) in &found.changes {
+            log_standing(name, *standing);
+        }
+        if let Some(interfaces) = found.to_attach {
+            let bare = |name: &str| {
+                found.changes.iter().any(|(changed, now)| changed == name && *now == Standing::Bare)
+            };
+            self.attach_again(&mut presence, &interfaces, bare);
+        }
+        let attached = self.datapath.attached().cloned();
+        let repairs = self.datapath.repairs().clone();
+        self.publish.send_if_modified(|state| {
+            let changed = (&state.presence, &state.attached) != (&presence, &attached);
+            (state.presence, state.attached, state.repairs) = (presence, attached, repairs);
+            changed
+        });
+    }
+
+    fn attach_again(
+        &mut self,
+        presence: &mut Presence,
+        interfaces: &[Interface],
+        bare: impl Fn(&str) -> bool,
+    ) {
+        // One that was there all the time has lost its program to somebody.
+        let before =
+            self.datapath.attached().map(|attached| attached.interfaces.as_slice()).unwrap_or_default();
+        let same = |interface: &&Interface| before.iter().any(|other| other.index == interface.index);
+        let lost = interfaces.iter().filter(|interface| bare(&interface.name)).filter(same).count();
+        let attached = self.datapath.attach(self.wanted, interfaces);
+        self.attached_at = Instant::now();
+        let news = presence.attached(attached.is_ok());
+        match attached {
+            Ok(attached) => {
+                let names: Vec<_> = interfaces.iter().map(|interface| interface.name.as_str()).collect();
+                info!(
+                    hook = attached.hook.label(),
+                    interfaces = names.join(","),
+                    why = attached.why,
+                    "datapath attached again"
+                );
+                (0..lost).for_each(|_| self.datapath.count_lost_link());
+                // Replicas behind an interface that was gone have a next hop again.
+                self.write();
+            }
+            Err(error) if news => warn!(
+                %error,
+                "the datapath cannot be attached to an interface that has come back; the agent retries every few seconds"
+            ),
+            Err(_) => {}
+        }
+    }
+
+    fn compare(&mut self) {
+        self.next_compare = self.compare.step(&mut self.datapath);
+        let repairs = self.datapath.repairs();
+        self.publish.send_if_modified(|state| {
+            if state.repairs != *repairs {
+                state.repairs.clone_from(repairs);
+            }
+            // Nothing follows from them.
+            false
+        });
+    }
+
+    /// One piece of the walk through the flow table.
+    fn sweep(&mut self) {
+        let (census, next) = sweep::step(&mut self.datapath);
+        self.next_sweep = next;
+        let Some(census) = census else { return };
+        if let Some(notified) = self.datapath.take_asked() {
+            log_notified(&notified);
+        }
+        self.publish.send_modify(|state| {
+            state.census = Arc::new(census);
+            state.walks += 1;
+        });
+    }
+}

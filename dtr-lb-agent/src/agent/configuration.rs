@@ -1,0 +1,232 @@
+//! The one way in which a running agent comes to another config, wherever that is from: everything that can fail comes
+//! first, and where it fails nothing has changed.
+//!
+//! Changes come one after the other. Each is prepared here, then by the datapath's thread, to which that may take a while;
+//! meanwhile everything else goes on.
+
+use std::{collections::VecDeque, future::pending, sync::Arc};
+
+use tokio::sync::oneshot;
+use tracing::{info, warn};
+
+use super::{
+    AgentError,
+    admin_commands::Ordering,
+    applier::{Prepared, Trial},
+    driver::Driver,
+    effective::{Applied, Given},
+    http, immutable,
+    log::log,
+    probes::{Files, Plan},
+    reload::ReloadError,
+    start::{check_addresses, mtus, probes_are_steered, wanted},
+};
+use crate::{
+    api::{Answer, Ordered, Reloaded, ReplicaOrder},
+    changes::{Effective, Names, effective},
+    config::{self, Attach, Config},
+    control::Moment,
+    datapath::{DatapathError, Interface},
+    interface::{self, Links, Seen},
+};
+
+/// Why there is to be another config.
+#[derive(Debug)]
+pub(super) enum Requested {
+    /// The config file is to be read again. By a signal, nobody waits for an answer.
+    Reload(Option<Answer<Reloaded>>),
+    /// An operator wants something else of a replica.
+    Order(ReplicaOrder, Answer<Ordered>),
+    /// DNS was asked.
+    Names,
+}
+
+/// The same, once it is known what the config is to be made of.
+pub(super) enum Origin {
+    Reload(Option<Answer<Reloaded>>),
+    Order(Ordering),
+    Names,
+}
+
+/// Those that were asked for, and the one under way.
+#[derive(Default)]
+pub(super) struct Changes {
+    requested: VecDeque<Requested>,
+    under_way: Option<(Origin, UnderWay)>,
+}
+
+/// A config that can come into force as far as the agent is concerned.
+struct UnderWay {
+    file: Arc<Config>,
+    names: Names,
+    found: Effective,
+    config: Arc<Config>,
+    /// In words.
+    differences: Vec<String>,
+    plan: Plan,
+    http: http::Prepared,
+    /// What was seen of the interfaces, if they are others than before.
+    moved: Option<(Links, Vec<Seen>)>,
+    /// What the datapath's thread says.
+    prepared: oneshot::Receiver<Result<Prepared, DatapathError>>,
+}
+
+impl Changes {
+    pub(super) fn request(&mut self, requested: Requested) {
+        // One look at the names is as good as several.
+        let again = matches!(requested, Requested::Names)
+            && self.requested.iter().any(|other| matches!(other, Requested::Names));
+        if !again {
+            self.requested.push_back(requested);
+        }
+    }
+
+    /// Waits for the datapath's thread; for ever where nothing is under way. May be dropped and called again.
+    pub(super) async fn prepared(&mut self) -> Result<Prepared, DatapathError> {
+        let Some((_, UnderWay { prepared, .. })) = &mut self.under_way else { return pending().await };
+        match prepared.await {
+            Ok(prepared) => prepared,
+            // The thread has died, which is noticed elsewhere.
+            Err(_) => pending().await,
+        }
+    }
+}
+
+impl Driver {
+    /// Begins with the next change, if none is under way. One that fails at once is over with that.
+    pub(super) async fn begin_next_change(&mut self) {
+        while self.changes.under_way.is_none()
+            && let Some(requested) = self.changes.requested.pop_front()
+        {
+            let Some((origin, given, files)) = self.given(requested).await else { continue };
+            match self.prepare(given, files).await {
+                Ok(under_way) => self.changes.under_way = Some((origin, under_way)),
+                Err(error) => self.conclude(origin, Err(error)),
+            }
+        }
+    }
+
+    /// What the config is to be made of. `None` where it stays as it is, which is told to whoever asked.
+    async fn given(&mut self, requested: Requested) -> Option<(Origin, Given, Files)> {
+        match requested {
+            Requested::Reload(answer) => match self.read_again().await {
+                Ok(given) => Some((Origin::Reload(answer), given, Files::ReadAgain)),
+                Err(error) => {
+                    self.reloaded(answer, Err(error));
+                    None
+                }
+            },
+            Requested::Order(order, answer) => {
+                let (ordering, given) = self.order(order, answer)?;
+                Some((Origin::Order(ordering), given, Files::AsTheyWere))
+            }
+            Requested::Names => Some((Origin::Names, self.with_new_names()?, Files::AsTheyWere)),
+        }
+    }
+
+    /// Does all that can fail here, and asks the datapath's thread for the rest.
+    ///
+    /// # Errors
+    /// The config asks for something that cannot change while the agent runs, or that this host does not have. Nothing has
+    /// changed then.
+    async fn prepare(&mut self, given: Given, files: Files) -> Result<UnderWay, AgentError> {
+        let Given { file, names, changes } = given;
+        let found = effective(&file, &names, &changes);
+        let config = Arc::new(found.config.clone());
+        let before = Arc::clone(self.health.control.config());
+        let differences = config::differences(&before, &config);
+        immutable::check(&before, &config)?;
+        check_addresses(&config, Some(&before), &interface::host_addresses()?)?;
+        let steered = probes_are_steered(&config);
+        if steered && config.datapath.attach == Attach::XdpGeneric {
+            return Err(AgentError::ProbesBehindGenericXdp);
+        }
+        let plan = self.health.probes.plan(&config, files)?;
+        let now = Moment::now();
+        let mut control = self.health.control.clone();
+        drop(control.reconfigure(Arc::clone(&config), now));
+        let http = self.endpoints.http.prepare(&config.agent, files)?;
+        let moved = interfaces_of(&before, &config).await?;
+        let attach = moved.as_ref().map(|(_, seen)| interface::all_there(seen)).transpose()?;
+        let attach = attach.map(|interfaces: Vec<Interface>| (wanted(config.datapath.attach), interfaces));
+        let steer = steered && self.steering.is_none();
+        let prepared = self.applier.prepare(Trial { desired: control.desired(now.clock), steer, attach });
+        Ok(UnderWay { file, names, found, config, differences, plan, http, moved, prepared })
+    }
+
+    /// Takes in what the datapath's thread says of the change under way. Returns whether the config is another one now.
+    pub(super) fn take_prepared(&mut self, prepared: Result<Prepared, DatapathError>) -> bool {
+        let Some((origin, under_way)) = self.changes.under_way.take() else { return false };
+        match prepared {
+            Ok(prepared) => {
+                let applied = self.apply_config(under_way, prepared);
+                self.conclude(origin, Ok(applied));
+                true
+            }
+            Err(error) => {
+                self.conclude(origin, Err(error.into()));
+                false
+            }
+        }
+    }
+
+    /// Decides, probes and forwards by another config from here on. Flows stay, and so does what is known of replicas that
+    /// stay. Nothing of it can fail.
+    fn apply_config(&mut self, under_way: UnderWay, prepared: Prepared) -> Applied {
+        let UnderWay { file, names, found, config, differences, mut plan, http, moved, prepared: _ } =
+            under_way;
+        let Prepared { steering, attached } = prepared;
+        if steering.is_some() {
+            self.steering = steering;
+        }
+        if let Some(steering) = self.steering.as_ref().filter(|_| probes_are_steered(&config)) {
+            plan.steer_by(steering);
+        }
+        let health = &mut self.health;
+        let changes = health.control.reconfigure(Arc::clone(&config), Moment::now());
+        health.probes.carry_out(plan, &health.control);
+        self.endpoints.http.carry_out(http);
+        if let Some((links, seen)) = moved {
+            self.network.follow_interfaces(config.interfaces.clone(), links);
+            health.control.ingress(mtus(&seen)).into_iter().for_each(log);
+        }
+        if let Some(attached) = attached {
+            info!(
+                hook = attached.hook.label(),
+                interfaces = config.interfaces.join(","),
+                why = attached.why,
+                "datapath attached"
+            );
+        }
+        self.network.follow_addresses(health.control.addresses());
+        for difference in &differences {
+            info!(change = difference, "the config has changed");
+        }
+        changes.into_iter().for_each(log);
+        health.reconfigured(&config);
+        let configuration = &mut self.configuration;
+        let notes = configuration.sources.replace(file, names, found);
+        configuration.following.follow(&configuration.sources);
+        notes.iter().for_each(|note| warn!("{note}"));
+        Applied { changes: differences, notes }
+    }
+
+    /// Tells whoever asked what came of it.
+    fn conclude(&mut self, origin: Origin, result: Result<Applied, AgentError>) {
+        match origin {
+            Origin::Reload(answer) => self.reloaded(answer, result.map_err(ReloadError::from)),
+            Origin::Order(ordering) => self.ordered(ordering, result),
+            Origin::Names => self.configuration.following.used(result.err().as_ref()),
+        }
+    }
+}
+
+/// What is seen of the interfaces, if they or the hook are others than before.
+async fn interfaces_of(before: &Config, config: &Config) -> Result<Option<(Links, Vec<Seen>)>, AgentError> {
+    if (&before.interfaces, before.datapath.attach) == (&config.interfaces, config.datapath.attach) {
+        return Ok(None);
+    }
+    let links = Links::open()?;
+    let seen = links.look(&config.interfaces).await?;
+    Ok(Some((links, seen)))
+}
