@@ -20,6 +20,8 @@ pub mod history;
 pub mod interface;
 pub mod metrics;
 pub mod next_hop;
+#[cfg(test)]
+mod privileged;
 pub mod probe;
 pub mod resolve;
 pub mod status;

@@ -39,6 +39,9 @@ use crate::{
 /// A thread that has not turned for so long is stuck in a system call: the largest tables take some seconds.
 const STUCK: Duration = Duration::from_secs(60);
 
+/// As much as a process's first thread has: unoptimized code copies a table, which is 131 KB, again and again.
+const STACK: usize = 8 << 20;
+
 /// How the datapath stands.
 #[derive(Clone, Debug, Default)]
 pub(super) struct DatapathState {
@@ -162,7 +165,7 @@ impl Applier {
             // The agent may have gone.
             drop(give_back.send(datapath));
         };
-        let thread = std::thread::Builder::new().name("datapath".into()).spawn(work);
+        let thread = std::thread::Builder::new().name("datapath".into()).stack_size(STACK).spawn(work);
         thread.map_err(|error| DatapathError::thread(&error))?;
         Ok(Self { wishes, commands, state, datapath: back, turned, begun, meter, reader, adopted })
     }
@@ -431,3 +434,6 @@ impl Worker {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -364,4 +364,4 @@ fn take_any(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, DatapathError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

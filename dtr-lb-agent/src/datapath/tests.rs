@@ -16,13 +16,13 @@ use nix::{
     mount::{MsFlags, mount},
     net::if_::if_nametoindex,
     sched::{CloneFlags, unshare},
-    unistd::geteuid,
 };
 
 use super::{
     Census, Datapath, DatapathError, Desired, DesiredReplica, DesiredService, DesiredSettings, Interface,
     Options, service_key,
 };
+use crate::privileged::needs_root;
 
 mod attach;
 mod connections;
@@ -38,12 +38,12 @@ mod shape;
 mod table;
 mod traps;
 
-const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 10));
-const REPLICA: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 11));
+pub(crate) const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 10));
+pub(crate) const REPLICA: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 11));
 
 /// Runs `body` with the path of a fresh BPF file system.
-fn as_root(body: impl FnOnce(&Path) + Send + 'static) {
-    assert!(geteuid().is_root(), "needs root");
+pub(crate) fn as_root(body: impl FnOnce(&Path) + Send + 'static) {
+    needs_root();
     let mount_point = tempfile::tempdir().expect("a temporary directory");
     let path = mount_point.path().to_owned();
     // As much as the agent's main thread has: a table is 131 KB, and unoptimized code copies it again and again.
@@ -70,7 +70,7 @@ fn open(root: &Path) -> Datapath {
 }
 
 /// A datapath that is pinned nowhere.
-fn fresh() -> Datapath {
+pub(crate) fn fresh() -> Datapath {
     of_size(1024)
 }
 
@@ -78,7 +78,7 @@ fn of_size(max_flows: u32) -> Datapath {
     Datapath::open(&Options { max_flows, pins: None, log_packets: false }).expect("the datapath opens")
 }
 
-fn replica(address: IpAddr, interface: u32) -> DesiredReplica {
+pub(crate) fn replica(address: IpAddr, interface: u32) -> DesiredReplica {
     DesiredReplica {
         address,
         port: 443,
@@ -133,7 +133,7 @@ fn interface(name: &str) -> Interface {
 }
 
 /// Services of [`VIP`] by their ports.
-fn desired(services: impl IntoIterator<Item = (u16, Vec<DesiredReplica>)>) -> Desired {
+pub(crate) fn desired(services: impl IntoIterator<Item = (u16, Vec<DesiredReplica>)>) -> Desired {
     Desired {
         settings: DesiredSettings {
             hash_seed: 0,

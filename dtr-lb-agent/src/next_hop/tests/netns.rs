@@ -21,15 +21,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::{
-    sched::{CloneFlags, setns, unshare},
-    unistd::geteuid,
-};
+use nix::sched::{CloneFlags, setns, unshare};
 use rtnetlink::Handle;
 use tokio::{sync::watch, time::timeout};
 
 use super::{FAR, NEAR, ip};
-use crate::next_hop::{NextHop, NextHopError, Watcher};
+use crate::{
+    next_hop::{NextHop, NextHopError, Watcher},
+    privileged::needs_root,
+};
 
 const NEAR_MAC: &str = "02:00:00:00:00:01";
 const FAR_MAC: &str = "02:00:00:00:00:02";
@@ -40,7 +40,7 @@ type NextHops = BTreeMap<IpAddr, Result<NextHop, NextHopError>>;
 
 /// Runs `body` on a thread of its own, in a network namespace of its own.
 fn in_new_namespace(body: impl AsyncFnOnce() + Send + 'static) {
-    assert!(geteuid().is_root(), "needs root");
+    needs_root();
     let test = thread::spawn(|| {
         unshare(CloneFlags::CLONE_NEWNET).expect("a new network namespace");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");

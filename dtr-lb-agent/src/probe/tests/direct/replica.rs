@@ -12,16 +12,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::{
-    sched::{CloneFlags, setns, unshare},
-    unistd::geteuid,
-};
+use nix::sched::{CloneFlags, setns, unshare};
 
 use super::{OWN, OWN6, REPLICA, REPLICA6, VIP, VIP6, ip};
+use crate::privileged::needs_root;
 
 /// Runs `body` on a thread of its own, in this host's namespace.
 pub(super) fn on_a_segment(body: impl AsyncFnOnce(Far) + Send + 'static) {
-    assert!(geteuid().is_root(), "needs root");
+    needs_root();
     let test = thread::spawn(|| {
         unshare(CloneFlags::CLONE_NEWNET).expect("a new network namespace");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
