@@ -53,8 +53,8 @@ function row(verdict) {
   const name = el("td", { role: "cell", "data-label": "Verdict" }, el("code", { text: verdict.name }));
   const now = el("td", { role: "cell", class: "number", "data-label": "Packets/s" });
   const total = el("td", { role: "cell", class: "number", "data-label": "In all" });
-  const meaning = el("td", { role: "cell", class: "meaning", "data-label": "What it means" }, verdict.meaning,
-    verdict.advice ? el("span", { class: "quiet advice", text: ` ${verdict.advice}${/[.?]$/.test(verdict.advice) ? "" : "."}` }) : null);
+  const meaning = el("td", { role: "cell", class: "meaning", "data-label": "What it means" }, ...prose(verdict.meaning),
+    verdict.advice ? el("span", { class: "quiet advice" }, " ", ...prose(verdict.advice)) : null);
   const element = el("tr", { role: "row", "data-verdict": verdict.name }, name, now, total, meaning);
   return {
     element,
@@ -64,4 +64,9 @@ function row(verdict) {
       setAttribute(element, "data-rising", verdict.action === "drop" && verdict.rate > 0 ? "yes" : null);
     },
   };
+}
+
+/** Text in which keys, values and commands stand in backticks. */
+function prose(text) {
+  return text.split("`").map((part, index) => index % 2 === 1 ? el("code", { text: part }) : part);
 }
