@@ -12,6 +12,7 @@ use clap::{CommandFactory as _, Parser as _};
 use dtr_lb_agent::{
     cli::Cli,
     config::{Config, HostFacts},
+    datapath::memory,
 };
 use dtr_lb_common::verdict::Verdict;
 use regex::Regex;
@@ -243,6 +244,28 @@ fn each_config_is_valid() {
                 panic!("{error}\n{example}");
             }
         }
+    }
+}
+
+/// The table below `## Memory`, and what the README says of the default.
+#[test]
+fn the_figures_of_memory_are_the_estimate() {
+    let sizing = read(&repository().join("docs/sizing.md"));
+    let section =
+        sizing.split("\n## ").find(|section| section.starts_with("Memory\n")).expect("a section `Memory`");
+    let row = Regex::new(r"(?m)^\| ([0-9,]+)[^|]* \| ([0-9,]+) \|$").expect("a pattern");
+    let number = |text: &str| text.replace(',', "").parse::<u32>().expect("a number");
+    let rows: Vec<_> = row.captures_iter(section).map(|row| (number(&row[1]), number(&row[2]))).collect();
+    assert_eq!(rows.len(), 5);
+    let mib = |max_flows| memory::estimate(max_flows).div_ceil(1 << 20);
+    for (max_flows, said) in rows {
+        assert_eq!(mib(max_flows), u64::from(said), "docs/sizing.md: {max_flows} flows");
+    }
+    let default = format!("{} MiB of kernel memory", mib(1_048_576));
+    for (name, text) in
+        documents().into_iter().filter(|(name, _)| ["README.md", "docs/sizing.md"].contains(&&**name))
+    {
+        assert!(text.contains(&default), "{name} does not say `{default}`");
     }
 }
 

@@ -7,7 +7,7 @@ const GROUPS = [
   ["forward", "→", "Sent on"],
   ["answer", "↩", "Answered by the datapath"],
   ["drop", "✕", "Dropped"],
-  ["pass", "↑", "Given to the host's own network stack"],
+  ["pass", "↑", "Passed to the host's network stack"],
 ];
 const HEADERS = [["Verdict", ""], ["Packets/s", "number"], ["In all", "number"], ["What it means", ""]];
 
@@ -30,7 +30,7 @@ export function show(status) {
     sync(table, views, items, (verdict) => verdict.name, row);
   }
   const seen = words.length > 0 && Object.values(status.verdicts).every((packets) => packets === 0);
-  setText(nothing, seen && !all.checked ? "No packet was seen yet." : "");
+  setText(nothing, seen && !all.checked ? "No packets yet." : "");
   nothing.hidden = nothing.textContent === "";
 }
 
