@@ -141,6 +141,16 @@ fn each_link_leads_somewhere() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+#[test]
+fn the_index_has_each_document() {
+    let index = read(&repository().join("docs/README.md"));
+    for (name, _) in documents() {
+        if let Some(file) = name.strip_prefix("docs/").filter(|file| *file != "README.md") {
+            assert!(index.contains(&format!("]({file}")), "docs/README.md does not name {file}");
+        }
+    }
+}
+
 /// Messages, help texts, alerts and comments name documents; so does the catalogue.
 #[test]
 fn each_document_that_is_named_is_there() {
