@@ -253,7 +253,7 @@ fn one(
         nat: &seen,
     })?;
     answer.verdict = Some(verdict.name().to_owned());
-    answer.reason = Some(verdict.words().to_owned());
+    answer.reason = Some(verdict.meaning().to_owned());
     answer.replica = replica.map(|replica| place(replica, directory));
     let nat = replica.filter(|replica| replica.mode == Mode::NAT);
     answer.nat = nat.map(|_| SocketAddr::new(seen.to.source.into(), seen.to.source_port.get()));
@@ -316,7 +316,7 @@ fn all_ports(
     })?;
     if let [(id, verdict)] = counts.keys().copied().collect::<Vec<_>>()[..] {
         answer.verdict = Some(verdict.name().to_owned());
-        answer.reason = Some(verdict.words().to_owned());
+        answer.reason = Some(verdict.meaning().to_owned());
         answer.replica = view.replica(id).map(|replica| place(replica, directory));
     }
     answer.shares = counts

@@ -1,7 +1,10 @@
 //! What becomes of a packet, and why.
 //!
-//! Each way out of the pipeline is one [`Verdict`]: the index of its counter, the name in `status`, in metrics and in
-//! logs, and the action that follows are all derived from the one list below.
+//! Each way out of the pipeline is one [`Verdict`]. The catalogue below declares it once: name, action, meaning, and what an
+//! operator does about it. From it come the index of its counter, the name in `status`, metrics and logs, the texts of `explain`,
+//! `trace`, the API, the dashboard and the metrics' page, and the table in docs/verdicts.md.
+//!
+//! Texts are for people on the host: the eBPF object is built without them.
 
 /// What the hook does with the frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,19 +13,31 @@ pub enum Action {
     Forward,
     /// Given unchanged to the host's own network stack.
     Pass,
-    /// Made over into an answer, which goes back the way it came.
+    /// Transformed into an answer, which goes back the way it came.
     Answer,
     /// Ends here.
     Drop,
 }
 
+impl Action {
+    /// The name in outputs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Forward => "forward",
+            Self::Pass => "pass",
+            Self::Answer => "answer",
+            Self::Drop => "drop",
+        }
+    }
+}
+
 macro_rules! verdicts {
-    ($($(#[doc = $words:literal])* $variant:ident = $name:literal, $action:ident;)*) => {
+    ($($variant:ident = $name:literal, $action:ident, $meaning:literal, $advice:literal;)*) => {
         /// What became of a packet.
         #[must_use]
         #[repr(u32)]
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub enum Verdict { $($(#[doc = $words])* $variant),* }
+        pub enum Verdict { $(#[doc = $meaning] $variant),* }
 
         impl Verdict {
             /// All of them, in the order of their counters.
@@ -33,9 +48,17 @@ macro_rules! verdicts {
                 match self { $(Self::$variant => $name),* }
             }
 
-            /// What it says, as a sentence for people.
-            pub fn words(self) -> &'static str {
-                match self { $(Self::$variant => concat!($($words),*).trim()),* }
+            /// What it says, in one sentence for people. Keys, values and commands stand in backticks.
+            #[cfg(not(target_arch = "bpf"))]
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => $meaning),* }
+            }
+
+            /// What an operator does about it, in a sentence or two; empty where there is nothing to do. Documents are named by
+            /// their path in the repository, `docs/NAME.md#section`.
+            #[cfg(not(target_arch = "bpf"))]
+            pub const fn advice(self) -> &'static str {
+                match self { $(Self::$variant => $advice),* }
             }
 
             /// The verdict of a number.
@@ -47,7 +70,7 @@ macro_rules! verdicts {
                 }
             }
 
-            /// Whether an operator has to hear of it, by an example: a packet is lost, or a limit is reached.
+            /// Whether the log shows an example: a packet is lost, or a limit is reached.
             #[inline(always)]
             pub const fn is_reported(self) -> bool {
                 let limit = matches!(
@@ -67,91 +90,137 @@ macro_rules! verdicts {
 }
 
 verdicts! {
-    /// Sent on, to a replica or to a client.
-    Forwarded = "forwarded", Forward;
-    /// A client's SYN, sent to another replica than the one that refused it or did not answer.
-    Redispatched = "redispatched", Forward;
+    Forwarded = "forwarded", Forward,
+        "Sent on, to a replica or to a client.",
+        "";
+    Redispatched = "redispatched", Forward,
+        "A client's SYN, sent to another replica because the first one refused it or did not answer.",
+        "Many: a replica fails. `refused` and `redispatched` in `dtr-lb status` name it.";
+    ForwardedIcmp = "forwarded_icmp", Forward,
+        "An ICMP error about a connection, translated and sent on to the replica or client that it concerns.",
+        "A few are path MTU discovery. Many: `tcpdump -n icmp` on a replica shows what they report.";
+    ForwardedUnverified = "forwarded_unverified", Forward,
+        "A SYN, FIN, RST or end of a handshake whose numbers or checksum do not fit, sent on for its receiver to judge; the \
+         connection stays as it is.",
+        "A few are late or repeated packets. Many: somebody tries to end or to take over connections.";
 
-    /// An ICMP error about a flow, sent on to the end that it concerns.
-    ForwardedIcmp = "forwarded_icmp", Forward;
+    AnsweredReset = "answered_reset", Answer,
+        "A packet of a connection whose replica is dead, answered by a RST.",
+        "`dtr-lb status` says why the replica is down.";
+    AnsweredRefused = "answered_refused", Answer,
+        "A SYN that no replica can take, answered by a RST.",
+        "Look at states and weights: all replicas are down with `all_down = \"refuse\"`, or each has weight 0, drains or is \
+         in maintenance.";
+    AnsweredTableFull = "answered_table_full", Answer,
+        "A SYN for which the flow table has no room, answered by a RST.",
+        "Raise `max_flows` or shorten `idle_timeout`: docs/sizing.md#a-full-table.";
+    AnsweredNoPort = "answered_no_port", Answer,
+        "A SYN for which no NAT port was found at its replica and two others, answered by a RST; in mode `dnat`, the client's \
+         port is in use at all of them.",
+        "Add `nat_ports`, `nat_addresses` or replicas: docs/sizing.md#nat-ports. In mode `dnat`: \
+         docs/client-addresses.md#one-client-port-two-vips.";
+    AnsweredSourceLimit = "answered_source_limit", Answer,
+        "A SYN from an address that has opened `max_new_flows_per_source` connections in this second, answered by a RST.",
+        "Find out whether it is one client or many behind one address; for many, raise the limit.";
+    AnsweredReplicasFull = "answered_replicas_full", Answer,
+        "A SYN to a service whose replicas all have `max_flows_per_replica` connections, answered by a RST.",
+        "Add replicas or raise the limit.";
+    AnsweredDenied = "answered_denied", Answer,
+        "A SYN from a client that `allow` and `deny` do not let in, answered by a RST.",
+        "The client sees \"connection refused\". If it should connect, see docs/networks.md#who-may-connect.";
+    AnsweredChallenge = "answered_challenge", Answer,
+        "A SYN to a flooded service, answered by a challenge: the sender has to prove its address before it connects.",
+        "Find out where the flood comes from: docs/floods.md.";
+    AnsweredTooBig = "answered_too_big", Answer,
+        "A packet larger than the path to its replica carries, answered by an ICMP error that says what fits.",
+        "A few: the sender has learnt it. Many: a firewall drops ICMP, see docs/networks.md#sizes-and-path-mtu.";
+    AnsweredEcho = "answered_echo", Answer,
+        "A ping of a VIP, answered.",
+        "It proves that the balancer answers, not that a replica does.";
 
-    /// A SYN, FIN, RST or the end of a handshake whose numbers do not fit the connection: sent on for its receiver to judge. It
-    /// changes nothing here.
-    ForwardedUnverified = "forwarded_unverified", Forward;
+    PassedNotIp = "passed_not_ip", Pass,
+        "Neither IPv4 nor IPv6: ARP and others.",
+        "";
+    PassedVlan = "passed_vlan", Pass,
+        "A frame with more than two VLAN tags.",
+        "If clients' packets are counted here, take tags off: two are followed, see docs/configuration.md#vlans.";
+    PassedNotTcp = "passed_not_tcp", Pass,
+        "Neither TCP nor ICMP.",
+        "";
+    PassedIcmp = "passed_icmp", Pass,
+        "ICMP about no connection through the balancer: pings of other addresses, neighbour discovery, errors about the \
+         host's own traffic.",
+        "";
+    PassedMalformed = "passed_malformed", Pass,
+        "A frame that ends before its headers or its packet do, or that states an impossible length.",
+        "Many: look for a broken sender or tunnel.";
+    PassedFragment = "passed_fragment", Pass,
+        "A later fragment, which has no ports.",
+        "See `dropped_fragment`.";
+    PassedExtension = "passed_extension", Pass,
+        "An IPv6 packet with a routing header, or with more than 4 or longer than 128 bytes of extension headers.",
+        "If clients' packets are counted here: they are not balanced.";
+    PassedNotService = "passed_not_service", Pass,
+        "TCP to no service and of no connection: ssh, the agent's own probes.",
+        "If clients' packets are counted here, check that the VIP and port belong to a service.";
+    PassedNoFlow = "passed_no_flow", Pass,
+        "A packet to a service that is no SYN and belongs to no connection; if the VIP is the host's own, the host answers it \
+         with a RST.",
+        "A few are late packets. Many: `idle_timeout` is too short, the datapath was detached meanwhile, or a proxy on this \
+         host still has them.";
+    PassedOtherHost = "passed_other_host", Pass,
+        "A packet to a service, or ICMP, in a frame for another host or for many; the host's stack drops it, too.",
+        "Look for promiscuous mode, a mirror port, a flooding switch or a misconfigured sender. `datapath.macs = \"any\"` \
+         takes such frames.";
+    PassedProof = "passed_proof", Pass,
+        "A RST that proves its sender's address: the answer to a challenge (`answered_challenge`).",
+        "";
+    PassedNotReady = "passed_not_ready", Pass,
+        "A packet that came before the agent had written the settings.",
+        "Normal for a moment. If it goes on, restart the agent.";
 
-    /// A packet of a flow whose replica is dead, answered by a reset.
-    AnsweredReset = "answered_reset", Answer;
-    /// A SYN that no replica can take, answered by a reset.
-    AnsweredRefused = "answered_refused", Answer;
-    /// A SYN for which the flow table has no room, answered by a reset.
-    AnsweredTableFull = "answered_table_full", Answer;
-    /// A SYN for which no NAT port is free, towards the replica and two others: connections hold all that were tried, or they rest; in
-    /// mode DNAT, the client has its port there already. Answered by a reset.
-    AnsweredNoPort = "answered_no_port", Answer;
-    /// A SYN from an address that has opened as many connections in this second as it may, answered by a reset.
-    AnsweredSourceLimit = "answered_source_limit", Answer;
-    /// A SYN to a service whose replicas have as many connections as they may, answered by a reset.
-    AnsweredReplicasFull = "answered_replicas_full", Answer;
-    /// A SYN of a client that may not connect to the service, answered by a reset.
-    AnsweredDenied = "answered_denied", Answer;
-    /// A SYN to a service that is flooded, answered by a question that only a host at its source can answer. A client sends it again.
-    AnsweredChallenge = "answered_challenge", Answer;
-    /// A packet that is too large for the way to its replica, answered by an ICMP error that says what would fit.
-    AnsweredTooBig = "answered_too_big", Answer;
-    /// An echo request to the address of a service.
-    AnsweredEcho = "answered_echo", Answer;
-
-    /// Neither IPv4 nor IPv6: ARP and others.
-    PassedNotIp = "passed_not_ip", Pass;
-    /// With more than two VLAN tags.
-    PassedVlan = "passed_vlan", Pass;
-    /// IP, but neither TCP nor ICMP.
-    PassedNotTcp = "passed_not_tcp", Pass;
-    /// ICMP that concerns no flow.
-    PassedIcmp = "passed_icmp", Pass;
-    /// The frame ends before its headers or its packet do, or a header length is impossible.
-    PassedMalformed = "passed_malformed", Pass;
-    /// A fragment without ports: whose it is cannot be told.
-    PassedFragment = "passed_fragment", Pass;
-    /// IPv6 extension headers that are not followed: of routing, or more or longer ones than are looked at.
-    PassedExtension = "passed_extension", Pass;
-    /// Not to an address and port of a service, and not of a flow.
-    PassedNotService = "passed_not_service", Pass;
-    /// To a service, but of no flow that is known, and it does not open one. The host's own stack answers it with a reset.
-    PassedNoFlow = "passed_no_flow", Pass;
-    /// In a frame to many or to another host, which no host's stack takes.
-    PassedOtherHost = "passed_other_host", Pass;
-    /// The answer to a challenge: a reset that proves its sender's address.
-    PassedProof = "passed_proof", Pass;
-    /// The agent has not yet written the settings.
-    PassedNotReady = "passed_not_ready", Pass;
-
-    /// A packet that may be of a connection that another balancer has opened, to a service of which no replica has a weight.
-    DroppedNoReplica = "dropped_no_replica", Drop;
-    /// The replica's next hop is not known.
-    DroppedNoNextHop = "dropped_no_next_hop", Drop;
-    /// A SYN for which no NAT port is free, some of which handshakes hold that may be over in a moment. Its client asks again.
-    DroppedNoPort = "dropped_no_port", Drop;
-    /// Another processor was changing the same entries of the flow table. Its sender sends it again.
-    DroppedBusy = "dropped_busy", Drop;
-    /// There is no room for another next hop to a client.
-    DroppedNextHopsFull = "dropped_next_hops_full", Drop;
-    /// The first fragment of a packet of a service or of a flow; the rest of it cannot be followed.
-    DroppedFragment = "dropped_fragment", Drop;
-    /// A client that may not connect to the service.
-    DroppedDenied = "dropped_denied", Drop;
-    /// A SYN from an address that is no host's, or from the service's own: it was invented.
-    DroppedMartian = "dropped_martian", Drop;
-    /// To an end of the other family, with options, extension headers or an ICMP type that have no counterpart there.
-    DroppedUntranslatable = "dropped_untranslatable", Drop;
-    /// Too large for the way to its replica, where no ICMP error may be sent.
-    DroppedTooBig = "dropped_too_big", Drop;
-    /// The packet's TTL or hop limit does not allow another hop.
-    DroppedTtlExpired = "dropped_ttl_expired", Drop;
-    /// A late packet of a connection whose client has since opened another with the same address and port.
-    DroppedLate = "dropped_late", Drop;
-    /// The frame could not be rewritten. Never seen: the headers were read before.
-    DroppedRewrite = "dropped_rewrite", Drop;
+    DroppedNoReplica = "dropped_no_replica", Drop,
+        "In the modes `dsr` and `ipip`: a packet that is no SYN, belongs to no known connection, and is for a service without \
+         a replica with a weight.",
+        "Look at the replicas' weights and states.";
+    DroppedNoNextHop = "dropped_no_next_hop", Drop,
+        "A packet to a replica without a known next hop: ARP or neighbour discovery is unresolved.",
+        "The log says why: `no next hop`.";
+    DroppedNoPort = "dropped_no_port", Drop,
+        "A SYN for which no NAT port was found while handshakes hold some of them; the client repeats it a second later.",
+        "Most likely a flood: docs/floods.md.";
+    DroppedBusy = "dropped_busy", Drop,
+        "A packet whose flow table entries another processor was changing; the sender repeats it.",
+        "A few are harmless. Many: report it.";
+    DroppedNextHopsFull = "dropped_next_hops_full", Drop,
+        "A packet of a client for whose next hop there is no room: 65,536 are in use, counted by interface and MAC address.",
+        "Put a router between the balancer and its clients, so that they have fewer MAC addresses.";
+    DroppedFragment = "dropped_fragment", Drop,
+        "The first fragment of a packet to a service or of a connection.",
+        "Fragments are not forwarded: make the MTU equal on the path, see docs/networks.md#sizes-and-path-mtu.";
+    DroppedDenied = "dropped_denied", Drop,
+        "A SYN from a client that `allow` and `deny` do not let in.",
+        "The client sees a timeout. If it should connect, see docs/networks.md#who-may-connect.";
+    DroppedMartian = "dropped_martian", Drop,
+        "A SYN from an address that no other host can have: local, multicast, broadcast, or the service's own.",
+        "The source is spoofed. `dtr-lb trace --verdict dropped_martian` shows by which router it comes.";
+    DroppedUntranslatable = "dropped_untranslatable", Drop,
+        "A packet to a replica or client of the other IP family, with options, extension headers or an ICMP type that have no \
+         counterpart there.",
+        "The limits of translation: docs/networks.md#clients-of-one-family-replicas-of-the-other.";
+    DroppedTooBig = "dropped_too_big", Drop,
+        "A packet larger than the path to its replica carries, for which no ICMP error may be sent: it may be fragmented, is \
+         itself an error, or is as small as packets can get.",
+        "Raise the MTU on the path to the replica.";
+    DroppedTtlExpired = "dropped_ttl_expired", Drop,
+        "A packet whose TTL or hop limit allows no further hop.",
+        "A few are a traceroute. Many: look for a routing loop.";
+    DroppedLate = "dropped_late", Drop,
+        "A late packet of a connection whose client has opened another with the same address and port.",
+        "Harmless.";
+    DroppedRewrite = "dropped_rewrite", Drop,
+        "A frame that could not be rewritten; never seen so far.",
+        "Report it.";
 }
 
 /// How many there are: the size of the counters' map.
@@ -180,5 +249,21 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), VERDICTS);
+    }
+
+    /// They stand in a table's cell, on a terminal and in a web page.
+    #[test]
+    fn a_meaning_is_one_sentence_and_advice_two_at_most() {
+        for verdict in Verdict::ALL {
+            let (name, meaning, advice) = (verdict.name(), verdict.meaning(), verdict.advice());
+            let sentences = |text: &str| text.matches(". ").count() + usize::from(text.ends_with('.'));
+            assert_eq!(sentences(meaning), 1, "{name}: {meaning}");
+            assert!(advice.is_empty() || advice.ends_with('.'), "{name}: {advice}");
+            assert!(sentences(advice) <= 2, "{name}: {advice}");
+            for text in [meaning, advice] {
+                assert_eq!(text.matches('`').count() % 2, 0, "{name}: {text}");
+                assert!(!text.contains(['|', '\n', '[', '<']) && !text.contains("  "), "{name}: {text}");
+            }
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! The metrics by name: what each is, and where its value comes from.
 
+use dtr_lb_common::verdict::Verdict;
+
 use super::{
     Snapshot,
     page::{Family, Page},
@@ -8,7 +10,7 @@ use super::{
 };
 use crate::{
     control::ReplicaState,
-    status::{DatapathStatus, Reloads, ReplicaStatus},
+    status::{DatapathStatus, Reloads, ReplicaStatus, Status},
     web::HttpCounts,
 };
 
@@ -22,22 +24,22 @@ struct OfReplica {
 const REPLICA_GAUGES: [OfReplica; 4] = [
     OfReplica {
         name: "dtr_lb_replica_up",
-        help: "Whether the replica is up: it gets its share of new connections.",
+        help: "1 if the replica is up: it gets its share of new connections.",
         value: |replica| flag(replica.state == ReplicaState::Up.as_str()),
     },
     OfReplica {
         name: "dtr_lb_replica_flows",
-        help: "Connections of the replica that may still carry data.",
+        help: "Open connections of the replica: those that may still carry data.",
         value: |replica| replica.flows as f64,
     },
     OfReplica {
         name: "dtr_lb_replica_weight",
-        help: "The weight that the replica was given.",
+        help: "Weight of the replica, from the config or an override.",
         value: |replica| replica.weight.into(),
     },
     OfReplica {
         name: "dtr_lb_replica_effective_weight",
-        help: "The part of new connections that the replica gets now, in proportion to the others' of its service.",
+        help: "Weight in force now: the replica's share of new connections, in proportion to the others of its service.",
         value: |replica| replica.effective_weight.into(),
     },
 ];
@@ -55,34 +57,30 @@ const REPLICA_COUNTERS: [OfReplica; 5] = [
     },
     OfReplica {
         name: "dtr_lb_replica_unanswered_total",
-        help: "Connections that the replica did not answer until the client asked again.",
+        help: "Connections that the replica had not answered when the client repeated its SYN.",
         value: |replica| replica.unanswered as f64,
     },
     OfReplica {
         name: "dtr_lb_replica_redispatched_total",
-        help: "Connections that another replica was asked to take, because this one refused or did not answer.",
+        help: "Connections sent to another replica because this one refused or did not answer.",
         value: |replica| replica.redispatched as f64,
     },
     OfReplica {
         name: "dtr_lb_replica_reset_packets_total",
-        help: "Packets of the replica's connections that were answered by a reset, because it is down.",
+        help: "Packets of the replica's connections that were answered by a RST because it is dead.",
         value: |replica| replica.reset as f64,
     },
 ];
 
 pub(super) fn add(snapshot: &Snapshot, page: &mut Page) {
     let Snapshot { status, probes, http: counts } = snapshot;
-    let mut build = Family::gauge("dtr_lb_build_info", "1; the labels say which version runs.");
+    let mut build = Family::gauge("dtr_lb_build_info", "1; the label says which version runs.");
     build.set(&[("version", &status.version)], 1.0);
     page.add(build);
     datapath(&status.datapath, page);
     reloads(status.reloads, page);
     http(counts, page);
-    let mut packets = Family::counter("dtr_lb_packets_total", "Packets by what became of them.");
-    for (verdict, count) in &status.verdicts {
-        packets.set(&[("verdict", verdict)], *count as f64);
-    }
-    page.add(packets);
+    verdicts(status, page);
     let services = rows(status);
     of_services(&services, page);
     let replicas: Vec<_> = services.iter().flat_map(|service| &service.replicas).collect();
@@ -106,7 +104,7 @@ fn datapath(datapath: &DatapathStatus, page: &mut Page) {
     } = datapath;
     let mut attached = Family::gauge(
         "dtr_lb_datapath_attached",
-        "Whether the interface is there with the datapath on it, by the hook that the label says.",
+        "1 if the interface exists and has the datapath on it, at the hook in the label.",
     );
     for place in attach {
         attached.set(&[("interface", &place.interface), ("hook", hook(place))], flag(place.present));
@@ -114,43 +112,61 @@ fn datapath(datapath: &DatapathStatus, page: &mut Page) {
     page.add(attached);
     page.gauge(
         "dtr_lb_datapath_up_to_date",
-        "Whether the datapath's tables say what was decided last.",
+        "1 if the datapath's tables hold the agent's latest decisions.",
         flag(*up_to_date),
     );
     page.counter(
         "dtr_lb_table_rewrites_total",
-        "Tables of services that were written, since the agent's start.",
+        "Steering tables written since the agent's start.",
         *table_rewrites as f64,
     );
-    let help =
-        "Entries of maps, and programs (links), that were not as the agent had made them and were repaired.";
+    let help = "Map entries and programs (links) that something else had changed and the agent repaired.";
     let mut repaired = Family::counter("dtr_lb_repairs_total", help);
     for (map, count) in repairs {
         repaired.set(&[("map", &map.to_lowercase())], *count as f64);
     }
     page.add(repaired);
-    page.gauge("dtr_lb_flows", "Connections that may still carry data.", *flows as f64);
+    page.gauge("dtr_lb_flows", "Open connections: those that may still carry data.", *flows as f64);
     page.gauge(
         "dtr_lb_flow_capacity",
-        "Connections that the flow table is for (max_flows).",
+        "Connections that the flow table is sized for (max_flows).",
         *max_flows as f64,
     );
     page.gauge(
         "dtr_lb_flow_entries",
-        "Entries of the flow table in use. A connection has two, four with an IPv6 address in it; half of that in direct modes.",
+        "Entries of the flow table in use. A connection has two, or four with an IPv6 address; half of that in direct modes.",
         *flow_entries as f64,
     );
     page.gauge(
         "dtr_lb_flow_entry_capacity",
-        "Entries at which the flow table is called full: two for each connection of max_flows.",
+        "Entries at which the flow table counts as full: two for each connection of max_flows.",
         2.0 * *max_flows as f64,
     );
 }
 
+fn verdicts(status: &Status, page: &mut Page) {
+    let help = "Packets by verdict; dtr_lb_verdict_info has the meaning of each.";
+    let mut packets = Family::counter("dtr_lb_packets_total", help);
+    for (verdict, count) in &status.verdicts {
+        packets.set(&[("verdict", verdict)], *count as f64);
+    }
+    page.add(packets);
+    let help = "1; the labels say what each verdict means: forward, pass, answer or drop, and why.";
+    let mut info = Family::gauge("dtr_lb_verdict_info", help);
+    for verdict in Verdict::ALL {
+        let labels = [
+            ("verdict", verdict.name()),
+            ("action", verdict.action().name()),
+            ("meaning", verdict.meaning()),
+        ];
+        info.set(&labels, 1.0);
+    }
+    page.add(info);
+}
+
 fn reloads(reloads: Reloads, page: &mut Page) {
     let Reloads { ok, failed } = reloads;
-    let help =
-        "How often the config was read again and applied, or not as it failed, since the agent's start.";
+    let help = "Reloads of the config since the agent's start: applied (ok) or rejected (failed).";
     let mut family = Family::counter("dtr_lb_reloads_total", help);
     family.set(&[("result", "ok")], ok as f64);
     family.set(&[("result", "failed")], failed as f64);
@@ -159,12 +175,14 @@ fn reloads(reloads: Reloads, page: &mut Page) {
 
 fn http(counts: &HttpCounts, page: &mut Page) {
     let HttpCounts { connections, refused } = counts;
-    let mut open = Family::gauge("dtr_lb_http_connections", "Open connections of the HTTP side, by state.");
+    let mut open =
+        Family::gauge("dtr_lb_http_connections", "Open connections of the agent's HTTP server, by state.");
     for (state, count) in connections {
         open.set(&[("state", state)], *count as f64);
     }
     page.add(open);
-    let help = "HTTP connections and requests that were refused, or closed early, by reason, since the agent's start.";
+    let help =
+        "HTTP connections and requests that the agent refused or closed early since its start, by reason.";
     let mut family = Family::counter("dtr_lb_http_refused_total", help);
     for (reason, count) in refused {
         family.set(&[("reason", reason)], *count as f64);
@@ -181,23 +199,23 @@ fn hook(place: &crate::status::AttachStatus) -> &str {
 }
 
 fn of_services(services: &[ServiceRow], page: &mut Page) {
-    let mut up = Family::gauge("dtr_lb_service_up", "Whether a replica of the service is up.");
+    let mut up = Family::gauge("dtr_lb_service_up", "1 if a replica of the service is up.");
     let mut counts = Family::gauge("dtr_lb_service_replicas", "Replicas of the service by state.");
     let mut suspected = Family::gauge(
         "dtr_lb_service_self_suspected",
-        "Whether this balancer doubts its own probes of the service: replicas keep their share though they fail.",
+        "1 while this balancer suspects its own probes of the service: replicas keep their share though probes fail.",
     );
     let mut challenge = Family::gauge(
         "dtr_lb_service_syn_challenge",
-        "Whether clients of the service have to prove their addresses before they connect, as it is flooded.",
+        "1 while the service is flooded with SYNs: clients have to prove their addresses before they connect.",
     );
     let mut syns = Family::counter(
         "dtr_lb_service_syns_total",
-        "SYNs that would have opened a connection, whether they were let in or not.",
+        "SYNs that asked for a new connection, admitted or not.",
     );
     let mut handshakes = Family::counter(
         "dtr_lb_service_handshakes_total",
-        "Handshakes that were completed; none are seen to be where replicas answer clients directly.",
+        "Handshakes completed; always 0 in direct modes, where the balancer does not see them.",
     );
     for ServiceRow { name, state, challenge: asked, suspected: is_suspected, replicas } in services {
         challenge.set(&[("service", name)], flag(asked.flooded));
@@ -244,10 +262,8 @@ fn states(replicas: &[&ReplicaRow], page: &mut Page) {
 
 fn traffic(replicas: &[&ReplicaRow], page: &mut Page) {
     let mut packets = Family::counter("dtr_lb_replica_packets_total", "Packets forwarded, by direction.");
-    let mut bytes = Family::counter(
-        "dtr_lb_replica_bytes_total",
-        "Bytes of forwarded frames, as they came in, by direction.",
-    );
+    let mut bytes =
+        Family::counter("dtr_lb_replica_bytes_total", "Bytes of forwarded frames as received, by direction.");
     for ReplicaRow { key, label, status } in replicas {
         for (direction, packet_count, byte_count) in [
             ("to_replica", status.packets_to_replica, status.bytes_to_replica),
@@ -263,11 +279,10 @@ fn traffic(replicas: &[&ReplicaRow], page: &mut Page) {
 }
 
 fn of_probes(replicas: &[&ReplicaRow], probes: &super::ProbeCounts, page: &mut Page) {
-    let mut results =
-        Family::counter("dtr_lb_probes_total", "Probes by what they found, since the agent's start.");
+    let mut results = Family::counter("dtr_lb_probes_total", "Probes since the agent's start, by result.");
     let mut durations = Family::histogram(
         "dtr_lb_probe_duration_seconds",
-        "How long probes took, failed ones too, since the agent's start.",
+        "Duration of probes, failed ones included, since the agent's start.",
     );
     for ReplicaRow { key, label, status: _ } in replicas {
         let Some(tally) = probes.of(key) else { continue };

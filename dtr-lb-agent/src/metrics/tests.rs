@@ -118,6 +118,11 @@ fn a_page_says_what_the_agent_knows() {
         ("dtr_lb_build_info{version=\"0\"}", 1.0),
         ("dtr_lb_packets_total{verdict=\"forwarded\"}", 1000.0),
         ("dtr_lb_packets_total{verdict=\"answered_no_port\"}", 2.0),
+        (
+            "dtr_lb_verdict_info{verdict=\"dropped_late\",action=\"drop\",meaning=\"A late packet of a connection whose \
+             client has opened another with the same address and port.\"}",
+            1.0,
+        ),
         ("dtr_lb_flows", 12.0),
         ("dtr_lb_flow_entries", 30.0),
         ("dtr_lb_flow_capacity", 1024.0),

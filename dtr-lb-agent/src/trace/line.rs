@@ -179,7 +179,7 @@ mod tests {
             protocol: Some("tcp".into()),
             flags: Some("SYN".into()),
             verdict: "dropped_denied".into(),
-            reason: "A client that may not connect to the service.".into(),
+            reason: "A SYN from a client that may not connect.".into(),
             client: Some("192.0.2.1:40000".into()),
             service: Some("https".into()),
             replica: None,
@@ -190,8 +190,8 @@ mod tests {
     #[test]
     fn a_packet_that_ends_here_is_told_with_the_reason() {
         let text = packet().text();
-        let expected = "eth0 192.0.2.1:40000 > 10.0.0.10:443 SYN 74 bytes: dropped_denied (A client that may not \
-                        connect to the service)";
+        let expected = "eth0 192.0.2.1:40000 > 10.0.0.10:443 SYN 74 bytes: dropped_denied (A SYN from a client that \
+                        may not connect)";
         assert!(text.ends_with(expected), "{text}");
     }
 

@@ -124,7 +124,7 @@ impl Names {
             protocol: protocol(packet.protocol).map(str::to_owned),
             flags: tcp.then(|| flags(packet.flags)),
             verdict: verdict.name().to_owned(),
-            reason: verdict.words().to_owned(),
+            reason: verdict.meaning().to_owned(),
             client: service
                 .as_ref()
                 .and_then(|_| ends(&packet.client, packet.client.source_port.get() != 0))

@@ -61,7 +61,7 @@ impl Reason {
         Self::ManyWrongTokens,
     ];
 
-    /// The label in `/metrics`; docs/operations.md describes each.
+    /// The label in `/metrics`; docs/monitoring.md describes each.
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::HalfSent => "half_sent",

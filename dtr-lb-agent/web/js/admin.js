@@ -2,7 +2,6 @@
 
 import * as agent from "./agent.js";
 import { announce, el, setText } from "./dom.js";
-import { plural } from "./format.js";
 
 const dialog = document.getElementById("dialog");
 const buttons = { login: document.getElementById("login"), logout: document.getElementById("logout") };
@@ -36,20 +35,20 @@ export async function look() {
 const ACTS = {
   drain: {
     label: "Drain",
-    what: (of) => `It gets no new connections. The ${plural(of.flows, "connection")} that it has go on until they end, and so do its probes.`,
+    what: (of) => `It gets no new connections. Its open connections (${of.flows}) go on until they end, and so do its probes.`,
   },
   maint: {
     label: "Maintenance",
-    what: (of) => `It gets no new connections and is not probed. The ${plural(of.flows, "connection")} that it has are reset, `
+    what: (of) => `It gets no new connections and no probes. Its open connections (${of.flows}) are reset, `
       + "unless the config says on_down = \"leave\". Drain it first to let them end.",
   },
   ready: {
     label: "Ready",
-    what: () => "It is taken back: it gets new connections as soon as its probes say that it is up.",
+    what: () => "It ends drain and maintenance: the replica gets new connections as soon as its probes find it up.",
   },
   weight: {
     label: "Weight …",
-    what: () => "Its part of new connections, in proportion to the other replicas'. Connections that it has stay. 0: no new ones.",
+    what: () => "Its share of new connections, in proportion to the other replicas. Open connections stay. 0: no new ones.",
   },
 };
 
@@ -87,7 +86,7 @@ function confirm(action, service, replica) {
 function askForToken() {
   const token = el("input", { type: "password", id: "token", required: true, autocomplete: "current-password", spellcheck: "false" });
   show("Log in", [
-    el("p", { text: "With the admin token of this agent: the file is agent.admin_token_file in its config." }),
+    el("p", { text: "The admin token is in the file that agent.admin_token_file names in the agent's config." }),
     el("p", {}, el("label", { for: "token", text: "Admin token " }), token),
   ], "Log in", async () => {
     await agent.login(token.value);

@@ -88,9 +88,9 @@ function answered(now) {
 function failed(error) {
   const gone = document.getElementById("gone");
   const since = lastAnswer === null ? "" : ` since ${clock(lastAnswer)}`;
-  const what = error instanceof agent.Refused ? `The agent cannot say how it is${since}` : `The agent does not answer${since}`;
-  const old = lastAnswer === null ? "" : " What is shown is from then; the datapath goes on forwarding without its agent.";
-  setText(gone, `${what}: ${error.message}.${old} Asking again each second.`);
+  const what = error instanceof agent.Refused ? `The agent cannot give its status${since}` : `The agent does not answer${since}`;
+  const old = lastAnswer === null ? "" : " This page shows its last answer; the datapath forwards without the agent.";
+  setText(gone, `${what}: ${error.message}.${old} Retrying every second.`);
   gone.hidden = false;
   failing = true;
   document.body.classList.add("stale");

@@ -27,8 +27,8 @@ function build(datapath) {
   const attached = interfaces.length > 0 ? el("ul", {}, ...interfaces) : el("p", { text: "nowhere" });
   document.getElementById("datapath").replaceChildren(el("dl", { class: "facts" },
     pair("Attached to", el("dd", {}, attached)),
-    pair("Why so", el("dd", { text: datapath.attach_reason || "–" })),
-    pair("Taken over", el("dd", { text: datapath.adopted ? "from an earlier agent, with its flows" : "no: this agent loaded it" })),
+    pair("Reason", el("dd", { text: datapath.attach_reason || "–" })),
+    pair("Adopted", el("dd", { text: datapath.adopted ? "from an earlier agent, with its flows" : "no: this agent loaded it" })),
     pair("Flow table", entries)));
 }
 

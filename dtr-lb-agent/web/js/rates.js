@@ -72,6 +72,6 @@ export function overall(status) {
   }
   if (all.some((replica) => replica.state === "starting")) return { level: "warn", words: "Waiting for the first probes" };
   const aside = new Set(all.filter((replica) => ["draining", "maint"].includes(replica.state)).map((r) => r.name));
-  if (aside.size > 0) return { level: "good", words: `Serving; taken out by an operator: ${[...aside].join(", ")}` };
+  if (aside.size > 0) return { level: "good", words: `Serving; drained or in maintenance: ${[...aside].join(", ")}` };
   return { level: "good", words: "All replicas are up" };
 }

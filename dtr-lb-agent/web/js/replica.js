@@ -14,16 +14,16 @@ export const stateWord = (state) => WORDS[state] ?? state;
 /** Headers and, for narrow screens, the labels of the cells. */
 export const COLUMNS = [
   ["Replica", "", ""],
-  ["State", "", "by its probes, the passive check, and operators"],
-  ["Weight", "number", "its part of new flows, in proportion to the others'"],
+  ["State", "", "by its probes, the passive check, and overrides"],
+  ["Weight", "number", "its share of new flows, in proportion to the others"],
   ["Flows", "number", "connections that may still carry data"],
-  ["New/s", "number", "connections steered to it in a second"],
-  ["To replica", "number", "bytes a second"],
-  ["To clients", "number", "bytes a second"],
-  ["Refused", "number", "connections that it answered by a reset"],
-  ["Unanswered", "number", "connections that it did not answer, so that the client asked again"],
-  ["Redispatched", "number", "connections that another replica took instead"],
-  ["Reset", "number", "packets of its connections answered by a reset, as it is down"],
+  ["New/s", "number", "connections steered to it per second"],
+  ["To replica", "number", "bytes per second"],
+  ["To clients", "number", "bytes per second"],
+  ["Refused", "number", "connections that it answered with a RST"],
+  ["Unanswered", "number", "connections that it had not answered when the client repeated its SYN"],
+  ["Redispatched", "number", "connections sent to another replica instead"],
+  ["Reset", "number", "packets of its connections answered with a RST, as it is dead"],
   ["Last probe", "", ""],
 ];
 
@@ -121,7 +121,7 @@ function changes(replica) {
   const list = [...(replica.history ?? [])].reverse();
   const title = el("h4", { text: "Changes" });
   if (list.length === 0) {
-    const words = `None since the agent has started; ${stateWord(replica.state)} since ${clock(replica.since)}.`;
+    const words = `None since the agent's start; ${stateWord(replica.state)} since ${clock(replica.since)}.`;
     return el("div", { class: "changes" }, title, el("p", { class: "quiet", text: words }));
   }
   const items = list.map((change) => el("li", {},

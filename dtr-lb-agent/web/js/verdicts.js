@@ -7,7 +7,7 @@ const GROUPS = [
   ["forward", "→", "Sent on"],
   ["answer", "↩", "Answered by the datapath"],
   ["drop", "✕", "Dropped"],
-  ["pass", "↑", "Given to the host's own network stack"],
+  ["pass", "↑", "Passed to the host's network stack"],
 ];
 const HEADERS = [["Verdict", ""], ["Packets/s", "number"], ["In all", "number"], ["What it means", ""]];
 
@@ -30,7 +30,7 @@ export function show(status) {
     sync(table, views, items, (verdict) => verdict.name, row);
   }
   const seen = words.length > 0 && Object.values(status.verdicts).every((packets) => packets === 0);
-  setText(nothing, seen && !all.checked ? "No packet was seen yet." : "");
+  setText(nothing, seen && !all.checked ? "No packets yet." : "");
   nothing.hidden = nothing.textContent === "";
 }
 
@@ -53,8 +53,8 @@ function row(verdict) {
   const name = el("td", { role: "cell", "data-label": "Verdict" }, el("code", { text: verdict.name }));
   const now = el("td", { role: "cell", class: "number", "data-label": "Packets/s" });
   const total = el("td", { role: "cell", class: "number", "data-label": "In all" });
-  const meaning = el("td", { role: "cell", class: "meaning", "data-label": "What it means" }, verdict.meaning,
-    verdict.advice ? el("span", { class: "quiet advice", text: ` ${verdict.advice}${/[.?]$/.test(verdict.advice) ? "" : "."}` }) : null);
+  const meaning = el("td", { role: "cell", class: "meaning", "data-label": "What it means" }, ...prose(verdict.meaning),
+    verdict.advice ? el("span", { class: "quiet advice" }, " ", ...prose(verdict.advice)) : null);
   const element = el("tr", { role: "row", "data-verdict": verdict.name }, name, now, total, meaning);
   return {
     element,
@@ -64,4 +64,9 @@ function row(verdict) {
       setAttribute(element, "data-rising", verdict.action === "drop" && verdict.rate > 0 ? "yes" : null);
     },
   };
+}
+
+/** Text in which keys, values and commands stand in backticks. */
+function prose(text) {
+  return text.split("`").map((part, index) => index % 2 === 1 ? el("code", { text: part }) : part);
 }

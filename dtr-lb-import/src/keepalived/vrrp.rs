@@ -14,7 +14,7 @@ use crate::{
 
 /// The word for a script that asks for, or starts, what dtr-lb replaces.
 const FOR_ANOTHER: &str = "it is about the old balancer: with dtr-lb in its place it fails, and the VIP goes away. Ask \
-     `dtr-lb status --healthy` instead (docs/operations.md)";
+     `dtr-lb status --healthy` instead (docs/high-availability.md)";
 
 /// Reads a block at the top of a file. `balances`: the job has virtual servers.
 pub(super) fn read(node: &Node, balances: bool, job: &mut Job, ledger: &mut Ledger) {

@@ -82,11 +82,11 @@ pub(crate) fn logs_in_and_drains() -> Result<()> {
         "that r1 is draining",
         &format!("document.querySelector(\"{row} .state\").innerText.includes('draining')"),
     )?;
-    act("ready", "taken back")?;
+    act("ready", "ends drain and maintenance")?;
     stage.balancer.wait_for_state(&stage.lab, "r1", "up", UP_WITHIN)?;
     act("maint", "are reset")?;
     stage.balancer.wait_for_state(&stage.lab, "r1", "maint", UP_WITHIN)?;
-    act("ready", "taken back")?;
+    act("ready", "ends drain and maintenance")?;
     stage.balancer.wait_for_state(&stage.lab, "r1", "up", UP_WITHIN)?;
 
     browser.wait("the button", &format!("document.querySelector(\"{row} [data-action='weight']\")"))?;

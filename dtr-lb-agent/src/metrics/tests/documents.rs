@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 
-const OPERATIONS: &str = include_str!("../../../../docs/operations.md");
+const MONITORING: &str = include_str!("../../../../docs/monitoring.md");
 const DASHBOARD: &str = include_str!("../../../../packaging/grafana/dtr-lb.json");
 const ALERTS: &str = include_str!("../../../../packaging/prometheus/alerts.yml");
 
@@ -100,10 +100,11 @@ fn the_alerts_ask_for_what_is_exported() {
 
 #[test]
 fn each_metric_is_described_once() {
-    let section = OPERATIONS.split("\n## ").find(|section| section.starts_with("Monitoring\n"));
-    let section = section.expect("docs/operations.md has a section `Monitoring`");
+    let section = MONITORING.split("\n## ").find(|section| section.starts_with("Prometheus\n"));
+    let section = section.expect("docs/monitoring.md has a section `Prometheus`");
     let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
-    let mut described: Vec<_> = rows.map(|(name, _)| name).filter(|name| name.contains('_')).collect();
+    let mut described: Vec<_> =
+        rows.map(|(name, _)| name).filter(|name| name.starts_with("dtr_lb_")).collect();
     described.sort_unstable();
     let read = page_of(&everything());
     let of_the_agent = read.kinds.keys().filter(|name| name.starts_with("dtr_lb_"));
@@ -121,8 +122,8 @@ fn each_metric_is_described_once() {
 
 #[test]
 fn each_reason_and_state_of_the_http_side_is_described() {
-    let section = OPERATIONS.split("\n## ").find(|section| section.starts_with("Monitoring\n"));
-    let section = section.expect("docs/operations.md has a section `Monitoring`");
+    let section = MONITORING.split("\n## ").find(|section| section.starts_with("Prometheus\n"));
+    let section = section.expect("docs/monitoring.md has a section `Prometheus`");
     let HttpCounts { connections, refused } =
         crate::web::RefusalCounters::default().counts_without_connections();
     for word in connections.keys().chain(refused.keys()) {

@@ -147,7 +147,7 @@ pub(super) fn shows(place: Place) -> Result<()> {
     ensure!(trace.ended()? == Some(0), "{}", trace.log());
     let [packet] = &trace.packets()[..] else { anyhow::bail!("not one packet: {}", trace.log()) };
     let fits = packet.verdict == "dropped_denied"
-        && packet.reason == "A client that may not connect to the service."
+        && packet.reason == "A SYN from a client that `allow` and `deny` do not let in."
         && packet.flags.as_deref() == Some("SYN")
         && packet.came.ends.as_ref().is_some_and(|ends| ends.source.starts_with(denied))
         && packet.left.is_none();
