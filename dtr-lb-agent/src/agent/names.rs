@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use tokio::{sync::watch, time::timeout};
 use tracing::{info, warn};
 
-use super::{Agent, effective::Sources, probes::Files};
+use super::{Agent, effective::Sources, log::log_differences, probes::Files};
 use crate::{
     changes::{Names, wanted_names},
     datapath::Datapath,
@@ -84,7 +84,8 @@ impl Agent {
         given.changes.answered(&names, Timestamp::now());
         given.names = names;
         match self.take_in(datapath, given, Files::AsTheyWere).await {
-            Ok(_) => {
+            Ok(taken) => {
+                log_differences(&taken.changes);
                 self.following.unused = None;
                 true
             }

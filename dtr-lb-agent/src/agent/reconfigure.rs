@@ -8,7 +8,7 @@ use tracing::info;
 
 use super::{
     Agent, AgentError, fixed,
-    log::log,
+    log::{log, log_all},
     probes::{Files, Plan},
     start::{check_addresses, mtus, probes_are_steered, wanted},
 };
@@ -63,10 +63,8 @@ impl Agent {
             *addresses = wanted;
             changed
         });
-        for difference in &differences {
-            info!(change = difference, "the config has changed");
-        }
-        changes.into_iter().for_each(log);
+        // What is different is logged by whoever knows what it comes from: an order, the file, DNS.
+        log_all(changes, &self.control, datapath, &self.census);
         self.unasked.keep(|service, replica| {
             let mut services = config.services.iter().filter(|known| known.name == service);
             let asked = |known: &Replica| known.name == replica && known.admin != Admin::Maint;

@@ -7,6 +7,7 @@ use tracing::{error, info};
 use super::{
     Agent, AgentError, NoFile,
     effective::{Given, TakenIn},
+    log::log_differences,
     probes::Files,
 };
 use crate::{
@@ -54,6 +55,7 @@ impl Agent {
         let mut given = Given { file: Arc::new(self.source.read()?), ..self.sources.given() };
         given.find_interfaces().await.map_err(AgentError::from)?;
         let TakenIn { changes, notes } = self.take_in(datapath, given, Files::ReadAgain).await?;
+        log_differences(&changes);
         Ok(Reloaded { changes, notes })
     }
 }

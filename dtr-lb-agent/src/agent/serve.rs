@@ -15,7 +15,7 @@ use super::{
     Agent, End, answers, catch_up, compare,
     fill::Level,
     floods::Flood,
-    log::{log, log_standing},
+    log::{log, log_all, log_standing},
     passive,
     presence::Standing,
     probes::ProbeId,
@@ -80,7 +80,8 @@ impl Agent {
                 }
                 Some(report) = self.reports.recv() => decided = self.take_reports(report, datapath),
                 () = sleep_until_some(due) => {
-                    self.control.tick(Moment::now()).into_iter().for_each(log);
+                    let changes = self.control.tick(Moment::now());
+                    log_all(changes, &self.control, datapath, &self.census);
                     decided = true;
                 }
                 () = sleep_until_some(next_reading) => {
@@ -172,17 +173,18 @@ impl Agent {
         // Where the probe was answered nobody asks.
         let silent = report.outcome.error.as_ref().is_some_and(|failure| !failure.answered());
         let said = if silent { passive::data_to_client(&self.control, datapath, &report.id) } else { 0 };
+        let key = report.id.clone();
         let changes = self.control.report(report, said, Moment::now());
+        self.probes.pace(&key, self.control.certainty(&key));
         let changed = !changes.is_empty();
-        for change in changes {
-            match change {
-                Change::Probing { service, replica, failure } => {
-                    let news = self.unasked.take(service, replica, failure, Instant::now());
-                    news.iter().for_each(News::log);
-                }
-                change => log(change),
+        for change in &changes {
+            if let Change::Probing { service, replica, failure } = change {
+                let news =
+                    self.unasked.take(service.clone(), replica.clone(), failure.clone(), Instant::now());
+                news.iter().for_each(News::log);
             }
         }
+        log_all(changes, &self.control, datapath, &self.census);
         // What was held may be what this report is about.
         changed || self.held_until.is_some()
     }
@@ -209,7 +211,7 @@ impl Agent {
         let (readings, pause) = passive::read(&self.control, datapath);
         let changes = self.control.passive(&readings, Moment::now());
         let changed = !changes.is_empty();
-        changes.into_iter().for_each(log);
+        log_all(changes, &self.control, datapath, &self.census);
         (changed, tokio::time::Instant::now() + pause)
     }
 

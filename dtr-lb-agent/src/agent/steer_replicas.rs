@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tracing::info;
+use tracing::{debug, info};
 
 use super::{
     Agent, NoFile,
@@ -13,6 +13,7 @@ use super::{
 use crate::{
     api::{Ordered, Refusal, RefusalKind, ReplicaOrder},
     config::{Admin, Config, Edit, EditError, OnDown, Replica},
+    control::{ReplicaKey, ReplicaState},
     datapath::Datapath,
 };
 
@@ -30,6 +31,7 @@ impl Agent {
             refuse_what_is_left_out(&given, &self.sources.given())?;
         }
         let edit = orders::edit(order, &before, &targets)?;
+        let states = self.states(&targets);
         let flows: Vec<_> = targets.iter().map(|target| self.flows(datapath, &before, target)).collect();
         if let Some(edit) = &edit {
             given.file = Arc::new(self.save(edit)?);
@@ -68,8 +70,24 @@ impl Agent {
             done.push(format!("saved to {}", self.source.origin));
         }
         notes.extend(without_replicas(&before, &after));
-        info!(done = done.join("; "), "an operator's order is carried out");
+        // A change of state has a line of its own, with the order as its cause: an order that is one is not told twice.
+        let in_words = done.join("; ");
+        if edit.is_none() && all_changed(&states, &self.states(&targets)) {
+            debug!(event = "order_done", done = in_words, "an operator's order is carried out");
+        } else {
+            info!(event = "order_done", done = in_words, "an operator's order is carried out");
+        }
         Ok(Ordered { done, notes })
+    }
+
+    /// The states of the replicas that an order is about; `None` of one that is gone.
+    fn states(&self, targets: &[Target]) -> Vec<Option<ReplicaState>> {
+        let of = |Target { service, replica }: &Target| {
+            let Replica { address, port, .. } = *replica;
+            let key = ReplicaKey { service: service.clone(), address, port };
+            self.control.condition(&key).map(|condition| condition.state)
+        };
+        targets.iter().map(of).collect()
     }
 
     /// Writes a change to the config file. Returns what it says then.
@@ -110,6 +128,12 @@ impl Agent {
         };
         service.vips.iter().map(of).sum()
     }
+}
+
+/// Whether there are replicas, and each has come into another state.
+fn all_changed(before: &[Option<ReplicaState>], after: &[Option<ReplicaState>]) -> bool {
+    let mut pairs = before.iter().zip(after);
+    !before.is_empty() && pairs.all(|(before, after)| after.is_some() && before != after)
 }
 
 /// What the order would add and no service would take: see [`crate::changes::Note`].
