@@ -1,4 +1,4 @@
-//! One replica of a service as a state machine without IO: events and the time go in, what is to be told of it comes out.
+//! One replica of a service as a state machine without IO: events and the time go in, changes of its state come out.
 //!
 //! ```text
 //!                                    fall bad probes, or ejected by the passive check,

@@ -1,4 +1,4 @@
-//! What is known of one service: its replicas' machines, and what is to be told of them together.
+//! What is known of one service: its replicas' machines, and what they say together.
 
 use std::{collections::HashMap, sync::Arc, time::Instant};
 

@@ -138,6 +138,17 @@ impl World {
         health::model(probe.rise, probe.fall, &self.found[replica])
     }
 
+    fn tells_each_change_once(&self, changes: &[Change]) {
+        let mut told = BTreeSet::new();
+        for change in changes {
+            let Change::Replica(change) = change else { continue };
+            assert_ne!(change.from, change.to, "{change:?}");
+            assert!(told.insert(&change.replica), "told twice: {changes:?}");
+            let condition = self.control.conditions(0).filter(|known| known.state == ReplicaState::Up);
+            assert_eq!(change.replicas_left, condition.count(), "{change:?}");
+        }
+    }
+
     fn holds(&self) {
         let now = self.now();
         let desired = desired(&self.control, now);
@@ -186,6 +197,7 @@ proptest! {
             let before = world.control.desired(world.now().clock);
             let changes = world.play(event);
             world.holds();
+            world.tells_each_change_once(changes.as_deref().unwrap_or_default());
             if changes.is_some_and(|changes| changes.is_empty()) {
                 prop_assert_eq!(before, world.control.desired(world.now().clock), "{:?} was not told", event);
             }
