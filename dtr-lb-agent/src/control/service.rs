@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::{
     Change, Moment, ReplicaChange, ReplicaState,
     agent_check::{self, AgentCheck},
-    machine::{Event, Probed, ReplicaMachine, Settled},
+    machine::{Event, Probed, ReplicaMachine, Settled, Transition},
     rules::Rules,
     suspicion::Suspicion,
 };
@@ -124,42 +124,66 @@ impl ServiceState {
             let machine = &mut self.replicas[place];
             let reset = shares.reset(machine, datapath.on_down);
             let was_reset = std::mem::replace(&mut machine.notified_reset, reset);
-            let (service, config) = (self.rules.service.clone(), machine.replica());
-            let (replica, address, port) = (config.name.clone(), config.address, config.port);
+            let machine = &self.replicas[place];
             match settled {
                 Settled::Changed(transition) => {
-                    let after = now.time.duration_since(transition.since);
-                    changes.push(Change::Replica(ReplicaChange {
-                        service,
-                        replica,
-                        address,
-                        port,
-                        from: transition.from,
-                        to: transition.to,
-                        cause: transition.cause,
-                        reason: transition.reason,
-                        // The clock may have been set back meanwhile.
-                        after: after.try_into().unwrap_or_default(),
-                        replicas_left,
-                        reset,
-                    }));
+                    changes.push(self.changed(machine, transition, replicas_left, reset, now));
                     continue;
                 }
                 Settled::Confirmed { reason } => changes.push(Change::Confirmed {
-                    service: service.clone(),
-                    replica: replica.clone(),
+                    service: self.rules.service.clone(),
+                    replica: machine.replica().name.clone(),
                     reason,
                 }),
                 Settled::Unchanged => {}
             }
             if reset != was_reset {
-                let reason = machine.condition().reason.clone().unwrap_or_default();
-                resets.push(Change::Resets { service, replica, address, port, reset, reason });
+                resets.push(self.resets(machine, reset));
             }
         }
         changes.extend(self.up_or_down(datapath.all_down));
         changes.extend(resets);
         changes
+    }
+
+    /// All that there is to tell of a change of state.
+    fn changed(
+        &self,
+        machine: &ReplicaMachine,
+        transition: Transition,
+        replicas_left: usize,
+        reset: bool,
+        now: Moment,
+    ) -> Change {
+        let Transition { from, to, cause, reason, since } = transition;
+        let (address, port) = machine.end();
+        Change::Replica(ReplicaChange {
+            service: self.rules.service.clone(),
+            replica: machine.replica().name.clone(),
+            address,
+            port,
+            from,
+            to,
+            cause,
+            reason,
+            // The clock may have been set back meanwhile.
+            after: now.time.duration_since(since).try_into().unwrap_or_default(),
+            replicas_left,
+            reset,
+        })
+    }
+
+    /// The same of connections that are reset from now on, or no longer, in a state that stays.
+    fn resets(&self, machine: &ReplicaMachine, reset: bool) -> Change {
+        let (address, port) = machine.end();
+        Change::Resets {
+            service: self.rules.service.clone(),
+            replica: machine.replica().name.clone(),
+            address,
+            port,
+            reset,
+            reason: machine.condition().reason.clone().unwrap_or_default(),
+        }
     }
 
     fn count(&self, state: ReplicaState) -> usize {
