@@ -2,21 +2,26 @@
 //! say. The only place that does, and it touches nothing: time comes as an argument, and what is decided goes out as a
 //! [`Desired`].
 //!
-//! `service` keeps what `replica` knows of each, and `shares` decides by it who gets new flows; `passive` (what counts) and `ejection`
-//! (whom it takes out), and `ramp`, are the two things that time alone ends; `suspicion` is about probes that nobody answers;
-//! `own_word` is what a replica's agent says; `answers` notices replicas whose answers go another way; `paths` has the ways to the replicas; `reconfigure` takes in another config and carries over what is
-//! known; `change` has the words for the operator.
+//! `machine` is one replica of a service, with the config that it obeys: events in, changes of its state out. `service` has those of a
+//! service, gives them what they have to know of each other, and `shares` decides by them who gets new flows. A machine is made of
+//! parts that know nothing of each other: `health` (rise and fall), `passive` (which failed connections count) and `ramp` (slow start),
+//! `agent_check` (what a replica says of itself), `answers` (where its answers go), `replica` (what is shown of it). Two verdicts are
+//! about several replicas: `ejection` (whom the passive check takes out) and `suspicion` (probes that nobody answers). `paths` has the
+//! next hops; `reconfigure` takes in another config and carries over what is known; `change` is what an operator reads.
 
+mod agent_check;
 mod answers;
 mod change;
 mod ejection;
+mod health;
 mod limits;
-mod own_word;
+mod machine;
 mod passive;
 mod paths;
 mod ramp;
 mod reconfigure;
 mod replica;
+mod rules;
 mod service;
 mod shares;
 mod suspicion;
@@ -32,22 +37,26 @@ use dtr_lb_common::{abi, wire::Mac};
 use jiff::Timestamp;
 
 use crate::{
-    config::{Access, Admin, Affinity, Config, Mode, Replica, Service},
+    config::{Access, Affinity, Config, Mode, Replica, Service},
     datapath::{Desired, DesiredReplica, DesiredService, DesiredSettings, SourceRule, service_key},
     next_hop::{NextHop, NextHopError},
-    probe::{Report, State},
+    probe::{Certainty, Report},
 };
 
+use machine::{Probed, ReplicaMachine};
 use paths::{Paths, hop};
-use service::{Probed, Standing};
+use service::ServiceState;
+
+#[cfg(test)]
+pub(crate) use health::{ReplicaHealth, RiseFall};
 
 pub use answers::Answers;
 pub use change::{
     ANSWERS_PAST, Change, MACS_UNCHECKED, NARROW_PATH, NO_NAT_ADDRESS, PASSIVE_SET_ASIDE, PASSIVE_SPARED,
-    SUSPICION, UNSEEN_INTERFACE,
+    ReplicaChange, SUSPICION, UNSEEN_INTERFACE,
 };
 pub use passive::{Reading, Witness};
-pub use replica::{Condition, HISTORY, ReplicaState, StateChange};
+pub use replica::{Cause, Condition, HISTORY, ReplicaState, StateChange};
 pub use suspicion::{Circumstances, Suspicion};
 
 /// What is known of next hops, by address.
@@ -99,7 +108,7 @@ impl Moment {
 pub struct Control {
     config: Arc<Config>,
     /// In the order of the config.
-    services: Vec<Standing>,
+    services: Vec<ServiceState>,
     places: HashMap<ReplicaKey, ReplicaPlace>,
     paths: Paths,
     /// The Ethernet addresses of this host, where they are known, and fit into the datapath.
@@ -109,7 +118,7 @@ pub struct Control {
 
 impl Control {
     pub fn new(config: Arc<Config>, now: Timestamp) -> Self {
-        let services = config.services.iter().map(|service| Standing::new(service, now)).collect();
+        let services = config.services.iter().map(|service| ServiceState::new(service, now)).collect();
         let places = places(&config);
         Self { config, services, places, paths: Paths::default(), own_macs: None, macs_fit: true }
     }
@@ -119,61 +128,60 @@ impl Control {
     ///
     /// `data_to_client`: see [`Circumstances`].
     pub fn report(&mut self, report: Report<ReplicaKey>, data_to_client: u64, now: Moment) -> Vec<Change> {
-        let Report { id, outcome, agent, state, transition: _, late } = report;
+        let Report { id, outcome, agent, in_a_row, late } = report;
         let Some(ReplicaPlace { service, replica }) = self.places.get(&id).copied() else {
             return Vec::new();
         };
-        let Config { services, datapath, .. } = &*self.config;
-        if services[service].replicas[replica].admin == Admin::Maint {
-            return Vec::new();
-        }
         let circumstances = Circumstances { late, data_to_client };
-        let probed = Probed { place: replica, outcome, agent, state };
-        self.services[service].probed(&services[service], datapath, probed, circumstances, now)
+        let probed = Probed { outcome, agent, in_a_row, circumstances };
+        self.services[service].probed(replica, probed, &self.config.datapath, now)
     }
 
     /// Takes in what the datapath has counted: the passive check of `max_fails` and `fail_timeout`. It takes replicas out
     /// before their probes do, puts them back by itself, never takes the last one, and resets nobody's flows.
     pub fn passive(&mut self, readings: &[Reading], now: Moment) -> Vec<Change> {
-        let services = self.services.iter_mut().zip(&self.config.services).enumerate();
-        let of = |(place, (standing, service)): (usize, (&mut Standing, &Service))| {
+        let of = |(place, service): (usize, &mut ServiceState)| {
             let own = readings.iter().filter(|reading| reading.place.service == place);
-            standing.failed(service, own, now)
+            service.counted(own, &self.config.datapath, now)
         };
-        services.flat_map(of).collect()
+        self.services.iter_mut().enumerate().flat_map(of).collect()
     }
 
     /// Takes in what the datapath has counted of replicas in mode `dnat`. Changes nothing of [`Self::desired`].
     pub fn answers(&mut self, all: &[Answers]) -> Vec<Change> {
         let of = |answers: &Answers| {
             let ReplicaPlace { service, replica } = answers.place;
-            let past = self.services[service].replicas[replica].answers.read(answers)?;
-            let service = &self.config.services[service];
-            Some(Change::AnswersPast {
-                service: service.name.clone(),
-                replica: service.replicas[replica].name.clone(),
-                past,
-            })
+            let service = &mut self.services[service];
+            let machine = &mut service.replicas[replica];
+            let past = machine.answered(answers)?;
+            let (service, replica) = (service.rules.service.clone(), machine.replica().name.clone());
+            Some(Change::AnswersPast { service, replica, past })
         };
         all.iter().filter_map(of).collect()
     }
 
     /// Whether the answers of a replica, by its place in the config, are seen to go past this balancer.
     pub fn answers_past(&self, place: ReplicaPlace) -> bool {
-        let ReplicaPlace { service, replica } = place;
-        self.config.services[service].mode == Mode::Dnat
-            && self.services[service].replicas[replica].answers.past()
+        self.config.services[place.service].mode == Mode::Dnat && self.machine(place).answers_past()
     }
 
     /// What a replica says of itself by its agent, and why that was not heard last; `None` if it was never asked.
-    pub fn own_word(&self, place: ReplicaPlace) -> Option<(String, Option<String>)> {
-        let own = &self.services[place.service].replicas[place.replica].own;
-        Some((own.says()?, own.failure().map(str::to_owned)))
+    pub fn agent_check(&self, place: ReplicaPlace) -> Option<(String, Option<String>)> {
+        let agent = self.machine(place).agent_check();
+        Some((agent.says()?, agent.failure().map(str::to_owned)))
     }
 
     /// What the passive check has read as unanswered last; `None` before the first reading.
     pub fn unanswered(&self, place: ReplicaPlace) -> Option<u64> {
-        self.services[place.service].replicas[place.replica].failures.unanswered()
+        self.machine(place).unanswered()
+    }
+
+    fn machine(&self, place: ReplicaPlace) -> &ReplicaMachine {
+        &self.services[place.service].replicas[place.replica]
+    }
+
+    fn find(&self, key: &ReplicaKey) -> Option<&ReplicaMachine> {
+        self.places.get(key).map(|place| self.machine(*place))
     }
 
     /// Why this host doubts its own probes of a service, while it does.
@@ -183,13 +191,12 @@ impl Control {
 
     /// Ends what is over at `now`: see [`Self::next_due`].
     pub fn tick(&mut self, now: Moment) -> Vec<Change> {
-        let services = self.services.iter_mut().zip(&self.config.services);
-        services.flat_map(|(standing, service)| standing.tick(service, now)).collect()
+        self.services.iter_mut().flat_map(|service| service.tick(&self.config.datapath, now)).collect()
     }
 
     /// When [`Self::tick`] and [`Self::desired`] have to be called though nothing was reported; `None` if they need not.
     pub fn next_due(&self, now: Instant) -> Option<Instant> {
-        self.services.iter().filter_map(|standing| standing.next_due(now)).min()
+        self.services.iter().filter_map(|service| service.next_deadline(now)).min()
     }
 
     /// Takes in the next hops.
@@ -210,10 +217,9 @@ impl Control {
     /// Whether every replica has been probed, unless it is in maintenance, and every next hop been looked for: what is
     /// decided before is a guess.
     pub fn informed(&self) -> bool {
-        let mut all = self.services.iter().flat_map(|standing| &standing.replicas);
-        let probed = all.all(|known| {
-            known.condition.last_probe.is_some() || known.condition.state == ReplicaState::Maint
-        });
+        let mut all =
+            self.services.iter().flat_map(|service| &service.replicas).map(ReplicaMachine::condition);
+        let probed = all.all(|known| known.last_probe.is_some() || known.state == ReplicaState::Maint);
         probed && self.addresses().into_iter().all(|address| self.paths.known(address).is_some())
     }
 
@@ -229,37 +235,34 @@ impl Control {
 
     /// What is known of a replica; `None` if the config does not have it.
     pub fn condition(&self, key: &ReplicaKey) -> Option<&Condition> {
-        let ReplicaPlace { service, replica } = self.places.get(key)?;
-        Some(&self.services[*service].replicas[*replica].condition)
+        self.find(key).map(ReplicaMachine::condition)
     }
 
-    /// What the probes have made of a replica; `None` if the config does not have it.
-    pub fn probed(&self, key: &ReplicaKey) -> Option<State> {
-        let ReplicaPlace { service, replica } = self.places.get(key)?;
-        Some(self.services[*service].replicas[*replica].probed)
+    /// How sure it is what the probes make of a replica: they come at another interval each. In doubt if the config does not have it.
+    pub fn certainty(&self, key: &ReplicaKey) -> Certainty {
+        self.find(key).map_or(Certainty::InDoubt, ReplicaMachine::certainty)
     }
 
     /// What is known of the replicas of a service, in the order of the config.
     pub fn conditions(&self, service: usize) -> impl Iterator<Item = &Condition> {
-        self.services[service].replicas.iter().map(|known| &known.condition)
+        self.services[service].replicas.iter().map(ReplicaMachine::condition)
     }
 
     /// The share of new flows that each replica of a service has at `now`, in the order of the config.
     pub fn shares(&self, service: usize, now: Instant) -> Vec<u16> {
-        let all_down = self.config.datapath.all_down;
-        self.services[service].shares(&self.config.services[service], all_down, now).weights
+        self.services[service].shares(self.config.datapath.all_down, now).weights
     }
 
     /// What the datapath is to say at `now`.
     pub fn desired(&self, now: Instant) -> Desired {
         let datapath = &self.config.datapath;
         let mut services = BTreeMap::new();
-        for (standing, service) in self.services.iter().zip(&self.config.services) {
+        for (state, service) in self.services.iter().zip(&self.config.services) {
             let wanted = DesiredService {
                 mode: mode(service.mode),
                 source_affinity: service.affinity == Affinity::SourceIp,
                 sources: sources(&service.access),
-                replicas: self.desired_replicas(standing, service, now),
+                replicas: self.desired_replicas(state, service.mode, now),
                 limits: limits::limits(&self.config, service),
             };
             for vip in &service.vips {
@@ -275,28 +278,27 @@ impl Control {
         Desired { settings, services }
     }
 
-    fn desired_replicas(&self, standing: &Standing, service: &Service, now: Instant) -> Vec<DesiredReplica> {
+    fn desired_replicas(&self, service: &ServiceState, mode: Mode, now: Instant) -> Vec<DesiredReplica> {
         let datapath = &self.config.datapath;
-        let shares = standing.shares(service, datapath.all_down, now);
-        let replicas = service.replicas.iter().zip(&shares.weights).enumerate();
-        replicas
-            .map(|(place, (replica, weight))| {
-                let next_hop = self.paths.known(replica.address);
-                DesiredReplica {
-                    address: replica.address,
-                    port: replica.port,
-                    weight: *weight,
-                    hop: next_hop.map(|next_hop| hop(next_hop, &self.config.interfaces)),
-                    nat: match service.mode {
-                        Mode::Nat => self.paths.nat_addresses(&self.config, replica.address),
-                        Mode::Dsr | Mode::Dnat => Vec::new(),
-                        Mode::Ipip => vec![datapath.tunnel_sources.towards(replica.address)],
-                    },
-                    mtu: next_hop.map_or(0, |hop| hop.mtu),
-                    reset: standing.reset(service, place, datapath.on_down, &shares),
-                }
-            })
-            .collect()
+        let shares = service.shares(datapath.all_down, now);
+        let of = |(machine, weight): (&ReplicaMachine, &u16)| {
+            let (address, port) = machine.end();
+            let next_hop = self.paths.known(address);
+            DesiredReplica {
+                address,
+                port,
+                weight: *weight,
+                hop: next_hop.map(|next_hop| hop(next_hop, &self.config.interfaces)),
+                nat: match mode {
+                    Mode::Nat => self.paths.nat_addresses(&self.config, address),
+                    Mode::Dsr | Mode::Dnat => Vec::new(),
+                    Mode::Ipip => vec![datapath.tunnel_sources.towards(address)],
+                },
+                mtu: next_hop.map_or(0, |hop| hop.mtu),
+                reset: shares.reset(machine, datapath.on_down),
+            }
+        };
+        service.replicas.iter().zip(&shares.weights).map(of).collect()
     }
 }
 

@@ -345,7 +345,7 @@ fn service_status(
             let counted = meter.replica(vip, service.port, replica.address, replica.port, census)?;
             let place = ReplicaPlace { service: place, replica: at };
             let past = control.answers_past(place);
-            let agent = control.own_word(place).map(|(says, error)| AgentStatus { says, error });
+            let agent = control.agent_check(place).map(|(says, error)| AgentStatus { says, error });
             let warning = past.then(|| ANSWERS_PAST.to_owned());
             Ok(ReplicaStatus { warning, agent, ..replica_status(replica, condition, share, counted) })
         })

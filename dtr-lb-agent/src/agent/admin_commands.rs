@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tracing::info;
+use tracing::{debug, info};
 
 use super::{
     AgentError, NoFile,
@@ -14,6 +14,7 @@ use super::{
 use crate::{
     api::{Answer, Ordered, Refusal, RefusalKind, ReplicaOrder},
     config::{Admin, Config, Edit, EditError, OnDown, Replica},
+    control::{ReplicaKey, ReplicaState},
     datapath::{Census, Meter},
 };
 
@@ -27,6 +28,8 @@ pub(super) struct Ordering {
     /// The config before it.
     before: Arc<Config>,
     targets: Targets,
+    /// The states of these before it.
+    states: Vec<Option<ReplicaState>>,
     /// It is in the config file already.
     saved: bool,
 }
@@ -41,7 +44,10 @@ impl Driver {
     ) -> Option<(Ordering, Given)> {
         let before = Arc::clone(self.health.control.config());
         match self.what_is_ordered(&order, &before) {
-            Ok((targets, given, saved)) => Some((Ordering { order, answer, before, targets, saved }, given)),
+            Ok((targets, given, saved)) => {
+                let states = self.states(&targets);
+                Some((Ordering { order, answer, before, targets, states, saved }, given))
+            }
             Err(refusal) => {
                 // Who asked may have gone.
                 drop(answer.send(Err(refusal)));
@@ -78,7 +84,7 @@ impl Driver {
 
     /// Tells who ordered it what came of it; where it was done, once it is in force.
     pub(super) fn ordered(&mut self, ordering: Ordering, result: Result<Applied, AgentError>) {
-        let Ordering { order, answer, before, targets, saved } = ordering;
+        let Ordering { order, answer, before, targets, states, saved } = ordering;
         let Applied { changes, mut notes } = match result {
             Ok(applied) => applied,
             Err(error) => {
@@ -111,8 +117,24 @@ impl Driver {
             done.push(format!("saved to {}", self.configuration.source.origin));
         }
         notes.extend(without_replicas(&before, &after));
-        info!(done = done.join("; "), "an operator's order is carried out");
+        // A change of state has a line of its own, with the order as its cause: an order that is one is not told twice.
+        let in_words = done.join("; ");
+        if !saved && all_changed(&states, &self.states(&targets)) {
+            debug!(event = "order_done", done = in_words, "an operator's order is carried out");
+        } else {
+            info!(event = "order_done", done = in_words, "an operator's order is carried out");
+        }
         self.replies.push(Reply::Order(answer, Ordered { done, notes }));
+    }
+
+    /// The states of the replicas that an order is about; `None` of one that is gone.
+    fn states(&self, targets: &Targets) -> Vec<Option<ReplicaState>> {
+        let of = |(Target { service, replica }, _): &(Target, u64)| {
+            let Replica { address, port, .. } = *replica;
+            let key = ReplicaKey { service: service.clone(), address, port };
+            self.health.control.condition(&key).map(|condition| condition.state)
+        };
+        targets.iter().map(of).collect()
     }
 
     /// Writes a change to the config file. Returns what it says then.
@@ -161,6 +183,12 @@ fn flows(meter: &Meter, census: &Census, config: &Config, target: &Target) -> u6
         counted.map_or(0, |(_, flows)| flows)
     };
     service.vips.iter().map(of).sum()
+}
+
+/// Whether there are replicas, and each has come into another state.
+fn all_changed(before: &[Option<ReplicaState>], after: &[Option<ReplicaState>]) -> bool {
+    let mut pairs = before.iter().zip(after);
+    !before.is_empty() && pairs.all(|(before, after)| after.is_some() && before != after)
 }
 
 /// What the order would add and no service would take: see [`crate::changes::Note`].

@@ -16,7 +16,7 @@ use super::{
     driver::Driver,
     effective::{Applied, Given},
     http, immutable,
-    log::log,
+    log::{log, log_all, log_differences},
     probes::{Files, Plan},
     reload::ReloadError,
     start::{check_addresses, mtus, probes_are_steered, wanted},
@@ -199,10 +199,9 @@ impl Driver {
             );
         }
         self.network.follow_addresses(health.control.addresses());
-        for difference in &differences {
-            info!(change = difference, "the config has changed");
-        }
-        changes.into_iter().for_each(log);
+        // What is different is logged by whoever knows what it comes from: an order, the file, DNS.
+        let census = Arc::clone(&self.applier.state().census);
+        log_all(changes, &health.control, self.applier.meter(), &census);
         health.reconfigured(&config);
         let configuration = &mut self.configuration;
         let notes = configuration.sources.replace(file, names, found);
@@ -216,7 +215,12 @@ impl Driver {
         match origin {
             Origin::Reload(answer) => self.reloaded(answer, result.map_err(ReloadError::from)),
             Origin::Order(ordering) => self.ordered(ordering, result),
-            Origin::Names => self.configuration.following.used(result.err().as_ref()),
+            Origin::Names => {
+                if let Ok(Applied { changes, .. }) = &result {
+                    log_differences(changes);
+                }
+                self.configuration.following.used(result.err().as_ref());
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The main loop: waits for what happens, has it judged, and says what the datapath is to say. It makes no system call that
 //! writes the datapath: that is the `applier`'s.
 
-use std::{future::Future, pin::Pin, time::Instant};
+use std::{future::Future, pin::Pin, sync::Arc, time::Instant};
 
 use jiff::Timestamp;
 use tokio::{signal::unix::Signal, sync::mpsc};
@@ -86,7 +86,10 @@ impl Driver {
                 reason = &mut shutdown => return End::Signal(reason),
                 // How it went is in the log.
                 Some(()) = hang_up.recv() => self.changes.request(Requested::Reload(None)),
-                input = self.health.next() => decided = self.health.take(input, self.applier.meter()),
+                input = self.health.next() => {
+                    let census = Arc::clone(&self.applier.state().census);
+                    decided = self.health.take(input, self.applier.meter(), &census);
+                }
                 seen = self.network.next() => decided = self.take_seen(seen),
                 () = self.configuration.following.looked() => self.changes.request(Requested::Names),
                 Some(request) = self.endpoints.requests.recv() => {

@@ -10,7 +10,7 @@ use tracing::debug;
 
 use super::{
     answers,
-    log::log,
+    log::{log, log_all},
     passive,
     probes::{ProbeId, Probes},
     unasked::{News, Unasked},
@@ -18,7 +18,7 @@ use super::{
 use crate::{
     config::{Admin, Config, Replica, Scheme},
     control::{Change, Control, Moment, ReplicaKey},
-    datapath::Meter,
+    datapath::{Census, Meter},
     metrics::ProbeCounts,
     probe::{Report, schedule::first_spread},
 };
@@ -83,47 +83,49 @@ impl Health {
     }
 
     /// Takes it in. Returns whether the datapath may have to say something else now.
-    pub(super) fn take(&mut self, input: Input, meter: &Meter) -> bool {
+    pub(super) fn take(&mut self, input: Input, meter: &Meter, census: &Census) -> bool {
         match input {
-            Input::Report(report) => self.take_reports(report, meter),
+            Input::Report(report) => self.take_reports(report, meter, census),
             Input::Due => {
-                self.control.tick(Moment::now()).into_iter().for_each(log);
+                let changes = self.control.tick(Moment::now());
+                log_all(changes, &self.control, meter, census);
                 true
             }
-            Input::Reading => self.read_failures(meter),
+            Input::Reading => self.read_failures(meter, census),
             Input::HeldLongEnough => true,
         }
     }
 
     /// Takes a report and those that wait behind it: what many replicas change at once is one change of the tables.
     /// Returns whether they have changed anything.
-    fn take_reports(&mut self, first: Report<ProbeId>, meter: &Meter) -> bool {
-        let mut changed = self.take_report(first, meter);
+    fn take_reports(&mut self, first: Report<ProbeId>, meter: &Meter, census: &Census) -> bool {
+        let mut changed = self.take_report(first, meter, census);
         for _ in 0..self.reports.len() {
             let Ok(report) = self.reports.try_recv() else { break };
-            changed |= self.take_report(report, meter);
+            changed |= self.take_report(report, meter, census);
         }
         changed
     }
 
     /// Returns whether it has changed anything.
-    fn take_report(&mut self, report: Report<ProbeId>, meter: &Meter) -> bool {
+    fn take_report(&mut self, report: Report<ProbeId>, meter: &Meter, census: &Census) -> bool {
         let Some(report) = self.probes.current(report) else { return false };
         self.count_probe(&report);
         // Where the probe was answered nobody asks.
         let silent = report.outcome.error.as_ref().is_some_and(|failure| !failure.answered());
         let said = if silent { passive::data_to_client(&self.control, meter, &report.id) } else { 0 };
+        let key = report.id.clone();
         let changes = self.control.report(report, said, Moment::now());
+        self.probes.pace(&key, self.control.certainty(&key));
         let changed = !changes.is_empty();
-        for change in changes {
-            match change {
-                Change::Probing { service, replica, failure } => {
-                    let news = self.unasked.take(service, replica, failure, Instant::now());
-                    news.iter().for_each(News::log);
-                }
-                change => log(change),
+        for change in &changes {
+            if let Change::Probing { service, replica, failure } = change {
+                let news =
+                    self.unasked.take(service.clone(), replica.clone(), failure.clone(), Instant::now());
+                news.iter().for_each(News::log);
             }
         }
+        log_all(changes, &self.control, meter, census);
         // What was held may be what this report is about.
         changed || self.held_until.is_some()
     }
@@ -138,11 +140,11 @@ impl Health {
     }
 
     /// Gives the passive check what the datapath has counted. Returns whether it has changed anything.
-    fn read_failures(&mut self, meter: &Meter) -> bool {
+    fn read_failures(&mut self, meter: &Meter, census: &Census) -> bool {
         let (readings, pause) = passive::read(&self.control, meter);
         let changes = self.control.passive(&readings, Moment::now());
         let changed = !changes.is_empty();
-        changes.into_iter().for_each(log);
+        log_all(changes, &self.control, meter, census);
         self.next_reading = Some(tokio::time::Instant::now() + pause);
         changed
     }
@@ -187,7 +189,8 @@ impl Health {
     /// Takes the next report as it comes; so it is before anything was decided. May be dropped and called again.
     pub(super) async fn settle(&mut self, meter: &Meter) {
         match self.reports.recv().await {
-            Some(report) => drop(self.take_report(report, meter)),
+            // Nothing was counted yet.
+            Some(report) => drop(self.take_report(report, meter, &Census::default())),
             None => pending().await,
         }
     }

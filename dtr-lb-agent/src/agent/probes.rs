@@ -12,7 +12,7 @@ use crate::{
     config::{Admin, Config, Mode, Probe, Replica, Service, Verify},
     control::{Control, ReplicaKey},
     datapath::Steering,
-    probe::{self, Direct, ProbeTask, Prober, Report, Route, State, Target, TlsConfigs},
+    probe::{self, Certainty, Direct, ProbeTask, Prober, Report, Route, Target, TlsConfigs},
 };
 
 /// Reports that may wait to be taken.
@@ -38,7 +38,7 @@ pub(super) struct Probes {
 struct Running {
     run: u64,
     target: Target,
-    _task: ProbeTask,
+    task: ProbeTask,
 }
 
 /// What makes the probes those of a config.
@@ -104,18 +104,24 @@ impl Probes {
         for (key, target, prober) in fresh {
             self.runs += 1;
             let id = ProbeId { key: key.clone(), run: self.runs };
-            let known = control.probed(&key).unwrap_or(State::Starting);
-            let task = probe::spawn(id, prober, known, self.reports.clone());
+            let task = probe::spawn(id, prober, control.certainty(&key), self.reports.clone());
             // One that asked in another way ends here.
-            self.running.insert(key, Running { run: self.runs, target, _task: task });
+            self.running.insert(key, Running { run: self.runs, target, task });
+        }
+    }
+
+    /// Lets a replica's probe know what its reports have come to: it asks at another interval by that. To be called after each report.
+    pub(super) fn pace(&self, key: &ReplicaKey, certainty: Certainty) {
+        if let Some(running) = self.running.get(key) {
+            running.task.pace(certainty);
         }
     }
 
     /// The report, if it is of a probe that runs.
     pub(super) fn current(&self, report: Report<ProbeId>) -> Option<Report<ReplicaKey>> {
-        let Report { id: ProbeId { key, run }, outcome, agent, state, transition, late } = report;
+        let Report { id: ProbeId { key, run }, outcome, agent, in_a_row, late } = report;
         let runs = self.running.get(&key).is_some_and(|running| running.run == run);
-        runs.then_some(Report { id: key, outcome, agent, state, transition, late })
+        runs.then_some(Report { id: key, outcome, agent, in_a_row, late })
     }
 }
 

@@ -8,6 +8,7 @@ use super::{
     AgentError, NoFile,
     driver::{Configuration, Driver},
     effective::{Applied, Given},
+    log::log_differences,
     pending_replies::Reply,
 };
 use crate::{
@@ -49,6 +50,7 @@ impl Driver {
         match result {
             Ok(Applied { changes, notes }) => {
                 reloads.ok += 1;
+                log_differences(&changes);
                 match changes.len() {
                     0 => info!(path, "reloaded the config: nothing has changed"),
                     changes => info!(path, changes, "reloaded the config"),

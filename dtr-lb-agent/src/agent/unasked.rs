@@ -1,5 +1,5 @@
-//! Replicas that this host cannot ask, as it has no socket, port or memory for it: told once, however many they are, and
-//! at most once a minute where it comes and goes.
+//! Replicas that this host cannot probe, as it has no socket, port or memory for it: one log line, however many they are, and
+//! at most one a minute where it comes and goes.
 
 use std::{
     collections::BTreeSet,
@@ -8,7 +8,7 @@ use std::{
 
 use tracing::{info, warn};
 
-/// From one word that replicas cannot be asked to the next.
+/// From one line that replicas cannot be probed to the next.
 const QUIET: Duration = Duration::from_secs(60);
 
 /// Who cannot be asked.
@@ -16,9 +16,9 @@ const QUIET: Duration = Duration::from_secs(60);
 pub(super) struct Unasked {
     /// Service and replica.
     now: BTreeSet<(String, String)>,
-    /// When it was last told that some cannot be asked.
-    told: Option<Instant>,
-    /// The end of it is not told yet.
+    /// When the operator was last notified that some cannot be asked.
+    notified: Option<Instant>,
+    /// The end of it is not notified yet.
     open: bool,
 }
 
@@ -46,15 +46,13 @@ impl Unasked {
             return over.then_some(News::Again);
         };
         self.now.insert((service.clone(), replica.clone()));
-        if self.open || self.told.is_some_and(|told| now.duration_since(told) < QUIET) {
+        if self.open || self.notified.is_some_and(|at| now.duration_since(at) < QUIET) {
             return None;
         }
-        (self.told, self.open) = (Some(now), true);
+        (self.notified, self.open) = (Some(now), true);
         Some(News::Cannot { service, replica, reason })
     }
-}
 
-impl Unasked {
     /// Forgets those that are asked no more.
     pub(super) fn keep(&mut self, asked: impl Fn(&str, &str) -> bool) {
         self.now.retain(|(service, replica)| asked(service, replica));
@@ -66,12 +64,13 @@ impl News {
     pub(super) fn log(&self) {
         match self {
             Self::Cannot { service, replica, reason } => warn!(
+                event = "probing_failed",
                 service,
                 replica,
                 reason,
                 "replicas cannot be probed, this one and maybe others (`dtr-lb status` has all); their states stay as they are"
             ),
-            Self::Again => info!("all replicas can be probed again"),
+            Self::Again => info!(event = "probing_resumed", "all replicas can be probed again"),
         }
     }
 }

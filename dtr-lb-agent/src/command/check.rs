@@ -242,11 +242,12 @@ impl Report {
             }
             // Nothing is probed, and no connection fails.
             Change::Replica { .. }
+            | Change::Confirmed { .. }
             | Change::Service { .. }
             | Change::Resets { .. }
             | Change::Probing { .. }
-            | Change::OwnWord { .. }
-            | Change::OwnWordFailed { .. }
+            | Change::AgentCheck { .. }
+            | Change::AgentCheckFailed { .. }
             | Change::AnswersPast { .. }
             | Change::Suspicion { .. }
             | Change::PassiveSpared { .. }

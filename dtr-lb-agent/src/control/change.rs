@@ -1,21 +1,52 @@
-//! What an operator wants to read once.
+//! What an operator wants to read once, and the stable name of each: what a log line has as `event`.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
-use super::ReplicaState;
+use super::{Cause, ReplicaState};
 use crate::next_hop::{NextHop, NextHopError};
 
-/// Something that an operator wants to read once.
+/// A replica of a service came into another state.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReplicaChange {
+    pub service: String,
+    pub replica: String,
+    pub address: IpAddr,
+    pub port: u16,
+    pub from: ReplicaState,
+    /// Never `from`.
+    pub to: ReplicaState,
+    /// Who moved it.
+    pub cause: Cause,
+    /// Why, for people.
+    pub reason: String,
+    /// How long it was in `from`.
+    pub after: Duration,
+    /// The replicas of the service that are up after it.
+    pub replicas_left: usize,
+    /// Whether its connections are reset from now on.
+    pub reset: bool,
+}
+
+/// Something that an operator wants to read once. [`Change::event`] has its name.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
-    Replica {
+    /// A replica came into another state: one for each change and service.
+    Replica(ReplicaChange),
+    /// A replica that the passive check had ejected is down by its probes, too. Its state is as before.
+    Confirmed {
+        service: String,
+        replica: String,
+        /// What the probes say.
+        reason: String,
+    },
+    /// Packets of the flows of a replica whose state is as before are answered by resets from now on, or no longer.
+    Resets {
         service: String,
         replica: String,
         address: IpAddr,
         port: u16,
-        /// The same as `to` where only the reason is another: probes have come to say what the passive check said.
-        from: ReplicaState,
-        to: ReplicaState,
+        reset: bool,
+        /// Why it is in its state.
         reason: String,
     },
     /// All replicas of the service have been found to be down, or one is up (again).
@@ -23,14 +54,6 @@ pub enum Change {
         service: String,
         up: bool,
         consequence: &'static str,
-    },
-    /// Packets of the replica's flows are answered by resets from now on, or no longer.
-    Resets {
-        service: String,
-        replica: String,
-        reset: bool,
-        /// It is in maintenance, and not found to be dead.
-        maint: bool,
     },
     /// This host could not ask a replica, or can again: no word about the replica, whose state stays as it is.
     Probing {
@@ -40,14 +63,14 @@ pub enum Change {
         failure: Option<String>,
     },
     /// A replica's agent says something else than before.
-    OwnWord {
+    AgentCheck {
         service: String,
         replica: String,
         /// In its own words, as far as they were heard.
         says: String,
     },
     /// A replica's agent is not heard any more, or is again.
-    OwnWordFailed {
+    AgentCheckFailed {
         service: String,
         replica: String,
         /// Why not.
@@ -104,6 +127,46 @@ pub enum Change {
     NoNatAddress {
         address: IpAddr,
     },
+}
+
+impl Change {
+    /// Its name, for scripts and alerts: as stable as a metric's. This list is closed; `docs/operations.md` has those of replicas and
+    /// services.
+    #[must_use]
+    pub const fn event(&self) -> &'static str {
+        match self {
+            Self::Replica(ReplicaChange { to, .. }) => match to {
+                ReplicaState::Starting => "replica_starting",
+                ReplicaState::Up => "replica_up",
+                ReplicaState::Down => "replica_down",
+                ReplicaState::Draining => "replica_draining",
+                ReplicaState::Maint => "replica_maint",
+            },
+            Self::Confirmed { .. } => "replica_down_confirmed",
+            Self::Resets { reset: true, .. } => "replica_resets_begin",
+            Self::Resets { reset: false, .. } => "replica_resets_end",
+            Self::Service { up: true, .. } => "service_up",
+            Self::Service { up: false, .. } => "service_down",
+            Self::Probing { failure: Some(_), .. } => "probing_failed",
+            Self::Probing { failure: None, .. } => "probing_resumed",
+            Self::AgentCheck { .. } => "agent_check",
+            Self::AgentCheckFailed { failure: Some(_), .. } => "agent_check_failed",
+            Self::AgentCheckFailed { failure: None, .. } => "agent_check_resumed",
+            Self::AnswersPast { past: true, .. } => "answers_past_begin",
+            Self::AnswersPast { past: false, .. } => "answers_past_end",
+            Self::Suspicion { reason: Some(_), .. } => "suspicion_begin",
+            Self::Suspicion { reason: None, .. } => "suspicion_end",
+            Self::PassiveSpared { .. } => "passive_check_spared",
+            Self::PassiveSetAside { .. } => "passive_check_set_aside",
+            Self::NextHop { result: Ok(_), .. } => "next_hop",
+            Self::NextHop { result: Err(_), .. } => "next_hop_missing",
+            Self::UnseenInterface { .. } => "interface_unseen",
+            Self::NarrowPath { .. } => "path_narrow",
+            Self::Macs { fit: false, .. } => "macs_unchecked",
+            Self::Macs { fit: true, .. } => "macs_checked",
+            Self::NoNatAddress { .. } => "nat_address_missing",
+        }
+    }
 }
 
 /// What [`Change::UnseenInterface`] means, and what to do.

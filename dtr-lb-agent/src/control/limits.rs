@@ -1,4 +1,4 @@
-//! What clients may do, as the datapath is to be told: from the config, and from what the host is like.
+//! What clients may do, as the datapath is notified: from the config, and from what the host is like.
 
 use std::collections::BTreeSet;
 
@@ -39,7 +39,7 @@ pub(super) fn limits(config: &Config, service: &Service) -> Limits {
 
 impl Control {
     /// Takes in the Ethernet addresses of this host. Where they are too many for the datapath to tell from others', it takes
-    /// frames to any, and that is told once.
+    /// frames to any, and notifies that once.
     pub fn take_macs(&mut self, macs: BTreeSet<Mac>) -> Vec<Change> {
         let fit = OwnMacs::of(&macs).is_some();
         let fitted = std::mem::replace(&mut self.macs_fit, fit);

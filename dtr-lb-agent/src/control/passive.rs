@@ -221,15 +221,37 @@ impl Window {
     }
 }
 
-/// The word that a replica fails connections: it gets no new ones.
+/// That a replica fails connections, and gets no new ones for that.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Mark {
+pub(super) struct Ejection {
     /// When it is tried again.
     pub(super) until: Instant,
     /// Good probes in a row since it last failed.
-    pub(super) good_probes: u32,
+    good_probes: u32,
     /// It has refused connections. What is only said to be unanswered loses against the first probe that passes.
-    pub(super) refused: bool,
+    refused: bool,
+}
+
+impl Ejection {
+    pub(super) fn new(evidence: &Evidence, until: Instant) -> Self {
+        Self { until, good_probes: 0, refused: evidence.failures.refused > 0 }
+    }
+
+    /// It has failed more connections meanwhile.
+    pub(super) fn failed(&mut self, failures: Failures) {
+        self.refused |= failures.refused > 0;
+        if self.refused {
+            self.good_probes = 0;
+        }
+    }
+
+    /// Takes in a probe. Returns how many good ones end the ejection, where this was the last of them. A refusal takes `rise` of
+    /// them.
+    pub(super) fn probed(&mut self, ok: bool, rise: u32) -> Option<u32> {
+        self.good_probes = if ok { self.good_probes + 1 } else { 0 };
+        let enough = if self.refused { rise } else { 1 };
+        (self.good_probes >= enough).then_some(self.good_probes)
+    }
 }
 
 #[cfg(test)]

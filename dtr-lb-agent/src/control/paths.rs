@@ -19,12 +19,12 @@ pub(super) struct Paths {
     next_hops: NextHops,
     /// The largest MTU of the interfaces that packets come in by, in bytes, and which it is.
     widest_ingress: Option<(u32, String)>,
-    /// Addresses whose narrow path has been told.
-    told_narrow: BTreeSet<IpAddr>,
-    /// Addresses that lack a NAT address, as told.
-    told_no_nat: BTreeSet<IpAddr>,
-    /// Addresses, and the interfaces that lead there, which the datapath does not see, as told.
-    told_unseen: BTreeSet<(IpAddr, String)>,
+    /// Addresses whose narrow path has been notified.
+    notified_narrow: BTreeSet<IpAddr>,
+    /// Addresses that lack a NAT address, as notified.
+    notified_no_nat: BTreeSet<IpAddr>,
+    /// Addresses, and the interfaces that lead there, which the datapath does not see, as notified.
+    notified_unseen: BTreeSet<(IpAddr, String)>,
 }
 
 impl Paths {
@@ -96,10 +96,10 @@ impl Paths {
             hop.by(&config.interfaces).is_none().then(|| (*address, hop.interface.clone()))
         };
         let unseen: BTreeSet<_> = self.next_hops.iter().filter_map(of).collect();
-        let fresh = unseen.difference(&self.told_unseen).cloned();
+        let fresh = unseen.difference(&self.notified_unseen).cloned();
         let changes =
             fresh.map(|(address, interface)| Change::UnseenInterface { address, interface }).collect();
-        self.told_unseen = unseen;
+        self.notified_unseen = unseen;
         changes
     }
 
@@ -109,10 +109,11 @@ impl Paths {
             self.known(**address).is_some() && self.nat_addresses(config, **address).is_empty()
         };
         let lacking: BTreeSet<_> = with_nat.iter().filter(lacks).copied().collect();
-        let fresh =
-            lacking.difference(&self.told_no_nat).map(|address| Change::NoNatAddress { address: *address });
+        let fresh = lacking
+            .difference(&self.notified_no_nat)
+            .map(|address| Change::NoNatAddress { address: *address });
         let changes = fresh.collect();
-        self.told_no_nat = lacking;
+        self.notified_no_nat = lacking;
         changes
     }
 
@@ -122,8 +123,8 @@ impl Paths {
         let hops =
             self.next_hops.iter().filter_map(|(address, hop)| Some((*address, hop.as_ref().ok()?.mtu)));
         let narrow: BTreeMap<_, _> = hops.filter(|(_, mtu)| mtu < ingress_mtu).collect();
-        self.told_narrow.retain(|address| narrow.contains_key(address));
-        let fresh = narrow.into_iter().filter(|(address, _)| self.told_narrow.insert(*address));
+        self.notified_narrow.retain(|address| narrow.contains_key(address));
+        let fresh = narrow.into_iter().filter(|(address, _)| self.notified_narrow.insert(*address));
         fresh
             .map(|(address, mtu)| Change::NarrowPath {
                 address,

@@ -2,11 +2,8 @@
 
 use std::time::Instant;
 
-use super::{ReplicaState, replica::Known, service::Standing};
-use crate::{
-    config::{Admin, AllDown, OnDown, Replica, Service},
-    probe::State,
-};
+use super::{ReplicaState, health::ReplicaHealth, machine::ReplicaMachine, service::ServiceState};
+use crate::config::{Admin, AllDown, OnDown};
 
 /// Who gets new flows, and whose flows are reset.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,30 +14,25 @@ pub(super) struct Shares {
     pub(super) to_down: bool,
 }
 
-impl Standing {
+impl ServiceState {
     /// The share of each replica: that of those that are up, backups only where no other is. With none up, `all_down` decides: fail-open
     /// takes those that are not known to be bad, if there are any, and else all.
-    pub(super) fn shares(&self, service: &Service, all_down: AllDown, now: Instant) -> Shares {
-        let take = |share: &dyn Fn(&Known, &Replica) -> u16| -> Option<Vec<u16>> {
-            let pairs = self.replicas.iter().zip(&service.replicas);
-            let weights: Vec<_> = pairs.map(|(known, config)| share(known, config)).collect();
+    pub(super) fn shares(&self, all_down: AllDown, now: Instant) -> Shares {
+        let take = |share: &dyn Fn(&ReplicaMachine) -> u16| -> Option<Vec<u16>> {
+            let weights: Vec<_> = self.replicas.iter().map(share).collect();
             weights.iter().any(|weight| *weight > 0).then_some(weights)
         };
-        let of_state = |state: ReplicaState, known: &Known, share: u16| {
-            if known.condition.state == state { share } else { 0 }
-        };
-        let of_kind = |backup: bool, config: &Replica, share: u16| {
-            if config.backup == backup { share } else { 0 }
-        };
+        let is = |replica: &ReplicaMachine, state| replica.condition().state == state;
         let up = |backup| {
-            take(&|known, config| {
-                of_kind(backup, config, of_state(ReplicaState::Up, known, known.share(config, now)))
+            take(&|replica| {
+                let serves = is(replica, ReplicaState::Up) && replica.replica().backup == backup;
+                if serves { replica.share(now) } else { 0 }
             })
         };
         let unjudged =
-            || take(&|known, config| of_state(ReplicaState::Starting, known, known.offered(config)));
-        let all = || take(&|known, config| known.offered(config));
-        let none = || Shares { weights: vec![0; service.replicas.len()], to_down: false };
+            || take(&|replica| if is(replica, ReplicaState::Starting) { replica.offered() } else { 0 });
+        let all = || take(&ReplicaMachine::offered);
+        let none = || Shares { weights: vec![0; self.replicas.len()], to_down: false };
         match (up(false).or_else(|| up(true)), all_down) {
             (Some(weights), _) => Shares { weights, to_down: false },
             (None, AllDown::Refuse) => none(),
@@ -50,20 +42,22 @@ impl Standing {
             },
         }
     }
+}
 
-    /// Whether the flows of a replica are reset.
-    pub(super) fn reset(&self, service: &Service, place: usize, on_down: OnDown, shares: &Shares) -> bool {
-        let known = &self.replicas[place];
+impl Shares {
+    /// Whether the flows of a replica, one of those that these shares are of, are reset.
+    pub(super) fn reset(&self, replica: &ReplicaMachine, on_down: OnDown) -> bool {
         // By an operator's word, which is not to be doubted below.
-        if service.replicas[place].admin == Admin::Maint {
+        if replica.replica().admin == Admin::Maint {
             return on_down != OnDown::Leave;
         }
+        let down = replica.judged() == ReplicaHealth::Down;
         let wanted = match on_down {
-            OnDown::Auto => known.judged() == State::Down && known.silence.dead,
-            OnDown::Reset => known.judged() == State::Down || known.own.unfit(),
+            OnDown::Auto => down && replica.silence().dead,
+            OnDown::Reset => down || replica.agent_check().unfit(),
             OnDown::Leave => false,
         };
         // Where new flows go to it in the hope that probes are wrong, the old ones may hope, too.
-        wanted && !shares.to_down
+        wanted && !self.to_down
     }
 }

@@ -13,10 +13,15 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::{Change, Moment, service::Standing};
+use super::{
+    Change, Moment,
+    health::ReplicaHealth,
+    machine::{Event, ReplicaMachine},
+    service::ServiceState,
+};
 use crate::{
-    config::{Admin, Probe, Service},
-    probe::{Failure, Outcome, State},
+    config::{Admin, Probe},
+    probe::{Failure, Outcome},
 };
 
 /// How late a timer of a probe may be. On a host that has time it is a millisecond or two; a scheduler lets nobody wait for so long
@@ -49,7 +54,7 @@ pub(super) struct Silence {
     count: u32,
     /// When the first of those began that nothing at all came back from, and what the replica was taken for then.
     began: Option<Instant>,
-    before: State,
+    before: ReplicaHealth,
     /// How many of these there were while this host had time.
     clear: u32,
     /// How many of those do not count, as others fell silent with it.
@@ -69,7 +74,7 @@ impl Silence {
     pub(super) const NONE: Self = Self {
         count: 0,
         began: None,
-        before: State::Starting,
+        before: ReplicaHealth::Starting,
         clear: 0,
         excused: 0,
         late: None,
@@ -83,7 +88,7 @@ impl Silence {
         &mut self,
         probe: &Probe,
         (outcome, circumstances): (&Outcome, Circumstances),
-        judged: State,
+        judged: ReplicaHealth,
         now: Instant,
     ) {
         let Circumstances { late, data_to_client } = circumstances;
@@ -117,8 +122,13 @@ impl Silence {
     }
 
     /// What the replica was taken for when it fell silent.
-    pub(super) fn before(&self) -> State {
+    pub(super) fn before(&self) -> ReplicaHealth {
         self.before
+    }
+
+    /// Those up to now do not count, as others fell silent with it.
+    pub(super) fn excuse(&mut self) {
+        self.excused = self.clear;
     }
 }
 
@@ -137,17 +147,11 @@ enum Doubt {
     Over,
 }
 
-impl Standing {
+impl ServiceState {
     /// Looks which replicas are held, after a probe of one was taken in. Returns what there is to tell.
-    pub(super) fn doubt(&mut self, service: &Service, now: Moment) -> Option<Change> {
-        let doubts: Vec<_> = (0..self.replicas.len()).map(|place| self.doubt_of(service, place)).collect();
-        for (known, doubt) in self.replicas.iter_mut().zip(&doubts) {
-            known.held = doubt.is_some();
-            if matches!(doubt, Some(Doubt::Together(..))) {
-                known.silence.excused = known.silence.clear;
-            }
-        }
-        let window = humantime::format_duration(together(&service.probe));
+    pub(super) fn doubt(&mut self, now: Moment) -> Option<Change> {
+        let doubts: Vec<_> = self.replicas.iter().map(|replica| self.doubt_of(replica)).collect();
+        let window = humantime::format_duration(together(&self.rules.probe));
         let words = |doubt: &Doubt| match doubt {
             Doubt::Together(silent, of) => {
                 Some(format!("{silent} of {of} replicas fell silent within {window} of each other"))
@@ -158,38 +162,43 @@ impl Standing {
             Doubt::Over => None,
         };
         let reason = doubts.iter().flatten().find_map(words);
+        for (replica, doubt) in self.replicas.iter_mut().zip(doubts) {
+            let event = match doubt {
+                Some(doubt) => {
+                    Event::Hold { together: matches!(doubt, Doubt::Together(..)), why: reason.as_deref() }
+                }
+                None => Event::Release,
+            };
+            replica.on(event, now.clock);
+        }
         let since = self.suspicion.take().map(|suspicion| suspicion.since);
         self.suspicion = reason.clone().map(|reason| Suspicion { since: since.unwrap_or(now.time), reason });
         let is_new = since.is_some() != reason.is_some();
-        is_new.then(|| Change::Suspicion { service: service.name.clone(), reason })
+        is_new.then(|| Change::Suspicion { service: self.rules.service.clone(), reason })
     }
 
-    fn doubt_of(&self, service: &Service, place: usize) -> Option<Doubt> {
-        let known = &self.replicas[place];
-        let answers = known.condition.last_probe.as_ref().is_some_and(Outcome::ok);
-        if known.held && answers && known.probed == State::Down {
+    fn doubt_of(&self, replica: &ReplicaMachine) -> Option<Doubt> {
+        let answers = replica.condition().last_probe.as_ref().is_some_and(Outcome::ok);
+        if replica.held() && answers && replica.health() == ReplicaHealth::Down {
             return Some(Doubt::Over);
         }
-        let Silence { began: Some(began), before, clear, excused, late, .. } = known.silence else {
+        let &Silence { began: Some(began), before, clear, excused, late, .. } = replica.silence() else {
             return None;
         };
-        if known.probed != State::Down || before == State::Down {
+        if replica.health() != ReplicaHealth::Down || before == ReplicaHealth::Down {
             return None;
         }
-        let fall = service.probe.fall;
-        let window = together(&service.probe);
+        let fall = self.rules.fall();
+        let window = together(&self.rules.probe);
         let near = |other: Instant| other.max(began).duration_since(other.min(began)) <= window;
-        let probed = || {
-            let pairs = self.replicas.iter().zip(&service.replicas);
-            pairs.filter(|(_, config)| config.admin != Admin::Maint).map(|(known, _)| known)
-        };
-        let silent = probed().filter(|other| other.silence.began.is_some_and(near)).count();
+        let probed = || self.replicas.iter().filter(|other| other.replica().admin != Admin::Maint);
+        let silent = probed().filter(|other| other.silence().began.is_some_and(near)).count();
         let of = probed().count();
         let doubtful = clear < fall.saturating_mul(1 + ROUNDS);
         if doubtful && silent >= 2 && 2 * silent > of {
             return Some(Doubt::Together(silent, of));
         }
-        if doubtful && known.held && excused > 0 && clear < excused.saturating_add(fall) {
+        if doubtful && replica.held() && excused > 0 && clear < excused.saturating_add(fall) {
             return Some(Doubt::Over);
         }
         late.filter(|_| clear < fall).map(Doubt::Late)

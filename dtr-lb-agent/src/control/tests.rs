@@ -1,15 +1,19 @@
 //! The decisions, from outside: reports, counters, next hops and time in; changes and what is desired out.
 
+mod agent_check;
 mod answers;
 mod any_history;
 mod backup;
 mod desired;
+mod health;
+mod machine_model;
 mod on_down;
-mod own_word;
+mod one_line;
 mod passive;
 mod reconfigure;
 mod slow_start;
 mod suspicion;
+mod transition_table;
 
 use std::{net::Ipv4Addr, sync::LazyLock, time::Duration};
 
@@ -19,7 +23,7 @@ use super::*;
 use crate::{
     config::HostFacts,
     next_hop::Carrier,
-    probe::{Failure, Outcome, State, Transition},
+    probe::{Failure, Outcome},
 };
 
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
@@ -53,24 +57,31 @@ fn address(last: u8) -> IpAddr {
     Ipv4Addr::new(10, 0, 0, last).into()
 }
 
-fn probed(control: &mut Control, replica: usize, from: State, to: State) -> Vec<Change> {
-    let error = (to != State::Up).then_some(Failure::Refused);
-    let transition = (from != to).then_some(Transition { from, to });
-    probed_at(control, at(0.0), replica, error, to, transition)
+/// As many probes in a row as take `rise` or `fall`, at most: by default 2 and 3.
+const ENOUGH: u32 = 3;
+
+/// As many probes of a replica of the first service as it takes, in one report.
+fn probed(control: &mut Control, replica: usize, from: ReplicaHealth, to: ReplicaHealth) -> Vec<Change> {
+    let error = (to != ReplicaHealth::Up).then_some(Failure::Refused);
+    probes_at(control, at(0.0), replica, error, if from == to { 1 } else { ENOUGH })
 }
 
-/// The outcome of a probe of a replica of the first service, and what the probes make of the replica.
-fn probed_at(
+/// One probe.
+fn probed_at(control: &mut Control, now: Moment, replica: usize, error: Option<Failure>) -> Vec<Change> {
+    probes_at(control, now, replica, error, 1)
+}
+
+/// The outcome of so many probes in a row.
+fn probes_at(
     control: &mut Control,
     now: Moment,
     replica: usize,
     error: Option<Failure>,
-    state: State,
-    transition: Option<Transition>,
+    in_a_row: u32,
 ) -> Vec<Change> {
     let outcome = Outcome { status: None, took: Duration::from_millis(1), error };
     let id = key(control, 0, replica);
-    control.report(Report { id, outcome, agent: None, state, transition, late: Duration::ZERO }, 0, now)
+    control.report(Report { id, outcome, agent: None, in_a_row, late: Duration::ZERO }, 0, now)
 }
 
 /// By their places in the config.
@@ -83,7 +94,7 @@ fn key(control: &Control, service: usize, replica: usize) -> ReplicaKey {
 fn all_up(overrides: &[&str]) -> Control {
     let mut control = control(overrides);
     for replica in 0..3 {
-        probed(&mut control, replica, State::Starting, State::Up);
+        probed(&mut control, replica, ReplicaHealth::Starting, ReplicaHealth::Up);
     }
     control
 }
@@ -108,9 +119,9 @@ fn states(control: &Control) -> Vec<&'static str> {
 }
 
 /// Each change of a replica's state: which, to what, and why.
-fn transitions(changes: &[Change]) -> Vec<(&str, &'static str, &str)> {
-    let of = |change| match change {
-        &Change::Replica { ref replica, to, ref reason, .. } => {
+fn transitions<'a>(changes: &'a [Change]) -> Vec<(&'a str, &'static str, &'a str)> {
+    let of = |change: &'a Change| match change {
+        Change::Replica(ReplicaChange { replica, to, reason, .. }) => {
             Some((replica.as_str(), to.as_str(), reason.as_str()))
         }
         _ => None,
@@ -134,21 +145,21 @@ fn next_hop(interface: &str, last: u8) -> NextHop {
 fn only_replicas_that_are_up_get_new_flows() {
     let mut control = control(&[]);
     assert_eq!(shares(&control), [100, 50, 100], "nothing is known yet: fail-open");
-    probed(&mut control, 1, State::Starting, State::Up);
+    probed(&mut control, 1, ReplicaHealth::Starting, ReplicaHealth::Up);
     assert_eq!(shares(&control), [0, 50, 0], "one is known to be good");
-    probed(&mut control, 0, State::Starting, State::Up);
+    probed(&mut control, 0, ReplicaHealth::Starting, ReplicaHealth::Up);
     assert_eq!(shares(&control), [100, 50, 0]);
-    probed(&mut control, 1, State::Up, State::Down);
+    probed(&mut control, 1, ReplicaHealth::Up, ReplicaHealth::Down);
     assert_eq!(shares(&control), [100, 0, 0]);
 }
 
 #[test]
 fn with_none_up_fail_open_prefers_those_not_known_to_be_bad() {
     let mut control = control(&[]);
-    probed(&mut control, 0, State::Starting, State::Down);
+    probed(&mut control, 0, ReplicaHealth::Starting, ReplicaHealth::Down);
     assert_eq!(shares(&control), [0, 50, 100]);
-    probed(&mut control, 1, State::Starting, State::Down);
-    probed(&mut control, 2, State::Starting, State::Down);
+    probed(&mut control, 1, ReplicaHealth::Starting, ReplicaHealth::Down);
+    probed(&mut control, 2, ReplicaHealth::Starting, ReplicaHealth::Down);
     assert_eq!(shares(&control), [100, 50, 100], "all are bad: all are tried");
 }
 
@@ -156,7 +167,7 @@ fn with_none_up_fail_open_prefers_those_not_known_to_be_bad() {
 fn with_none_up_refuse_refuses() {
     let mut control = control(&["datapath.all_down=refuse"]);
     assert_eq!(shares(&control), [0, 0, 0]);
-    probed(&mut control, 2, State::Starting, State::Up);
+    probed(&mut control, 2, ReplicaHealth::Starting, ReplicaHealth::Up);
     assert_eq!(shares(&control), [0, 0, 100]);
 }
 
@@ -164,12 +175,12 @@ fn with_none_up_refuse_refuses() {
 fn a_weight_of_zero_is_draining_and_never_chosen() {
     let mut control = control(&["replica.0.weight=0"]);
     assert_eq!(shares(&control), [0, 50, 100]);
-    let changes = probed(&mut control, 0, State::Starting, State::Up);
+    let changes = probed(&mut control, 0, ReplicaHealth::Starting, ReplicaHealth::Up);
     assert_eq!(transitions(&changes), [("10.0.0.11", "draining", "it answers; its weight is 0")]);
     assert_eq!(shares(&control), [0, 50, 100], "the only one that answers takes nothing");
     assert_eq!(service_change(&changes), None, "one that drains makes no service up");
     assert_eq!(states(&control), ["draining", "starting", "starting"]);
-    let changes = probed(&mut control, 0, State::Up, State::Down);
+    let changes = probed(&mut control, 0, ReplicaHealth::Up, ReplicaHealth::Down);
     assert_eq!(transitions(&changes), [("10.0.0.11", "down", "connection refused")]);
 }
 
@@ -178,7 +189,7 @@ fn a_service_whose_weights_are_all_zero_says_so() {
     let mut control = control(&["replica.0.weight=0", "replica.1.weight=0", "replica.2.weight=0"]);
     let mut changes = Vec::new();
     for replica in 0..3 {
-        changes = probed(&mut control, replica, State::Starting, State::Up);
+        changes = probed(&mut control, replica, ReplicaHealth::Starting, ReplicaHealth::Up);
     }
     let Some(Change::Service { up: false, consequence, .. }) = changes.last() else { panic!("{changes:?}") };
     assert!(consequence.contains("all weights are 0"), "{consequence}");
@@ -188,14 +199,12 @@ fn a_service_whose_weights_are_all_zero_says_so() {
 #[test]
 fn a_change_of_state_is_told_once_with_its_reason() {
     let mut control = control(&[]);
-    let changes = probed(&mut control, 0, State::Starting, State::Up);
-    assert!(
-        matches!(&changes[..], [Change::Replica { replica, to: ReplicaState::Up, .. }, Change::Service { up: true, .. }]
-        if replica == "10.0.0.11")
-    );
-    assert_eq!(probed(&mut control, 0, State::Up, State::Up), []);
-    let changes = probed(&mut control, 0, State::Up, State::Down);
-    let Change::Replica { reason, port: 80, .. } = &changes[0] else { panic!("{changes:?}") };
+    let changes = probed(&mut control, 0, ReplicaHealth::Starting, ReplicaHealth::Up);
+    assert!(matches!(&changes[..], [Change::Replica(change), Change::Service { up: true, .. }]
+        if change.replica == "10.0.0.11" && change.to == ReplicaState::Up));
+    assert_eq!(probed(&mut control, 0, ReplicaHealth::Up, ReplicaHealth::Up), []);
+    let changes = probed(&mut control, 0, ReplicaHealth::Up, ReplicaHealth::Down);
+    let Change::Replica(ReplicaChange { reason, port: 80, .. }) = &changes[0] else { panic!("{changes:?}") };
     assert_eq!(*reason, Failure::Refused.to_string());
     assert!(matches!(changes[1], Change::Service { up: false, .. }));
 }
@@ -211,35 +220,45 @@ fn service_change(changes: &[Change]) -> Option<bool> {
 fn a_service_without_a_replica_from_the_start_is_told_once_it_is_certain() {
     let mut control = control(&[]);
     let down = |control: &mut Control, replica| {
-        service_change(&probed(control, replica, State::Starting, State::Down))
+        service_change(&probed(control, replica, ReplicaHealth::Starting, ReplicaHealth::Down))
     };
     assert_eq!(down(&mut control, 0), None);
     assert_eq!(down(&mut control, 1), None, "one is still starting");
     assert_eq!(down(&mut control, 2), Some(false));
-    assert_eq!(service_change(&probed(&mut control, 0, State::Down, State::Up)), Some(true));
-    assert_eq!(service_change(&probed(&mut control, 1, State::Down, State::Up)), None, "it is up already");
-    assert_eq!(service_change(&probed(&mut control, 1, State::Up, State::Down)), None);
-    assert_eq!(service_change(&probed(&mut control, 0, State::Up, State::Down)), Some(false));
+    assert_eq!(service_change(&probed(&mut control, 0, ReplicaHealth::Down, ReplicaHealth::Up)), Some(true));
+    assert_eq!(
+        service_change(&probed(&mut control, 1, ReplicaHealth::Down, ReplicaHealth::Up)),
+        None,
+        "it is up already"
+    );
+    assert_eq!(service_change(&probed(&mut control, 1, ReplicaHealth::Up, ReplicaHealth::Down)), None);
+    assert_eq!(service_change(&probed(&mut control, 0, ReplicaHealth::Up, ReplicaHealth::Down)), Some(false));
 }
 
 #[test]
 fn losing_the_only_one_that_is_up_is_told_though_another_is_starting() {
     let mut control = control(&[]);
-    assert_eq!(service_change(&probed(&mut control, 0, State::Starting, State::Up)), Some(true));
-    assert_eq!(service_change(&probed(&mut control, 0, State::Up, State::Down)), Some(false));
-    assert_eq!(service_change(&probed(&mut control, 1, State::Starting, State::Down)), None, "it was told");
-    assert_eq!(service_change(&probed(&mut control, 2, State::Starting, State::Down)), None);
+    assert_eq!(
+        service_change(&probed(&mut control, 0, ReplicaHealth::Starting, ReplicaHealth::Up)),
+        Some(true)
+    );
+    assert_eq!(service_change(&probed(&mut control, 0, ReplicaHealth::Up, ReplicaHealth::Down)), Some(false));
+    assert_eq!(
+        service_change(&probed(&mut control, 1, ReplicaHealth::Starting, ReplicaHealth::Down)),
+        None,
+        "it was told"
+    );
+    assert_eq!(service_change(&probed(&mut control, 2, ReplicaHealth::Starting, ReplicaHealth::Down)), None);
 }
 
 #[test]
 fn that_this_host_cannot_ask_is_told_once_and_changes_nothing() {
     let mut control = control(&[]);
-    probed(&mut control, 0, State::Starting, State::Up);
+    probed(&mut control, 0, ReplicaHealth::Starting, ReplicaHealth::Up);
     let ask = |control: &mut Control, error| {
         let outcome = Outcome { status: None, took: Duration::ZERO, error };
         let id = key(control, 0, 0);
-        let report =
-            Report { id, outcome, agent: None, state: State::Up, transition: None, late: Duration::ZERO };
+        let report = Report { id, outcome, agent: None, in_a_row: 1, late: Duration::ZERO };
         control.report(report, 0, at(0.0))
     };
     let local = Failure::Local { reason: "Too many open files".into() };
@@ -334,14 +353,7 @@ fn it_is_informed_when_all_is_known() {
             assert!(!control.informed());
             let outcome = Outcome { status: Some(200), took: Duration::ZERO, error: None };
             let id = key(&control, service, replica);
-            let report = Report {
-                id,
-                outcome,
-                agent: None,
-                state: State::Starting,
-                transition: None,
-                late: Duration::ZERO,
-            };
+            let report = Report { id, outcome, agent: None, in_a_row: 1, late: Duration::ZERO };
             control.report(report, 0, at(0.0));
         }
     }

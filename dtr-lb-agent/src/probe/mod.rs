@@ -1,12 +1,12 @@
 //! Health probes: is a replica fit to serve, and if not, why not.
 //!
 //! One probe is one question on one fresh connection ([`Prober::probe`]), answered by an [`Outcome`]. [`spawn`]
-//! repeats it on a [`schedule::Schedule`], feeds the outcomes to a [`health::Health`] and reports each of them.
-//! The rest of the module is split by what can be tested without the rest: `health` and `schedule` are pure,
+//! repeats it on a [`schedule::Schedule`] and reports each of them.
+//! The rest of the module is split by what can be tested without the rest: `schedule` is pure,
 //! `failure` puts a name to what went wrong, `connector` opens the connection, `stream` has `tls` on it or not, `http` and
 //! `conversation` ask the question, `agent_check` asks the replica's own agent, `detour` tells a replica that answers another way from a dead one, `task` is the loop.
 //!
-//! Nothing here decides what becomes of a replica: draining, maintenance and fail-open are the control's. Nothing
+//! Nothing here decides what becomes of a replica: rise and fall, draining, maintenance and fail-open are the control's. Nothing
 //! here asks DNS, follows a redirect or takes a proxy from the environment: the replica is what is being probed.
 
 use std::{
@@ -32,7 +32,6 @@ mod conversation;
 mod detour;
 mod error;
 mod failure;
-pub mod health;
 mod http;
 pub mod schedule;
 mod stream;
@@ -45,7 +44,7 @@ pub use agent_check::{AgentFailure, AgentWord, Fitness, Wants};
 pub use connector::{Direct, Route};
 pub use error::ProberError;
 pub use failure::{Failure, Phase, StepFailure};
-pub use health::{State, Transition};
+pub use schedule::Certainty;
 pub use task::{ProbeTask, Report, spawn};
 pub use tls::TlsConfigs;
 
@@ -103,8 +102,6 @@ pub struct Prober {
     detour: Option<Detour>,
     agent: Option<AgentCheck>,
     schedule: Schedule,
-    rise: u32,
-    fall: u32,
 }
 
 #[derive(Debug)]
@@ -147,14 +144,7 @@ impl Prober {
         let schedule = Schedule::new(probe.interval, probe.fast_interval, probe.down_interval, probe.jitter);
         let agent = probe.agent_port.filter(|_| probe.scheme != Scheme::None);
         let agent = agent.map(|port| AgentCheck::new(SocketAddr::new(*address, port), probe.timeout));
-        Ok(Self {
-            questions: questions.collect::<Result<_, _>>()?,
-            detour,
-            agent,
-            schedule,
-            rise: probe.rise,
-            fall: probe.fall,
-        })
+        Ok(Self { questions: questions.collect::<Result<_, _>>()?, detour, agent, schedule })
     }
 
     /// Says who steers the packets of this probe, which [`Prober::needs_steering`].

@@ -6,8 +6,6 @@
 
 use std::time::Duration;
 
-use super::health::Certainty;
-
 /// First probes are spread over this, or over the interval where that is shorter ...
 const FIRST_SPREAD: Duration = Duration::from_millis(100);
 
@@ -20,6 +18,17 @@ pub(crate) const LONGEST_SPREAD: Duration = Duration::from_secs(2);
 
 /// The least time between two probes' starts, so that no config makes the agent spin.
 const SHORTEST: Duration = Duration::from_millis(1);
+
+/// How sure it is what a replica is. Whoever judges the outcomes of its probes says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Certainty {
+    /// It is not known yet, or the last outcome spoke against it, so that it may be about to change.
+    InDoubt,
+    /// It is up, and the last outcome said so.
+    Up,
+    /// It is down, and the last outcome said so.
+    Down,
+}
 
 /// The rhythm of one target's probes.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -1,24 +1,28 @@
-//! The loop of one target: wait, probe, judge, report.
+//! The loop of one target: wait, probe, report. It judges nothing: how often it asks goes by the [`Certainty`] that the receiver of its
+//! reports has come to, and lets it know ([`ProbeTask::pace`]).
 //!
 //! Each target has a task of its own, so a slow replica delays no other's probe. The one thing they share is the
-//! receiver of their reports. A task waits for it only until its own next probe is due, then lets the report go;
-//! the transition in it is not lost, it goes with the next one that gets through.
+//! receiver of their reports. A task waits for it only until its own next probe is due, then lets the report go. What was in it
+//! is not lost: the next report that gets through says how many probes in a row found the same.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
 use tokio::{
-    sync::mpsc::Sender,
+    sync::{mpsc::Sender, watch},
     task::JoinHandle,
-    time::{Instant, sleep_until, timeout_at},
+    time::{Instant, sleep_until},
 };
 
 use super::{
-    AgentFailure, AgentWord, Found, Outcome, Prober,
-    health::{Health, State, Transition},
-    schedule::Schedule,
+    AgentFailure, AgentWord, Failure, Found, Outcome, Prober,
+    schedule::{Certainty, Schedule},
 };
 
-/// What a probe found, and what it made of the replica.
+/// How long a probe that is due already waits for the answer to the report before it, which may say that it is not. A receiver that has
+/// time needs a millisecond.
+const ANSWER: Duration = Duration::from_millis(50);
+
+/// What a probe found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report<K> {
     /// Whom it is about, as given to [`spawn`].
@@ -27,10 +31,9 @@ pub struct Report<K> {
     pub outcome: Outcome,
     /// What the replica's agent said beside it; `None`: it was not asked, or had not answered yet.
     pub agent: Option<Result<AgentWord, AgentFailure>>,
-    /// The replica's state after it.
-    pub state: State,
-    /// The change since the last report that was taken, if there is one.
-    pub transition: Option<Transition>,
+    /// How many probes in a row, this one the last, have passed, or have failed, since the last report that was taken: 1, unless the
+    /// receiver was too busy. What this host could not ask is none of them.
+    pub in_a_row: u32,
     /// By how much the timer was late that began it: more than some milliseconds where this host has no time.
     pub late: Duration,
 }
@@ -40,6 +43,15 @@ pub struct Report<K> {
 #[must_use = "dropping it ends the probing"]
 pub struct ProbeTask {
     handle: JoinHandle<()>,
+    pace: watch::Sender<Certainty>,
+}
+
+impl ProbeTask {
+    /// Says what the reports have come to: the next probe is due by that. To be called after each report.
+    pub fn pace(&self, certainty: Certainty) {
+        // The same as before is an answer, too.
+        self.pace.send_replace(certainty);
+    }
 }
 
 impl Drop for ProbeTask {
@@ -52,36 +64,32 @@ impl Drop for ProbeTask {
 /// configured away sends one report that says up, and no more. The task ends when `sink` is closed.
 ///
 /// If `sink` is full, a report waits until the next probe is due and is then dropped, with a warning. Probes go
-/// on meanwhile, and `Report::transition` tells the change since the last report that was taken.
+/// on meanwhile; see [`Report::in_a_row`].
 ///
-/// A failure of this host's own ([`super::Failure::is_local`]) is reported, but leaves the state as it is.
-///
-/// `known`: what earlier probes have made of the replica, in another way of asking; [`State::Starting`] if nothing.
+/// `pace`: what is known of the replica now; [`Certainty::InDoubt`] if nothing.
 ///
 /// # Panics
 /// If called outside a Tokio runtime.
-pub fn spawn<K>(id: K, prober: Prober, known: State, sink: Sender<Report<K>>) -> ProbeTask
+pub fn spawn<K>(id: K, prober: Prober, pace: Certainty, sink: Sender<Report<K>>) -> ProbeTask
 where
     K: Clone + Send + 'static,
 {
     let schedule = prober.asks().then_some(prober.schedule);
-    // One that is not asked is up at once, whatever it was.
-    let known = if schedule.is_some() { known } else { State::Starting };
-    let health = Health::known(prober.rise, prober.fall, known);
     let prober = Arc::new(prober);
     let probe = move || {
         let prober = Arc::clone(&prober);
         async move { prober.probe_and_ask().await }
     };
-    let reporter = Reporter { id, reported: health.state(), sink };
-    ProbeTask { handle: tokio::spawn(run(probe, health, schedule, rand::random, reporter)) }
+    let (pace, receiver) = watch::channel(pace);
+    let reporter = Reporter { id, sink, untaken: Untaken::default() };
+    ProbeTask { handle: tokio::spawn(run(probe, schedule, receiver, rand::random, reporter)), pace }
 }
 
 /// The loop, with what it needs from outside as arguments. Without a schedule it probes once.
 pub(super) async fn run<K, P, F, R>(
     probe: P,
-    mut health: Health,
     schedule: Option<Schedule>,
+    mut pace: watch::Receiver<Certainty>,
     mut random: R,
     mut reporter: Reporter<K>,
 ) where
@@ -90,56 +98,119 @@ pub(super) async fn run<K, P, F, R>(
     F: Future<Output = Found>,
     R: FnMut() -> f64,
 {
-    let mut due = Instant::now() + schedule.map(|schedule| schedule.first(random())).unwrap_or_default();
+    let mut due = Due::first(schedule.map(|schedule| schedule.first(random())).unwrap_or_default());
+    tokio::select! {
+        biased;
+        () = reporter.sink.closed() => return,
+        () = sleep_until(due.at) => {}
+    }
     loop {
-        // A probe that took longer than its interval is followed by the next at once, which is not late for that.
-        let free = Instant::now();
-        tokio::select! {
-            biased;
-            () = reporter.sink.closed() => return,
-            () = sleep_until(due) => {}
-        }
         let start = Instant::now();
-        let late = start.duration_since(due.max(free));
+        let late = due.late(start);
         let found = probe().await;
-        let outcome = &found.outcome;
-        if !outcome.error.as_ref().is_some_and(super::Failure::is_local) {
-            health.observe(outcome.ok());
-        }
         let Some(schedule) = schedule else {
             // Nothing else is kept waiting, so this one may wait for ever.
-            let _taken_or_closed = reporter.report(found, health.state(), late).await;
+            let report = reporter.report(found, late);
+            let _taken_or_closed = reporter.sink.send(report).await;
             return;
         };
-        due = start + schedule.next(health.certainty(), random());
-        match timeout_at(due, reporter.report(found, health.state(), late)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(Closed)) => return,
-            Err(_elapsed) => {
-                tracing::warn!(state = %health.state(), "the agent is too busy to take a probe's report; dropped");
-            }
+        let random = random();
+        let next = |certainty| Due::at(start + schedule.next(certainty, random));
+        match reporter.send_until(found, late, &mut pace, next).await {
+            Ok(next) => due = next,
+            Err(Closed) => return,
         }
     }
 }
 
-/// Sends reports, and remembers which state the receiver knows of.
+/// When a probe is due.
+struct Due {
+    at: Instant,
+    /// When that was known.
+    known: Instant,
+}
+
+impl Due {
+    fn first(after: Duration) -> Self {
+        Self::at(Instant::now() + after)
+    }
+
+    fn at(at: Instant) -> Self {
+        Self { at, known: Instant::now() }
+    }
+
+    /// By how much the timer was late, for a probe that begins at `start`. What was due before anybody knew, as after a probe that took
+    /// longer than its interval, is not late for that.
+    fn late(&self, start: Instant) -> Duration {
+        start.duration_since(self.at.max(self.known))
+    }
+}
+
+/// Sends reports, and remembers what the receiver does not know.
 pub(super) struct Reporter<K> {
     pub(super) id: K,
-    pub(super) reported: State,
     pub(super) sink: Sender<Report<K>>,
+    pub(super) untaken: Untaken,
+}
+
+/// The probes in a row that found the same and of which no report was taken.
+#[derive(Debug, Default)]
+pub(super) struct Untaken {
+    ok: bool,
+    count: u32,
 }
 
 /// Nobody takes reports any more.
 struct Closed;
 
 impl<K: Clone> Reporter<K> {
-    /// Waits for room and sends. Nothing is sent, and nothing taken as known, if it is dropped before it is done.
-    async fn report(&mut self, found: Found, state: State, late: Duration) -> Result<(), Closed> {
-        let room = self.sink.reserve().await.map_err(|_closed| Closed)?;
-        let from = std::mem::replace(&mut self.reported, state);
-        let transition = (from != state).then_some(Transition { from, to: state });
+    fn report(&mut self, found: Found, late: Duration) -> Report<K> {
         let Found { outcome, agent } = found;
-        room.send(Report { id: self.id.clone(), outcome, agent, state, transition, late });
-        Ok(())
+        let Untaken { ok, count } = &mut self.untaken;
+        let in_a_row = if outcome.error.as_ref().is_some_and(Failure::is_local) {
+            1
+        } else {
+            *count = if *ok == outcome.ok() { count.saturating_add(1) } else { 1 };
+            *ok = outcome.ok();
+            *count
+        };
+        Report { id: self.id.clone(), outcome, agent, in_a_row, late }
+    }
+
+    /// Sends a report, as soon as there is room, and returns when the next probe is due. That is `next` of the pace, which may change
+    /// meanwhile: most likely by this very report.
+    async fn send_until(
+        &mut self,
+        found: Found,
+        late: Duration,
+        pace: &mut watch::Receiver<Certainty>,
+        next: impl Fn(Certainty) -> Due,
+    ) -> Result<Due, Closed> {
+        let report = self.report(found, late);
+        let counts = !report.outcome.error.as_ref().is_some_and(Failure::is_local);
+        let mut sending = std::pin::pin!(self.sink.send(report));
+        let mut sent = false;
+        let mut due = next(*pace.borrow_and_update());
+        loop {
+            tokio::select! {
+                biased;
+                taken = &mut sending, if !sent => match taken {
+                    Ok(()) => {
+                        sent = true;
+                        due.at = due.at.max(Instant::now() + ANSWER);
+                    }
+                    Err(_closed) => return Err(Closed),
+                },
+                Ok(()) = pace.changed() => due = next(*pace.borrow_and_update()),
+                () = self.sink.closed() => return Err(Closed),
+                () = sleep_until(due.at) => break,
+            }
+        }
+        if !sent {
+            tracing::warn!("the agent is too busy to take a probe's report; the next one makes up for it");
+        } else if counts {
+            self.untaken.count = 0;
+        }
+        Ok(due)
     }
 }

@@ -17,7 +17,6 @@ mod descriptors;
 mod direct;
 mod expectations;
 mod failure;
-mod health;
 mod hostile;
 mod http;
 mod odd_answers;

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use tokio::time::timeout;
 
 use super::*;
-use crate::config::HostFacts;
+use crate::{config::HostFacts, control::Change};
 
 /// Nobody answers at the port of any replica: what is probed is this host.
 const CONFIG: &str = r#"
@@ -115,7 +115,9 @@ async fn a_probe_that_begins_anew_knows_what_the_last_one_found() {
         while control.conditions(0).any(|condition| condition.state.as_str() != "down") {
             let report = reports.recv().await.expect("it is open");
             let report = probes.current(report).expect("it runs");
+            let key = report.id.clone();
             control.report(report, 0, crate::control::Moment::now());
+            probes.pace(&key, control.certainty(&key));
         }
     };
     timeout(Duration::from_secs(20), down).await.expect("nobody answers");
@@ -132,5 +134,11 @@ async fn a_probe_that_begins_anew_knows_what_the_last_one_found() {
         }
     };
     let first = timeout(Duration::from_secs(20), first).await.expect("it asks");
-    assert_eq!((first.state, first.transition), (State::Down, None), "one more failure is no news");
+    let key = first.id.clone();
+    assert_eq!(control.certainty(&key), Certainty::Down, "it goes on at the pace of one that is down");
+    let changes = control.report(first, 0, crate::control::Moment::now());
+    assert!(
+        !changes.iter().any(|change| matches!(change, Change::Replica(_))),
+        "one more failure is no news"
+    );
 }

@@ -19,7 +19,7 @@ fn counted(unanswered: [u64; 3]) -> Vec<Answers> {
 /// A probe of each of these.
 fn passes(control: &mut Control, replicas: &[usize]) {
     for replica in replicas {
-        let _ = probed_at(control, at(1.0), *replica, None, State::Up, None);
+        let _ = probed_at(control, at(1.0), *replica, None);
     }
 }
 
@@ -56,7 +56,7 @@ fn one_whose_probes_fail_is_dead_and_not_named() {
     let _ = control.answers(&counted([0, 0, 0]));
     let _ = control.answers(&counted([0, 9, 0]));
     passes(&mut control, &[1]);
-    let _ = probed_at(&mut control, at(1.0), 1, Some(Failure::Refused), State::Up, None);
+    let _ = probed_at(&mut control, at(1.0), 1, Some(Failure::Refused));
     passes(&mut control, &[1]);
     passes(&mut control, &[1]);
     assert!(control.answers(&counted([0, 9, 0])).is_empty());

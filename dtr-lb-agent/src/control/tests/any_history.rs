@@ -3,7 +3,6 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::probe::health::Health;
 
 /// Something that happens to a replica of the first service, or to the clock.
 #[derive(Clone, Debug)]
@@ -62,19 +61,18 @@ fn clients(unanswered: u64) -> Vec<Witness> {
     [1, 2].map(of).to_vec()
 }
 
-/// The world around a control: what a probe task and a datapath keep.
+/// The world around a control: what its probes found, and what a datapath counts.
 struct World {
     control: Control,
-    health: Vec<Health>,
+    /// Whether they passed; those that this host could not ask left out.
+    found: [Vec<bool>; 3],
     counted: [(u64, u64); 3],
     seconds: f64,
 }
 
 impl World {
     fn new(overrides: &[&str]) -> Self {
-        let probe = control(&[]).config().services[0].probe.clone();
-        let health = vec![Health::new(probe.rise, probe.fall); 3];
-        Self { control: control(overrides), health, counted: [(0, 0); 3], seconds: 0.0 }
+        Self { control: control(overrides), found: Default::default(), counted: [(0, 0); 3], seconds: 0.0 }
     }
 
     fn now(&self) -> Moment {
@@ -87,11 +85,10 @@ impl World {
         match *event {
             Event::Probe { replica, outcome } => {
                 let error = failure(outcome);
-                let health = &mut self.health[replica];
-                let local = error.as_ref().is_some_and(Failure::is_local);
-                let transition = if local { None } else { health.observe(error.is_none()) };
-                let state = health.state();
-                Some(probed_at(&mut self.control, now, replica, error, state, transition))
+                if !error.as_ref().is_some_and(Failure::is_local) {
+                    self.found[replica].push(error.is_none());
+                }
+                Some(probed_at(&mut self.control, now, replica, error))
             }
             Event::Fails { replica, refused, unanswered } => {
                 self.counted[replica].0 += refused;
@@ -135,11 +132,28 @@ impl World {
         self.seconds = until;
     }
 
+    /// By the plain model of rise and fall.
+    fn health(&self, replica: usize) -> ReplicaHealth {
+        let probe = &self.control.config().services[0].probe;
+        health::model(probe.rise, probe.fall, &self.found[replica])
+    }
+
+    fn tells_each_change_once(&self, changes: &[Change]) {
+        let mut told = BTreeSet::new();
+        for change in changes {
+            let Change::Replica(change) = change else { continue };
+            assert_ne!(change.from, change.to, "{change:?}");
+            assert!(told.insert(&change.replica), "told twice: {changes:?}");
+            let condition = self.control.conditions(0).filter(|known| known.state == ReplicaState::Up);
+            assert_eq!(change.replicas_left, condition.count(), "{change:?}");
+        }
+    }
+
     fn holds(&self) {
         let now = self.now();
         let desired = desired(&self.control, now);
         let config = &self.control.config().services[0];
-        let up = |replica: usize| self.health[replica].state() == State::Up;
+        let up = |replica: usize| self.health(replica) == ReplicaHealth::Up;
         let fit: Vec<_> =
             (0..3).filter(|replica| up(*replica) && config.replicas[*replica].weight > 0).collect();
         let served: Vec<_> = (0..3).filter(|replica| desired.replicas[*replica].weight > 0).collect();
@@ -150,7 +164,7 @@ impl World {
         for (replica, wanted) in desired.replicas.iter().enumerate() {
             assert!(wanted.weight <= config.replicas[replica].weight);
             assert!(
-                !wanted.reset || self.health[replica].state() == State::Down,
+                !wanted.reset || self.health(replica) == ReplicaHealth::Down,
                 "{replica} is not down by probes"
             );
             assert!(!wanted.reset || wanted.weight == 0, "{replica} gets new connections, and resets them");
@@ -183,6 +197,7 @@ proptest! {
             let before = world.control.desired(world.now().clock);
             let changes = world.play(event);
             world.holds();
+            world.tells_each_change_once(changes.as_deref().unwrap_or_default());
             if changes.is_some_and(|changes| changes.is_empty()) {
                 prop_assert_eq!(before, world.control.desired(world.now().clock), "{:?} was not told", event);
             }

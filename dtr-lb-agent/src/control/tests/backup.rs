@@ -6,11 +6,11 @@ const ONE: &str = "service=[{ name = \"http\", port = 80, backup = [\"10.0.0.13\
 const TWO: &str = "service=[{ name = \"http\", port = 80, backup = [\"10.0.0.12\", \"10.0.0.13\"] }]";
 
 fn goes_down(control: &mut Control, replica: usize) -> Vec<Change> {
-    probed(control, replica, State::Up, State::Down)
+    probed(control, replica, ReplicaHealth::Up, ReplicaHealth::Down)
 }
 
 fn comes_up(control: &mut Control, replica: usize) -> Vec<Change> {
-    probed(control, replica, State::Down, State::Up)
+    probed(control, replica, ReplicaHealth::Down, ReplicaHealth::Up)
 }
 
 #[test]

@@ -16,15 +16,20 @@ fn resets(control: &Control) -> Vec<bool> {
     desired(control, at(0.0)).replicas.iter().map(|replica| replica.reset).collect()
 }
 
+/// Whether it says that connections are reset from now on.
+fn tells_of_resets(change: &Change) -> bool {
+    match change {
+        Change::Replica(change) => change.reset,
+        Change::Resets { reset, .. } => *reset,
+        _ => false,
+    }
+}
+
 /// Probes of the first replica that fail until it is down, and further ones.
 fn fails(control: &mut Control, failures: &[Failure]) -> Vec<Change> {
     let mut changes = Vec::new();
     for (count, failure) in failures.iter().enumerate() {
-        let down = count >= 2;
-        let transition = (count == 2).then_some(Transition { from: State::Up, to: State::Down });
-        let state = if down { State::Down } else { State::Up };
-        let now = at(2.0 * count as f64);
-        changes.extend(probed_at(control, now, 0, Some(failure.clone()), state, transition));
+        changes.extend(probed_at(control, at(2.0 * count as f64), 0, Some(failure.clone())));
     }
     changes
 }
@@ -62,8 +67,7 @@ fn the_flows_of_the_dead_are_reset_and_those_of_the_unhealthy_are_left() {
         let mut control = all_up(&[&format!("datapath.on_down={on_down}")]);
         let changes = fails(&mut control, &failures);
         assert_eq!(resets(&control), [reset, false, false], "it {name}, {on_down}");
-        let told =
-            changes.iter().filter(|change| matches!(change, Change::Resets { reset: true, .. })).count();
+        let told = changes.iter().filter(|change| tells_of_resets(change)).count();
         assert_eq!(told, usize::from(reset), "it {name}, {on_down}: {changes:?}");
         assert_eq!(states(&control)[0], "down");
     }
@@ -80,7 +84,7 @@ fn two_failures_are_no_death() {
 fn a_sign_of_life_ends_it() {
     let mut control = all_up(&[]);
     fails(&mut control, &[Failure::Refused, Failure::Refused, Failure::Refused]);
-    let changes = probed_at(&mut control, at(1.0), 0, Some(status()), State::Down, None);
+    let changes = probed_at(&mut control, at(1.0), 0, Some(status()));
     assert!(matches!(&changes[..], [Change::Resets { reset: false, .. }]), "{changes:?}");
     assert_eq!(resets(&control), [false; 3]);
 }
@@ -88,11 +92,8 @@ fn a_sign_of_life_ends_it() {
 #[test]
 fn where_new_connections_go_to_those_that_are_down_nothing_is_reset() {
     let down = |control: &mut Control, replica| {
-        let transition = |count| (count == 2).then_some(Transition { from: State::Up, to: State::Down });
-        for count in 0..3 {
-            let state = if count == 2 { State::Down } else { State::Up };
-            let failure = Some(Failure::Refused);
-            probed_at(control, at(0.0), replica, failure, state, transition(count));
+        for _ in 0..3 {
+            probed_at(control, at(0.0), replica, Some(Failure::Refused));
         }
     };
     for (all_down, at_the_end) in [("fail-open", false), ("refuse", true)] {
@@ -102,8 +103,7 @@ fn where_new_connections_go_to_those_that_are_down_nothing_is_reset() {
         assert_eq!(resets(&control), [true, true, false]);
         down(&mut control, 2);
         assert_eq!(resets(&control), [at_the_end; 3], "{all_down}");
-        let up = Some(Transition { from: State::Down, to: State::Up });
-        let changes = probed_at(&mut control, at(0.0), 2, None, State::Up, up);
+        let changes = probes_at(&mut control, at(0.0), 2, None, ENOUGH);
         assert_eq!(resets(&control), [true, true, false], "one is back: {changes:?}");
     }
 }

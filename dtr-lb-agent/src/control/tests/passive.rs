@@ -23,7 +23,7 @@ fn reading(overrides: &[&str]) -> Control {
 }
 
 fn good_probe(control: &mut Control, now: Moment, replica: usize) -> Vec<Change> {
-    probed_at(control, now, replica, None, State::Up, None)
+    probed_at(control, now, replica, None)
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn good_probes_end_it_early_unless_it_goes_on_failing() {
     assert_eq!(refused(&mut control, at(2.5), [3, 0, 0]), [], "one that was under way");
     assert_eq!(good_probe(&mut control, at(3.0), 0), []);
     let local = Some(Failure::Local { reason: "Too many open files".into() });
-    probed_at(&mut control, at(3.2), 0, local, State::Up, None);
+    probed_at(&mut control, at(3.2), 0, local);
     assert_eq!(states(&control)[0], "down", "what this host could not ask says nothing");
     let changes = good_probe(&mut control, at(3.5), 0);
     let [.., ("10.0.0.11", "up", why)] = transitions(&changes)[..] else { panic!("{changes:?}") };
@@ -130,7 +130,7 @@ fn good_probes_end_it_early_unless_it_goes_on_failing() {
 
     refused(&mut control, at(4.0), [5, 0, 0]);
     good_probe(&mut control, at(5.0), 0);
-    probed_at(&mut control, at(6.0), 0, Some(Failure::Refused), State::Up, None);
+    probed_at(&mut control, at(6.0), 0, Some(Failure::Refused));
     good_probe(&mut control, at(7.0), 0);
     assert_eq!(states(&control)[0], "down", "they are to be in a row");
 }
@@ -139,16 +139,17 @@ fn good_probes_end_it_early_unless_it_goes_on_failing() {
 fn probes_take_over_from_it() {
     let mut control = reading(&[]);
     refused(&mut control, at(1.0), [2, 0, 0]);
-    let down = Some(Transition { from: State::Up, to: State::Down });
-    let changes = probed_at(&mut control, at(3.0), 0, Some(Failure::Refused), State::Down, down);
-    assert_eq!(transitions(&changes), [("10.0.0.11", "down", "connection refused")], "the reason is another");
+    let changes = probes_at(&mut control, at(3.0), 0, Some(Failure::Refused), ENOUGH);
+    assert!(
+        matches!(&changes[..], [Change::Confirmed { reason, .. }] if reason == "connection refused"),
+        "the reason is another, and the state is not: {changes:?}"
+    );
     let condition = control.conditions(0).next().expect("there are three").clone();
     assert_eq!(condition.since, at(1.0).time, "it was down all the time");
     assert_eq!(condition.reason.as_deref(), Some("connection refused"));
     assert_eq!(control.next_due(at(3.0).clock), None);
     assert_eq!(control.tick(at(31.0)), [], "time does not bring it back");
-    let up = Some(Transition { from: State::Down, to: State::Up });
-    let changes = probed_at(&mut control, at(40.0), 0, None, State::Up, up);
+    let changes = probes_at(&mut control, at(40.0), 0, None, ENOUGH);
     assert_eq!(transitions(&changes), [("10.0.0.11", "up", "it answers")]);
 }
 
@@ -225,7 +226,7 @@ fn what_is_not_answered_loses_against_a_probe() {
     let changes = unanswered(&mut control, at(60.0), 65);
     assert_eq!(transitions(&changes).len(), 1, "{changes:?}");
     let local = Some(Failure::Local { reason: "Too many open files".into() });
-    probed_at(&mut control, at(60.5), 0, local, State::Up, None);
+    probed_at(&mut control, at(60.5), 0, local);
     assert_eq!(shares_at(&control, at(60.5))[0], 0, "what this host could not ask says nothing");
     let changes = good_probe(&mut control, at(61.0), 0);
     let [("10.0.0.11", "up", why)] = transitions(&changes)[..] else { panic!("{changes:?}") };
@@ -255,8 +256,7 @@ fn those_taken_out_come_back_when_probes_take_the_others() {
     let mut control = reading(&["replica.2.weight=0"]);
     refused(&mut control, at(1.0), [2, 0, 0]);
     assert_eq!(shares_at(&control, at(1.0)), [0, 50, 0]);
-    let down = Some(Transition { from: State::Up, to: State::Down });
-    let changes = probed_at(&mut control, at(2.0), 1, Some(Failure::Refused), State::Down, down);
+    let changes = probes_at(&mut control, at(2.0), 1, Some(Failure::Refused), ENOUGH);
     let why = "tried again, as no other replica is up";
     assert_eq!(
         transitions(&changes),

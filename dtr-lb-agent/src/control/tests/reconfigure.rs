@@ -27,7 +27,7 @@ fn ordered(place: usize, admin: Admin) -> Config {
 /// All up, but the second, which is down.
 fn one_down() -> Control {
     let mut control = all_up(&[]);
-    probed(&mut control, 1, State::Up, State::Down);
+    probed(&mut control, 1, ReplicaHealth::Up, ReplicaHealth::Down);
     control
 }
 
@@ -79,7 +79,7 @@ fn of_a_replica_that_stays_all_is_kept() {
     reconfigure(&mut control, 5.0, config_with(|replicas| drop(replicas.remove(0))));
     let after = control.conditions(0).next().expect("there are two").clone();
     assert_eq!(format!("{before:?}"), format!("{after:?}"));
-    assert_eq!(control.probed(&key(&control, 0, 0)), Some(State::Down));
+    assert_eq!(control.certainty(&key(&control, 0, 0)), Certainty::Down);
     reconfigure(&mut control, 6.0, config(&[]));
     let again = control.conditions(0).next().expect("there are three");
     assert_eq!((again.state, again.history.len()), (ReplicaState::Starting, 0), "it was gone");
@@ -138,13 +138,13 @@ fn orders_of_an_operator_are_told_with_their_reason() {
 #[test]
 fn a_drained_replica_gets_nothing_though_it_is_the_last() {
     let mut control = one_down();
-    probed(&mut control, 2, State::Up, State::Down);
+    probed(&mut control, 2, ReplicaHealth::Up, ReplicaHealth::Down);
     reconfigure(&mut control, 1.0, ordered(0, Admin::Drain));
     assert_eq!(shares_at(&control, at(1.0)), [0, 50, 100], "fail-open, but not to it");
     assert!(!desired(&control, at(1.0)).replicas[0].reset, "its flows go on");
     // It goes on to be probed: one that dies is dead.
     for _ in 0..3 {
-        probed(&mut control, 0, State::Up, State::Down);
+        probed(&mut control, 0, ReplicaHealth::Up, ReplicaHealth::Down);
     }
     assert_eq!(states(&control)[0], "down");
 }
@@ -158,16 +158,15 @@ fn in_maintenance_flows_are_reset_unless_they_are_to_be_left() {
         wanted.services[0].replicas[0].admin = Admin::Maint;
         let changes = reconfigure(&mut control, 1.0, wanted);
         assert_eq!(desired(&control, at(1.0)).replicas[0].reset, expected, "{on_down}");
-        let told =
-            changes.iter().any(|change| matches!(change, Change::Resets { reset: true, maint: true, .. }));
-        assert_eq!(told, expected, "{on_down}");
-        let probed = probed_at(&mut control, at(2.0), 0, None, State::Up, None);
+        let [Change::Replica(change)] = &changes[..] else { panic!("{changes:?}") };
+        assert_eq!((change.to, change.reset), (ReplicaState::Maint, expected), "{on_down}");
+        let probed = probed_at(&mut control, at(2.0), 0, None);
         assert_eq!((probed, states(&control)[0]), (Vec::new(), "maint"), "a late report says nothing");
         let back = config(&[&on_down]);
         reconfigure(&mut control, 3.0, back);
         assert!(!desired(&control, at(3.0)).replicas[0].reset);
         assert_eq!(shares_at(&control, at(3.0)), [0, 50, 100], "not before it has been probed");
-        probed_at(&mut control, at(4.0), 0, None, State::Up, None);
+        probed_at(&mut control, at(4.0), 0, None);
         assert_eq!(shares_at(&control, at(4.0)), [100, 50, 100]);
     }
 }
@@ -184,11 +183,7 @@ fn an_agent_that_begins_with_a_replica_in_maintenance_says_so_and_waits_for_no_p
         assert!(!control.informed());
         let outcome = Outcome { status: Some(200), took: Duration::ZERO, error: None };
         let id = key(&control, service, replica);
-        control.report(
-            Report { id, outcome, agent: None, state: State::Up, transition: None, late: Duration::ZERO },
-            0,
-            at(0.0),
-        );
+        control.report(Report { id, outcome, agent: None, in_a_row: 1, late: Duration::ZERO }, 0, at(0.0));
     }
     assert!(control.informed());
 }
@@ -204,12 +199,12 @@ fn what_is_new_or_was_away_begins_slowly() {
     assert_eq!(shares_at(&control, at(0.0)), [100, 50, 100], "at the agent's start there is none");
     reconfigure(&mut control, 1.0, slow(Admin::Maint));
     reconfigure(&mut control, 2.0, slow(Admin::Ready));
-    probed_at(&mut control, at(3.0), 0, None, State::Up, None);
+    probed_at(&mut control, at(3.0), 0, None);
     assert_eq!(shares_at(&control, at(13.0)), [50, 50, 100], "after maintenance there is");
     let mut other = slow(Admin::Ready);
     other.services[0].replicas[1].address = address(14);
     reconfigure(&mut control, 30.0, other);
-    probed_at(&mut control, at(30.0), 1, None, State::Up, None);
+    probed_at(&mut control, at(30.0), 1, None);
     assert_eq!(shares_at(&control, at(40.0)), [100, 25, 100], "and for one that is new");
 }
 
@@ -287,11 +282,11 @@ fn config_of(replicas: &[(u8, u16, u8)]) -> Config {
 fn probe(control: &mut Control, last: u8, good: bool, seconds: f64) {
     let service = control.config().services[0].name.clone();
     let id = ReplicaKey { service, address: address(last), port: 80 };
-    let (state, error) = if good { (State::Up, None) } else { (State::Down, Some(Failure::Refused)) };
-    for _ in 0..3 {
-        let outcome = Outcome { status: None, took: Duration::ZERO, error: error.clone() };
+    for _ in 0..ENOUGH {
+        let error = (!good).then_some(Failure::Refused);
+        let outcome = Outcome { status: None, took: Duration::ZERO, error };
         control.report(
-            Report { id: id.clone(), outcome, agent: None, state, transition: None, late: Duration::ZERO },
+            Report { id: id.clone(), outcome, agent: None, in_a_row: 1, late: Duration::ZERO },
             0,
             at(seconds),
         );

@@ -2,14 +2,11 @@
 
 use super::*;
 
-const UP: Option<Transition> = Some(Transition { from: State::Down, to: State::Up });
-const DOWN: Option<Transition> = Some(Transition { from: State::Up, to: State::Down });
-
 /// The second replica, which has a weight of 50, comes back at second 10 and takes 20 s to be up to it.
 fn back() -> Control {
     let mut control = all_up(&["replica.1.slow_start=20s"]);
-    probed_at(&mut control, at(1.0), 1, Some(Failure::Refused), State::Down, DOWN);
-    probed_at(&mut control, at(10.0), 1, None, State::Up, UP);
+    probes_at(&mut control, at(1.0), 1, Some(Failure::Refused), ENOUGH);
+    probes_at(&mut control, at(10.0), 1, None, ENOUGH);
     control
 }
 
@@ -43,10 +40,10 @@ fn not_at_the_start_of_the_agent() {
 #[test]
 fn going_down_ends_it() {
     let mut control = back();
-    probed_at(&mut control, at(15.0), 1, Some(Failure::Refused), State::Down, DOWN);
+    probes_at(&mut control, at(15.0), 1, Some(Failure::Refused), ENOUGH);
     assert_eq!(shares_at(&control, at(15.0)), [100, 0, 100]);
     assert_eq!(control.next_due(at(15.0).clock), None);
-    probed_at(&mut control, at(20.0), 1, None, State::Up, UP);
+    probes_at(&mut control, at(20.0), 1, None, ENOUGH);
     assert_eq!(shares_at(&control, at(20.0)), [100, 1, 100], "from the bottom again");
 }
 
@@ -54,10 +51,10 @@ fn going_down_ends_it() {
 fn fail_open_and_being_alone_know_no_slow_start() {
     let mut control = back();
     for replica in [0, 2] {
-        probed_at(&mut control, at(11.0), replica, Some(Failure::Refused), State::Down, DOWN);
+        probes_at(&mut control, at(11.0), replica, Some(Failure::Refused), ENOUGH);
     }
     assert_eq!(shares_at(&control, at(11.0)), [0, 2, 0], "2 of 2 is all");
-    probed_at(&mut control, at(12.0), 1, Some(Failure::Refused), State::Down, DOWN);
+    probes_at(&mut control, at(12.0), 1, Some(Failure::Refused), ENOUGH);
     assert_eq!(shares_at(&control, at(12.0)), [100, 50, 100]);
 }
 

@@ -1,12 +1,11 @@
 //! Probes that nobody answers, and what they say of this host.
 
 use super::*;
-use crate::probe::{Phase, health::Health};
+use crate::probe::Phase;
 
 /// A service whose probes are as by default: every 2 s, 3 that fail, and a time-out of 2 s.
 struct World {
     control: Control,
-    health: Vec<Health>,
     said: [u64; 3],
     late: Duration,
     changes: Vec<Change>,
@@ -14,19 +13,14 @@ struct World {
 
 impl World {
     fn new(overrides: &[&str]) -> Self {
-        let control = all_up(overrides);
-        let probe = &control.config().services[0].probe;
-        let health = vec![Health::known(probe.rise, probe.fall, State::Up); 3];
-        Self { control, health, said: [0; 3], late: Duration::ZERO, changes: Vec::new() }
+        Self { control: all_up(overrides), said: [0; 3], late: Duration::ZERO, changes: Vec::new() }
     }
 
     fn probe(&mut self, seconds: f64, replica: usize, error: Option<Failure>) {
-        let transition = self.health[replica].observe(error.is_none());
         let took = Duration::from_secs(if error.is_some() { 2 } else { 0 });
         let outcome = Outcome { status: None, took, error };
         let id = key(&self.control, 0, replica);
-        let state = self.health[replica].state();
-        let report = Report { id, outcome, agent: None, state, transition, late: self.late };
+        let report = Report { id, outcome, agent: None, in_a_row: 1, late: self.late };
         self.changes.extend(self.control.report(report, self.said[replica], at(seconds)));
     }
 

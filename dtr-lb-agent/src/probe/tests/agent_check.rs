@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     config::{Probe, Scheme},
-    probe::{AgentFailure, AgentWord, Failure, Fitness, Found, State, spawn},
+    probe::{AgentFailure, AgentWord, Certainty, Failure, Fitness, Found, spawn},
 };
 
 async fn found(probe: Probe) -> Found {
@@ -75,7 +75,7 @@ async fn its_word_comes_with_the_report_of_each_probe() {
     let mut probe = probe(Scheme::Http, replica.port());
     (probe.agent_port, probe.interval) = (Some(agent.port()), SHORT);
     let (sink, mut reports) = channel(1);
-    let _task = spawn(1, prober(probe).expect("a valid probe"), State::Starting, sink);
+    let _task = spawn(1, prober(probe).expect("a valid probe"), Certainty::InDoubt, sink);
     for _ in 0..2 {
         let report = timeout(AMPLE, reports.recv()).await.expect("in time").expect("the task runs");
         assert_eq!(report.agent, Some(Ok(AgentWord { share: Some(50), ..AgentWord::default() })));

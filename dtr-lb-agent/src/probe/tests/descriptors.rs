@@ -12,7 +12,8 @@ use super::{
 };
 use crate::{
     config::Scheme,
-    probe::{Failure, State, spawn},
+    control::{ReplicaHealth, RiseFall},
+    probe::{Certainty, Failure, spawn},
 };
 
 const PLAYED: &str = "probe::tests::descriptors::played_in_a_process_of_its_own";
@@ -34,10 +35,13 @@ async fn played_in_a_process_of_its_own() {
     let server = Server::plain(Script::http("200 OK", "")).await;
     let mut probe = probe(Scheme::Http, server.port());
     (probe.interval, probe.fast_interval, probe.timeout) = (SHORT / 10, SHORT / 10, SHORT);
+    let (rise, fall) = (probe.rise, probe.fall);
     let (sink, mut reports) = channel(1);
-    let _task = spawn(0, prober(probe).expect("a valid probe"), State::Starting, sink);
+    let _task = spawn(0, prober(probe).expect("a valid probe"), Certainty::InDoubt, sink);
     let mut next = async || reports.recv().await.expect("the task runs");
-    while next().await.state != State::Up {}
+    while !next().await.outcome.ok() {}
+    let mut health = RiseFall::new(rise, fall);
+    health.observe(true, 1);
 
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
     setrlimit(Resource::RLIMIT_NOFILE, 64.min(hard), hard).expect("it may be lowered");
@@ -50,10 +54,12 @@ async fn played_in_a_process_of_its_own() {
             taken.push(file);
         }
         let report = next().await;
-        assert_eq!(report.state, State::Up, "{}", said(&report.outcome));
         if let Some(Failure::Local { reason }) = &report.outcome.error {
             assert!(reason.contains("LimitNOFILE"), "{reason}");
             failed += 1;
+        } else {
+            health.observe(report.outcome.ok(), report.in_a_row);
+            assert_eq!(health.health(), ReplicaHealth::Up, "{}", said(&report.outcome));
         }
     }
     drop(taken);

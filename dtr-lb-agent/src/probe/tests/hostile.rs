@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     config::Scheme,
-    probe::{Failure, Phase, State, spawn},
+    probe::{Certainty, Failure, Phase, spawn},
 };
 
 /// A byte every so often; whole answers of it take many times as long as a probe may.
@@ -174,14 +174,14 @@ async fn none_of_them_delays_the_probes_of_a_good_replica() {
         .map(|server| {
             let mut probe = probe(Scheme::Http, server.port());
             (probe.interval, probe.fast_interval, probe.body) = (INTERVAL, INTERVAL, Some(pattern("x")));
-            spawn(0, prober(probe).expect("a valid probe"), State::Starting, bad_sink.clone())
+            spawn(0, prober(probe).expect("a valid probe"), Certainty::InDoubt, bad_sink.clone())
         })
         .collect();
     let good = Server::plain(Script::http("200 OK", "x")).await;
     let mut probe = probe(Scheme::Http, good.port());
     (probe.interval, probe.fast_interval) = (INTERVAL, INTERVAL);
     let (sink, mut reports) = channel(64);
-    let _task = spawn(1, prober(probe).expect("a valid probe"), State::Starting, sink);
+    let _task = spawn(1, prober(probe).expect("a valid probe"), Certainty::InDoubt, sink);
     // Ten of them take a second; if each waited for a time-out of the others, it would be a hundred.
     let limit = Instant::now() + AMPLE;
     for asked in 0..10 {

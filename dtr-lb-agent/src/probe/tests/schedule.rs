@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use crate::probe::{health::Certainty, schedule::Schedule};
+use crate::probe::{Certainty, schedule::Schedule};
 
 const fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)

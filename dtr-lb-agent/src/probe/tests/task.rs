@@ -3,7 +3,10 @@
 use std::{cell::RefCell, collections::VecDeque, net::Ipv4Addr, rc::Rc, time::Duration};
 
 use tokio::{
-    sync::mpsc::{Receiver, Sender, channel},
+    sync::{
+        mpsc::{Receiver, Sender, channel},
+        watch,
+    },
     task::LocalSet,
     time::{Instant, sleep, timeout},
 };
@@ -14,12 +17,12 @@ use super::{
 };
 use crate::{
     config::Scheme,
+    control::{ReplicaHealth, RiseFall},
     probe::{
-        Failure, Found, Outcome, Prober, Report, Route, State, Target, Transition,
-        health::Health,
+        Certainty, Failure, Found, Outcome, ProbeTask, Prober, Report, Route, Target,
         schedule::Schedule,
         spawn,
-        task::{Reporter, run},
+        task::{Reporter, Untaken, run},
     },
 };
 
@@ -81,15 +84,59 @@ impl Invented {
         let _ends = timeout(time, task).await;
     }
 
-    async fn task(&self, schedule: Option<Schedule>, random: f64, sink: Sender<Report<u8>>) {
-        let reporter = Reporter { id: 7, reported: State::Starting, sink };
+    /// The loop, and who takes its reports: judges them, says how sure that is, and hands them on to the test.
+    async fn task(&self, schedule: Option<Schedule>, random: f64, taken: Sender<Report<u8>>) {
+        let (pace, receiver) = watch::channel(Certainty::InDoubt);
+        let (sink, mut reports) = channel(16);
+        let take = async move {
+            let mut health = RiseFall::new(2, 3);
+            loop {
+                let report = tokio::select! {
+                    report = reports.recv() => report,
+                    () = taken.closed() => None,
+                };
+                let Some(report) = report else { return };
+                judge(&mut health, &report);
+                pace.send_replace(health.certainty());
+                let _test_has_ended = taken.send(report).await;
+            }
+        };
+        tokio::join!(self.alone(schedule, random, receiver, sink), take);
+    }
+
+    /// The loop, and nobody who judges.
+    async fn alone(
+        &self,
+        schedule: Option<Schedule>,
+        random: f64,
+        pace: watch::Receiver<Certainty>,
+        sink: Sender<Report<u8>>,
+    ) {
+        let reporter = Reporter { id: 7, sink, untaken: Untaken::default() };
         let probe = || async { Found { outcome: self.clone().probe().await, agent: None } };
-        run(probe, Health::new(2, 3), schedule, || random, reporter).await;
+        run(probe, schedule, pace, || random, reporter).await;
     }
 
     fn began(&self) -> Vec<u128> {
         self.began.borrow().iter().map(Duration::as_millis).collect()
     }
+}
+
+/// As the control does.
+fn judge<K>(health: &mut RiseFall, report: &Report<K>) {
+    if !report.outcome.error.as_ref().is_some_and(Failure::is_local) {
+        health.observe(report.outcome.ok(), report.in_a_row);
+    }
+}
+
+/// What becomes of a replica by these reports, with rise 2 and fall 3.
+fn judged(reports: &[Report<u8>]) -> Vec<ReplicaHealth> {
+    let mut health = RiseFall::new(2, 3);
+    let of = |report| {
+        judge(&mut health, report);
+        health.health()
+    };
+    reports.iter().map(of).collect()
 }
 
 fn taken(reports: &mut Receiver<Report<u8>>) -> Vec<Report<u8>> {
@@ -142,25 +189,37 @@ async fn one_that_is_surely_down_is_probed_at_an_interval_of_its_own() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_probe_is_reported_with_what_it_made_of_the_replica() {
+async fn a_pace_that_changes_moves_the_next_probe() {
+    let invented = Invented::new("+", ms(0));
+    let (pace, receiver) = watch::channel(Certainty::Up);
+    let (sink, mut reports) = channel(16);
+    let change = async {
+        sleep(ms(2100)).await;
+        // From 4000 to 2500.
+        pace.send_replace(Certainty::InDoubt);
+        sleep(ms(500)).await;
+        // What is overdue by it begins at once, and that is no lateness.
+        pace.send_replace(Certainty::Up);
+        sleep(ms(1400)).await;
+        pace.send_replace(Certainty::InDoubt);
+        std::future::pending::<()>().await;
+    };
+    let task = async { tokio::join!(invented.alone(steady(), 0.0, receiver, sink), change) };
+    let _ends = timeout(ms(4200), task).await;
+    assert_eq!(invented.began(), [0, 2000, 2500, 4000]);
+    assert!(taken(&mut reports).iter().all(|report| report.late == ms(0)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_probe_is_reported_once() {
     let invented = Invented::new("+---++", ms(0));
     let (sink, mut reports) = channel(16);
     invented.run_for(ms(5900), steady(), 0.0, sink).await;
-    let told: Vec<_> =
-        taken(&mut reports).into_iter().map(|r| (r.id, r.outcome.ok(), r.state, r.transition)).collect();
-    let change = |from, to| Some(Transition { from, to });
-    use State::{Down, Starting, Up};
-    assert_eq!(
-        told,
-        [
-            (7, true, Up, change(Starting, Up)),
-            (7, false, Up, None),
-            (7, false, Up, None),
-            (7, false, Down, change(Up, Down)),
-            (7, true, Down, None),
-            (7, true, Up, change(Down, Up)),
-        ]
-    );
+    let reports = taken(&mut reports);
+    let found: Vec<_> = reports.iter().map(|r| (r.id, r.outcome.ok(), r.in_a_row)).collect();
+    assert_eq!(found, [true, false, false, false, true, true].map(|ok| (7, ok, 1)));
+    use ReplicaHealth::{Down, Up};
+    assert_eq!(judged(&reports), [Up, Up, Up, Down, Down, Up]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -168,30 +227,36 @@ async fn what_is_this_hosts_fault_is_reported_and_not_counted() {
     let invented = Invented::new("+--????--", ms(0));
     let (sink, mut reports) = channel(16);
     invented.run_for(ms(5400), steady(), 0.0, sink).await;
-    let states: Vec<_> = taken(&mut reports).into_iter().map(|r| (r.outcome.ok(), r.state)).collect();
-    assert_eq!(states.len(), 8);
-    assert_eq!(states[6], (false, State::Up), "four local failures after two of the replica's");
-    assert_eq!(states[7], (false, State::Down), "the replica's third");
+    let reports = taken(&mut reports);
+    assert_eq!(reports.len(), 8);
+    assert!(reports[3..7].iter().all(|report| report.outcome.error.as_ref().is_some_and(Failure::is_local)));
+    let states = judged(&reports);
+    assert_eq!(states[6], ReplicaHealth::Up, "four local failures after two of the replica's");
+    assert_eq!(states[7], ReplicaHealth::Down, "the replica's third");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_receiver_that_is_stuck_stops_no_probe_and_misses_no_transition() {
-    let invented = Invented::new("+---", ms(0));
+    let invented = Invented::new("+--?-", ms(0));
+    let (_pace, receiver) = watch::channel(Certainty::Up);
     let (sink, mut reports) = channel(1);
     let local = LocalSet::new();
     let task = {
         let invented = invented.clone();
-        async move { invented.task(steady(), 0.0, sink).await }
+        async move { invented.alone(steady(), 0.0, receiver, sink).await }
     };
     let task = local.spawn_local(task);
     local.run_until(sleep(ms(9900))).await;
-    assert_eq!(invented.began(), [0, 2000, 2500, 3000, 5000, 7000, 9000]);
+    assert_eq!(invented.began(), [0, 2000, 4000, 6000, 8000], "at the pace that was the last");
 
     // One report was in the channel all the time; the one that is waiting tells what has happened since.
-    let told = local.run_until(async { [reports.recv().await, reports.recv().await] }).await;
-    let told = told.map(|report| report.and_then(|report| report.transition));
-    let change = |from, to| Some(Transition { from, to });
-    assert_eq!(told, [change(State::Starting, State::Up), change(State::Up, State::Down)]);
+    let found = local.run_until(async { [reports.recv().await, reports.recv().await] }).await;
+    let found = found.map(|report| report.expect("the task runs"));
+    assert_eq!([found[0].in_a_row, found[1].in_a_row], [1, 3], "what this host could not ask is not counted");
+    assert_eq!(judged(&found), [ReplicaHealth::Up, ReplicaHealth::Down]);
+    // And not again.
+    let next = local.run_until(reports.recv()).await.expect("the task runs");
+    assert_eq!(next.in_a_row, 1);
 
     drop(reports);
     local.run_until(task).await.expect("the task ends by itself");
@@ -214,10 +279,10 @@ async fn a_closed_sink_ends_the_task() {
 async fn a_probe_configured_away_reports_up_once() {
     let (sink, mut reports) = channel(16);
     let task =
-        spawn("registry", prober(probe(Scheme::None, 443)).expect("a valid probe"), State::Starting, sink);
+        spawn("registry", prober(probe(Scheme::None, 443)).expect("a valid probe"), Certainty::InDoubt, sink);
     let report = reports.recv().await.expect("a report");
     assert!(report.outcome.ok());
-    assert_eq!(report.transition, Some(Transition { from: State::Starting, to: State::Up }));
+    assert_eq!(report.in_a_row, 1);
     assert_eq!(reports.recv().await, None);
     drop(task);
 }
@@ -233,15 +298,17 @@ async fn a_real_replica_that_goes_away_and_comes_back() {
     let (sink, mut reports) = channel(1);
     let prober =
         Prober::new(&Target { address: replica.into(), probe, route: Route::Plain }).expect("a valid probe");
-    let _task = spawn("replica-1", prober, State::Starting, sink);
+    let task = spawn("replica-1", prober, Certainty::InDoubt, sink);
+    let mut health = RiseFall::new(2, 3);
 
-    let up = next_transition(&mut reports).await;
-    assert_eq!((up.id, up.state, up.outcome.status), ("replica-1", State::Up, Some(200)));
+    let up = next_transition(&mut health, &mut reports, &task).await;
+    assert_eq!((up.id, health.health(), up.outcome.status), ("replica-1", ReplicaHealth::Up, Some(200)));
     drop(server);
-    let down = next_transition(&mut reports).await;
-    assert_eq!((down.state, said(&down.outcome).as_str()), (State::Down, "connection refused"));
+    let down = next_transition(&mut health, &mut reports, &task).await;
+    assert_eq!((health.health(), said(&down.outcome).as_str()), (ReplicaHealth::Down, "connection refused"));
     let _server = Server::plain_at(address, Script::http("200 OK", "")).await;
-    assert_eq!(next_transition(&mut reports).await.state, State::Up);
+    next_transition(&mut health, &mut reports, &task).await;
+    assert_eq!(health.health(), ReplicaHealth::Up);
 }
 
 #[tokio::test]
@@ -250,7 +317,7 @@ async fn dropping_the_task_ends_the_probing() {
     let mut probe = probe(Scheme::Tcp, closed.port());
     (probe.interval, probe.fast_interval) = (ms(5), ms(5));
     let (sink, mut reports) = channel(1);
-    let task = spawn(1, prober(probe).expect("a valid probe"), State::Starting, sink);
+    let task = spawn(1, prober(probe).expect("a valid probe"), Certainty::InDoubt, sink);
     assert!(reports.recv().await.is_some());
     drop(task);
     // The sink goes with the task. One report may have been on its way.
@@ -258,10 +325,17 @@ async fn dropping_the_task_ends_the_probing() {
     timeout(AMPLE, rest).await.expect("the end of the reports");
 }
 
-async fn next_transition<K>(reports: &mut Receiver<Report<K>>) -> Report<K> {
+async fn next_transition<K>(
+    health: &mut RiseFall,
+    reports: &mut Receiver<Report<K>>,
+    task: &ProbeTask,
+) -> Report<K> {
+    let before = health.health();
     loop {
         let report = reports.recv().await.expect("the task runs");
-        if report.transition.is_some() {
+        judge(health, &report);
+        task.pace(health.certainty());
+        if health.health() != before {
             return report;
         }
     }

@@ -1,10 +1,10 @@
-//! The state machine: tables of what an operator expects, then every short history against a model.
+//! Rise and fall: tables of what an operator expects, then every short history against a model.
 
 use proptest::prelude::*;
 
-use crate::probe::health::{Certainty, Health, State, Transition};
+use super::*;
 
-use State::{Down, Starting, Up};
+use ReplicaHealth::{Down, Starting, Up};
 
 /// `+` is a good probe, `-` a bad one; the states after each of them.
 const HISTORIES: &[(&str, u32, u32, &str, &str)] = &[
@@ -25,12 +25,12 @@ const HISTORIES: &[(&str, u32, u32, &str, &str)] = &[
 #[test]
 fn histories() {
     for &(what, rise, fall, outcomes, expected) in HISTORIES {
-        let mut health = Health::new(rise, fall);
+        let mut health = RiseFall::new(rise, fall);
         let states: String = outcomes
             .chars()
             .map(|outcome| {
-                health.observe(outcome == '+');
-                letter(health.state())
+                health.observe(outcome == '+', 1);
+                letter(health.health())
             })
             .collect();
         assert_eq!(states, expected, "{what}: rise {rise}, fall {fall}, {outcomes}");
@@ -38,27 +38,31 @@ fn histories() {
 }
 
 #[test]
-fn a_transition_is_told_once_and_names_both_ends() {
-    let mut health = Health::new(2, 2);
-    let told: Vec<_> = [true, false, false, false, true, true, true].map(|ok| health.observe(ok)).into();
-    let change = |from, to| Some(Transition { from, to });
-    assert_eq!(told, [change(Starting, Up), None, change(Up, Down), None, None, change(Down, Up), None]);
+fn it_goes_down_by_fall_and_comes_up_by_rise() {
+    let mut health = RiseFall::new(2, 2);
+    let found: Vec<_> = [true, false, false, false, true, true, true]
+        .map(|ok| {
+            health.observe(ok, 1);
+            health.health()
+        })
+        .into();
+    assert_eq!(found, [Up, Up, Down, Down, Down, Up, Up]);
 }
 
 #[test]
 fn doubt_lasts_while_the_last_outcome_speaks_against_the_state() {
-    let mut health = Health::new(2, 2);
+    let mut health = RiseFall::new(2, 2);
     assert!(in_doubt(&health), "nothing known yet");
     for (ok, expected) in [(true, false), (false, true), (true, false), (false, true), (false, false)] {
-        health.observe(ok);
-        assert_eq!(in_doubt(&health), expected, "after {ok}, {}", health.state());
+        health.observe(ok, 1);
+        assert_eq!(in_doubt(&health), expected, "after {ok}, {:?}", health.health());
     }
-    assert_eq!(health.state(), Down);
+    assert_eq!(health.health(), Down);
     for (ok, expected) in [(true, true), (false, false), (true, true), (true, false)] {
-        health.observe(ok);
-        assert_eq!(in_doubt(&health), expected, "after {ok}, {}", health.state());
+        health.observe(ok, 1);
+        assert_eq!(in_doubt(&health), expected, "after {ok}, {:?}", health.health());
     }
-    assert_eq!(health.state(), Up);
+    assert_eq!(health.health(), Up);
 }
 
 #[test]
@@ -87,15 +91,17 @@ proptest! {
 }
 
 fn check_against_model(rise: u32, fall: u32, history: &[bool]) {
-    let mut health = Health::new(rise, fall);
-    let mut before = Starting;
+    let mut health = RiseFall::new(rise, fall);
     for end in 1..=history.len() {
         let seen = &history[..end];
-        let transition = health.observe(seen[end - 1]);
+        health.observe(seen[end - 1], 1);
         let expected = model(rise, fall, seen);
-        assert_eq!(health.state(), expected, "rise {rise}, fall {fall}, {seen:?}");
-        let changed = (before != expected).then_some(Transition { from: before, to: expected });
-        assert_eq!(transition, changed, "rise {rise}, fall {fall}, {seen:?}");
+        assert_eq!(health.health(), expected, "rise {rise}, fall {fall}, {seen:?}");
+        assert_eq!(
+            several_at_once(rise, fall, seen).health(),
+            expected,
+            "rise {rise}, fall {fall}, {seen:?}"
+        );
         let disagrees = seen[end - 1] != (expected == Up);
         let certainty = match expected {
             Starting => Certainty::InDoubt,
@@ -104,13 +110,21 @@ fn check_against_model(rise: u32, fall: u32, history: &[bool]) {
             Down => Certainty::Down,
         };
         assert_eq!(health.certainty(), certainty, "{seen:?}");
-        before = expected;
     }
+}
+
+/// The same, where each report is about all probes in a row that found the same.
+fn several_at_once(rise: u32, fall: u32, history: &[bool]) -> RiseFall {
+    let mut health = RiseFall::new(rise, fall);
+    for run in history.chunk_by(|before, after| before == after) {
+        health.observe(run[0], run.len() as u32);
+    }
+    health
 }
 
 /// The rules read backwards, without a counter: the verdict is the latest point in the history where a run was
 /// long enough to give one, and a run of outcomes is as long whatever the state was when it began.
-fn model(rise: u32, fall: u32, history: &[bool]) -> State {
+pub(super) fn model(rise: u32, fall: u32, history: &[bool]) -> ReplicaHealth {
     let run_ending_at =
         |end: usize| history[..=end].iter().rev().take_while(|&&ok| ok == history[end]).count();
     let first_success = history.iter().position(|&ok| ok);
@@ -128,12 +142,12 @@ fn model(rise: u32, fall: u32, history: &[bool]) -> State {
     Starting
 }
 
-fn in_doubt(health: &Health) -> bool {
+fn in_doubt(health: &RiseFall) -> bool {
     health.certainty() == Certainty::InDoubt
 }
 
-fn letter(state: State) -> char {
-    match state {
+fn letter(health: ReplicaHealth) -> char {
+    match health {
         Starting => 'S',
         Up => 'U',
         Down => 'D',

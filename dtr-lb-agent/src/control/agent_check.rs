@@ -1,4 +1,5 @@
-//! What a replica says of itself, by its agent (`service.probe.agent_port`). Pure: answers in, a share and a verdict out.
+//! The agent check, as HAProxy calls it: what a replica says of itself, by its agent (`service.probe.agent_port`). Pure: answers
+//! in, a share and a verdict out.
 //!
 //! It stands beside what the probes find and below what an operator orders: it can lower a replica's share, or raise it within the
 //! largest weight, and take it out; it brings back only what it took out itself. An agent that is silent changes nothing.
@@ -8,9 +9,9 @@ use crate::{
     probe::{AgentFailure, AgentWord, Fitness, Wants},
 };
 
-/// The word of one replica, as far as it was heard.
+/// The agent check of one replica: what it said, as far as it was heard.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct OwnWord {
+pub(super) struct AgentCheck {
     /// Of the configured weight, in percent.
     share: u16,
     /// The word by which it wants no new connections.
@@ -32,7 +33,7 @@ pub(super) struct News {
     pub(super) failure: bool,
 }
 
-impl OwnWord {
+impl AgentCheck {
     /// Nothing was said.
     pub(super) const NONE: Self = Self { share: 100, drains: None, unfit: None, failure: None, asked: false };
 
@@ -110,14 +111,14 @@ mod tests {
             (u16::MAX, 256, 256),
             (100, 256, 256),
         ] {
-            let word = OwnWord { share, ..OwnWord::NONE };
+            let word = AgentCheck { share, ..AgentCheck::NONE };
             assert_eq!(word.weight(offered), expected, "{share} % of {offered}");
         }
     }
 
     #[test]
     fn it_takes_back_only_what_it_said_and_stays_while_it_is_silent() {
-        let mut word = OwnWord::NONE;
+        let mut word = AgentCheck::NONE;
         assert_eq!(word.says(), None);
         let wants = |wants| Ok(AgentWord { wants: Some(wants), ..AgentWord::default() });
         let share = |share| Ok(AgentWord { share: Some(share), ..AgentWord::default() });
