@@ -130,7 +130,7 @@ pub enum Change {
 }
 
 impl Change {
-    /// Its name, for scripts and alerts: as stable as a metric's. This list is closed; `docs/operations.md` has those of replicas and
+    /// Its name, for scripts and alerts: as stable as a metric's. This list is closed; `docs/messages.md` has those of replicas and
     /// services.
     #[must_use]
     pub const fn event(&self) -> &'static str {
