@@ -58,6 +58,7 @@ use crate::{
     interface::{InterfaceError, Look, Watch},
     metrics::ProbeCounts,
     next_hop::{NextHopError, Watcher},
+    preflight::Refused,
     probe::{ProberError, Report},
     status::Reloads,
     web::WebError,
@@ -73,7 +74,6 @@ use names::Following;
 use notify::Manager;
 use presence::Presence;
 use probes::{Files, ProbeId, Probes};
-pub(crate) use start::BEHIND_GENERIC_XDP;
 pub use trace::TraceRequest;
 use trace::Tracer;
 use unasked::Unasked;
@@ -94,12 +94,8 @@ pub enum AgentError {
     Probe { service: String, source: ProberError },
     #[error(transparent)]
     NextHop(#[from] NextHopError),
-    #[error(
-        "datapath.nat_addresses has {0}, which is not an address of this host; add it to an interface, or remove it"
-    )]
-    NatAddress(IpAddr),
-    #[error("{}", BEHIND_GENERIC_XDP)]
-    ProbesBehindGenericXdp,
+    #[error(transparent)]
+    Refused(#[from] Refused),
     #[error(transparent)]
     Fixed(#[from] Fixed),
 }
@@ -185,7 +181,7 @@ pub async fn run(
         }
     };
     sources.find_interfaces(&mut config).await?;
-    take_descriptors(&config);
+    take_descriptors();
     let host = start::look_around(&config).await?;
     let (probes, reports) = Probes::new();
     let plan = probes.plan(&config, Files::AsTheyWere)?;
@@ -225,17 +221,10 @@ pub async fn run(
     }
 }
 
-/// Takes all file descriptors that there are, and says if they may not be enough.
-fn take_descriptors(config: &Config) {
-    match descriptors::raise() {
-        Ok(limit) => {
-            if let Some(shortage) = descriptors::shortage(config, limit) {
-                warn!("{shortage}");
-            }
-        }
-        Err(error) => {
-            warn!(%error, "the limit of open files was not raised; the agent goes on with what it has");
-        }
+/// Takes all file descriptors that there are; whether they are enough is looked at with all else.
+fn take_descriptors() {
+    if let Err(error) = descriptors::raise() {
+        warn!(%error, "the limit of open files was not raised; the agent goes on with what it has");
     }
 }
 

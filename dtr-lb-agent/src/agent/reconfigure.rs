@@ -4,24 +4,51 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{
     Agent, AgentError, fixed,
     log::log,
     probes::{Files, Plan},
-    start::{check_addresses, mtus, probes_are_steered, wanted},
+    start::{mtus, wanted},
 };
 use crate::{
-    config::{self, Admin, Attach, Config, Replica},
-    control::Moment,
+    config::{self, Admin, Config, Replica},
+    control::{Change, Control, Moment},
     datapath::{Datapath, Interface},
-    interface::{self, Links, Seen, Watch},
+    interface::{self, InterfaceError, Links, Seen, Watch},
+    preflight::{Finding, check_addresses, check_steering, probes_are_steered},
 };
 
 /// For how long the datapath may go on as it was while replicas that are new to it are asked for the first time: what is
 /// decided before is a guess.
 const HOLD: Duration = Duration::from_millis(500);
+
+/// What another config makes of the agent; nothing is touched yet.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    plan: Plan,
+    control: Control,
+    changes: Vec<Change>,
+    pub(super) warnings: Vec<Finding>,
+}
+
+/// Looks at the interfaces of `config`, if they or the hook are others than before.
+///
+/// # Errors
+/// One is not there.
+pub(super) async fn look_elsewhere(
+    before: &Config,
+    config: &Config,
+) -> Result<Option<(Links, Vec<Seen>, Vec<Interface>)>, InterfaceError> {
+    if (&before.interfaces, before.datapath.attach) == (&config.interfaces, config.datapath.attach) {
+        return Ok(None);
+    }
+    let links = Links::open()?;
+    let seen = links.look(&config.interfaces).await?;
+    let interfaces = interface::all_there(&seen)?;
+    Ok(Some((links, seen, interfaces)))
+}
 
 impl Agent {
     /// Decides, probes and forwards by another config from here on. Flows stay, and so does what is known of replicas that
@@ -39,15 +66,13 @@ impl Agent {
         let before = Arc::clone(self.control.config());
         let differences = config::differences(&before, &config);
         fixed::check(&before, &config)?;
-        check_addresses(&config, Some(&before), &interface::host_addresses()?)?;
-        let mut plan = self.probes.plan(&config, files)?;
-        let now = Moment::now();
-        let mut control = self.control.clone();
-        let changes = control.reconfigure(Arc::clone(&config), now);
-        datapath.fits(&control.desired(now.clock))?;
+        let Prepared { mut plan, control, changes, warnings } = self.prepare(datapath, &config, files)?;
         let http = self.http.prepare(&config.agent, files)?;
         self.steer(datapath, &config, &mut plan)?;
         let moved = self.move_datapath(datapath, &before, &config).await?;
+        for warning in &warnings {
+            warn!(about = warning.about, "{warning}");
+        }
 
         self.control = control;
         self.probes.carry_out(plan, &self.control);
@@ -78,13 +103,30 @@ impl Agent {
         Ok(differences)
     }
 
+    /// What can be done for another config without touching anything.
+    ///
+    /// # Errors
+    /// As [`Self::reconfigure`].
+    pub(super) fn prepare(
+        &self,
+        datapath: &Datapath,
+        config: &Arc<Config>,
+        files: Files,
+    ) -> Result<Prepared, AgentError> {
+        let warnings = check_addresses(config, self.control.config(), &interface::host_addresses()?)?;
+        check_steering(config)?;
+        let plan = self.probes.plan(config, files)?;
+        let now = Moment::now();
+        let mut control = self.control.clone();
+        let changes = control.reconfigure(Arc::clone(config), now);
+        datapath.fits(&control.desired(now.clock))?;
+        Ok(Prepared { plan, control, changes, warnings })
+    }
+
     /// Makes ready to steer probes that are to be, if there are any.
     fn steer(&mut self, datapath: &mut Datapath, config: &Config, plan: &mut Plan) -> Result<(), AgentError> {
         if !probes_are_steered(config) {
             return Ok(());
-        }
-        if config.datapath.attach == Attach::XdpGeneric {
-            return Err(AgentError::ProbesBehindGenericXdp);
         }
         let steering = match &self.steering {
             Some(steering) => steering,
@@ -105,12 +147,7 @@ impl Agent {
         before: &Config,
         config: &Config,
     ) -> Result<Option<(Links, Vec<Seen>)>, AgentError> {
-        if (&before.interfaces, before.datapath.attach) == (&config.interfaces, config.datapath.attach) {
-            return Ok(None);
-        }
-        let links = Links::open()?;
-        let seen = links.look(&config.interfaces).await?;
-        let interfaces: Vec<Interface> = interface::all_there(&seen)?;
+        let Some((links, seen, interfaces)) = look_elsewhere(before, config).await? else { return Ok(None) };
         let attached = datapath.attach(wanted(config.datapath.attach), &interfaces)?;
         info!(
             hook = attached.hook.label(),

@@ -1,4 +1,5 @@
-//! The config file is read again: by SIGHUP, `dtr-lb reload` and `POST /v1/reload`.
+//! The config file is read again: by SIGHUP, `dtr-lb reload` and `POST /v1/reload`. `dtr-lb check --diff` and `GET /v1/reload` ask
+//! what that would change.
 
 use std::sync::Arc;
 
@@ -7,12 +8,16 @@ use tracing::{error, info};
 use super::{
     Agent, AgentError, NoFile,
     effective::{Given, TakenIn},
+    fixed,
     probes::Files,
+    reconfigure::look_elsewhere,
 };
 use crate::{
-    api::{Refusal, RefusalKind, Reloaded},
-    config::ConfigError,
+    api::{Refusal, RefusalKind, Reloaded, WouldReload},
+    changes::effective,
+    config::{self, Config, ConfigError},
     datapath::Datapath,
+    preflight::Finding,
 };
 
 /// Why the agent goes on with the config that it has.
@@ -50,11 +55,49 @@ impl Agent {
     }
 
     async fn read_again(&mut self, datapath: &mut Datapath) -> Result<Reloaded, ReloadError> {
+        let given = self.read_file().await?;
+        let TakenIn { changes, notes } = self.take_in(datapath, given, Files::ReadAgain).await?;
+        Ok(Reloaded { changes, notes })
+    }
+
+    async fn read_file(&self) -> Result<Given, ReloadError> {
         self.source.file(NoFile::Reload)?;
         let mut given = Given { file: Arc::new(self.source.read()?), ..self.sources.given() };
         given.find_interfaces().await.map_err(AgentError::from)?;
-        let TakenIn { changes, notes } = self.take_in(datapath, given, Files::ReadAgain).await?;
-        Ok(Reloaded { changes, notes })
+        Ok(given)
+    }
+
+    /// What a reload would do now. Nothing is changed.
+    ///
+    /// # Errors
+    /// The file is not valid, or there is none.
+    pub(super) async fn would_reload(&self, datapath: &Datapath) -> Result<WouldReload, ReloadError> {
+        let path = self.source.file(NoFile::Reload)?;
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        let Given { file, names, changes } = self.read_file().await?;
+        let found = effective(&file, &names, &changes);
+        let (before, config) = (self.control.config(), Arc::new(found.config.clone()));
+        let mut refused: Vec<_> = fixed::changed(before, &config).iter().map(ToString::to_string).collect();
+        let mut notes: Vec<_> = found.news(self.sources.notes()).map(ToString::to_string).collect();
+        match self.could_apply(datapath, before, &config).await {
+            Ok(warnings) => notes.extend(warnings.iter().map(ToString::to_string)),
+            Err(error) => refused.push(error.to_string()),
+        }
+        let changes = config::differences(before, &config);
+        Ok(WouldReload { config: path.display().to_string(), changes, refused, notes })
+    }
+
+    /// All that can fail of applying a config, as far as it can be tried. Returns what would be logged.
+    async fn could_apply(
+        &self,
+        datapath: &Datapath,
+        before: &Config,
+        config: &Arc<Config>,
+    ) -> Result<Vec<Finding>, AgentError> {
+        let warnings = self.prepare(datapath, config, Files::ReadAgain)?.warnings;
+        self.http.try_config(&config.agent)?;
+        look_elsewhere(before, config).await?;
+        Ok(warnings)
     }
 }
 
@@ -62,7 +105,7 @@ impl From<ReloadError> for Refusal {
     fn from(error: ReloadError) -> Self {
         let kind = match &error {
             ReloadError::Config(_)
-            | ReloadError::Agent(AgentError::Fixed(_) | AgentError::NatAddress(_) | AgentError::Web(_)) => {
+            | ReloadError::Agent(AgentError::Fixed(_) | AgentError::Refused(_) | AgentError::Web(_)) => {
                 RefusalKind::BadConfig
             }
             ReloadError::NoFile(_) => RefusalKind::Conflict,

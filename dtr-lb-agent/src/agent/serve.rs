@@ -108,6 +108,10 @@ impl Agent {
                     }
                     Request::Look(answer) => drop(answer.send(self.look(datapath))),
                     Request::Trace(request) => self.tracer.request(request, datapath),
+                    Request::WouldReload(answer) => {
+                        let would = self.would_reload(datapath).await;
+                        drop(answer.send(would.map_err(Refusal::from)));
+                    }
                     Request::Reload(answer) => {
                         match self.reload(datapath).await {
                             Ok(done) => self.waiting.push(Waiting::Reload(answer, done)),

@@ -2,13 +2,11 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use dtr_lb_common::wire::Mac;
-use ipnet::IpNet;
 use jiff::Timestamp;
 use tokio::{
     sync::{mpsc, watch},
@@ -30,13 +28,14 @@ use super::{
 };
 use crate::{
     api::{self, Api},
-    config::{Attach, Config, Scheme},
+    config::{Attach, Config},
     control::Control,
     datapath::{Applied, Census, Datapath, Hook, Interface, Wanted},
     history::History,
     interface::{self, Links, Seen, Watch},
     metrics::ProbeCounts,
     next_hop::Watcher,
+    preflight::{self, Facts, Purpose, probes_are_steered},
     probe::{Report, schedule::first_spread},
     status::Reloads,
 };
@@ -45,13 +44,6 @@ use crate::{
 const SETTLE: Duration = Duration::from_millis(300);
 /// ... and how long at most: a datapath that is not there yet forwards nothing, which is worse than a guess.
 const LONGEST_SETTLE: Duration = Duration::from_secs(3);
-
-/// Why probes that are steered and generic XDP do not go together. For a program that takes frames in several buffers, as the
-/// datapath's, generic XDP copies a frame and forgets the length of its Ethernet header (`skb_pp_cow_data` in
-/// net/core/skbuff.c, seen with Linux 6.18): programs at TC behind it then see frames without that header.
-pub(crate) const BEHIND_GENERIC_XDP: &str = "probes of services in mode \"dsr\" or \"ipip\" do not work behind generic XDP, \
-     as the kernel hides Ethernet headers there: set datapath.attach to \"auto\", \"xdp\" or \"tc\", or turn the probe off \
-     (service.probe.scheme = \"none\")";
 
 /// What the config asks for.
 pub(super) fn wanted(attach: Attach) -> Wanted {
@@ -71,42 +63,20 @@ pub(super) struct Host {
     interfaces: Vec<Interface>,
 }
 
-/// Looks at the host before anything is touched.
+/// Looks at the host before anything is touched, and logs what will not work as it should.
+///
+/// # Errors
+/// Something keeps the agent from starting; all such things are told.
 pub(super) async fn look_around(config: &Config) -> Result<Host, AgentError> {
     let links = Links::open()?;
-    let seen = links.look(&config.interfaces).await?;
-    let interfaces = interface::all_there(&seen)?;
-    check_addresses(config, None, &interface::host_addresses()?)?;
-    Ok(Host { links, seen, macs: interface::host_macs()?, interfaces })
-}
-
-/// NAT addresses must be this host's, or no answer comes back; a VIP should be, or routers must know the way. What was to
-/// be said of the VIPs of `before` has been said.
-pub(super) fn check_addresses(
-    config: &Config,
-    before: Option<&Config>,
-    own: &BTreeSet<IpAddr>,
-) -> Result<(), AgentError> {
-    if let Some(foreign) = config.foreign_nat_addresses(own).next() {
-        return Err(AgentError::NatAddress(foreign));
+    let facts = Facts::gather(config, &links, Purpose::Start).await;
+    let mut found = preflight::judge(config, &facts);
+    found.refusal()?;
+    for finding in found.warnings.iter().chain(&found.foreseen) {
+        warn!(about = finding.about, "{finding}");
     }
-    let told = before.map(|before| before.foreign_vips(own)).unwrap_or_default();
-    for vip in config.foreign_vips(own).difference(&told) {
-        warn!(
-            %vip,
-            "the VIP is not an address of this host, so nobody answers ARP or neighbour discovery for it: add it \
-             (`ip address add {} dev {}`), or route it here",
-            IpNet::from(*vip),
-            config.interfaces.first().map_or("INTERFACE", String::as_str)
-        );
-    }
-    Ok(())
-}
-
-/// Whether a probe asks a replica at a VIP, so that its packets are to be steered.
-pub(super) fn probes_are_steered(config: &Config) -> bool {
-    let mut services = config.services.iter();
-    services.any(|service| service.mode.direct() && service.probe.scheme != Scheme::None)
+    let seen = facts.seen().to_vec();
+    Ok(Host { links, macs: interface::host_macs()?, interfaces: interface::all_there(&seen)?, seen })
 }
 
 /// May be dropped before it is done: nothing is attached or written until its last await is over.
@@ -131,9 +101,6 @@ pub(super) async fn start(
     let (interfaces, looks) = Watch::spawn(config.interfaces.clone(), links);
     let mut steering = None;
     if probes_are_steered(config) {
-        if config.datapath.attach == Attach::XdpGeneric {
-            return Err(AgentError::ProbesBehindGenericXdp);
-        }
         plan.steer_by(steering.insert(datapath.start_probing(&found)?));
     }
     probes.carry_out(plan, &control);

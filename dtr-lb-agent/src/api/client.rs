@@ -13,7 +13,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{Detached, Ordered, Reloaded, ReplicaOrder, routes::ErrorBody};
+use super::{Detached, Ordered, Reloaded, ReplicaOrder, WouldReload, routes::ErrorBody};
 use crate::{
     explain::{self, Explanation},
     flows::{self, Listing},
@@ -38,7 +38,10 @@ const END_PAUSE: Duration = Duration::from_millis(10);
 pub enum ClientError {
     #[error("no agent answers on `{}`; start one with `dtr-lb run`, or name its socket by --socket", .0.display())]
     NoAgent(PathBuf),
-    #[error("not permitted to use `{}`: it is for its owner and group only", .0.display())]
+    #[error(
+        "not permitted to use `{}`, which is for its owner and group only; run as root, or as a member of the group dtr-lb",
+        .0.display()
+    )]
     Permission(PathBuf),
     #[error("connecting to `{}` failed: {source}", .path.display())]
     Connect { path: PathBuf, source: io::Error },
@@ -78,6 +81,11 @@ pub async fn ask_detach(socket: &Path) -> Result<Detached, ClientError> {
 /// Makes a running agent read its config file again. Says what has changed.
 pub async fn ask_reload(socket: &Path) -> Result<Reloaded, ClientError> {
     ask(socket, Method::POST, "v1/reload", RELOAD_LIMIT).await
+}
+
+/// Asks a running agent what that would change.
+pub async fn ask_would_reload(socket: &Path) -> Result<WouldReload, ClientError> {
+    ask(socket, Method::GET, "v1/reload", RELOAD_LIMIT).await
 }
 
 /// Makes a running agent do something with a replica.

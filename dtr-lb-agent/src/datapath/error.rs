@@ -50,7 +50,8 @@ pub enum DatapathError {
     #[error("another dtr-lb agent uses `{}`: end it first, or give this one another agent.bpffs", .path.display())]
     Locked { path: PathBuf },
     #[error(
-        "the datapath pinned at `{}` does not fit:\n{}\n`dtr-lb detach` removes it; the flows that it carries end",
+        "the datapath pinned at `{}` does not fit this version and config:\n{}\nits flows cannot be taken along; remove it by \
+         `dtr-lb detach`, which ends them, or go back to what made it",
         .path.display(), .differences.join("\n")
     )]
     Layout { path: PathBuf, differences: Vec<String> },

@@ -50,6 +50,7 @@ fn as_root_interfaces_are_found_as_they_are_set() {
         assert_eq!((channels.rx.1, channels.tx.1), (2, 3));
         assert_eq!(far.member_of, Some(("br0".into(), Group::Bridge)));
         assert_eq!(bridge.kind, Kind::Stacked("bridge"));
+        assert_eq!(look(&["lo"]).await[0].kind, Kind::Loopback);
         assert!(near.processors > 0 && near.kernel > (5, 0), "{near:?}");
 
         // Not every kernel has these.
