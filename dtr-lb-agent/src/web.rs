@@ -106,7 +106,7 @@ impl Web {
     }
 }
 
-/// Whether the HTTP side could be served at `address`: listens there, and no longer.
+/// Whether the HTTP side could be served at `address`: listens there for a moment, within a tokio runtime.
 ///
 /// # Errors
 /// As [`Web::open`].

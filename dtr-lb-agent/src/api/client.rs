@@ -43,7 +43,7 @@ pub enum ClientError {
         .0.display()
     )]
     Permission(PathBuf),
-    #[error("connecting to `{}` failed: {source}", .path.display())]
+    #[error("connecting to the agent at `{}` failed: {source}; see agent.socket, or --socket", .path.display())]
     Connect { path: PathBuf, source: io::Error },
     #[error("the agent at `{}` answered: {answer}", .path.display())]
     Refused { path: PathBuf, answer: String },
@@ -51,7 +51,7 @@ pub enum ClientError {
     Usage(String),
     #[error("the config is not valid, so the agent goes on with the one that it has:\n{0}")]
     BadConfig(String),
-    #[error("the agent at `{}` has removed the datapath, but still answers after {} s", .0.display(), END_LIMIT.as_secs())]
+    #[error("the agent at `{}` has removed the datapath, but still answers after {} s; see its log", .0.display(), END_LIMIT.as_secs())]
     StillThere(PathBuf),
 }
 
@@ -213,7 +213,9 @@ async fn send(
 async fn connect(socket: &Path) -> Result<UnixStream, ClientError> {
     UnixStream::connect(socket).await.map_err(|source| match source.kind() {
         io::ErrorKind::PermissionDenied => ClientError::Permission(socket.into()),
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::NoAgent(socket.into()),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::ConnectionRefused => {
+            ClientError::NoAgent(socket.into())
+        }
         _ => ClientError::Connect { path: socket.into(), source },
     })
 }

@@ -47,7 +47,10 @@ pub enum DatapathError {
     NoBpffs { path: PathBuf },
     #[error("{operation} `{}` failed: {source}", .path.display())]
     Pin { path: PathBuf, operation: &'static str, source: io::Error },
-    #[error("another dtr-lb agent uses `{}`: end it first, or give this one another agent.bpffs", .path.display())]
+    #[error(
+        "another dtr-lb agent uses the datapath at `{}`; end it first, or give this one another agent.bpffs",
+        .path.display()
+    )]
     Locked { path: PathBuf },
     #[error(
         "the datapath pinned at `{}` does not fit this version and config:\n{}\nits flows cannot be taken along; remove it by \

@@ -129,8 +129,8 @@ mod tests {
         assert!(found.held.is_empty() && found.errors.is_empty(), "it was left behind: {found:?}");
     }
 
-    #[test]
-    fn an_address_that_is_taken_and_one_that_all_reach_are_told() {
+    #[tokio::test]
+    async fn an_address_that_is_taken_and_one_that_all_reach_are_told() {
         let socket = Path::new("/run/dtr-lb-none.sock");
         let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = taken.local_addr().expect("its address");

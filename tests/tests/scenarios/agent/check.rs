@@ -54,9 +54,12 @@ pub(super) fn check(place: Place) -> Result<()> {
     }
 
     let foreign = foreign_xdp(&lab)?;
-    let (code, word) = if place.hook == Hook::Tc { (0, "warning") } else { (1, "error") };
-    let found = check(&[])?;
-    expect(&found, code, &[&format!("{word}: interface eth0 has XDP program `lab_pass`"), "(not dtr-lb's)"])?;
+    let (code, words) = if place.hook == Hook::Tc {
+        (0, "warning: interface eth0 has XDP program `lab_pass`")
+    } else {
+        (1, "error: another XDP program holds interface `eth0`: `lab_pass`")
+    };
+    expect(&check(&[])?, code, &[words, "(not dtr-lb's)"])?;
     drop(foreign);
     // The kernel takes a program off a moment after its link is closed.
     until(Duration::from_secs(2), || nothing_left(&lab).is_ok());
