@@ -68,7 +68,7 @@ pub enum ApiError {
         .path.display()
     )]
     NoPlace { path: PathBuf, reason: String },
-    #[error("{operation} `{}` failed: {source}; see agent.socket", .path.display())]
+    #[error("{operation} `{}` failed: {source}; run as root, or set agent.socket to another path", .path.display())]
     Socket { operation: &'static str, path: PathBuf, source: io::Error },
 }
 
@@ -116,18 +116,19 @@ fn has_place(path: &Path) -> Result<(), String> {
     if !directory.is_dir() {
         return Err(format!("`{shown}` is no directory"));
     }
-    access(directory, AccessFlags::W_OK | AccessFlags::X_OK)
-        .map_err(|error| format!("nothing can be made in `{shown}` ({})", io::Error::from(error)))?;
     // These permit root everything, and then have no files but their own.
-    let system = statfs(directory).map(|system| system.filesystem_type());
-    let system = match system {
-        Ok(PROC_SUPER_MAGIC) => "proc",
-        Ok(SYSFS_MAGIC) => "sysfs",
-        Ok(CGROUP2_SUPER_MAGIC | CGROUP_SUPER_MAGIC) => "cgroup",
-        Ok(BPF_FS_MAGIC) => "BPF",
-        Ok(_) | Err(_) => return Ok(()),
+    let kind = match statfs(directory).map(|system| system.filesystem_type()) {
+        Ok(PROC_SUPER_MAGIC) => Some("proc"),
+        Ok(SYSFS_MAGIC) => Some("sysfs"),
+        Ok(CGROUP2_SUPER_MAGIC | CGROUP_SUPER_MAGIC) => Some("cgroup"),
+        Ok(BPF_FS_MAGIC) => Some("BPF"),
+        Ok(_) | Err(_) => None,
     };
-    Err(format!("`{shown}` is in a {system} file system, which takes no sockets"))
+    if let Some(kind) = kind {
+        return Err(format!("`{shown}` is in a {kind} file system, which takes no sockets"));
+    }
+    access(directory, AccessFlags::W_OK | AccessFlags::X_OK)
+        .map_err(|error| format!("nothing can be made in `{shown}` ({})", io::Error::from(error)))?
 }
 
 impl Api {

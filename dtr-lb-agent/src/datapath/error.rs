@@ -42,7 +42,7 @@ pub enum DatapathError {
     Map { map: &'static str, operation: &'static str, reason: String },
     #[error(
         "`{}` is not in a BPF file system, where the datapath is kept across restarts; mount one \
-         (`mount -t bpf bpf /sys/fs/bpf`) or set agent.bpffs", .path.display()
+         (`mount -t bpf bpf /sys/fs/bpf`), or set agent.bpffs", .path.display()
     )]
     NoBpffs { path: PathBuf },
     #[error("{operation} `{}` failed: {source}", .path.display())]

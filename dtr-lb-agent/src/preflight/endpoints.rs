@@ -22,8 +22,9 @@ pub(super) struct Facts {
 impl Facts {
     pub(super) fn read(agent: &config::Agent, purpose: Purpose) -> Self {
         let socket = inspect(&agent.socket);
-        // The agent that listens there most likely has the address, too.
-        let try_http = purpose == Purpose::Check && !matches!(socket, Err(ApiError::InUse(_)));
+        // An agent that listens there, or may, has the address, too.
+        let agent_may_run = matches!(socket, Err(ApiError::InUse(_) | ApiError::Socket { .. }));
+        let try_http = purpose == Purpose::Check && !agent_may_run;
         let tried = |address| try_http.then(|| try_address(address).map_err(|error| error.to_string()));
         let token = agent.admin_token_file.as_deref().map(AdminToken::load).transpose();
         Self {

@@ -70,6 +70,11 @@ pub(super) fn check(place: Place) -> Result<()> {
         let own = check(&[])?;
         expect(&own, 0, &[])?;
         says(&own, &["(dtr-lb's own)"])?;
+        let mut diff = lab.balancer().command(binary()?.to_str().context("not text")?);
+        diff.arg("--config").arg(&config).args(["check", "--diff"]);
+        let same = diff.output().context("running dtr-lb")?;
+        expect(&same, 0, &[])?;
+        says(&same, &["would change nothing"])?;
     }
     Ok(())
 }
