@@ -128,7 +128,7 @@ fn has_place(path: &Path) -> Result<(), String> {
         return Err(format!("`{shown}` is in a {kind} file system, which takes no sockets"));
     }
     access(directory, AccessFlags::W_OK | AccessFlags::X_OK)
-        .map_err(|error| format!("nothing can be made in `{shown}` ({})", io::Error::from(error)))?
+        .map_err(|error| format!("nothing can be made in `{shown}` ({})", io::Error::from(error)))
 }
 
 impl Api {
