@@ -1,6 +1,6 @@
 //! What keeps an agent from starting, and what will not work as it should: found out before anything is touched.
 //!
-//! [`Facts`] are gathered once: what of this host a config speaks of. [`judge`] is pure, and makes findings of a config and
+//! `Facts` are gathered once: what of this host a config speaks of. `judge` is pure, and makes findings of a config and
 //! facts, so that hosts that nobody here has can be tried in tests. `run` refuses to start by the errors and logs the
 //! warnings; `check` prints all of them: both have the same words because both have them from here. Where the error is one
 //! that could come later, too (the socket's, the datapath's), its words are those of the later error.

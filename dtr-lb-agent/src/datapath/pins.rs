@@ -375,6 +375,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_link_of_an_interface_is_found_whatever_its_layout_and_hook() {
+        let root = tempfile::tempdir().expect("a directory");
+        let pinned = |interface| xdp_link_is_pinned(root.path(), interface).expect("it may be looked at");
+        assert!(!pinned(2));
+        for (path, interface) in [("v1/links/xdp-2", 2), ("v7/links/xdpgeneric-3", 3)] {
+            let pin = root.path().join(path);
+            fs::create_dir_all(pin.parent().expect("a directory")).expect("directories");
+            fs::write(&pin, "").expect("a file");
+            assert!(pinned(interface) && !pinned(interface + 10), "{path}");
+        }
+        fs::write(root.path().join("v1/links/tc-4"), "").expect("a file");
+        assert!(!pinned(4), "at TC it is no XDP program");
+        assert!(!xdp_link_is_pinned(&root.path().join("none"), 2).expect("nothing is there"));
+        check_layout(&root.path().join("none"), 1024).expect("nothing that would not fit");
+    }
+
+    #[test]
     fn only_names_that_this_program_gives_are_layouts() {
         let cases = [
             ("v1", Some(1)),

@@ -69,7 +69,7 @@ impl Findings {
                 self.fact(about(address), how);
             }
             Change::NextHop { address, result: Err(reason) } => {
-                self.warn(about(address), format!("no way to replica {address}: {reason}"));
+                self.warn(about(address), format!("no next hop for replica {address}: {reason}"));
             }
             Change::UnseenInterface { address, interface } => self.warn(
                 about(address),

@@ -44,7 +44,7 @@ pub(super) fn check(place: Place) -> Result<()> {
     expect(
         &check(&["replica.0.address=203.0.113.9"])?,
         0,
-        &["warning: no way to replica 203.0.113.9", "no route"],
+        &["warning: no next hop for replica 203.0.113.9", "no route"],
     )?;
     if place.topology == Topology::TwoArm {
         expect(&check(&["interfaces=[\"eth0\"]"])?, 0, &["warning: replica", "eth1", "not in `interfaces`"])?;
