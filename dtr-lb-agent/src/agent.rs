@@ -39,7 +39,7 @@ mod sweep;
 mod trace;
 mod unasked;
 
-use std::{future::Future, net::IpAddr, pin::pin, sync::Arc};
+use std::{future::Future, pin::pin, sync::Arc};
 
 use tokio::signal::unix::Signal;
 use tracing::{info, warn};
@@ -51,6 +51,7 @@ use crate::{
     datapath::{self, Datapath, DatapathError, Options},
     interface::InterfaceError,
     next_hop::NextHopError,
+    preflight::Refused,
     probe::ProberError,
     status::Reloads,
     web::WebError,
@@ -63,7 +64,6 @@ use effective::Sources;
 pub use immutable::Immutable;
 use names::Following;
 use probes::{Files, Probes};
-pub(crate) use start::BEHIND_GENERIC_XDP;
 pub use trace::TraceRequest;
 
 /// Why the agent could not start, or had to end.
@@ -81,12 +81,8 @@ pub enum AgentError {
     Probe { service: String, source: ProberError },
     #[error(transparent)]
     NextHop(#[from] NextHopError),
-    #[error(
-        "datapath.nat_addresses has {0}, which is not an address of this host; add it to an interface, or remove it"
-    )]
-    NatAddress(IpAddr),
-    #[error("{}", BEHIND_GENERIC_XDP)]
-    ProbesBehindGenericXdp,
+    #[error(transparent)]
+    Refused(#[from] Refused),
     #[error(transparent)]
     Immutable(#[from] Immutable),
     #[error(
@@ -117,7 +113,7 @@ pub async fn run(
         }
     };
     sources.find_interfaces(&mut config).await?;
-    take_descriptors(&config);
+    take_descriptors();
     let host = start::look_around(&config).await?;
     let (probes, reports) = Probes::new();
     let plan = probes.plan(&config, Files::AsTheyWere)?;
@@ -161,17 +157,10 @@ pub async fn run(
     driver.end(end, log_packets).await
 }
 
-/// Takes all file descriptors that there are, and says if they may not be enough.
-fn take_descriptors(config: &Config) {
-    match descriptors::raise() {
-        Ok(limit) => {
-            if let Some(shortage) = descriptors::shortage(config, limit) {
-                warn!("{shortage}");
-            }
-        }
-        Err(error) => {
-            warn!(%error, "the limit of open files was not raised; the agent goes on with what it has");
-        }
+/// Takes all file descriptors that there are; whether they are enough is looked at with all else.
+fn take_descriptors() {
+    if let Err(error) = descriptors::raise() {
+        warn!(%error, "the limit of open files was not raised; the agent goes on with what it has");
     }
 }
 

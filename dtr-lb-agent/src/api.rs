@@ -18,9 +18,11 @@ mod verdicts;
 
 pub use client::{
     ClientError, TraceLines, ask_detach, ask_explain, ask_flows, ask_reload, ask_replica, ask_status,
-    ask_status_within, ask_trace,
+    ask_status_within, ask_trace, ask_would_reload,
 };
 pub use look::Look;
-pub use request::{Answer, Detached, Ordered, Refusal, RefusalKind, Reloaded, ReplicaOrder, Request};
+pub use request::{
+    Answer, Detached, Ordered, Refusal, RefusalKind, Reloaded, ReplicaOrder, Request, WouldReload,
+};
 pub use routes::{open_routes, router};
-pub use socket::{Api, ApiError};
+pub use socket::{Api, ApiError, AtPath, inspect};

@@ -64,6 +64,22 @@ impl Global {
     }
 }
 
+/// What `check` takes.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    #[command(flatten)]
+    pub options: CommandLine,
+    /// All that was found as JSON, to standard output
+    #[arg(long)]
+    pub json: bool,
+    /// Also ask each replica once, as its probe would (those that answer clients directly by TCP only, at their own address)
+    #[arg(long)]
+    pub probe: bool,
+    /// Also ask the agent that runs what a reload would change, and whether it would be refused
+    #[arg(long)]
+    pub diff: bool,
+}
+
 /// What `flows` takes.
 #[derive(Debug, Args)]
 pub struct FlowsArgs {
@@ -179,17 +195,7 @@ pub enum Command {
     ///
     /// Prints what it finds. To standard error: a line `error: …` for what would keep the agent from starting, and the
     /// exit status is 1; a line `warning: …` for what would keep packets from arriving.
-    Check {
-        #[command(flatten)]
-        options: CommandLine,
-        /// All that was found as JSON, to standard output
-        #[arg(long)]
-        json: bool,
-        /// Also ask each replica once, as its probe would (those that answer clients directly by TCP only, at their own
-        /// address)
-        #[arg(long)]
-        probe: bool,
-    },
+    Check(CheckArgs),
     /// Print a config to begin with
     ///
     /// Without --vip and --replica, with addresses that are examples. What it prints says the same as `run` with these options:

@@ -109,7 +109,7 @@ pub fn detach(global: &Global) -> Result<(), Failure> {
         Err(ClientError::NoAgent(_)) => {
             let was_there = datapath::detach(&bpffs).map_err(|error| match error {
                 DatapathError::Locked { .. } => Failure::failed(format!(
-                    "an agent uses the datapath at `{}`, but none answers on `{}`: name its socket by --socket",
+                    "an agent uses the datapath at `{}`, but none answers on `{}`; name its socket by --socket",
                     bpffs.display(),
                     socket.display()
                 )),

@@ -91,7 +91,8 @@ impl Seen {
 /// [`InterfaceError::NotFound`] for the first that is not there, [`InterfaceError::Twice`] for one that has another one's
 /// packets as well.
 pub fn all_there(seen: &[Seen]) -> Result<Vec<Interface>, InterfaceError> {
-    let of = |seen: &Seen| seen.interface().ok_or_else(|| not_found(&seen.name));
+    let not_found = |seen: &Seen| InterfaceError::NotFound { name: seen.name.clone(), known: names_of_all() };
+    let of = |seen: &Seen| seen.interface().ok_or_else(|| not_found(seen));
     let interfaces = seen.iter().map(of).collect::<Result<_, _>>()?;
     twice(seen).map_or(Ok(interfaces), Err)
 }
@@ -110,11 +111,6 @@ fn carried(seen: &[Seen]) -> Vec<(String, String)> {
         Some((vlan.clone(), carrier.clone()))
     };
     links().filter_map(by_another).collect()
-}
-
-/// The error for a name that no interface has.
-pub fn not_found(name: &str) -> InterfaceError {
-    InterfaceError::NotFound { name: name.to_owned(), known: names_of_all() }
 }
 
 /// A netlink socket to ask for interfaces by.
@@ -213,13 +209,14 @@ fn link(message: &LinkMessage) -> Link {
     link
 }
 
-/// The name of an XDP program; `None` if the kernel does not tell, or it has none.
+/// The name of an XDP program, empty if it has none; `None` if the kernel does not tell.
 pub fn xdp_program_name(id: u32) -> Option<String> {
     let program = loaded_programs().filter_map(Result::ok).find(|program| program.id() == id)?;
-    program.name_as_str().filter(|name| !name.is_empty()).map(str::to_owned)
+    program.name_as_str().map(str::to_owned)
 }
 
-fn names_of_all() -> Vec<String> {
+/// Of all interfaces in this network namespace; none if the kernel does not tell.
+pub fn names_of_all() -> Vec<String> {
     let Ok(all) = if_nameindex() else { return Vec::new() };
     all.iter().map(|interface| interface.name().to_string_lossy().into_owned()).collect()
 }

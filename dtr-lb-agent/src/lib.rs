@@ -20,6 +20,7 @@ pub mod history;
 pub mod interface;
 pub mod metrics;
 pub mod next_hop;
+pub mod preflight;
 #[cfg(test)]
 mod privileged;
 pub mod probe;

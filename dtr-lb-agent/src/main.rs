@@ -16,7 +16,7 @@ fn main() -> ExitCode {
         Command::Run { options, json, log_packets } => {
             command::run(&cli.global, options, *json, *log_packets)
         }
-        Command::Check { options, json, probe } => command::check(&cli.global, options, *json, *probe),
+        Command::Check(arguments) => command::check(&cli.global, arguments),
         Command::Init { options } => command::init(options),
         Command::Status { json, healthy: false, services } => command::status(&cli.global, services, *json),
         Command::Status { json, healthy: true, services } => command::healthy(&cli.global, services, *json),

@@ -24,6 +24,10 @@ pub use task::Resolver;
 
 use crate::changes::Names;
 
+/// What it means that DNS has never given an answer for a name.
+pub(crate) const UNANSWERED: &str =
+    "DNS gives no answer for the replicas' host name, so that it has no replicas yet";
+
 /// What is known of each name that is followed, by name.
 pub type Answers = BTreeMap<String, Known>;
 

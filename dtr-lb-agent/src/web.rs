@@ -25,7 +25,7 @@ mod token;
 use std::{io, net::SocketAddr, sync::Arc};
 
 use axum::{Router, middleware};
-use tokio::task::JoinHandle;
+use tokio::{net::TcpListener, task::JoinHandle};
 use tower_http::{limit::RequestBodyLimitLayer, timeout::TimeoutLayer};
 
 pub use access::{Access, Rules};
@@ -52,12 +52,12 @@ pub enum WebError {
     #[error(transparent)]
     Token(#[from] TokenError),
     #[error(
-        "{0} is in use, so the HTTP side cannot be served there (another agent?): set agent.http to another port, or to \"\" to \
-         do without metrics and dashboard"
+        "{0} is in use, so the HTTP side cannot be served there; end who listens there (another agent?), or set agent.http to \
+         another port, or to \"\" to do without metrics and dashboard"
     )]
     InUse(SocketAddr),
     #[error(
-        "{0} is no address of this host, so the HTTP side cannot be served there: set agent.http to one that is"
+        "{0} is no address of this host, so the HTTP side cannot be served there; set agent.http to one that is"
     )]
     NotOurs(SocketAddr),
     #[error("listening on {address} for HTTP failed: {source}; see agent.http")]
@@ -86,11 +86,7 @@ impl Web {
         refusals: RefusalCounters,
         limits: Limits,
     ) -> Result<(Self, SocketAddr), WebError> {
-        let listener = listen_on(address).map_err(|source| match source.kind() {
-            io::ErrorKind::AddrInUse => WebError::InUse(address),
-            io::ErrorKind::AddrNotAvailable => WebError::NotOurs(address),
-            _ => WebError::Listen { address, source },
-        })?;
+        let listener = listening(address)?;
         let at = listener.local_addr().map_err(|source| WebError::Listen { address, source })?;
         let access = Access::new(rules);
         let router = router(api, access.clone(), at.port(), refusals.clone(), limits);
@@ -108,6 +104,22 @@ impl Web {
     pub fn counts(&self) -> HttpCounts {
         self.admission.counts()
     }
+}
+
+/// Whether the HTTP side could be served at `address`: listens there for a moment, within a tokio runtime.
+///
+/// # Errors
+/// As [`Web::open`].
+pub fn try_address(address: SocketAddr) -> Result<(), WebError> {
+    listening(address).map(drop)
+}
+
+fn listening(address: SocketAddr) -> Result<TcpListener, WebError> {
+    listen_on(address).map_err(|source| match source.kind() {
+        io::ErrorKind::AddrInUse => WebError::InUse(address),
+        io::ErrorKind::AddrNotAvailable => WebError::NotOurs(address),
+        _ => WebError::Listen { address, source },
+    })
 }
 
 impl Drop for Web {

@@ -19,15 +19,16 @@ use super::{
     log::{log, log_all, log_differences},
     probes::{Files, Plan},
     reload::ReloadError,
-    start::{check_addresses, mtus, probes_are_steered, wanted},
+    start::{mtus, wanted},
 };
 use crate::{
-    api::{Answer, Ordered, Reloaded, ReplicaOrder},
+    api::{Answer, Ordered, Reloaded, ReplicaOrder, WouldReload},
     changes::{Effective, Names, effective},
-    config::{self, Attach, Config},
+    config::{self, Config},
     control::Moment,
-    datapath::{DatapathError, Interface},
-    interface::{self, Links, Seen},
+    datapath::{DatapathError, Desired, Interface},
+    interface::{self, InterfaceError, Links, Seen},
+    preflight::{Finding, check_addresses, check_steering, probes_are_steered},
 };
 
 /// Why there is to be another config.
@@ -39,6 +40,8 @@ pub(super) enum Requested {
     Order(ReplicaOrder, Answer<Ordered>),
     /// DNS was asked.
     Names,
+    /// Somebody wants to know what a reload would do.
+    WouldReload(Answer<WouldReload>),
 }
 
 /// The same, once it is known what the config is to be made of.
@@ -52,7 +55,27 @@ pub(super) enum Origin {
 #[derive(Default)]
 pub(super) struct Changes {
     requested: VecDeque<Requested>,
-    under_way: Option<(Origin, UnderWay)>,
+    under_way: Option<(Work, Prepares)>,
+}
+
+/// What the datapath's thread says.
+type Prepares = oneshot::Receiver<Result<Prepared, DatapathError>>;
+
+/// What the datapath's thread is asked for.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
+enum Work {
+    Config(Origin, UnderWay),
+    DryRun(Answer<WouldReload>, WouldReload),
+}
+
+/// What a look at another config shows; nothing is touched.
+pub(super) struct Looked {
+    plan: Plan,
+    /// What the datapath is to say by it, by all that is known now.
+    pub(super) desired: Desired,
+    pub(super) warnings: Vec<Finding>,
+    /// What was seen of the interfaces, and those that are there, if they are others than before.
+    moved: Option<(Links, Vec<Seen>, Vec<Interface>)>,
 }
 
 /// A config that can come into force as far as the agent is concerned.
@@ -67,8 +90,7 @@ struct UnderWay {
     http: http::Prepared,
     /// What was seen of the interfaces, if they are others than before.
     moved: Option<(Links, Vec<Seen>)>,
-    /// What the datapath's thread says.
-    prepared: oneshot::Receiver<Result<Prepared, DatapathError>>,
+    warnings: Vec<Finding>,
 }
 
 impl Changes {
@@ -83,7 +105,7 @@ impl Changes {
 
     /// Waits for the datapath's thread; for ever where nothing is under way. May be dropped and called again.
     pub(super) async fn prepared(&mut self) -> Result<Prepared, DatapathError> {
-        let Some((_, UnderWay { prepared, .. })) = &mut self.under_way else { return pending().await };
+        let Some((_, prepared)) = &mut self.under_way else { return pending().await };
         match prepared.await {
             Ok(prepared) => prepared,
             // The thread has died, which is noticed elsewhere.
@@ -100,7 +122,9 @@ impl Driver {
         {
             let Some((origin, given, files)) = self.given(requested).await else { continue };
             match self.prepare(given, files).await {
-                Ok(under_way) => self.changes.under_way = Some((origin, under_way)),
+                Ok((under_way, prepares)) => {
+                    self.changes.under_way = Some((Work::Config(origin, under_way), prepares));
+                }
                 Err(error) => self.conclude(origin, Err(error)),
             }
         }
@@ -109,18 +133,38 @@ impl Driver {
     /// What the config is to be made of. `None` where it stays as it is, which is told to whoever asked.
     async fn given(&mut self, requested: Requested) -> Option<(Origin, Given, Files)> {
         match requested {
-            Requested::Reload(answer) => match self.read_again().await {
-                Ok(given) => Some((Origin::Reload(answer), given, Files::ReadAgain)),
-                Err(error) => {
-                    self.reloaded(answer, Err(error));
-                    None
+            Requested::Reload(answer) => {
+                self.manager.reloading();
+                match self.read_again().await {
+                    Ok(given) => Some((Origin::Reload(answer), given, Files::ReadAgain)),
+                    Err(error) => {
+                        self.reloaded(answer, Err(error));
+                        None
+                    }
                 }
-            },
+            }
             Requested::Order(order, answer) => {
                 let (ordering, given) = self.order(order, answer)?;
                 Some((Origin::Order(ordering), given, Files::AsTheyWere))
             }
             Requested::Names => Some((Origin::Names, self.with_new_names()?, Files::AsTheyWere)),
+            Requested::WouldReload(answer) => {
+                self.begin_dry_run(answer).await;
+                None
+            }
+        }
+    }
+
+    async fn begin_dry_run(&mut self, answer: Answer<WouldReload>) {
+        match self.would_reload().await {
+            Ok((would, Some(desired))) => {
+                let trial = Trial { desired, steer: false, attach: None };
+                let prepares = self.applier.prepare(trial);
+                self.changes.under_way = Some((Work::DryRun(answer, would), prepares));
+            }
+            // Who asked may have gone.
+            Ok((would, None)) => drop(answer.send(Ok(would))),
+            Err(error) => drop(answer.send(Err(error.into()))),
         }
     }
 
@@ -129,53 +173,69 @@ impl Driver {
     /// # Errors
     /// The config asks for something that cannot change while the agent runs, or that this host does not have. Nothing has
     /// changed then.
-    async fn prepare(&mut self, given: Given, files: Files) -> Result<UnderWay, AgentError> {
+    async fn prepare(&mut self, given: Given, files: Files) -> Result<(UnderWay, Prepares), AgentError> {
         let Given { file, names, changes } = given;
         let found = effective(&file, &names, &changes);
         let config = Arc::new(found.config.clone());
         let before = Arc::clone(self.health.control.config());
         let differences = config::differences(&before, &config);
         immutable::check(&before, &config)?;
-        check_addresses(&config, Some(&before), &interface::host_addresses()?)?;
-        let steered = probes_are_steered(&config);
-        if steered && config.datapath.attach == Attach::XdpGeneric {
-            return Err(AgentError::ProbesBehindGenericXdp);
-        }
-        let plan = self.health.probes.plan(&config, files)?;
+        let Looked { plan, desired, warnings, moved } = self.look_at(&config, files).await?;
+        let http = self.endpoints.http.prepare(&config.agent, files)?;
+        let (moved, attach) = match moved {
+            Some((links, seen, interfaces)) => {
+                (Some((links, seen)), Some((wanted(config.datapath.attach), interfaces)))
+            }
+            None => (None, None),
+        };
+        let steer = probes_are_steered(&config) && self.steering.is_none();
+        let prepares = self.applier.prepare(Trial { desired, steer, attach });
+        Ok((UnderWay { file, names, found, config, differences, plan, http, moved, warnings }, prepares))
+    }
+
+    /// What can be found out about another config without touching anything.
+    ///
+    /// # Errors
+    /// It asks for something that this host does not have.
+    pub(super) async fn look_at(&self, config: &Arc<Config>, files: Files) -> Result<Looked, AgentError> {
+        let before = self.health.control.config();
+        let warnings = check_addresses(config, before, &interface::host_addresses()?)?;
+        check_steering(config)?;
+        let plan = self.health.probes.plan(config, files)?;
+        let moved = elsewhere(before, config).await?;
         let now = Moment::now();
         let mut control = self.health.control.clone();
-        drop(control.reconfigure(Arc::clone(&config), now));
-        let http = self.endpoints.http.prepare(&config.agent, files)?;
-        let moved = interfaces_of(&before, &config).await?;
-        let attach = moved.as_ref().map(|(_, seen)| interface::all_there(seen)).transpose()?;
-        let attach = attach.map(|interfaces: Vec<Interface>| (wanted(config.datapath.attach), interfaces));
-        let steer = steered && self.steering.is_none();
-        let prepared = self.applier.prepare(Trial { desired: control.desired(now.clock), steer, attach });
-        Ok(UnderWay { file, names, found, config, differences, plan, http, moved, prepared })
+        drop(control.reconfigure(Arc::clone(config), now));
+        Ok(Looked { plan, desired: control.desired(now.clock), warnings, moved })
     }
 
     /// Takes in what the datapath's thread says of the change under way. Returns whether the config is another one now.
     pub(super) fn take_prepared(&mut self, prepared: Result<Prepared, DatapathError>) -> bool {
-        let Some((origin, under_way)) = self.changes.under_way.take() else { return false };
-        match prepared {
-            Ok(prepared) => {
+        let Some((work, _)) = self.changes.under_way.take() else { return false };
+        match (work, prepared) {
+            (Work::Config(origin, under_way), Ok(prepared)) => {
                 let applied = self.apply_config(under_way, prepared);
                 self.conclude(origin, Ok(applied));
-                true
+                return true;
             }
-            Err(error) => {
-                self.conclude(origin, Err(error.into()));
-                false
+            (Work::Config(origin, _), Err(error)) => self.conclude(origin, Err(error.into())),
+            (Work::DryRun(answer, mut would), prepared) => {
+                would.refused.extend(prepared.err().map(|error| error.to_string()));
+                // Who asked may have gone.
+                drop(answer.send(Ok(would)));
             }
         }
+        false
     }
 
     /// Decides, probes and forwards by another config from here on. Flows stay, and so does what is known of replicas that
     /// stay. Nothing of it can fail.
     fn apply_config(&mut self, under_way: UnderWay, prepared: Prepared) -> Applied {
-        let UnderWay { file, names, found, config, differences, mut plan, http, moved, prepared: _ } =
-            under_way;
+        let UnderWay { file, names, found, config, differences, mut plan, http, moved, warnings } = under_way;
         let Prepared { steering, attached } = prepared;
+        for warning in &warnings {
+            warn!(about = warning.about, "{warning}");
+        }
         if steering.is_some() {
             self.steering = steering;
         }
@@ -225,12 +285,19 @@ impl Driver {
     }
 }
 
-/// What is seen of the interfaces, if they or the hook are others than before.
-async fn interfaces_of(before: &Config, config: &Config) -> Result<Option<(Links, Vec<Seen>)>, AgentError> {
+/// What is seen of the interfaces, if they or the hook are others than before, and those that are there.
+///
+/// # Errors
+/// One is not there.
+async fn elsewhere(
+    before: &Config,
+    config: &Config,
+) -> Result<Option<(Links, Vec<Seen>, Vec<Interface>)>, InterfaceError> {
     if (&before.interfaces, before.datapath.attach) == (&config.interfaces, config.datapath.attach) {
         return Ok(None);
     }
     let links = Links::open()?;
     let seen = links.look(&config.interfaces).await?;
-    Ok(Some((links, seen)))
+    let interfaces = interface::all_there(&seen)?;
+    Ok(Some((links, seen, interfaces)))
 }

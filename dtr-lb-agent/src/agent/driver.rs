@@ -147,6 +147,7 @@ impl Driver {
             Request::Trace(request) => self.applier.trace(request),
             Request::Replica(order, answer) => self.changes.request(Requested::Order(order, answer)),
             Request::Reload(answer) => self.changes.request(Requested::Reload(Some(answer))),
+            Request::WouldReload(answer) => self.changes.request(Requested::WouldReload(answer)),
             Request::Detach(answer) => return Some(answer),
         }
         None

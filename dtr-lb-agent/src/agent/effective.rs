@@ -83,6 +83,11 @@ impl Sources {
         Ok(())
     }
 
+    /// What did not become part of the config, and has been told.
+    pub(super) fn notes(&self) -> &[Note] {
+        &self.notes
+    }
+
     /// What there is now, to be changed in part.
     pub(super) fn given(&self) -> Given {
         Given { file: Arc::clone(&self.file), names: self.names.clone(), changes: self.changes.clone() }

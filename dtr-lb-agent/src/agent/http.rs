@@ -8,7 +8,7 @@ use tracing::info;
 use super::probes::Files;
 use crate::{
     config,
-    web::{HttpCounts, RefusalCounters, Rules, Web, WebError},
+    web::{HttpCounts, RefusalCounters, Rules, Web, WebError, try_address},
 };
 
 /// What is served over HTTP, and where.
@@ -55,6 +55,18 @@ impl HttpSide {
             // Without a reload the config's `[agent]` is as it was: a token that has gone is no matter for a `drain`.
             Files::AsTheyWere => Ok(Prepared::Same),
             Files::ReadAgain => Ok(Prepared::Rules(Rules::read(agent, own_name())?)),
+        }
+    }
+
+    /// Whether another config could be carried out: an address that is new is listened on for a moment.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub(super) fn try_config(&self, agent: &config::Agent) -> Result<(), WebError> {
+        Rules::read(agent, own_name())?;
+        match agent.http.filter(|_| agent.http != self.address) {
+            Some(address) => try_address(address),
+            None => Ok(()),
         }
     }
 

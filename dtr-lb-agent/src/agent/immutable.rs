@@ -26,22 +26,28 @@ pub enum Immutable {
     MaxFlows { before: u32, after: u32 },
 }
 
+/// All that keeps the agent from going from one config to the other without a restart.
+pub(super) fn changed(before: &Config, after: &Config) -> Vec<Immutable> {
+    // The HTTP side is opened anew where that has changed.
+    let Agent { socket, bpffs, http: _, http_names: _, admin_token_file: _ } = &after.agent;
+    let mut changed = Vec::new();
+    if *bpffs != before.agent.bpffs {
+        changed.push(Immutable::Bpffs { before: before.agent.bpffs.clone(), after: bpffs.clone() });
+    }
+    if *socket != before.agent.socket {
+        changed.push(Immutable::Socket { before: before.agent.socket.clone(), after: socket.clone() });
+    }
+    let (before, after) = (before.datapath.max_flows, after.datapath.max_flows);
+    if before != after {
+        changed.push(Immutable::MaxFlows { before, after });
+    }
+    changed
+}
+
 /// Whether the agent can go from one config to the other without a restart.
 ///
 /// # Errors
 /// The first thing that cannot change.
 pub(super) fn check(before: &Config, after: &Config) -> Result<(), Immutable> {
-    // The HTTP side is opened anew where that has changed.
-    let Agent { socket, bpffs, http: _, http_names: _, admin_token_file: _ } = &after.agent;
-    if *bpffs != before.agent.bpffs {
-        return Err(Immutable::Bpffs { before: before.agent.bpffs.clone(), after: bpffs.clone() });
-    }
-    if *socket != before.agent.socket {
-        return Err(Immutable::Socket { before: before.agent.socket.clone(), after: socket.clone() });
-    }
-    let (before, after) = (before.datapath.max_flows, after.datapath.max_flows);
-    if before != after {
-        return Err(Immutable::MaxFlows { before, after });
-    }
-    Ok(())
+    changed(before, after).into_iter().next().map_or(Ok(()), Err)
 }

@@ -1,4 +1,5 @@
-//! The config file is read again: by SIGHUP, `dtr-lb reload` and `POST /v1/reload`.
+//! The config file is read again: by SIGHUP, `dtr-lb reload` and `POST /v1/reload`. `dtr-lb check --diff` and `GET /v1/reload` ask
+//! what that would change.
 
 use std::sync::Arc;
 
@@ -8,12 +9,16 @@ use super::{
     AgentError, NoFile,
     driver::{Configuration, Driver},
     effective::{Applied, Given},
+    immutable,
     log::log_differences,
     pending_replies::Reply,
+    probes::Files,
 };
 use crate::{
-    api::{Answer, Refusal, RefusalKind, Reloaded},
-    config::ConfigError,
+    api::{Answer, Refusal, RefusalKind, Reloaded, WouldReload},
+    changes::effective,
+    config::{self, ConfigError},
+    datapath::Desired,
 };
 
 /// Why the agent goes on with the config that it has.
@@ -29,13 +34,42 @@ pub(super) enum ReloadError {
 
 impl Driver {
     /// Reads the config file again, with the `--set` items of the start on top.
-    pub(super) async fn read_again(&mut self) -> Result<Given, ReloadError> {
-        self.manager.reloading();
+    pub(super) async fn read_again(&self) -> Result<Given, ReloadError> {
         let Configuration { source, sources, .. } = &self.configuration;
         source.file(NoFile::Reload)?;
         let mut given = Given { file: Arc::new(source.read()?), ..sources.given() };
         given.find_interfaces().await.map_err(AgentError::from)?;
         Ok(given)
+    }
+
+    /// What a reload would do now, as far as it can be told here, and what the datapath's thread is to be asked about it. Nothing is
+    /// changed.
+    ///
+    /// # Errors
+    /// The file is not valid, or there is none.
+    pub(super) async fn would_reload(&self) -> Result<(WouldReload, Option<Desired>), ReloadError> {
+        let Configuration { source, sources, .. } = &self.configuration;
+        let path = source.file(NoFile::Reload)?;
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        let Given { file, names, changes } = self.read_again().await?;
+        let found = effective(&file, &names, &changes);
+        let (before, config) = (self.health.control.config(), Arc::new(found.config.clone()));
+        let mut refused: Vec<_> =
+            immutable::changed(before, &config).iter().map(ToString::to_string).collect();
+        let mut notes: Vec<_> = found.news(sources.notes()).map(ToString::to_string).collect();
+        let desired = match self.look_at(&config, Files::ReadAgain).await {
+            Ok(looked) => {
+                notes.extend(looked.warnings.iter().map(ToString::to_string));
+                Some(looked.desired)
+            }
+            Err(error) => {
+                refused.push(error.to_string());
+                None
+            }
+        };
+        refused.extend(self.endpoints.http.try_config(&config.agent).err().map(|error| error.to_string()));
+        let changes = config::differences(before, &config);
+        Ok((WouldReload { config: path.display().to_string(), changes, refused, notes }, desired))
     }
 
     /// Says what came of it; to who asked, if somebody did and it is done, once it is in force.
@@ -75,7 +109,7 @@ impl From<ReloadError> for Refusal {
     fn from(error: ReloadError) -> Self {
         let kind = match &error {
             ReloadError::Config(_)
-            | ReloadError::Agent(AgentError::Immutable(_) | AgentError::NatAddress(_) | AgentError::Web(_)) => {
+            | ReloadError::Agent(AgentError::Immutable(_) | AgentError::Refused(_) | AgentError::Web(_)) => {
                 RefusalKind::BadConfig
             }
             ReloadError::NoFile(_) => RefusalKind::Conflict,

@@ -2,13 +2,11 @@
 
 use std::{
     collections::BTreeSet,
-    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use dtr_lb_common::wire::Mac;
-use ipnet::IpNet;
 use jiff::Timestamp;
 use tokio::{sync::mpsc, time::timeout};
 use tracing::{info, warn};
@@ -29,11 +27,12 @@ use super::{
 };
 use crate::{
     api::{self, Api},
-    config::{Attach, Config, Scheme},
+    config::{Attach, Config},
     control::Control,
     datapath::{Applied, Datapath, Desired, Hook, Interface, Meter, Steering, Wanted},
     history::History,
     interface::{self, Links, Seen},
+    preflight::{self, Facts, Purpose, probes_are_steered},
     probe::Report,
 };
 
@@ -41,13 +40,6 @@ use crate::{
 const SETTLE: Duration = Duration::from_millis(300);
 /// ... and how long at most: a datapath that is not there yet forwards nothing, which is worse than a guess.
 const LONGEST_SETTLE: Duration = Duration::from_secs(3);
-
-/// Why probes that are steered and generic XDP do not go together. For a program that takes frames in several buffers, as the
-/// datapath's, generic XDP copies a frame and forgets the length of its Ethernet header (`skb_pp_cow_data` in
-/// net/core/skbuff.c, seen with Linux 6.18): programs at TC behind it then see frames without that header.
-pub(crate) const BEHIND_GENERIC_XDP: &str = "probes of services in mode \"dsr\" or \"ipip\" do not work behind generic XDP, \
-     as the kernel hides Ethernet headers there: set datapath.attach to \"auto\", \"xdp\" or \"tc\", or turn the probe off \
-     (service.probe.scheme = \"none\")";
 
 /// What the config asks for.
 pub(super) fn wanted(attach: Attach) -> Wanted {
@@ -67,42 +59,20 @@ pub(super) struct Host {
     interfaces: Vec<Interface>,
 }
 
-/// Looks at the host before anything is touched.
+/// Looks at the host before anything is touched, and logs what will not work as it should.
+///
+/// # Errors
+/// Something keeps the agent from starting; all such things are told.
 pub(super) async fn look_around(config: &Config) -> Result<Host, AgentError> {
     let links = Links::open()?;
-    let seen = links.look(&config.interfaces).await?;
-    let interfaces = interface::all_there(&seen)?;
-    check_addresses(config, None, &interface::host_addresses()?)?;
-    Ok(Host { links, seen, macs: interface::host_macs()?, interfaces })
-}
-
-/// NAT addresses must be this host's, or no answer comes back; a VIP should be, or routers must know the way. What was to
-/// be said of the VIPs of `before` has been said.
-pub(super) fn check_addresses(
-    config: &Config,
-    before: Option<&Config>,
-    own: &BTreeSet<IpAddr>,
-) -> Result<(), AgentError> {
-    if let Some(foreign) = config.foreign_nat_addresses(own).next() {
-        return Err(AgentError::NatAddress(foreign));
+    let facts = Facts::gather(config, &links, Purpose::Start).await;
+    let mut found = preflight::judge(config, &facts);
+    found.refusal()?;
+    for finding in found.warnings.iter().chain(&found.foreseen) {
+        warn!(about = finding.about, "{finding}");
     }
-    let told = before.map(|before| before.foreign_vips(own)).unwrap_or_default();
-    for vip in config.foreign_vips(own).difference(&told) {
-        warn!(
-            %vip,
-            "the VIP is not an address of this host, so nobody answers ARP or neighbour discovery for it: add it \
-             (`ip address add {} dev {}`), or route it here",
-            IpNet::from(*vip),
-            config.interfaces.first().map_or("INTERFACE", String::as_str)
-        );
-    }
-    Ok(())
-}
-
-/// Whether a probe asks a replica at a VIP, so that its packets are to be steered.
-pub(super) fn probes_are_steered(config: &Config) -> bool {
-    let mut services = config.services.iter();
-    services.any(|service| service.mode.direct() && service.probe.scheme != Scheme::None)
+    let seen = facts.seen().to_vec();
+    Ok(Host { links, macs: interface::host_macs()?, interfaces: interface::all_there(&seen)?, seen })
 }
 
 /// An agent that knows all that it needs, and has not touched what is attached.
@@ -138,9 +108,6 @@ pub(super) async fn make_ready(
     let mut network = Network::follow(control.addresses(), config.interfaces.clone(), links)?;
     let mut steering = None;
     if probes_are_steered(config) {
-        if config.datapath.attach == Attach::XdpGeneric {
-            return Err(AgentError::ProbesBehindGenericXdp);
-        }
         plan.steer_by(steering.insert(datapath.start_probing(&found)?));
     }
     probes.carry_out(plan, &control);

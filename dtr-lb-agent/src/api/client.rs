@@ -13,7 +13,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{Detached, Ordered, Reloaded, ReplicaOrder, routes::ErrorBody};
+use super::{Detached, Ordered, Reloaded, ReplicaOrder, WouldReload, routes::ErrorBody};
 use crate::{
     explain::{self, Explanation},
     flows::{self, Listing},
@@ -38,9 +38,12 @@ const END_PAUSE: Duration = Duration::from_millis(10);
 pub enum ClientError {
     #[error("no agent answers on `{}`; start one with `dtr-lb run`, or name its socket by --socket", .0.display())]
     NoAgent(PathBuf),
-    #[error("not permitted to use `{}`: it is for its owner and group only", .0.display())]
+    #[error(
+        "not permitted to use `{}`, which is for its owner and group only; run as root, or as a member of the group dtr-lb",
+        .0.display()
+    )]
     Permission(PathBuf),
-    #[error("connecting to `{}` failed: {source}", .path.display())]
+    #[error("connecting to the agent at `{}` failed: {source}; see agent.socket, or --socket", .path.display())]
     Connect { path: PathBuf, source: io::Error },
     #[error("the agent at `{}` answered: {answer}", .path.display())]
     Refused { path: PathBuf, answer: String },
@@ -48,7 +51,7 @@ pub enum ClientError {
     Usage(String),
     #[error("the config is not valid, so the agent goes on with the one that it has:\n{0}")]
     BadConfig(String),
-    #[error("the agent at `{}` has removed the datapath, but still answers after {} s", .0.display(), END_LIMIT.as_secs())]
+    #[error("the agent at `{}` has removed the datapath, but still answers after {} s; see its log", .0.display(), END_LIMIT.as_secs())]
     StillThere(PathBuf),
 }
 
@@ -78,6 +81,11 @@ pub async fn ask_detach(socket: &Path) -> Result<Detached, ClientError> {
 /// Makes a running agent read its config file again. Says what has changed.
 pub async fn ask_reload(socket: &Path) -> Result<Reloaded, ClientError> {
     ask(socket, Method::POST, "v1/reload", RELOAD_LIMIT).await
+}
+
+/// Asks a running agent what that would change.
+pub async fn ask_would_reload(socket: &Path) -> Result<WouldReload, ClientError> {
+    ask(socket, Method::GET, "v1/reload", RELOAD_LIMIT).await
 }
 
 /// Makes a running agent do something with a replica.
@@ -205,7 +213,9 @@ async fn send(
 async fn connect(socket: &Path) -> Result<UnixStream, ClientError> {
     UnixStream::connect(socket).await.map_err(|source| match source.kind() {
         io::ErrorKind::PermissionDenied => ClientError::Permission(socket.into()),
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::NoAgent(socket.into()),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::ConnectionRefused => {
+            ClientError::NoAgent(socket.into())
+        }
         _ => ClientError::Connect { path: socket.into(), source },
     })
 }

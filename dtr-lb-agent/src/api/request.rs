@@ -20,6 +20,8 @@ pub enum Request {
     Detach(Answer<Detached>),
     /// Read the config file again, and apply what is different.
     Reload(Answer<Reloaded>),
+    /// Say what the same would change; nothing is changed.
+    WouldReload(Answer<WouldReload>),
     /// Change what becomes of a replica.
     Replica(ReplicaOrder, Answer<Ordered>),
     /// What it takes to look at the datapath's tables.
@@ -43,6 +45,19 @@ pub struct Reloaded {
     pub changes: Vec<String>,
     /// What is to be known besides.
     #[serde(default)]
+    pub notes: Vec<String>,
+}
+
+/// What a reload would do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WouldReload {
+    /// The file that it would read.
+    pub config: String,
+    /// What it would change, a line each; empty if the config says what it said before.
+    pub changes: Vec<String>,
+    /// Why it would be refused, and change nothing; empty if it would not. What cannot change without a restart comes first.
+    pub refused: Vec<String>,
+    /// What is to be known besides.
     pub notes: Vec<String>,
 }
 

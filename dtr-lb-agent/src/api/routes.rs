@@ -12,7 +12,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     healthz, look, metrics,
-    request::{Answer, Detached, Ordered, Refusal, RefusalKind, Reloaded, ReplicaOrder, Request},
+    request::{
+        Answer, Detached, Ordered, Refusal, RefusalKind, Reloaded, ReplicaOrder, Request, WouldReload,
+    },
     trace,
 };
 use crate::{history::History, status::Status};
@@ -21,13 +23,16 @@ pub(super) type Requests = State<mpsc::Sender<Request>>;
 
 /// All of it, for the socket: who may open that may also end the balancing. What changes something is a POST.
 pub fn router(requests: mpsc::Sender<Request>, history: History) -> Router {
-    let own =
-        Router::new().route("/v1/detach", post(detach)).merge(trace::routes()).with_state(requests.clone());
+    let own = Router::new()
+        .route("/v1/detach", post(detach))
+        .route("/v1/reload", get(would_reload))
+        .merge(trace::routes())
+        .with_state(requests.clone());
     open_routes(requests, history).merge(own)
 }
 
-/// What is also served over HTTP: all but `detach`, and but a trace, which shows what clients send and costs each packet some
-/// time. The history is read without the main loop.
+/// What is also served over HTTP: all but `detach`, but what a reload would change, which reads files each time, and but a
+/// trace, which shows what clients send and costs each packet some time. The history is read without the main loop.
 pub fn open_routes(requests: mpsc::Sender<Request>, history: History) -> Router {
     Router::new()
         .route("/v1/status", get(status))
@@ -71,6 +76,10 @@ async fn detach(State(requests): Requests) -> Result<Json<Detached>, Refusal> {
 
 async fn reload(State(requests): Requests) -> Result<Json<Reloaded>, Refusal> {
     ask(&requests, Request::Reload).await
+}
+
+async fn would_reload(State(requests): Requests) -> Result<Json<WouldReload>, Refusal> {
+    ask(&requests, Request::WouldReload).await
 }
 
 async fn replica(

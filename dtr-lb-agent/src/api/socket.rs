@@ -12,7 +12,12 @@ use std::{
 };
 
 use axum::Router;
-use nix::unistd::{Gid, Group, chown};
+use nix::{
+    sys::statfs::{
+        BPF_FS_MAGIC, CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, PROC_SUPER_MAGIC, SYSFS_MAGIC, statfs,
+    },
+    unistd::{AccessFlags, Gid, Group, access, chown},
+};
 use tokio::{net::UnixListener, sync::oneshot, task::JoinHandle, time::timeout};
 
 /// Read and write for the owner and the group: whoever may talk to the agent may steer it.
@@ -20,6 +25,9 @@ const MODE: u32 = 0o660;
 
 /// Whose members may steer the agent, where the host has such a group; the package makes it.
 const GROUP: &str = "dtr-lb";
+
+/// `sun_path` of unix(7), less the NUL at its end.
+const LONGEST: usize = 107;
 
 /// How long the last answers may take to be read when the agent ends.
 const FINISH_LIMIT: Duration = Duration::from_secs(2);
@@ -38,15 +46,89 @@ pub struct Api {
 /// Why the socket could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
-    #[error("another process answers on `{}`; is an agent running? end it, or set agent.socket", .0.display())]
+    #[error(
+        "another process answers on `{}`, an agent most likely; end it (`dtr-lb detach` would end the balancing, too), or give \
+         this one another agent.socket",
+        .0.display()
+    )]
     InUse(PathBuf),
     #[error(
         "`{}` is {kind} and not a socket that an agent left behind, so it is not replaced; remove it, or set agent.socket",
         .path.display()
     )]
     NotASocket { path: PathBuf, kind: &'static str },
-    #[error("{operation} `{}` failed: {source}; see agent.socket", .path.display())]
+    #[error(
+        "the agent's socket cannot be `{}`: the path is {length} bytes long, and a socket's may have {LONGEST}; set agent.socket \
+         (or --socket) to a shorter one",
+        .path.display()
+    )]
+    TooLong { path: PathBuf, length: usize },
+    #[error(
+        "the agent's socket cannot be made at `{}`: {reason}; set agent.socket (or --socket) to a path below /run",
+        .path.display()
+    )]
+    NoPlace { path: PathBuf, reason: String },
+    #[error("{operation} `{}` failed: {source}; run as root, or set agent.socket to another path", .path.display())]
     Socket { operation: &'static str, path: PathBuf, source: io::Error },
+}
+
+/// What is at the path of a socket that is to be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtPath {
+    Nothing,
+    /// A socket that nobody listens on.
+    LeftBehind,
+}
+
+/// Finds out whether a socket can be made at `path`, as far as it can be told without making it.
+///
+/// # Errors
+/// It cannot: [`ApiError::InUse`] if somebody listens there.
+pub fn inspect(path: &Path) -> Result<AtPath, ApiError> {
+    let length = path.as_os_str().len();
+    if length > LONGEST {
+        return Err(ApiError::TooLong { path: path.into(), length });
+    }
+    let failed = |operation| move |source| ApiError::Socket { operation, path: path.into(), source };
+    let kind = match fs::symlink_metadata(path) {
+        Ok(file) => file.file_type(),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            let no_place = |reason| ApiError::NoPlace { path: path.into(), reason };
+            return has_place(path).map(|()| AtPath::Nothing).map_err(no_place);
+        }
+        Err(error) => return Err(failed("looking at")(error)),
+    };
+    if !kind.is_socket() {
+        return Err(ApiError::NotASocket { path: path.into(), kind: kind_of(kind) });
+    }
+    match StdUnixStream::connect(path) {
+        Ok(_) => Err(ApiError::InUse(path.into())),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(AtPath::LeftBehind),
+        Err(error) => Err(failed("finding out who listens on")(error)),
+    }
+}
+
+/// Whether a file of this path, and the directories that it lacks, can be made. The error says why not.
+fn has_place(path: &Path) -> Result<(), String> {
+    let directory = path.ancestors().skip(1).find(|directory| fs::symlink_metadata(directory).is_ok());
+    let directory = directory.filter(|there| !there.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let shown = directory.display();
+    if !directory.is_dir() {
+        return Err(format!("`{shown}` is no directory"));
+    }
+    // These permit root everything, and then have no files but their own.
+    let kind = match statfs(directory).map(|system| system.filesystem_type()) {
+        Ok(PROC_SUPER_MAGIC) => Some("proc"),
+        Ok(SYSFS_MAGIC) => Some("sysfs"),
+        Ok(CGROUP2_SUPER_MAGIC | CGROUP_SUPER_MAGIC) => Some("cgroup"),
+        Ok(BPF_FS_MAGIC) => Some("BPF"),
+        Ok(_) | Err(_) => None,
+    };
+    if let Some(kind) = kind {
+        return Err(format!("`{shown}` is in a {kind} file system, which takes no sockets"));
+    }
+    access(directory, AccessFlags::W_OK | AccessFlags::X_OK)
+        .map_err(|error| format!("nothing can be made in `{shown}` ({})", io::Error::from(error)))
 }
 
 impl Api {
@@ -55,10 +137,13 @@ impl Api {
     pub fn open(path: &Path, router: Router) -> Result<Self, ApiError> {
         let failed =
             |operation: &'static str| move |source| ApiError::Socket { operation, path: path.into(), source };
-        if let Some(directory) = path.parent() {
-            fs::create_dir_all(directory).map_err(failed("making the directory of"))?;
+        match inspect(path)? {
+            AtPath::LeftBehind => fs::remove_file(path).map_err(failed("replacing"))?,
+            AtPath::Nothing => {
+                let directory = path.parent().unwrap_or(path);
+                fs::create_dir_all(directory).map_err(failed("making the directory of"))?;
+            }
         }
-        remove_left_behind(path)?;
         let listener = UnixListener::bind(path).map_err(failed("listening on"))?;
         // First, so that the socket is open to no group but this one.
         if let Ok(Some(group)) = Group::from_name(GROUP)
@@ -117,26 +202,6 @@ fn give_to(path: &Path, group: Gid) -> io::Result<()> {
 fn identity(path: &Path) -> io::Result<(u64, u64)> {
     let file = fs::symlink_metadata(path)?;
     Ok((file.dev(), file.ino()))
-}
-
-/// Makes room for the socket: removes one that nobody listens on.
-fn remove_left_behind(path: &Path) -> Result<(), ApiError> {
-    let failed = |operation| move |source| ApiError::Socket { operation, path: path.into(), source };
-    let kind = match fs::symlink_metadata(path) {
-        Ok(file) => file.file_type(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(failed("looking at")(error)),
-    };
-    if !kind.is_socket() {
-        return Err(ApiError::NotASocket { path: path.into(), kind: kind_of(kind) });
-    }
-    match StdUnixStream::connect(path) {
-        Ok(_) => Err(ApiError::InUse(path.into())),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            fs::remove_file(path).map_err(failed("replacing"))
-        }
-        Err(error) => Err(failed("finding out who listens on")(error)),
-    }
 }
 
 fn kind_of(kind: FileType) -> &'static str {

@@ -160,7 +160,7 @@ impl Change {
         link_pins: Option<&Path>,
     ) -> Result<(), DatapathError> {
         for interface in interfaces {
-            let pin = |hook| link_pins.map(|directory| directory.join(pin_name(hook, interface)));
+            let pin = |hook| link_pins.map(|directory| directory.join(pin_name(hook, interface.index)));
             if let Some(pin) = pin(hook)
                 && link::update(ebpf, hook, interface, &pin)?
             {
@@ -185,7 +185,7 @@ impl Change {
 
     fn pin(&mut self, hook: Hook, directory: &Path) -> Result<(), DatapathError> {
         for (interface, link) in self.fresh.drain(..) {
-            self.pinned.push(link::pin(link, &interface, &directory.join(pin_name(hook, &interface)))?);
+            self.pinned.push(link::pin(link, &interface, &directory.join(pin_name(hook, interface.index)))?);
         }
         Ok(())
     }
@@ -199,8 +199,9 @@ impl Change {
             drop(link.unpin());
         }
         for (interface, hook) in given_up {
-            let back = link::attach(ebpf, hook, &interface, true)
-                .and_then(|link| link::pin(link, &interface, &directory.join(pin_name(hook, &interface))));
+            let back = link::attach(ebpf, hook, &interface, true).and_then(|link| {
+                link::pin(link, &interface, &directory.join(pin_name(hook, interface.index)))
+            });
             if let Err(reason) = back {
                 let (cause, reason) = (Box::new(cause), Box::new(reason));
                 return DatapathError::NotPutBack { cause, interface: interface.name, reason };
@@ -213,19 +214,25 @@ impl Change {
 /// Puts the programs of `ebpf` into the pinned links of all interfaces that still have one.
 pub(super) fn put_in(ebpf: &mut Ebpf, attached: &Attached, link_pins: &Path) -> Result<(), DatapathError> {
     for interface in &attached.interfaces {
-        link::update(ebpf, attached.hook, interface, &link_pins.join(pin_name(attached.hook, interface)))?;
+        link::update(
+            ebpf,
+            attached.hook,
+            interface,
+            &link_pins.join(pin_name(attached.hook, interface.index)),
+        )?;
     }
     Ok(())
 }
 
-fn pin_name(hook: Hook, interface: &Interface) -> String {
+/// The name of the pin of a link, for the interface of this index.
+pub(super) fn pin_name(hook: Hook, interface: u32) -> String {
     // By index: a name may have a dot, which a BPF file system does not take.
-    format!("{}-{}", hook.pin_prefix(), interface.index)
+    format!("{}-{interface}", hook.pin_prefix())
 }
 
 /// Removes the pins of links that are no longer wanted; with its pin a link ends.
 fn remove_others(directory: &Path, hook: Hook, interfaces: &[Interface]) -> Result<(), DatapathError> {
-    let wanted: Vec<_> = interfaces.iter().map(|interface| pin_name(hook, interface)).collect();
+    let wanted: Vec<_> = interfaces.iter().map(|interface| pin_name(hook, interface.index)).collect();
     for entry in pins::entries(directory)? {
         if !wanted.iter().any(|name| entry.file_name() == name.as_str()) {
             pins::end_link(&entry.path())?;

@@ -42,15 +42,19 @@ pub enum DatapathError {
     Map { map: &'static str, operation: &'static str, reason: String },
     #[error(
         "`{}` is not in a BPF file system, where the datapath is kept across restarts; mount one \
-         (`mount -t bpf bpf /sys/fs/bpf`) or set agent.bpffs", .path.display()
+         (`mount -t bpf bpf /sys/fs/bpf`), or set agent.bpffs", .path.display()
     )]
     NoBpffs { path: PathBuf },
     #[error("{operation} `{}` failed: {source}", .path.display())]
     Pin { path: PathBuf, operation: &'static str, source: io::Error },
-    #[error("another dtr-lb agent uses `{}`: end it first, or give this one another agent.bpffs", .path.display())]
+    #[error(
+        "another dtr-lb agent uses the datapath at `{}`; end it first, or give this one another agent.bpffs",
+        .path.display()
+    )]
     Locked { path: PathBuf },
     #[error(
-        "the datapath pinned at `{}` does not fit:\n{}\n`dtr-lb detach` removes it; the flows that it carries end",
+        "the datapath pinned at `{}` does not fit this version and config:\n{}\nits flows cannot be taken along; remove it by \
+         `dtr-lb detach`, which ends them, or go back to what made it",
         .path.display(), .differences.join("\n")
     )]
     Layout { path: PathBuf, differences: Vec<String> },

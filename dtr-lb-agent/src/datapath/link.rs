@@ -186,7 +186,7 @@ fn holder(interface: &Interface) -> String {
         .find(|program| program.id() == id)
         .and_then(|program| program.name_as_str().map(str::to_owned));
     match name {
-        Some(name) => format!("`{name}`, program id {id}"),
-        None => format!("program id {id}"),
+        Some(name) => format!("`{name}`, id {id}"),
+        None => format!("id {id}"),
     }
 }

@@ -53,7 +53,7 @@ pub use mapped::Mapped;
 pub use meter::Meter;
 pub use notices::Asked;
 pub use packet_log::PacketLog;
-pub use pins::check_place;
+pub use pins::{check_layout, check_place, xdp_link_is_pinned};
 pub use probing::{Steered, Steering};
 pub use reader::Reader;
 pub use repair::{Repaired, Round};
@@ -122,7 +122,6 @@ impl Datapath {
     /// Loads the datapath. With pins: takes the directory for this process alone, and takes over what is pinned there if
     /// it fits. Nothing is attached yet that was not before, and where it fails, nothing is pinned that was not before.
     pub fn open(options: &Options) -> Result<Self, DatapathError> {
-        requirements::check()?;
         let pins = options.pins.as_deref().map(pins::Pins::hold).transpose()?;
         let adopted = pins.as_ref().map(pins::Pins::occupied).transpose()?.unwrap_or(false);
         match Self::load(options, pins.as_ref(), adopted) {

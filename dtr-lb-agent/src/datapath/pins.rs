@@ -34,7 +34,10 @@ use nix::{
     sys::statfs::{BPF_FS_MAGIC, statfs},
 };
 
-use super::error::DatapathError;
+use super::{
+    attach::{Hook, pin_name},
+    error::DatapathError,
+};
 
 /// The pinned datapath of one layout, held by this process alone.
 #[derive(Debug)]
@@ -75,27 +78,9 @@ impl Pins {
         Ok(!entries(&self.maps())?.is_empty() || !entries(&self.links())?.is_empty())
     }
 
-    /// Looks whether what is there may be taken over (another layout may not, and each map must be what this version
-    /// would have made), and makes the directories.
+    /// Looks whether what is there may be taken over, and makes the directories.
     pub(super) fn prepare(&self, flow_buckets: u32) -> Result<(), DatapathError> {
-        let mut differences = Vec::new();
-        for entry in entries(&self.root)? {
-            if layout(&entry.file_name()).is_some_and(|version| version != LAYOUT_VERSION) {
-                differences.push(format!(
-                    "  `{}` is of another layout than this version's v{LAYOUT_VERSION}",
-                    entry.path().display()
-                ));
-            }
-        }
-        for shape in shapes(flow_buckets) {
-            let path = self.maps().join(shape.name);
-            if path.exists() {
-                differences.extend(pinned_differences(&shape, &path)?);
-            }
-        }
-        if !differences.is_empty() {
-            return Err(DatapathError::Layout { path: self.root.clone(), differences });
-        }
+        check_layout(&self.root, flow_buckets)?;
         for directory in [self.version(), self.maps(), self.links()] {
             make_directory(&directory)?;
         }
@@ -121,6 +106,55 @@ impl Pins {
         remove_if_empty(&self.root)?;
         Ok(found)
     }
+}
+
+/// Whether the datapath that is pinned below `root`, if one is, may be taken over: another layout may not, and each map must
+/// be what this version would make for so many flows. Changes nothing, and needs no lock.
+///
+/// # Errors
+/// [`DatapathError::Layout`] with all that is different; the others if it cannot be looked at.
+pub fn check_layout(root: &Path, max_flows: u32) -> Result<(), DatapathError> {
+    let mut differences = Vec::new();
+    for entry in entries(root)? {
+        if layout(&entry.file_name()).is_some_and(|version| version != LAYOUT_VERSION) {
+            differences.push(format!(
+                "  `{}` is of another layout than this version's v{LAYOUT_VERSION}",
+                entry.path().display()
+            ));
+        }
+    }
+    let maps = root.join(format!("v{LAYOUT_VERSION}")).join("maps");
+    for shape in shapes(max_flows) {
+        let path = maps.join(shape.name);
+        if path.exists() {
+            differences.extend(pinned_differences(&shape, &path)?);
+        }
+    }
+    if differences.is_empty() {
+        return Ok(());
+    }
+    Err(DatapathError::Layout { path: root.into(), differences })
+}
+
+/// Whether a link with an XDP program for the interface of this index is pinned below `root`, of whichever layout.
+///
+/// # Errors
+/// It may not be looked at.
+pub fn xdp_link_is_pinned(root: &Path, interface: u32) -> io::Result<bool> {
+    let versions = match fs::read_dir(root) {
+        Ok(found) => found.collect::<io::Result<Vec<_>>>()?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    for version in versions.iter().filter(|entry| layout(&entry.file_name()).is_some()) {
+        for hook in [Hook::NativeXdp, Hook::GenericXdp] {
+            let pin = version.path().join("links").join(pin_name(hook, interface));
+            if pin.try_exists()? {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
 }
 
 /// The version of the layout whose directory has this name: `v1` is 1.
@@ -339,6 +373,23 @@ pub(super) fn pin_error(path: &Path, operation: &'static str, source: io::Error)
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_link_of_an_interface_is_found_whatever_its_layout_and_hook() {
+        let root = tempfile::tempdir().expect("a directory");
+        let pinned = |interface| xdp_link_is_pinned(root.path(), interface).expect("it may be looked at");
+        assert!(!pinned(2));
+        for (path, interface) in [("v1/links/xdp-2", 2), ("v7/links/xdpgeneric-3", 3)] {
+            let pin = root.path().join(path);
+            fs::create_dir_all(pin.parent().expect("a directory")).expect("directories");
+            fs::write(&pin, "").expect("a file");
+            assert!(pinned(interface) && !pinned(interface + 10), "{path}");
+        }
+        fs::write(root.path().join("v1/links/tc-4"), "").expect("a file");
+        assert!(!pinned(4), "at TC it is no XDP program");
+        assert!(!xdp_link_is_pinned(&root.path().join("none"), 2).expect("nothing is there"));
+        check_layout(&root.path().join("none"), 1024).expect("nothing that would not fit");
+    }
 
     #[test]
     fn only_names_that_this_program_gives_are_layouts() {

@@ -13,7 +13,7 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use super::{Answers, Known, LookUp, News};
+use super::{Answers, Known, LookUp, News, UNANSWERED};
 use crate::changes::Answer;
 
 /// Follows names until it is dropped.
@@ -98,11 +98,9 @@ fn tell(name: &str, news: &News) {
         News::Failed { error, kept: true } => {
             warn!(name, error, "DNS gives no answer for the replicas' host name; its last good answer stays");
         }
-        News::Failed { error, kept: false } => warn!(
-            name,
-            error,
-            "DNS gives no answer for the replicas' host name, so that it has no replicas yet; it is asked again and again"
-        ),
+        News::Failed { error, kept: false } => {
+            warn!(name, error, "{UNANSWERED}; it is asked again and again");
+        }
         News::Back => info!(name, "DNS answers again for the replicas' host name"),
         News::Changed { added, removed } => {
             info!(name, ?added, ?removed, "the addresses of the replicas' host name are others now");

@@ -26,25 +26,27 @@ pub struct AdminToken(Box<[u8]>);
 /// Why a token cannot be had from a file.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
-    #[error("reading the admin token from `{}` failed: {source}; see agent.admin_token_file", .path.display())]
+    #[error(
+        "reading the admin token from `{}` failed: {source}; make one (`openssl rand -hex 32`), or take agent.admin_token_file out",
+        .path.display()
+    )]
     Read { path: PathBuf, source: io::Error },
     #[error("`{}` is not a regular file, so no admin token is read from it; see agent.admin_token_file", .0.display())]
     NotAFile(PathBuf),
     #[error(
-        "the admin token in `{}` is not secret: its permissions are {mode:03o}, and others may not have any, nor its group \
+        "the admin token in `{}` is not secret: its mode is {mode:03o}, and others may not have any access to it, nor its group \
          write; run `chmod 600` on it, and write a new token into it",
         .path.display()
     )]
     Open { path: PathBuf, mode: u32 },
     #[error(
-        "the admin token in `{}` is {length} characters long, and takes {SHORTEST} to {LONGEST}: `openssl rand -hex 32` \
-         makes one",
+        "the admin token in `{}` is {length} characters long, and takes {SHORTEST} to {LONGEST}; make one by `openssl rand \
+         -hex 32`",
         .path.display()
     )]
     Length { path: PathBuf, length: usize },
     #[error(
-        "the admin token in `{}` has a blank or a character that is not printable ASCII: `openssl rand -hex 32` makes one \
-         that has none",
+        "the admin token in `{}` has a blank or a character that is not printable ASCII; make one by `openssl rand -hex 32`",
         .0.display()
     )]
     Characters(PathBuf),

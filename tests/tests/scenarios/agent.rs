@@ -163,7 +163,11 @@ fn refused(place: Place) -> Result<()> {
         "--inh-caps=-all",
     ]);
     command.arg(reachable_binary(&lab)?).arg("--config").arg(&config).arg("run");
-    expect(&command.output().context("running setpriv")?, 1, &["not permitted", "CAP_BPF"])?;
+    expect(
+        &command.output().context("running setpriv")?,
+        1,
+        &["not permitted", "lacks CAP_NET_ADMIN, CAP_BPF"],
+    )?;
     nothing_left(&lab)
 }
 

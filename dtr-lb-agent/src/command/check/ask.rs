@@ -4,16 +4,16 @@ use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
 
-use super::finding::Report;
 use crate::{
-    config::{Config, Mode, Probe, Replica, Scheme, Service},
-    probe::{Outcome, Prober, ProberError, Route, Target, TlsConfigs},
+    config::{AllDown, Config, Mode, Probe, Replica, Scheme, Service},
+    preflight::Findings,
+    probe::{Outcome, Prober, Route, Target, TlsConfigs},
 };
 
 /// Replicas that are asked at the same time.
 const AT_ONCE: usize = 64;
 
-impl Report {
+impl Findings {
     pub(super) async fn ask(&mut self, config: &Config) {
         let mut tls = TlsConfigs::default();
         let mut probers = Vec::new();
@@ -26,11 +26,8 @@ impl Report {
                 let target = Target { address: replica.address, probe: question(service), route };
                 match Prober::sharing(&target, &mut tls) {
                     Ok(prober) => probers.push((service, replica, prober)),
-                    // It is the same for all replicas.
-                    Err(error) => {
-                        self.unaskable(service, &error);
-                        break;
-                    }
+                    // It has been told, as it is the same for all replicas.
+                    Err(_) => break,
                 }
             }
         }
@@ -39,19 +36,14 @@ impl Report {
         });
         let answers: Vec<_> = asked.buffered(AT_ONCE).collect().await;
         for (service, replica, outcome) in &answers {
-            self.answer(service, replica, outcome);
+            let of_service = answers.iter().filter(|(of, _, _)| of.name == service.name);
+            let any_up = of_service.into_iter().any(|(_, _, outcome)| outcome.ok());
+            self.answer(service, replica, outcome, fate(config.datapath.all_down, service, any_up));
         }
     }
 
-    fn unaskable(&mut self, service: &Service, error: &ProberError) {
-        let name = &service.name;
-        self.error(
-            format!("service {name}"),
-            format!("the probe of service `{name}` cannot be made: {error}"),
-        );
-    }
-
-    fn answer(&mut self, service: &Service, replica: &Replica, outcome: &Outcome) {
+    /// `fate`: what becomes of connections to a replica whose probe fails.
+    fn answer(&mut self, service: &Service, replica: &Replica, outcome: &Outcome, fate: &str) {
         let who = format!("service {}, replica {}", service.name, replica.name);
         let direct = match service.mode {
             Mode::Nat | Mode::Dnat => "",
@@ -67,11 +59,26 @@ impl Report {
             (Some(failure), _) => self.warn(
                 &who,
                 format!(
-                    "{who}: its probe fails{direct}: {failure}; until it passes, the replica gets no connections (port {}, \
-                     see service.probe)",
+                    "{who}: its probe fails{direct}: {failure}, so that {fate}; see to the replica's port {}, or correct service.probe",
                     service.probe.port
                 ),
             ),
+        }
+    }
+}
+
+/// What becomes of connections to a replica whose probe fails. `any_up`: another one of the service passes.
+fn fate(all_down: AllDown, service: &Service, any_up: bool) -> &'static str {
+    match all_down {
+        _ if any_up => "it gets no connections until it passes",
+        AllDown::FailOpen if service.replicas.iter().any(|replica| replica.offered() > 0) => {
+            "no replica of the service is up, and new connections go to all of them (all_down = \"fail-open\")"
+        }
+        AllDown::FailOpen => {
+            "no replica of the service is up, and new connections are refused, as all weights are 0"
+        }
+        AllDown::Refuse => {
+            "no replica of the service is up, and new connections are refused (all_down = \"refuse\")"
         }
     }
 }
@@ -114,13 +121,28 @@ mod tests {
         for (replica, last) in config.services[0].replicas.iter_mut().zip(1..) {
             replica.address = [127, 0, 0, last].into();
         }
-        let mut report = Report::default();
-        report.ask(&config).await;
+        let mut found = Findings::default();
+        found.ask(&config).await;
         assert!(
-            matches!(&report.facts[..], [fact] if fact.contains("replica 10.0.0.11: takes connections")),
-            "{report:?}"
+            matches!(&found.facts[..], [fact] if fact.contains("replica 10.0.0.11: takes connections")),
+            "{found:?}"
         );
-        let refused = "replica 10.0.0.12: its probe fails: connection refused";
-        assert!(matches!(&report.warnings[..], [warning] if warning.contains(refused)), "{report:?}");
+        let refused =
+            "replica 10.0.0.12: its probe fails: connection refused, so that it gets no connections";
+        assert!(matches!(&found.warnings[..], [warning] if warning.contains(refused)), "{found:?}");
+
+        drop(listener);
+        for (all_down, words) in [
+            (AllDown::FailOpen, "new connections go to all of them (all_down = \"fail-open\")"),
+            (AllDown::Refuse, "new connections are refused (all_down = \"refuse\")"),
+        ] {
+            config.datapath.all_down = all_down;
+            let mut found = Findings::default();
+            found.ask(&config).await;
+            assert_eq!(found.warnings.len(), 2, "{found:?}");
+            assert!(found.warnings.iter().all(|warning| warning.contains(words)), "{found:?}");
+            let none = found.warnings.iter().any(|warning| warning.contains("gets no connections"));
+            assert!(!none, "fail-open sends them: {found:?}");
+        }
     }
 }

@@ -153,6 +153,19 @@ fn as_root_no_packet_passes_to_the_stack_while_the_hook_changes() {
     });
 }
 
+/// What `check` foresees of `datapath.attach = "xdp"` on `lo`.
+#[test]
+#[ignore = "needs root: cargo xtask test runs it"]
+fn as_root_the_loopback_interface_has_no_native_xdp() {
+    as_root(|root| {
+        let error = attach(&mut open(root), NATIVE, &["lo"]).expect_err("it is refused");
+        assert!(
+            matches!(&error, DatapathError::NoNativeXdp { interface, .. } if interface == "lo"),
+            "{error}"
+        );
+    });
+}
+
 #[test]
 #[ignore = "needs root: cargo xtask test runs it"]
 fn as_root_without_native_xdp_the_generic_link_is_put_back() {

@@ -44,7 +44,7 @@ pub(super) fn check(place: Place) -> Result<()> {
     expect(
         &check(&["replica.0.address=203.0.113.9"])?,
         0,
-        &["warning: no way to replica 203.0.113.9", "no route"],
+        &["warning: no next hop for replica 203.0.113.9", "no route"],
     )?;
     if place.topology == Topology::TwoArm {
         expect(&check(&["interfaces=[\"eth0\"]"])?, 0, &["warning: replica", "eth1", "not in `interfaces`"])?;
@@ -54,9 +54,12 @@ pub(super) fn check(place: Place) -> Result<()> {
     }
 
     let foreign = foreign_xdp(&lab)?;
-    let (code, word) = if place.hook == Hook::Tc { (0, "warning") } else { (1, "error") };
-    let found = check(&[])?;
-    expect(&found, code, &[&format!("{word}: interface eth0 has XDP program `lab_pass`"), "(not dtr-lb's)"])?;
+    let (code, words) = if place.hook == Hook::Tc {
+        (0, "warning: interface eth0 has XDP program `lab_pass`")
+    } else {
+        (1, "error: another XDP program holds interface `eth0`: `lab_pass`")
+    };
+    expect(&check(&[])?, code, &[words, "(not dtr-lb's)"])?;
     drop(foreign);
     // The kernel takes a program off a moment after its link is closed.
     until(Duration::from_secs(2), || nothing_left(&lab).is_ok());
@@ -67,6 +70,11 @@ pub(super) fn check(place: Place) -> Result<()> {
         let own = check(&[])?;
         expect(&own, 0, &[])?;
         says(&own, &["(dtr-lb's own)"])?;
+        let mut diff = lab.balancer().command(binary()?.to_str().context("not text")?);
+        diff.arg("--config").arg(&config).args(["check", "--diff"]);
+        let same = diff.output().context("running dtr-lb")?;
+        expect(&same, 0, &[])?;
+        says(&same, &["would change nothing"])?;
     }
     Ok(())
 }

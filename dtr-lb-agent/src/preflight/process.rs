@@ -1,15 +1,18 @@
 //! What an agent that is started as this process was could do: capabilities, kernel, memory, open files, BPF file system.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use dtr_lb_common::abi;
 use nix::unistd::{AccessFlags, access};
 
-use super::finding::Report;
+use super::finding::Findings;
 use crate::{
     agent::descriptors,
     config::Config,
-    datapath::{check_place, memory, requirements},
+    datapath::{DatapathError, check_layout, check_place, memory, requirements},
 };
 
 /// Of include/uapi/linux/capability.h. CAP_SYS_ADMIN includes CAP_BPF and CAP_PERFMON.
@@ -28,6 +31,8 @@ pub(super) struct Facts {
     kernel: String,
     /// Whether it has what the datapath needs.
     features: Result<(), String>,
+    /// Whether it can steer probes of replicas that answer directly.
+    steering: Result<(), String>,
     /// The effective capabilities, a bit each; `None` if /proc does not tell.
     capabilities: Option<u64>,
     /// Bytes of memory that are available.
@@ -39,6 +44,8 @@ pub(super) struct Facts {
     pins: Result<(), String>,
     /// There are pins already: the memory is taken.
     pinned: bool,
+    /// Whether the datapath that is pinned there, if one is, may be taken over, as far as this process may look.
+    layout: Result<(), String>,
 }
 
 impl Facts {
@@ -49,12 +56,33 @@ impl Facts {
         Self {
             kernel: requirements::running(),
             features: requirements::check().map_err(|error| error.to_string()),
+            steering: requirements::check_probing().map_err(|error| error.to_string()),
             capabilities: field(&status, "CapEff:").and_then(|bits| u64::from_str_radix(bits, 16).ok()),
             available: field(&memory, "MemAvailable:").and_then(|kib| Some(kib.parse::<u64>().ok()? << 10)),
             open_files: descriptors::obtainable().ok(),
             pins: pins(&bpffs),
             pinned: bpffs.join(format!("v{}", abi::LAYOUT_VERSION)).exists(),
+            layout: layout(&bpffs, config.datapath.max_flows),
             bpffs,
+        }
+    }
+}
+
+#[cfg(test)]
+impl Facts {
+    /// Of a host on which all is well.
+    pub(super) fn good() -> Self {
+        Self {
+            kernel: "6.18.0".into(),
+            features: Ok(()),
+            steering: Ok(()),
+            capabilities: Some(1 << NET_ADMIN | 1 << PERFMON | 1 << BPF),
+            available: Some(8 << 30),
+            open_files: Some(4096),
+            bpffs: "/sys/fs/bpf/dtr-lb".into(),
+            pins: Ok(()),
+            pinned: false,
+            layout: Ok(()),
         }
     }
 }
@@ -64,7 +92,15 @@ fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     text.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().next()
 }
 
-fn pins(bpffs: &std::path::Path) -> Result<(), String> {
+/// That it may not be looked at is told by the capabilities.
+fn layout(bpffs: &Path, max_flows: u32) -> Result<(), String> {
+    match check_layout(bpffs, max_flows) {
+        Ok(()) | Err(DatapathError::Permission { .. }) => Ok(()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn pins(bpffs: &Path) -> Result<(), String> {
     check_place(bpffs).map_err(|error| error.to_string())?;
     let place = if bpffs.exists() { bpffs } else { bpffs.parent().unwrap_or(bpffs) };
     access(place, AccessFlags::W_OK | AccessFlags::X_OK).map_err(|error| {
@@ -86,9 +122,26 @@ fn missing(capabilities: u64) -> Vec<&'static str> {
     all.into_iter().filter_map(|(name, has)| (!has).then_some(name)).collect()
 }
 
-impl Report {
+impl Findings {
     pub(super) fn process(&mut self, config: &Config, facts: &Facts) {
-        let Facts { kernel, features, capabilities, available, open_files, bpffs, pins, pinned } = facts;
+        self.kernel(facts);
+        self.steering(config, &facts.steering);
+        self.pinned(facts);
+        self.memory(config, facts);
+        let shortage = facts.open_files.and_then(|limit| descriptors::shortage(config, limit));
+        shortage.into_iter().for_each(|shortage| self.warn("open files", shortage));
+        let (nat, own) = (&config.datapath.nat_ports, config.datapath.nat_ports.clone().count());
+        self.fact(
+            "datapath.nat_ports",
+            format!(
+                "NAT ports {} to {}: up to {own} connections from an address of this host to each replica",
+                nat.start(),
+                nat.end()
+            ),
+        );
+    }
+
+    fn kernel(&mut self, Facts { kernel, features, capabilities, .. }: &Facts) {
         let missing = capabilities.map(missing).unwrap_or_default();
         if missing.is_empty() {
             match features {
@@ -100,18 +153,27 @@ impl Report {
             self.error(
                 "capabilities",
                 format!(
-                    "this process lacks {}, so the kernel {kernel} was not asked for its features, and an agent could not load \
-                     the datapath; run as root, or give it these (AmbientCapabilities= in its systemd unit)",
+                    "this process lacks {}, so it is not permitted to load the datapath, or to ask the kernel {kernel} for its \
+                     features; run as root, or give it these (AmbientCapabilities= in its systemd unit)",
                     missing.join(", ")
                 ),
             );
         }
+    }
+
+    fn pinned(&mut self, Facts { bpffs, pins, layout, .. }: &Facts) {
         match pins {
             Ok(()) => {
                 self.fact("agent.bpffs", format!("BPF file system {}: can be written to", bpffs.display()));
             }
             Err(error) => self.error("agent.bpffs", error),
         }
+        if let Err(error) = layout {
+            self.error("agent.bpffs", error);
+        }
+    }
+
+    fn memory(&mut self, config: &Config, Facts { available, pinned, .. }: &Facts) {
         let (wanted, flows) = (memory::estimate(config.datapath.max_flows), config.datapath.max_flows);
         let mib = wanted.div_ceil(1 << 20);
         self.fact("datapath.max_flows", format!("flow table: {mib} MiB of kernel memory for {flows} flows"));
@@ -128,18 +190,6 @@ impl Report {
                 ),
             );
         }
-        if let Some(shortage) = open_files.and_then(|limit| descriptors::shortage(config, limit)) {
-            self.warn("open files", shortage);
-        }
-        let (nat, own) = (&config.datapath.nat_ports, config.datapath.nat_ports.clone().count());
-        self.fact(
-            "datapath.nat_ports",
-            format!(
-                "NAT ports {} to {}: up to {own} connections from an address of this host to each replica",
-                nat.start(),
-                nat.end()
-            ),
-        );
     }
 }
 
@@ -148,33 +198,20 @@ mod tests {
     use super::*;
     use crate::config::HostFacts;
 
-    fn good() -> Facts {
-        Facts {
-            kernel: "6.18.0".into(),
-            features: Ok(()),
-            capabilities: Some(1 << NET_ADMIN | 1 << PERFMON | 1 << BPF),
-            available: Some(8 << 30),
-            open_files: Some(4096),
-            bpffs: "/sys/fs/bpf/dtr-lb".into(),
-            pins: Ok(()),
-            pinned: false,
-        }
-    }
-
-    fn judged(facts: &Facts) -> Report {
+    fn judged(facts: &Facts) -> Findings {
         let text = "vip = \"10.0.0.10\"\ninterfaces = [\"eth0\"]\n[[replica]]\naddress = \"10.0.0.11\"\n";
         let host = HostFacts { ephemeral_ports: 32768..=60999 };
         let config = Config::parse(text, "test", &[], &host).expect("the config is valid");
-        let mut report = Report::default();
-        report.process(&config, facts);
-        report
+        let mut found = Findings::default();
+        found.process(&config, facts);
+        found
     }
 
     #[test]
     fn a_good_host_is_told_in_facts_only() {
-        let report = judged(&good());
-        assert!(report.warnings.is_empty() && report.errors.is_empty(), "{report:?}");
-        assert!(report.facts.iter().any(|fact| fact.contains("kernel 6.18.0: has what")), "{report:?}");
+        let found = judged(&Facts::good());
+        assert!(found.warnings.is_empty() && found.errors.is_empty(), "{found:?}");
+        assert!(found.facts.iter().any(|fact| fact.contains("kernel 6.18.0: has what")), "{found:?}");
     }
 
     #[test]
@@ -188,29 +225,37 @@ mod tests {
             (u64::MAX, &[]),
         ] {
             assert_eq!(missing(capabilities), named);
-            let report = judged(&Facts {
+            let found = judged(&Facts {
                 capabilities: Some(capabilities),
                 features: if named.is_empty() { Ok(()) } else { Err("not permitted".into()) },
-                ..good()
+                ..Facts::good()
             });
-            assert_eq!(report.errors.len(), usize::from(!named.is_empty()), "told once: {report:?}");
-            assert!(named.iter().all(|name| report.errors[0].contains(name)), "{report:?}");
+            assert_eq!(found.errors.len(), usize::from(!named.is_empty()), "told once: {found:?}");
+            assert!(named.iter().all(|name| found.errors[0].contains(name)), "{found:?}");
         }
     }
 
     #[test]
     fn what_an_agent_would_miss_is_told() {
-        let old = Facts { features: Err("this kernel lacks ring buffers; run a newer one".into()), ..good() };
+        let old = Facts {
+            features: Err("this kernel lacks ring buffers; run a newer one".into()),
+            ..Facts::good()
+        };
         assert!(judged(&old).errors[0].contains("ring buffers"));
-        let unmounted = Facts { pins: Err("not in a BPF file system; mount one".into()), ..good() };
+        let unmounted = Facts { pins: Err("not in a BPF file system; mount one".into()), ..Facts::good() };
         assert!(judged(&unmounted).errors[0].contains("mount one"));
-        let few = Facts { open_files: Some(64), ..good() };
+        let other = Facts {
+            layout: Err("the datapath pinned at `/x` does not fit; remove it".into()),
+            ..Facts::good()
+        };
+        assert!(judged(&other).errors[0].contains("does not fit"));
+        let few = Facts { open_files: Some(64), ..Facts::good() };
         assert!(judged(&few).warnings[0].contains("LimitNOFILE="));
     }
 
     #[test]
     fn tables_too_large_for_the_memory_are_told_unless_they_are_there_already() {
-        let small = Facts { available: Some(256 << 20), ..good() };
+        let small = Facts { available: Some(256 << 20), ..Facts::good() };
         assert!(judged(&small).warnings[0].contains("of 256 MiB"));
         assert_eq!(judged(&Facts { pinned: true, ..small }).warnings, []);
     }

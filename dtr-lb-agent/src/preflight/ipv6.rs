@@ -1,36 +1,50 @@
 //! What IPv6 has of its own, where a VIP or a replica is of it: addresses that another host has, and settings of interfaces
 //! that take it away.
 
-use std::{collections::BTreeSet, fs, net::IpAddr};
+use std::{collections::BTreeSet, net::IpAddr};
 
-use super::finding::Report;
+use super::{Settings, finding::Findings};
 use crate::config::Config;
 
 /// Flags of an address (include/uapi/linux/if_addr.h).
 const TENTATIVE: u8 = 0x40;
 const DAD_FAILED: u8 = 0x08;
 
-impl Report {
-    /// All that concerns IPv6.
-    pub(super) fn ipv6(&mut self, config: &Config) {
-        let vips: BTreeSet<_> = config.services.iter().flat_map(|service| &service.vips).copied().collect();
-        let replicas = config.services.iter().flat_map(|service| &service.replicas);
-        let mut all = vips.iter().copied().chain(replicas.map(|replica| replica.address));
-        if !all.any(|address| address.is_ipv6()) {
+const KEYS: [&str; 3] = ["disable_ipv6", "forwarding", "accept_ra"];
+
+/// Whether a VIP or a replica is of it.
+fn wanted(config: &Config) -> bool {
+    let vips = config.services.iter().flat_map(|service| &service.vips).copied();
+    let replicas = config.services.iter().flat_map(|service| &service.replicas);
+    vips.chain(replicas.map(|replica| replica.address)).any(|address| address.is_ipv6())
+}
+
+/// The kernel's settings that are looked at.
+pub(super) fn settings(config: &Config) -> impl Iterator<Item = String> {
+    let interfaces = config.interfaces.iter().filter(|_| wanted(config));
+    interfaces.flat_map(|interface| KEYS.map(|key| path(interface, key)))
+}
+
+fn path(interface: &str, key: &str) -> String {
+    format!("net/ipv6/conf/{interface}/{key}")
+}
+
+impl Findings {
+    /// All that concerns IPv6. `table`: /proc/net/if_inet6.
+    pub(super) fn ipv6(&mut self, config: &Config, settings: &Settings, table: &str) {
+        if !wanted(config) {
             return;
         }
         for interface in &config.interfaces {
-            self.settings(interface, |key| {
-                fs::read_to_string(format!("/proc/sys/net/ipv6/conf/{interface}/{key}")).ok()
-            });
+            self.settings(interface, settings);
         }
+        let vips: BTreeSet<_> = config.services.iter().flat_map(|service| &service.vips).copied().collect();
         // A host without IPv6 has no such file; the interfaces have told it.
-        self.duplicates(&vips, &fs::read_to_string("/proc/net/if_inet6").unwrap_or_default());
+        self.duplicates(&vips, table);
     }
 
-    /// `read` gives a tunable of the interface.
-    fn settings(&mut self, interface: &str, read: impl Fn(&str) -> Option<String>) {
-        let value = |key: &str| read(key).and_then(|text| text.trim().parse::<u8>().ok());
+    fn settings(&mut self, interface: &str, settings: &Settings) {
+        let value = |key: &str| settings.number(&path(interface, key));
         match value("disable_ipv6") {
             Some(0) => {}
             Some(_) => {

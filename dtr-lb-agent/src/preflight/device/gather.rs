@@ -7,8 +7,8 @@ use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use rtnetlink::{
     Handle,
     packet_route::link::{
-        BondMode, BondXmitHashPolicy, InfoBond, InfoData, InfoKind, InfoPortKind, LinkAttribute, LinkInfo,
-        LinkMessage,
+        BondMode, BondXmitHashPolicy, InfoBond, InfoData, InfoKind, InfoPortKind, LinkAttribute, LinkFlags,
+        LinkInfo, LinkMessage,
     },
 };
 use tokio::time::timeout;
@@ -98,6 +98,7 @@ fn kind(message: &LinkMessage) -> Kind {
         Some(InfoKind::Team) => Kind::Stacked("team"),
         Some(InfoKind::Dummy) => Kind::Stacked("dummy"),
         Some(InfoKind::Wireguard) => Kind::Stacked("wireguard interface"),
+        None if message.header.flags.contains(LinkFlags::Loopback) => Kind::Loopback,
         Some(_) | None => Kind::Device,
     }
 }

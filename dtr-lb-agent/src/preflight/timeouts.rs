@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::finding::Report;
+use super::finding::Findings;
 use crate::config::{Config, Scheme, Service};
 
 /// What a client keeps an idle connection open for without a sign of life, as registries' clients do between layers.
@@ -22,7 +22,7 @@ fn silent_for(service: &Service) -> Duration {
         + probe.timeout
 }
 
-impl Report {
+impl Findings {
     pub(super) fn timeouts(&mut self, config: &Config) {
         let idle = config.datapath.idle_timeout;
         if idle < USUAL_IDLE {
@@ -75,23 +75,23 @@ mod tests {
     use super::*;
     use crate::config::HostFacts;
 
-    fn told(sets: &[&str]) -> Report {
+    fn told(sets: &[&str]) -> Findings {
         let text = "vip = \"10.0.0.10\"\ninterfaces = [\"eth0\"]\n[[replica]]\naddress = \"10.0.0.11\"\n[[service]]\n\
                     name = \"https\"\nport = 443\n";
         let sets: Vec<_> = sets.iter().map(|&set| set.to_owned()).collect();
         let host = HostFacts { ephemeral_ports: 32768..=60999 };
         let config = Config::parse(text, "test", &sets, &host).expect("the config is valid");
-        let mut report = Report::default();
-        report.timeouts(&config);
-        report
+        let mut found = Findings::default();
+        found.timeouts(&config);
+        found
     }
 
     #[test]
     fn the_defaults_are_good_and_say_how_soon_a_dead_replica_is_out() {
-        let report = told(&[]);
-        assert_eq!(report.warnings, []);
+        let found = told(&[]);
+        assert_eq!(found.warnings, []);
         // 2.2 s until the probe begins, 2 s that it takes, and twice the same again: the time-out is longer than 0.55 s.
-        assert!(report.facts[0].contains("out after 8.2s at most"), "{report:?}");
+        assert!(found.facts[0].contains("out after 8.2s at most"), "{found:?}");
     }
 
     #[test]
@@ -101,13 +101,13 @@ mod tests {
             (&["service.0.probe.fall=1"], "fall = 1"),
             (&["service.0.probe.timeout=10s"], "a probe may take 10s, much longer than the interval (2s)"),
         ] {
-            let report = told(sets);
+            let found = told(sets);
             assert!(
-                matches!(&report.warnings[..], [warning] if warning.contains(words)),
-                "{sets:?}: {report:?}"
+                matches!(&found.warnings[..], [warning] if warning.contains(words)),
+                "{sets:?}: {found:?}"
             );
         }
-        let report = told(&["service.0.probe.scheme=none", "service.0.probe.fall=1"]);
-        assert_eq!((report.warnings.len(), report.facts.len()), (0, 0), "nobody is probed");
+        let found = told(&["service.0.probe.scheme=none", "service.0.probe.fall=1"]);
+        assert_eq!((found.warnings.len(), found.facts.len()), (0, 0), "nobody is probed");
     }
 }

@@ -2,16 +2,14 @@
 
 use std::{panic, process::Command, thread};
 
-use nix::{
-    sched::{CloneFlags, unshare},
-    unistd::geteuid,
-};
+use nix::sched::{CloneFlags, unshare};
 
 use super::*;
 use crate::interface::Links;
+use crate::privileged::needs_root;
 
 fn in_new_namespace(body: impl AsyncFnOnce() + Send + 'static) {
-    assert!(geteuid().is_root(), "needs root");
+    needs_root();
     let test = thread::spawn(|| {
         unshare(CloneFlags::CLONE_NEWNET).expect("a new network namespace");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -50,6 +48,7 @@ fn as_root_interfaces_are_found_as_they_are_set() {
         assert_eq!((channels.rx.1, channels.tx.1), (2, 3));
         assert_eq!(far.member_of, Some(("br0".into(), Group::Bridge)));
         assert_eq!(bridge.kind, Kind::Stacked("bridge"));
+        assert_eq!(look(&["lo"]).await[0].kind, Kind::Loopback);
         assert!(near.processors > 0 && near.kernel > (5, 0), "{near:?}");
 
         // Not every kernel has these.

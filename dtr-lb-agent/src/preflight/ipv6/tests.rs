@@ -10,14 +10,12 @@ fn settings_that_take_ipv6_away_are_told() {
         (Some("1\n"), "1\n", "1\n", Some("disable_ipv6=0")),
         (None, "0\n", "1\n", Some("has no IPv6")),
     ] {
-        let mut report = Report::default();
-        report.settings("eth0", |key| match key {
-            "disable_ipv6" => disabled.map(str::to_owned),
-            "forwarding" => Some(forwarding.to_owned()),
-            "accept_ra" => Some(accept_ra.to_owned()),
-            other => panic!("{other} is not asked for"),
-        });
-        match (words, &report.warnings[..]) {
+        let mut found = Findings::default();
+        let values =
+            [("disable_ipv6", disabled), ("forwarding", Some(forwarding)), ("accept_ra", Some(accept_ra))];
+        let set = values.into_iter().filter_map(|(key, value)| Some((path("eth0", key), value?.to_owned())));
+        found.settings("eth0", &Settings(set.collect()));
+        match (words, &found.warnings[..]) {
             (None, []) => {}
             (Some(words), [warning]) => assert!(warning.contains(words), "{warning}"),
             other => panic!("{disabled:?} {forwarding} {accept_ra}: {other:?}"),
@@ -35,9 +33,9 @@ fn vips_that_another_host_has_are_told() {
                  short\n";
     let vips = ["fd00::10", "fd00::11", "fd00::12", "10.0.0.10"];
     let vips: BTreeSet<IpAddr> = vips.iter().map(|vip| vip.parse().expect("an address")).collect();
-    let mut report = Report::default();
-    report.duplicates(&vips, table);
-    let [failed, under_way] = &report.warnings[..] else { panic!("{report:?}") };
+    let mut found = Findings::default();
+    found.duplicates(&vips, table);
+    let [failed, under_way] = &found.warnings[..] else { panic!("{found:?}") };
     assert!(failed.contains("fd00::10 on eth0 is not in use"), "{failed}");
     assert!(under_way.contains("fd00::11 on eth0 does not answer yet"), "{under_way}");
 }

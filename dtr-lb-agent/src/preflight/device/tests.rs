@@ -64,6 +64,7 @@ fn what_each_driver_refuses() {
         (device("e1000e"), &["e1000e has no native XDP"]),
         (Device { mtu: 9000, lro: Some(true), ..device("one_of_next_year") }, &[]),
         (Device { driver: None, kind: Kind::Veth, ..device("") }, &[]),
+        (Device { driver: None, kind: Kind::Loopback, ..device("") }, &["loopback interface"]),
         (Device { driver: None, kind: Kind::Stacked("bridge"), ..device("") }, &["it is a bridge"]),
         (Device { driver: None, kind: bond("active-backup", true), ..device("") }, &[]),
         (Device { driver: None, kind: bond("balance-alb", false), ..device("") }, &["mode balance-alb"]),
@@ -104,7 +105,11 @@ fn a_refusal_is_an_error_only_where_nothing_else_may_be_attached() {
     let refusing = Device { mtu: 9001, ..device("ena") };
     let slow = Device { channels: channels((2, 2), (0, 0), (0, 0)), ..device("virtio_net") };
     let with_lro = Device { lro: Some(true), ..device("ena") };
+    let lo = Device { name: "lo".into(), kind: Kind::Loopback, driver: None, ..device("") };
     for (device, attach, warnings, errors) in [
+        (&lo, Xdp, 0, 1),
+        (&lo, Auto, 1, 0),
+        (&lo, Tc, 0, 0),
         (&refusing, Auto, 1, 0),
         (&refusing, Xdp, 0, 1),
         (&refusing, XdpGeneric, 0, 0),
@@ -113,21 +118,21 @@ fn a_refusal_is_an_error_only_where_nothing_else_may_be_attached() {
         (&slow, Xdp, 1, 0),
         (&with_lro, Tc, 1, 0),
     ] {
-        let mut report = Report::default();
-        report.device(device, attach);
-        assert_eq!((report.warnings.len(), report.errors.len()), (warnings, errors), "{attach}: {report:?}");
+        let mut found = Findings::default();
+        found.device(device, attach);
+        assert_eq!((found.warnings.len(), found.foreseen.len()), (warnings, errors), "{attach}: {found:?}");
     }
 }
 
 #[test]
 fn members_of_bonds_and_bridges_are_told() {
     for (group, told) in [(Group::Bond, 1), (Group::Team, 1), (Group::Bridge, 1), (Group::Other, 0)] {
-        let mut report = Report::default();
-        report.device(&Device { member_of: Some(("up0".into(), group)), ..device("igb") }, Attach::Tc);
-        assert_eq!(report.warnings.len(), told, "{group:?}");
+        let mut found = Findings::default();
+        found.device(&Device { member_of: Some(("up0".into(), group)), ..device("igb") }, Attach::Tc);
+        assert_eq!(found.warnings.len(), told, "{group:?}");
         assert!(
-            report.warnings.iter().all(|warning| warning.contains("name up0 in `interfaces`")),
-            "{report:?}"
+            found.warnings.iter().all(|warning| warning.contains("name up0 in `interfaces`")),
+            "{found:?}"
         );
     }
 }
@@ -148,9 +153,9 @@ fn who_takes_tags_out_of_frames_before_xdp_is_told_of_it() {
         (&carries, Auto, None),
         (&alone, Auto, None),
     ] {
-        let mut report = Report::default();
-        report.device(device, attach);
-        let told = report.warnings.iter().find(|warning| warning.contains("VLAN tag"));
+        let mut found = Findings::default();
+        found.device(device, attach);
+        let told = found.warnings.iter().find(|warning| warning.contains("VLAN tag"));
         match (told, wanted) {
             (Some(told), Some(wanted)) => assert!(told.contains(wanted), "{told:?}"),
             (told, wanted) => assert_eq!((told.is_some(), wanted), (false, None), "{attach}"),

@@ -1,19 +1,14 @@
-//! Services in mode `dnat`: what has to be set on their replicas, and what this host can see of it.
-//!
-//! The functions of [`Report`] judge facts; [`Report::dnat`] gathers them.
+//! Services in mode `dnat`: what this host can see of how their replicas answer.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use ipnet::IpNet;
-use rtnetlink::Handle;
 
-use super::finding::Report;
-use crate::{
-    config::{Config, Mode, Service},
-    control::NextHops,
-    interface,
-    next_hop::{NextHop, gateway},
-};
+use super::finding::Findings;
+use crate::config::{Config, Mode, Service};
 
 /// The services whose replicas see clients' addresses and answer by this host.
 fn dnat(config: &Config) -> impl Iterator<Item = &Service> {
@@ -24,33 +19,15 @@ fn replicas(config: &Config) -> BTreeSet<IpAddr> {
     dnat(config).flat_map(|service| &service.replicas).map(|replica| replica.address).collect()
 }
 
-impl Report {
-    /// All that concerns such services.
-    pub(super) async fn dnat(&mut self, config: &Config, handle: &Handle, next_hops: &NextHops) {
+impl Findings {
+    /// All that concerns such services. `routers`: by which replicas are reached; `networks`: those of this host.
+    pub(super) fn dnat(&mut self, config: &Config, routers: &BTreeMap<IpAddr, IpAddr>, networks: &[IpNet]) {
         for address in replicas(config) {
-            // Without a route it has been told before.
-            let Some(Ok(NextHop { source, .. })) = next_hops.get(&address) else { continue };
-            match gateway(handle, address).await {
-                Ok(Some(router)) => self.routed(address, router),
-                Ok(None) => self.route_to_set(address, *source),
-                Err(_) => {}
+            if let Some(router) = routers.get(&address) {
+                self.routed(address, *router);
             }
         }
-        match interface::networks() {
-            Ok(networks) => self.shared_networks(config, &networks),
-            Err(error) => self.error("addresses", error),
-        }
-    }
-
-    /// A replica on a segment with this host, whose address there is `own`.
-    fn route_to_set(&mut self, address: IpAddr, own: IpAddr) {
-        self.fact(
-            format!("replica {address}"),
-            format!(
-                "replica {address}, mode dnat: on it, the default route or a route to its clients has to be by {own} \
-                 (docs/client-addresses.md)"
-            ),
-        );
+        self.shared_networks(config, networks);
     }
 
     /// A replica behind a router.
@@ -112,21 +89,23 @@ mod tests {
         for (vip, mode, told) in
             [("10.0.0.10", "dnat", 1), ("192.0.2.10", "dnat", 0), ("10.0.0.10", "nat", 0)]
         {
-            let mut report = Report::default();
-            report.shared_networks(&config(vip, mode), &networks);
-            assert_eq!(report.warnings.len(), told, "{vip} {mode}: {report:?}");
-            let names = |warning: &super::super::finding::Finding| warning.contains("10.0.0.0/24");
-            assert!(report.warnings.iter().all(names), "{report:?}");
+            let mut found = Findings::default();
+            found.shared_networks(&config(vip, mode), &networks);
+            assert_eq!(found.warnings.len(), told, "{vip} {mode}: {found:?}");
+            let names = |warning: &crate::preflight::Finding| warning.contains("10.0.0.0/24");
+            assert!(found.warnings.iter().all(names), "{found:?}");
         }
     }
 
     #[test]
-    fn what_to_set_names_the_address_of_this_host() {
-        let mut report = Report::default();
+    fn a_router_in_between_is_told() {
         let address = |last| IpAddr::from([10, 0, 0, last]);
-        report.route_to_set(address(11), address(1));
-        report.routed(address(12), address(254));
-        assert!(report.facts[0].contains("replica 10.0.0.11") && report.facts[0].contains("by 10.0.0.1 "));
-        assert!(report.warnings[0].contains("router 10.0.0.254"));
+        let routers = BTreeMap::from([(address(12), address(254))]);
+        for (mode, told) in [("dnat", 1), ("nat", 0)] {
+            let mut found = Findings::default();
+            found.dnat(&config("192.0.2.10", mode), &routers, &[]);
+            assert_eq!(found.warnings.len(), told, "{found:?}");
+            assert!(found.warnings.iter().all(|warning| warning.contains("router 10.0.0.254")), "{found:?}");
+        }
     }
 }

@@ -5,7 +5,7 @@
 
 mod gather;
 
-use super::finding::Report;
+use super::finding::Findings;
 use crate::config::Attach;
 
 pub(super) use gather::gather;
@@ -47,6 +47,8 @@ pub(super) enum Kind {
     #[default]
     Device,
     Veth,
+    /// `lo`.
+    Loopback,
     /// Whether its mode, and its transmit hash policy, are of those that take XDP programs; and its mode by name.
     Bond {
         takes_xdp: bool,
@@ -123,6 +125,10 @@ impl Device {
                 } else {
                     "let `interfaces` name what is below it, if packets of the services come in there, or leave it to TC"
                 },
+            )),
+            Kind::Loopback => found.push(refused(
+                "it is the loopback interface, which has no native XDP".to_owned(),
+                "let `interfaces` name those by which clients' packets come in, or leave it to TC",
             )),
             // `bond_xdp_check` in bonding/bond_main.c.
             Kind::Bond { takes_xdp: false, mode } => found.push(refused(
@@ -267,7 +273,7 @@ fn refused(why: String, remedy: impl Into<String>) -> Obstacle {
     Obstacle { why, remedy: remedy.into(), only_slow: false }
 }
 
-impl Report {
+impl Findings {
     /// Judges one interface for the hook that is wanted.
     pub(super) fn device(&mut self, device: &Device, attach: Attach) {
         let about = || format!("interface {}", device.name);
@@ -288,7 +294,7 @@ impl Report {
                     match (only_slow, attach) {
                         (true, _) => self.warn(about(), format!("interface {name}: native XDP is slow: {why}; {remedy}")),
                         (false, Attach::Xdp) => {
-                            self.error(about(), format!("interface {name} refuses native XDP: {why}; {remedy}"));
+                            self.foresee(about(), format!("interface {name} refuses native XDP: {why}; {remedy}"));
                         }
                         (false, _) => self.warn(
                             about(),
