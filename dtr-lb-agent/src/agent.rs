@@ -64,7 +64,6 @@ pub use immutable::Immutable;
 use names::Following;
 use probes::{Files, Probes};
 pub(crate) use start::BEHIND_GENERIC_XDP;
-pub use trace::TraceRequest;
 
 /// Why the agent could not start, or had to end.
 #[derive(Debug, thiserror::Error)]
