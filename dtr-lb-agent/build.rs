@@ -1,5 +1,5 @@
-//! Builds the eBPF programs of dtr-lb-ebpf for the BPF target and leaves each in `OUT_DIR` under its name
-//! (`dtr-lb-ebpf`, `lab-stub`), where the agent includes it, and looks whether what the dashboard takes from npm is there. The toolchain is chosen by the rule that
+//! Builds the eBPF programs of dtr-lb-ebpf for the BPF target and leaves them in `OUT_DIR` as `dtr-lb-ebpf`, where the agent
+//! includes them, and looks whether what the dashboard takes from npm is there. The toolchain is chosen by the rule that
 //! `cargo xtask setup` follows. On success this says nothing.
 
 use std::{path::Path, process::ExitCode};

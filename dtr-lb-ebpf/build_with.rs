@@ -1,5 +1,5 @@
-//! How eBPF programs are built for whoever embeds them: included by path by the build scripts of dtr-lb-agent and of the
-//! benchmark. The toolchain is chosen by the rule that `cargo xtask setup` follows.
+//! How eBPF programs are built for whoever embeds them: included by path by the build scripts of dtr-lb-agent and of
+//! the tests' packages. The toolchain is chosen by the rule that `cargo xtask setup` follows.
 
 use std::{
     env, io,

@@ -64,7 +64,6 @@ use effective::Sources;
 pub use immutable::Immutable;
 use names::Following;
 use probes::{Files, Probes};
-pub use trace::TraceRequest;
 
 /// Why the agent could not start, or had to end.
 #[derive(Debug, thiserror::Error)]

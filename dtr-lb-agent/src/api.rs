@@ -1,10 +1,11 @@
 //! The agent's API: HTTP with JSON bodies, for the command line and for scripts
 //! (`curl --unix-socket /run/dtr-lb/dtr-lb.sock http://agent/v1/status`).
 //!
-//! It decides nothing: a request (`request`) is put to the agent's main loop, which answers from its own state. `routes` are
-//! the paths and methods, `socket` is where they are served, `client` the other end. The HTTP side ([`crate::web`]) serves
+//! It decides nothing: a request (`request`) is put to the agent's main loop, which answers from its own state. `ask` puts
+//! it there. `routes` are the paths and methods, `socket` is where they are served, `client` the other end. The HTTP side ([`crate::web`]) serves
 //! [`open_routes`], too.
 
+mod ask;
 mod client;
 mod healthz;
 mod history;
@@ -20,9 +21,8 @@ pub use client::{
     ClientError, TraceLines, ask_detach, ask_explain, ask_flows, ask_reload, ask_replica, ask_status,
     ask_status_within, ask_trace, ask_would_reload,
 };
-pub use look::Look;
 pub use request::{
-    Answer, Detached, Ordered, Refusal, RefusalKind, Reloaded, ReplicaOrder, Request, WouldReload,
+    Answer, Detached, Look, Ordered, Refusal, RefusalKind, Reloaded, ReplicaOrder, Request, WouldReload,
 };
 pub use routes::{open_routes, router};
 pub use socket::{Api, ApiError, AtPath, inspect};

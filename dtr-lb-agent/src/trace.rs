@@ -10,4 +10,4 @@ mod stream;
 
 pub use line::{Begin, Ends, Finish, Line, PacketLine, Ways};
 pub use order::{COUNT, LONGEST, Order, OrderError, Query, SECONDS, SNAP, parse_limit, verdicts};
-pub use stream::{Names, Tracing, stream};
+pub use stream::{Names, TraceRequest, Tracing, stream};

@@ -8,12 +8,11 @@ use aya::{
     maps::HashMap,
     programs::{LinkOrder, SchedClassifier, TcAttachType, Xdp, XdpMode, tc::TcAttachOptions},
 };
-use dtr_lb_agent::datapath::object::LAB_STUB;
 
-use crate::{
-    fixture::frames::{Tag, Tags},
-    lab::{Lab, Namespace, PassStub, Replica},
-};
+use crate::lab::{Lab, Namespace, PassStub, Replica};
+
+/// The programs of dtr-lb-lab-ebpf, as the build script left them.
+static PROGRAMS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lab-programs"));
 
 /// The XDP program at the far ends of the balancer's cables.
 pub fn pass_stub() -> PassStub {
@@ -64,14 +63,14 @@ impl fmt::Debug for Tagged {
 }
 
 impl Tagged {
-    /// Attaches it to an interface of a namespace.
-    pub fn attach(namespace: &Namespace, interface: &str, tags: Tags) -> Result<Self> {
-        let [outer, inner] = tags.map(|tag: Option<Tag>| tag.map_or(0, u32::from_be_bytes));
+    /// Attaches it to an interface of a namespace. `tags` are the outer and the inner one, as they stand in a frame.
+    pub fn attach(namespace: &Namespace, interface: &str, tags: [Option<[u8; 4]>; 2]) -> Result<Self> {
+        let [outer, inner] = tags.map(|tag| tag.map_or(0, u32::from_be_bytes));
         namespace.run(|| -> Result<_> {
             let mut ebpf = EbpfLoader::new()
                 .override_global("LAB_OUTER_TAG", &outer, true)
                 .override_global("LAB_INNER_TAG", &inner, true)
-                .load(LAB_STUB)?;
+                .load(PROGRAMS)?;
             attach_tc(&mut ebpf, interface, "lab_tag", TcAttachType::Egress)?;
             attach_tc(&mut ebpf, interface, "lab_untag", TcAttachType::Ingress)?;
             Ok(Self(ebpf))
@@ -82,7 +81,7 @@ impl Tagged {
 /// Sends every packet that comes by an interface of this thread's namespace back, if no program before it takes it. Attached
 /// until dropped.
 pub fn echo(interface: &str) -> Result<Ebpf> {
-    let mut ebpf = EbpfLoader::new().load(LAB_STUB)?;
+    let mut ebpf = EbpfLoader::new().load(PROGRAMS)?;
     attach_tc(&mut ebpf, interface, "lab_echo", TcAttachType::Ingress)?;
     Ok(ebpf)
 }
@@ -99,7 +98,7 @@ fn attach_tc(ebpf: &mut Ebpf, interface: &str, name: &str, at: TcAttachType) -> 
 
 fn attach(namespace: &Namespace, interface: &str, name: &str) -> Result<Ebpf> {
     namespace.run(|| -> Result<_> {
-        let mut ebpf = EbpfLoader::new().load(LAB_STUB)?;
+        let mut ebpf = EbpfLoader::new().load(PROGRAMS)?;
         let program: &mut Xdp =
             ebpf.program_mut(name).with_context(|| format!("no program `{name}`"))?.try_into()?;
         program.load()?;

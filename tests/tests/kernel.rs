@@ -3,7 +3,7 @@
 use dtr_lb_agent::datapath::{Datapath, Hook, Options};
 use dtr_lb_common::{abi::Mode, verdict::Verdict};
 use dtr_lb_tests::{
-    fixture::{
+    fixtures::{
         Case, Engine, Host, Kernel, Plan, Wire,
         cases::{GROUPS, Group},
         kernel::takes,

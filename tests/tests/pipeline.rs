@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use dtr_lb_tests::fixture::{
+use dtr_lb_tests::fixtures::{
     Host,
     cases::{GROUPS, Group},
     play,

@@ -141,7 +141,8 @@ pub(crate) fn screenshots() -> Result<()> {
     if !effective_user_is_root() {
         bail!("the lab needs root: run `cargo xtask screenshots` as root");
     }
-    shown(cargo().args(["build", "--quiet", "-p", "dtr-lb-agent", "--bins"]))?;
+    // Together, as the test is built with them: the agent's library has another feature where it is built alone.
+    shown(cargo().args(["build", "--quiet", "-p", "dtr-lb-agent", "-p", "dtr-lb-tests", "--bins"]))?;
     let mut command = cargo();
     command.env(REQUIRE_PRIVILEGED, "1").env(SCREENSHOTS, workspace_root().join("docs/images"));
     shown(command.args(["test", "-p", "dtr-lb-tests", "--test", "dashboard", "--", "screenshots"]))

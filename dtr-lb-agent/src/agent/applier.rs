@@ -27,13 +27,14 @@ use super::{
     presence::{Presence, Standing},
     retry::{self, Retry},
     sweep::{self, log_notified},
-    trace::{TraceRequest, Tracer},
+    trace::Tracer,
 };
 use crate::{
     datapath::{
         Attached, Census, Datapath, DatapathError, Desired, Interface, Meter, Reader, Steering, Wanted,
     },
     interface::Seen,
+    trace::TraceRequest,
 };
 
 /// A thread that has not turned for so long is stuck in a system call: the largest tables take some seconds.

@@ -3,7 +3,6 @@
 
 use std::{future::pending, time::Duration};
 
-use dtr_lb_common::abi::TraceFilter;
 use tokio::{
     sync::oneshot,
     task::JoinHandle,
@@ -13,21 +12,13 @@ use tracing::{info, warn};
 
 use crate::{
     datapath::{Datapath, DatapathError, TraceError, TraceReader, TraceVariant},
-    trace::Tracing,
+    trace::{TraceRequest, Tracing},
 };
 
 /// How much longer than its own limit a trace may last: one whose reader has stopped reading does not end by itself.
 const GRACE: Duration = Duration::from_secs(2);
 /// Until it is tried again to put the plain programs back.
 const AGAIN: Duration = Duration::from_secs(1);
-
-/// What is asked for, and who waits for it.
-#[derive(Debug)]
-pub struct TraceRequest {
-    pub filter: TraceFilter,
-    pub limit: Duration,
-    pub answer: oneshot::Sender<Result<Tracing, TraceError>>,
-}
 
 type Loaded = Result<(TraceVariant, TraceReader), DatapathError>;
 

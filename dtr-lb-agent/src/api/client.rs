@@ -13,7 +13,10 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{Detached, Ordered, Reloaded, ReplicaOrder, WouldReload, routes::ErrorBody};
+use super::{
+    ask::ErrorBody,
+    request::{Detached, Ordered, Reloaded, ReplicaOrder, WouldReload},
+};
 use crate::{
     explain::{self, Explanation},
     flows::{self, Listing},

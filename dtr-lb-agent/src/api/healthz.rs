@@ -12,8 +12,8 @@ use reqwest::Url;
 use tokio::time::timeout;
 
 use super::{
+    ask::{Requests, ask},
     request::Request,
-    routes::{Requests, ask},
 };
 use crate::healthz::Healthz;
 
@@ -21,7 +21,7 @@ use crate::healthz::Healthz;
 const ANSWER_LIMIT: Duration = Duration::from_millis(900);
 
 pub(super) async fn healthz(
-    State(requests): Requests,
+    State(requests): State<Requests>,
     RawQuery(query): RawQuery,
 ) -> (StatusCode, Json<Healthz>) {
     let named = match services(query.as_deref().unwrap_or_default()) {

@@ -1,44 +1,26 @@
 //! `GET /v1/flows` and `GET /v1/explain`: looks at the datapath's tables, on threads of their own. The main loop only hands
 //! over what it takes.
 
-use std::sync::Arc;
-
 use axum::{
     Json, Router,
     extract::{Query, State, rejection::QueryRejection},
     routing::get,
 };
-use dtr_lb_common::abi::Ticks;
 use serde::Serialize;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::Semaphore;
 
-use super::{Refusal, RefusalKind, Request, routes};
+use super::{
+    ask::{Requests, ask, bad_request, ending},
+    request::{Look, Refusal, Request},
+};
 use crate::{
-    datapath::Reader,
-    directory::Directory,
     explain::{self, ExplainError, Explanation, Question},
     flows::{self, FlowsError, Listing},
     interface,
 };
 
-/// What it takes to look at the datapath's tables.
-pub struct Look {
-    pub reader: Arc<Reader>,
-    pub directory: Directory,
-    /// The kernel's clock.
-    pub now: Ticks,
-}
-
-impl std::fmt::Debug for Look {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("Look").field("now", &self.now).finish_non_exhaustive()
-    }
-}
-
 /// A walk through large tables keeps a processor busy for a second or more: so many at a time, the others wait.
 static LOOKS: Semaphore = Semaphore::const_new(1);
-
-pub(super) type Requests = mpsc::Sender<Request>;
 
 pub(super) fn routes() -> Router<Requests> {
     Router::new().route("/v1/flows", get(list)).route("/v1/explain", get(tell))
@@ -79,22 +61,12 @@ async fn tell(
     .await
 }
 
-/// Asks the main loop for what it takes to look.
-pub(super) async fn ask(requests: &Requests) -> Result<Look, Refusal> {
-    routes::ask(requests, Request::Look).await.map(|Json(look)| look)
-}
-
-pub(super) fn bad_request(error: impl std::fmt::Display) -> Refusal {
-    Refusal::new(RefusalKind::BadRequest, error)
-}
-
 async fn looking<T: Serialize + Send + 'static>(
     requests: &Requests,
     look: impl FnOnce(Look) -> Result<T, Refusal> + Send + 'static,
 ) -> Result<Json<T>, Refusal> {
-    let _turn =
-        LOOKS.acquire().await.map_err(|_| Refusal::new(RefusalKind::Ending, "the agent is ending"))?;
-    let asked = ask(requests).await?;
+    let _turn = LOOKS.acquire().await.map_err(|_| ending())?;
+    let Json(asked) = ask(requests, Request::Look).await?;
     let found = tokio::task::spawn_blocking(move || look(asked)).await.map_err(Refusal::failed)?;
     found.map(Json)
 }

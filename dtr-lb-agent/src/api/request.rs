@@ -1,12 +1,12 @@
 //! What the main loop is asked, and what it answers.
 
-use std::{fmt, path::PathBuf};
+use std::{fmt, path::PathBuf, sync::Arc};
 
+use dtr_lb_common::abi::Ticks;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use super::Look;
-use crate::{agent::TraceRequest, metrics::Snapshot, status::Status};
+use crate::{datapath::Reader, directory::Directory, metrics::Snapshot, status::Status, trace::TraceRequest};
 
 /// Who asked waits at the other end, or has gone.
 pub type Answer<T> = oneshot::Sender<Result<T, Refusal>>;
@@ -27,6 +27,20 @@ pub enum Request {
     /// What it takes to look at the datapath's tables.
     Look(Answer<Look>),
     Trace(TraceRequest),
+}
+
+/// What it takes to look at the datapath's tables.
+pub struct Look {
+    pub reader: Arc<Reader>,
+    pub directory: Directory,
+    /// The kernel's clock.
+    pub now: Ticks,
+}
+
+impl fmt::Debug for Look {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Look").field("now", &self.now).finish_non_exhaustive()
+    }
 }
 
 /// What became of the datapath.

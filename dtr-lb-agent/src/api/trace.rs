@@ -5,7 +5,7 @@
 use std::convert::Infallible;
 
 use axum::{
-    Router,
+    Json, Router,
     body::Body,
     extract::{Query, State, rejection::QueryRejection},
     http::header,
@@ -15,13 +15,10 @@ use axum::{
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    Refusal, RefusalKind, Request,
-    look::{self, Look, Requests, bad_request},
+    ask::{Requests, ask, bad_request, ending},
+    request::{Look, Refusal, Request},
 };
-use crate::{
-    agent::TraceRequest,
-    trace::{self, Line, Names, Order},
-};
+use crate::trace::{self, Line, Names, Order, TraceRequest};
 
 pub(super) fn routes() -> Router<Requests> {
     Router::new().route("/v1/trace", get(begin))
@@ -32,7 +29,7 @@ async fn begin(
     query: Result<Query<trace::Query>, QueryRejection>,
 ) -> Result<Response, Refusal> {
     let Query(query) = query.map_err(|rejection| bad_request(rejection.body_text()))?;
-    let Look { reader, directory, .. } = look::ask(&requests).await?;
+    let Json(Look { reader, directory, .. }) = ask(&requests, Request::Look).await?;
     let order = Order::new(&query, &directory).map_err(bad_request)?;
     let (answer, answered) = oneshot::channel();
     let request = TraceRequest { filter: order.filter, limit: order.limit, answer };
@@ -41,10 +38,6 @@ async fn begin(
     let lines = trace::stream(tracing, order, Names::new(directory, reader));
     let headers = [(header::CONTENT_TYPE, "application/x-ndjson"), (header::CACHE_CONTROL, "no-store")];
     Ok((headers, body(lines)).into_response())
-}
-
-fn ending() -> Refusal {
-    Refusal::new(RefusalKind::Ending, "the agent is ending")
 }
 
 fn body(lines: mpsc::Receiver<Line>) -> Body {

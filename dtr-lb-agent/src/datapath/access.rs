@@ -21,7 +21,7 @@ use dtr_lb_common::{
 use super::{
     desired::{Desired, SourceRule},
     error::DatapathError,
-    writer::take,
+    object::take,
 };
 
 /// Bits before an IPv4 prefix in the common form of addresses.

@@ -8,7 +8,7 @@ use aya::{
     util::nr_cpus,
 };
 use dtr_lb_common::{
-    abi::{MAX_SERVICES, Pressure, ReplicaCounters, ReplicaId, Ticks, Traffic, Witness, Witnesses, map},
+    abi::{Pressure, ReplicaCounters, ReplicaId, Ticks, Traffic, Witness, Witnesses, map},
     address::Address,
     verdict::Verdict,
 };
@@ -72,12 +72,8 @@ impl Counters {
         self.pressure.set(number, none, 0).map_err(DatapathError::map(map::PRESSURE, "writing"))
     }
 
-    /// Begins to count the handshakes of all services anew.
-    pub(super) fn forget_handshakes(&mut self) -> Result<(), DatapathError> {
-        (0..MAX_SERVICES as u32).try_for_each(|number| self.forget_handshakes_of(number))
-    }
-
     /// The map itself.
+    #[cfg(any(test, feature = "test-run"))]
     pub(super) fn verdict_map(&self) -> &PerCpuArray<MapData, Traffic> {
         &self.verdicts
     }

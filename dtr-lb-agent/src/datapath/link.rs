@@ -19,8 +19,8 @@ use aya::{
 use dtr_lb_common::abi::program;
 
 use super::{
-    attach::{Hook, Interface},
     error::{DatapathError, os_error},
+    hook::{Hook, Interface},
     object, pins, requirements,
 };
 

@@ -28,6 +28,7 @@ impl Mapped {
     }
 
     /// Maps them to be written as well: a test's, or a benchmark's. The agent only looks.
+    #[cfg(any(test, feature = "test-run"))]
     pub(super) fn writable(map: &Map, name: &'static str) -> Result<Self, DatapathError> {
         Self::with(map, name, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE)
     }

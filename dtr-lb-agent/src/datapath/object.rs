@@ -1,9 +1,10 @@
-//! The eBPF objects, as the build script left them, and their loading.
+//! The eBPF object, as the build script left it, and its loading: its programs, and its maps as what they are used as.
 
 use std::path::Path;
 
 use aya::{
     Ebpf, EbpfLoader, VerifierLogLevel,
+    maps::{Map, MapError},
     programs::{ProgramError, SchedClassifier, Xdp},
 };
 use dtr_lb_common::abi::{KEPT_SYNS, SYNS_A_CPU, TRACING, map, program};
@@ -11,9 +12,6 @@ use dtr_lb_common::abi::{KEPT_SYNS, SYNS_A_CPU, TRACING, map, program};
 use super::error::DatapathError;
 
 pub(super) static DATAPATH: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/dtr-lb-ebpf"));
-
-/// The program that the lab attaches at the far ends of the balancer's cables; see its source.
-pub static LAB_STUB: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lab-stub"));
 
 /// The level of aya-log that has a line for each packet (`aya_log_common::Level::Debug`). 0 has none, and the verifier
 /// removes the code.
@@ -77,20 +75,6 @@ fn processors() -> Result<u32, DatapathError> {
     Ok(count.max(1) as u32)
 }
 
-/// The lab's stub.
-pub(super) fn stub() -> Result<Ebpf, DatapathError> {
-    EbpfLoader::new().load(LAB_STUB).map_err(|error| DatapathError::object(&error))
-}
-
-/// Its program, loaded.
-pub(super) fn stub_program(stub: &mut Ebpf) -> Result<&mut Xdp, DatapathError> {
-    let name = "lab_pass";
-    let program = stub.program_mut(name).ok_or_else(|| missing(name))?;
-    let program: &mut Xdp = program.try_into().map_err(|error| DatapathError::program(name, &error))?;
-    loaded(name, program.load())?;
-    Ok(program)
-}
-
 /// The XDP program, loaded.
 pub(super) fn xdp_program(ebpf: &mut Ebpf) -> Result<&mut Xdp, DatapathError> {
     let name = program::XDP;
@@ -121,4 +105,15 @@ fn loaded(name: &'static str, result: Result<(), ProgramError>) -> Result<(), Da
 
 fn missing(name: &str) -> DatapathError {
     DatapathError::Object { reason: format!("the object has no program `{name}`") }
+}
+
+/// Takes a map out of the object as the type that it is used as.
+pub(super) fn take<M: TryFrom<Map, Error = MapError>>(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+) -> Result<M, DatapathError> {
+    let map = ebpf
+        .take_map(name)
+        .ok_or_else(|| DatapathError::Object { reason: format!("the object has no map {name}") })?;
+    M::try_from(map).map_err(DatapathError::map(name, "opening"))
 }

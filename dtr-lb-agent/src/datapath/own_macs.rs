@@ -12,7 +12,7 @@ use dtr_lb_common::{
     wire::Mac,
 };
 
-use super::{error::DatapathError, writer::take};
+use super::{error::DatapathError, object::take};
 
 /// The map, and what it says.
 pub(super) struct OwnMacSets {

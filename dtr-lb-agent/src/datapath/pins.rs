@@ -34,10 +34,7 @@ use nix::{
     sys::statfs::{BPF_FS_MAGIC, statfs},
 };
 
-use super::{
-    attach::{Hook, pin_name},
-    error::DatapathError,
-};
+use super::{attach::pin_name, error::DatapathError, hook::Hook};
 
 /// The pinned datapath of one layout, held by this process alone.
 #[derive(Debug)]

@@ -13,11 +13,10 @@ use aya::{
 use dtr_lb_common::abi::{ProbePath, Tuple, map, program};
 
 use super::{
-    attach::Interface,
     error::DatapathError,
+    hook::Interface,
     link::{self, TcPlace},
-    object,
-    writer::take,
+    object::{self, take},
 };
 
 const HOOKS: [TcPlace; 2] = [

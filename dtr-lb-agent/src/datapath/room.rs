@@ -11,7 +11,7 @@ use aya::{
 };
 use dtr_lb_common::abi::{ROOM_KNOWN, ReplicaId, map};
 
-use super::{error::DatapathError, sweep::Census, writer::take};
+use super::{error::DatapathError, object::take, sweep::Census};
 
 /// The map, and what it is to say.
 pub(super) struct Room {

@@ -17,7 +17,10 @@ use dtr_lb_common::{
 };
 use tokio::io::{Interest, unix::AsyncFd};
 
-use super::{Datapath, DatapathError, Hook, attach, object, writer::take};
+use super::{
+    Datapath, DatapathError, Hook, attach,
+    object::{self, take},
+};
 
 /// Why a trace cannot begin.
 #[derive(Debug, thiserror::Error)]
@@ -144,17 +147,6 @@ impl Datapath {
         if let Err(error) = self.start_trace(TraceVariant { ebpf }) {
             tracing::warn!(%error, "a trace that is under way sees no more packets");
         }
-    }
-
-    /// How many instructions the verifier walks through to accept the program of `hook` with the trace on.
-    pub fn verified_instructions_tracing(hook: Hook, max_flows: u32) -> Result<u32, DatapathError> {
-        let mut ebpf = object::load_tracing(max_flows, None)?;
-        let (name, info) = match hook {
-            Hook::NativeXdp | Hook::GenericXdp => (program::XDP, object::xdp_program(&mut ebpf)?.info()),
-            Hook::Tc => (program::TC, object::tc_program(&mut ebpf, program::TC)?.info()),
-        };
-        let info = info.map_err(|error| DatapathError::program(name, &error))?;
-        Ok(info.verified_instruction_count().unwrap_or_default())
     }
 }
 

@@ -15,7 +15,7 @@ use std::{
 
 use aya::{
     Ebpf,
-    maps::{Array, HashMap, Map, MapData, MapError},
+    maps::{Array, HashMap, MapData, MapError},
 };
 use dtr_lb_common::{
     abi::{
@@ -34,6 +34,7 @@ use super::{
     error::DatapathError,
     ids::{Identity, Ids, LIMIT, Missing},
     meter::Assigned,
+    object::take,
 };
 
 /// The maps that the agent writes.
@@ -481,15 +482,4 @@ fn check(desired: &Desired) -> Result<BTreeSet<Identity>, DatapathError> {
 /// The hop, if frames can leave by its interface, or else one that is not known.
 fn reachable(hop: Hop, reach: Option<&BTreeSet<u32>>) -> Hop {
     if reach.is_none_or(|interfaces| interfaces.contains(&hop.interface)) { hop } else { Hop::default() }
-}
-
-/// Takes a map out of the object as the type that it is used as.
-pub(super) fn take<M: TryFrom<Map, Error = MapError>>(
-    ebpf: &mut Ebpf,
-    name: &'static str,
-) -> Result<M, DatapathError> {
-    let map = ebpf
-        .take_map(name)
-        .ok_or_else(|| DatapathError::Object { reason: format!("the object has no map {name}") })?;
-    M::try_from(map).map_err(DatapathError::map(name, "opening"))
 }

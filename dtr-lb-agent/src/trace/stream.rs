@@ -9,7 +9,7 @@ use std::{
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use dtr_lb_common::{
-    abi::{Replica, ReplicaId, ServiceKey, Tuple},
+    abi::{Replica, ReplicaId, ServiceKey, TraceFilter, Tuple},
     address::Address,
     verdict::Action,
     wire::{PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, TcpFlags},
@@ -26,7 +26,7 @@ use tokio::{
 
 use super::{Begin, Ends, Finish, Line, Order, PacketLine, Ways};
 use crate::{
-    datapath::{Reader, TraceReader, TracedPacket},
+    datapath::{Reader, TraceError, TraceReader, TracedPacket},
     directory::Directory,
 };
 
@@ -55,6 +55,14 @@ impl std::fmt::Debug for Tracing {
             .field("interfaces", interfaces)
             .finish_non_exhaustive()
     }
+}
+
+/// What the agent is asked for, and who waits for it.
+#[derive(Debug)]
+pub struct TraceRequest {
+    pub filter: TraceFilter,
+    pub limit: Duration,
+    pub answer: oneshot::Sender<Result<Tracing, TraceError>>,
 }
 
 /// Who is who in the datapath's records.

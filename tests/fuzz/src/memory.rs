@@ -10,7 +10,7 @@ use dtr_lb_common::{
     },
     address::Address,
     flow_table::{self, next_hops},
-    model::Remembered,
+    model::{Remembered, SharedLine},
     pipeline::{
         Packet, Tables,
         admission::ClientMemory,
@@ -22,7 +22,7 @@ use dtr_lb_common::{
 
 use crate::{
     net::Ip,
-    words::{Line, Words},
+    words::Table,
     world::{MAX_REPLICAS, MAX_SERVICES, SECOND, World},
 };
 
@@ -36,8 +36,8 @@ const HOP_PLACES: usize = 8;
 /// What the pipeline has written.
 #[derive(Debug)]
 pub struct Store {
-    pub flows: Words,
-    hops: Words,
+    pub flows: Table,
+    hops: Table,
     syns: RefCell<Vec<Option<KeptSyn>>>,
     next_syn: Cell<usize>,
     /// The SYN that the last frame has overwritten, and where it stood.
@@ -59,8 +59,8 @@ pub struct Store {
 impl Store {
     fn new(world: &World) -> Self {
         Self {
-            flows: Words::of_buckets(world.buckets),
-            hops: Words::of_hops(world.hops),
+            flows: Table::of_buckets(world.buckets),
+            hops: Table::of_hops(world.hops),
             syns: RefCell::new(vec![None; world.syns]),
             next_syn: Cell::new(0),
             overwritten: Cell::new(None),
@@ -156,10 +156,10 @@ impl Store {
 struct Hops<'a>(&'a Store);
 
 impl<'a> next_hops::NextHops for Hops<'a> {
-    type Line = Line<'a>;
+    type Line = SharedLine<'a>;
 
-    fn next_hop(&self, index: u16) -> Option<Line<'a>> {
-        self.0.hops.hop(index)
+    fn next_hop(&self, index: u16) -> Option<SharedLine<'a>> {
+        self.0.hops.words().next_hop(index % self.0.hops.hops() as u16)
     }
 }
 
@@ -168,19 +168,19 @@ impl<'a> next_hops::NextHops for Hops<'a> {
 struct Locked<'a>(&'a Store);
 
 impl<'a> flow_table::Memory for Locked<'a> {
-    type Line = Line<'a>;
+    type Line = SharedLine<'a>;
     type Bucket = usize;
 
     fn bucket(&self, number: u32) -> Option<usize> {
-        (&self.0.flows).bucket(number)
+        self.0.flows.words().bucket(number)
     }
 
-    fn way(&self, bucket: usize, way: u32) -> Line<'a> {
-        (&self.0.flows).way(bucket, way)
+    fn way(&self, bucket: usize, way: u32) -> SharedLine<'a> {
+        self.0.flows.words().way(bucket, way)
     }
 
-    fn pair_of(&self, bucket: usize, way: u32) -> Line<'a> {
-        (&self.0.flows).pair_of(bucket, way)
+    fn pair_of(&self, bucket: usize, way: u32) -> SharedLine<'a> {
+        self.0.flows.words().pair_of(bucket, way)
     }
 
     fn lock(&self, _: u32) -> bool {

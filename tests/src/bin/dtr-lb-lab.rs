@@ -12,8 +12,8 @@ use clap::{Parser, Subcommand, ValueEnum};
 use dtr_lb_agent::datapath::Hook;
 use dtr_lb_tests::{
     compare::Original,
+    demo::{self, Demo},
     lab::Topology,
-    show::{self, Show},
 };
 
 /// The dtr-lb lab: replicas, a client and a live dtr-lb in network namespaces. Needs root.
@@ -86,7 +86,7 @@ enum TopologyName {
 
 fn main() -> ExitCode {
     let ended = match Arguments::parse().command {
-        Command::Run(options) => show::run(&options.into()),
+        Command::Run(options) => demo::run(&options.into()),
         Command::Compare(options) => options.run(),
     };
     ended.unwrap_or_else(|error| {
@@ -103,7 +103,7 @@ impl CompareOptions {
             OriginalName::Haproxy => Original::Haproxy,
             OriginalName::Elb => Original::Elb,
         };
-        let comparison = show::compare(original, self.hook.into(), self.topology.into(), self.length)?;
+        let comparison = demo::compare(original, self.hook.into(), self.topology.into(), self.length)?;
         let _ = writeln!(
             io::stdout(),
             "what dtr-lb import made of it:\n\n{}\nand said of it:\n\n{}\n{}",
@@ -134,7 +134,7 @@ impl From<TopologyName> for Topology {
     }
 }
 
-impl From<Options> for Show {
+impl From<Options> for Demo {
     fn from(options: Options) -> Self {
         let Options { length, hook, topology, replicas } = options;
         Self { hook: hook.into(), topology: topology.into(), replicas, length }

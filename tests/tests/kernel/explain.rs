@@ -17,7 +17,7 @@ use dtr_lb_common::{
     hash::mix,
     verdict::Verdict,
 };
-use dtr_lb_tests::fixture::{
+use dtr_lb_tests::fixtures::{
     Plan,
     frames::{Kind, Segment, ends},
     plan::End,

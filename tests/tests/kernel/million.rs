@@ -18,7 +18,7 @@ use dtr_lb_common::{
     model::fill::enter_both,
     verdict::Verdict,
 };
-use dtr_lb_tests::fixture::{
+use dtr_lb_tests::fixtures::{
     Plan,
     frames::{Kind, Macs, Segment, ends},
     world::{ALICE, HTTPS, one_replica},

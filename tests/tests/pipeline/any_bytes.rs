@@ -2,7 +2,7 @@
 //! rewrite may.
 
 use dtr_lb_common::verdict::{Action, Verdict};
-use dtr_lb_tests::fixture::{
+use dtr_lb_tests::fixtures::{
     Engine as _, Host, Plan, Play,
     extension::Extension,
     frames::{Kind, Segment},

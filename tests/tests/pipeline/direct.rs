@@ -16,7 +16,7 @@ use dtr_lb_common::{
     flow_table,
     verdict::Verdict,
 };
-use dtr_lb_tests::fixture::{
+use dtr_lb_tests::fixtures::{
     Engine as _, Host, Plan,
     frames::{Kind, Segment, tuple},
     host::{SECOND, ticks},

@@ -7,7 +7,7 @@ use dtr_lb_common::{
     abi::{Mode, State, Ticks},
     verdict::{Action, Verdict},
 };
-use dtr_lb_tests::fixture::{
+use dtr_lb_tests::fixtures::{
     Engine as _, Host, Output, Plan,
     extension::Extension,
     frames::{Kind, Macs, Segment, ends},

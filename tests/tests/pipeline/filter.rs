@@ -6,7 +6,7 @@ use dtr_lb_common::{
     filter,
     verdict::Verdict,
 };
-use dtr_lb_tests::fixture::{
+use dtr_lb_tests::fixtures::{
     Engine as _, Host, Plan, Play,
     frames::Kind,
     world::{ALICE, HTTPS, one_replica},

@@ -5,7 +5,7 @@ use dtr_lb_common::{
     flow_table::WAYS,
     verdict::Verdict,
 };
-use dtr_lb_tests::fixture::{
+use dtr_lb_tests::fixtures::{
     Connection, Engine as _, Host, Plan, Play,
     frames::Kind,
     host::SECOND,
@@ -185,7 +185,7 @@ fn a_connection_that_outlived_the_idle_time_out_makes_room() {
     for plan in Plan::ALL.iter().copied() {
         let mut balancer = Balancer::new(nat(plan), 1);
         let open = balancer.fills();
-        balancer.play().elapse(dtr_lb_tests::fixture::world::IDLE);
+        balancer.play().elapse(dtr_lb_tests::fixtures::world::IDLE);
         // All but the first show that they are alive: in either direction.
         for (number, connection) in open.iter().enumerate().skip(1) {
             let data =

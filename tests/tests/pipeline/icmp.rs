@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use dtr_lb_common::verdict::{Action, Verdict};
-use dtr_lb_tests::fixture::{
+use dtr_lb_tests::fixtures::{
     Engine as _, Host, Play,
     cases::icmp::{
         across, errors,

@@ -6,7 +6,7 @@ use dtr_lb_common::{
     abi::{State, Ticks},
     verdict::Verdict,
 };
-use dtr_lb_tests::fixture::{
+use dtr_lb_tests::fixtures::{
     Connection, Engine as _, Exchange, Host, Plan, Play,
     frames::{Kind, Segment},
     host::{SECOND, ticks},

@@ -1,6 +1,6 @@
 //! Refusals that are made over into SYNs, with headers at random: what leaves is what an independent library builds.
 
-use dtr_lb_tests::fixture::{
+use dtr_lb_tests::fixtures::{
     Engine as _, Host, Plan, Play,
     extension::Extension,
     frames::{Kind, Segment},

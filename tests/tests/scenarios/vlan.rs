@@ -6,7 +6,7 @@ use std::{fs, time::Duration};
 use anyhow::{Context as _, Result, ensure};
 use dtr_lb_agent::datapath::Hook;
 use dtr_lb_tests::{
-    fixture::frames::{Tag, Tags},
+    fixtures::frames::{Tag, Tags},
     lab::{Capture, Frame, Lab, Namespace, until},
     stub::Tagged,
 };

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use anyhow::{Context as _, Result, bail, ensure};
 use dtr_lb_agent::datapath::{Datapath, Hook};
 use dtr_lb_common::{abi::State, verdict::Verdict};
-use dtr_lb_tests::fixture::frames::{ends, tuple};
+use dtr_lb_tests::fixtures::frames::{ends, tuple};
 use dtr_lb_together_ebpf::{
     op::Op,
     packet,

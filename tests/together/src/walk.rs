@@ -12,7 +12,7 @@ use dtr_lb_common::{
     flow_table::{Line as _, Memory as _, WAYS, entry::word},
     model::Words,
 };
-use dtr_lb_tests::fixture::frames::tuple;
+use dtr_lb_tests::fixtures::frames::tuple;
 use dtr_lb_together_ebpf::{
     record::{Mapping, Record},
     world::{FIRST_PORT, REPLICAS},

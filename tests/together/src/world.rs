@@ -12,7 +12,7 @@ use dtr_lb_common::{
     abi::{Hop, Vlans},
     wire::Mac,
 };
-use dtr_lb_tests::fixture::{
+use dtr_lb_tests::fixtures::{
     frames::{Kind, Macs, Segment},
     world::INGRESS,
 };

@@ -27,7 +27,7 @@ fn memlock(map: &Map) -> u64 {
 }
 
 fn of(datapath: &Datapath, name: &str) -> u64 {
-    memlock(datapath.ebpf.map(name).unwrap_or(&datapath.flows))
+    memlock(datapath.ebpf.map(name).expect("the object has the map"))
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use aya::maps::{Array, MapData};
 use bytemuck::Zeroable as _;
 use dtr_lb_common::{
-    abi::{Bucket, Flow, State, Ticks},
+    abi::{Bucket, Flow, State, Ticks, map},
     flow_table::{BUCKET_BYTES, Line as _, Memory as _, WAYS},
     pipeline::sweep::Request,
 };
@@ -197,7 +197,9 @@ fn as_root_mapped_memory_is_what_the_kernel_wrote() {
         }
         let reader = datapath.reader();
         let words = reader.table_words();
-        let map: Array<&MapData, Bucket> = Array::try_from(&datapath.flows).expect("an array");
+        let map: Array<&MapData, Bucket> =
+            Array::try_from(datapath.ebpf.map(map::FLOWS).expect("the object has the map"))
+                .expect("an array");
         assert_eq!(map.len(), words.buckets());
         for number in 0..map.len() {
             let bucket = map.get(&number, 0).expect("the bucket");

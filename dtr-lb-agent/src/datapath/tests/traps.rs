@@ -7,7 +7,6 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io, mem,
     os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd},
-    time::Duration,
 };
 
 use aya::{
@@ -122,7 +121,7 @@ impl Trapped {
             return Err(*trap);
         }
         out.truncate(length as usize);
-        Ok(Ran { action, frame: out, mean: Duration::ZERO })
+        Ok(Ran { action, frame: out })
     }
 
     /// The traps that some packet may come to, whatever it is: what is left of them when the kernel has thrown away what it saw that

@@ -14,7 +14,7 @@ use dtr_lb_common::{
     model::fill,
     verdict::Verdict,
 };
-use dtr_lb_tests::fixture::frames::tuple;
+use dtr_lb_tests::fixtures::frames::tuple;
 
 use super::{
     case::{Load, Sent},

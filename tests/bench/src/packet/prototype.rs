@@ -22,7 +22,7 @@ use dtr_lb_bench_ebpf::{
     },
 };
 use dtr_lb_common::checksum::Delta;
-use dtr_lb_tests::fixture::{frames::Macs, world::INGRESS};
+use dtr_lb_tests::fixtures::{frames::Macs, world::INGRESS};
 
 use super::{
     PROGRAMS,

@@ -13,7 +13,7 @@ use dtr_lb_common::{
     address::Family,
     wire::Mac,
 };
-use dtr_lb_tests::fixture::{
+use dtr_lb_tests::fixtures::{
     frames::{Kind, Macs, Segment},
     world::INGRESS,
 };

@@ -99,7 +99,7 @@ impl Oracle {
 
 /// No key is there twice, each is where it is looked for, and entries do not overlap.
 fn in_order(memory: &Memory, entries: &[Flow]) -> Result<(), Wrong> {
-    let words = &memory.store.flows;
+    let words = memory.store.flows.words();
     for (at, flow) in entries.iter().enumerate() {
         if entries[..at].iter().any(|other| other.key == flow.key) {
             return Err(format!("there twice: {flow:?}"));
