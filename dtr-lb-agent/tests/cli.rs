@@ -69,7 +69,7 @@ fn a_config_is_a_file_or_options_and_both_is_2() {
             2,
             &["/nonexistent/dtr-lb.toml", "leave out one"],
         );
-        expect(&with(&["--port", "0"]), 2, &["--port 0: ", "1 to 65535"]);
+        expect(&with(&["--port", "0"]), 2, &["--port 0: ", "between 1 and 65535"]);
         expect(&dtr_lb(&[command, "--vip", "10.0.0.10"]), 2, &["--replica is missing"]);
         expect(&dtr_lb(&[command, "--preset", "harbor"]), 2, &["--preset", "--vip and --replica"]);
     }
