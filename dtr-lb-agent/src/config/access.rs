@@ -3,6 +3,7 @@
 //! The longest prefix that holds a client's address decides. An address that no prefix holds is let in if `allow` is not
 //! written, and not if it is.
 
+use std::collections::HashMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use dtr_lb_common::abi::MAX_SOURCES;
@@ -78,9 +79,9 @@ pub(super) fn read(table: &Table<'_>, problems: &mut Problems<'_>) -> Option<Acc
         return Some(Access { allowed, denied });
     };
     let allowed = allow.value?;
-    let twin = |prefix: &IpNet| allowed.iter().position(|allowed| allowed == prefix);
+    let places: HashMap<_, _> = allowed.iter().enumerate().map(|(place, prefix)| (prefix, place)).collect();
     let twins: Vec<_> =
-        denied.iter().enumerate().filter_map(|(place, prefix)| Some((place, twin(prefix)?))).collect();
+        denied.iter().enumerate().filter_map(|(place, prefix)| Some((place, *places.get(prefix)?))).collect();
     if let Some(deny_node) = deny.node.filter(|_| !twins.is_empty()) {
         let (allow, deny) = (allow_node.elements(problems)?, deny_node.elements(problems)?);
         for (place, twin) in twins {

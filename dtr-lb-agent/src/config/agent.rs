@@ -89,10 +89,7 @@ pub(super) fn read(
     if let Some(http) = written.http.value.flatten()
         && let Some(service) = services.unwrap_or_default().iter().find(|service| there(service, http))
     {
-        let what = format!("service `{}` is there", service.name);
-        if written.http.node.is_some() {
-            written.http.refuse(what, problems);
-        }
+        written.http.refuse(format!("service `{}` is there", service.name), problems);
     }
     if let Some(names) = &mut written.http_names.value {
         // Their order means nothing, and is no difference.

@@ -65,10 +65,9 @@ pub(super) fn read(
                 limit.refuse(what, problems);
             }
         }
-        if written.affinity_timeout.node.is_some() {
-            let what = "not where replicas answer clients directly: anybody could say in another's name where it goes";
-            written.affinity_timeout.refuse(what, problems);
-        }
+        let what =
+            "not where replicas answer clients directly: anybody could say in another's name where it goes";
+        written.affinity_timeout.refuse(what, problems);
     }
     if affinity == Some(Affinity::None)
         && written.affinity_timeout.value.is_some_and(|timeout| !timeout.is_zero())

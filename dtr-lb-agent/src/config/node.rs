@@ -89,11 +89,10 @@ impl<T> Field<'_, T> {
         }
     }
 
-    /// The written value does not go together with something else.
+    /// The written value does not go together with something else. Nothing is wrong with a default.
     pub(super) fn refuse(&mut self, what: impl Into<String>, problems: &mut Problems<'_>) {
-        if let Some(node) = &self.node {
-            problems.refuse(node, what);
-        }
+        let Some(node) = &self.node else { return };
+        problems.refuse(node, what);
         self.value = None;
     }
 }

@@ -1,6 +1,6 @@
 //! `[[service]]`: what is balanced, over which replicas, and how it is forwarded.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use super::limits::{self, Limits};
 use super::listed::Listed;
 use super::mode::{self, Mode};
 use super::name::NAME;
-use super::node::{Field, Node, Table};
+use super::node::{Field, Table};
 use super::preset::{Preset, PresetService};
 use super::probe::{self, Probe};
 use super::problems::Problems;
@@ -282,20 +282,23 @@ fn listed(
     problems: &mut Problems<'_>,
 ) -> Option<Vec<Listed>> {
     let all: Vec<_> = declared.iter().filter_map(Declared::name).collect();
-    written.replicas.or(|| Some(all.iter().map(|name| (*name).to_owned()).collect()));
-    let wanted = known(&written.replicas, &REPLICAS, "no [[replica]] has this name", &all, problems)?;
+    let wanted = match written.replicas.node {
+        Some(_) => known(&written.replicas, &REPLICAS, "no [[replica]] has this name", &all, problems)?,
+        None => all,
+    };
     let backup =
         known(&written.backup, &BACKUP, "no replica of this service has this name", &wanted, problems)?;
-    if !backup.is_empty() && wanted.iter().all(|name| backup.contains(name)) {
+    let [wanted, backup] = [wanted, backup].map(HashSet::<_>::from_iter);
+    if !wanted.is_empty() && wanted.is_subset(&backup) {
         let what = "every replica of the service is a backup, and there is none that they could stand in for";
         written.backup.refuse(what, problems);
         return None;
     }
-    let wanted = declared.iter().filter(|replica| replica.name().is_none_or(|name| wanted.contains(&name)));
+    let wanted = declared.iter().filter(|replica| replica.name().is_none_or(|name| wanted.contains(name)));
     wanted
         .map(|replica| {
             let listed = replica.listed()?;
-            Some(Listed { backup: backup.contains(&listed.name.as_str()), ..listed })
+            Some(Listed { backup: backup.contains(listed.name.as_str()), ..listed })
         })
         .collect()
 }
@@ -310,8 +313,8 @@ fn known<'a>(
 ) -> Option<Vec<&'a str>> {
     let names: Vec<_> = field.value.as_ref()?.iter().map(String::as_str).collect();
     let nodes = field.node.as_ref().and_then(|node| kind.nodes(node, problems)).unwrap_or_default();
-    let unknown: Vec<(&str, Node<'_>)> =
-        names.iter().copied().zip(nodes).filter(|(name, _)| !all.contains(name)).collect();
+    let there: HashSet<_> = all.iter().collect();
+    let unknown: Vec<_> = names.iter().zip(nodes).filter(|(name, _)| !there.contains(name)).collect();
     for (name, node) in &unknown {
         problems.refuse(node, unknown_name(what, name, all));
     }

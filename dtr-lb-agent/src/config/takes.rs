@@ -1,5 +1,6 @@
 //! What a key takes: each kind reads a value, says what it would accept, and shows a value to a person.
 
+use std::collections::HashMap;
 use std::fmt::Display;
 use std::marker::PhantomData;
 use std::ops::RangeInclusive;
@@ -247,7 +248,7 @@ impl<T> List<T> {
         self
     }
 
-    /// Each element is there once.
+    /// Each element is there once: two are the same if they are shown alike.
     pub(super) const fn once(mut self) -> Self {
         self.once = true;
         self
@@ -265,7 +266,7 @@ impl<T> List<T> {
     }
 }
 
-impl<T: PartialEq> Takes for List<T> {
+impl<T> Takes for List<T> {
     type Value = Vec<T>;
 
     fn words(&self) -> String {
@@ -279,16 +280,14 @@ impl<T: PartialEq> Takes for List<T> {
             problems.refuse(node, why);
             return None;
         }
-        let mut read: Vec<Option<T>> = Vec::with_capacity(elements.len());
+        let mut first = HashMap::new();
+        let mut read = Vec::with_capacity(elements.len());
         for element in &elements {
             let value = element.text(problems).map(self.parse);
             let value = value.and_then(|value| value.map_err(|what| problems.refuse(element, what)).ok());
-            let twin = value
-                .as_ref()
-                .filter(|_| self.once)
-                .and_then(|value| read.iter().position(|before| before.as_ref() == Some(value)));
-            if let Some(twin) = twin {
-                let line = problems.source.brief(elements[twin].at);
+            let shown = value.as_ref().filter(|_| self.once).map(self.show);
+            if let Some(twin) = shown.and_then(|shown| first.insert(shown, element.at)) {
+                let line = problems.source.brief(twin);
                 problems.refuse(element, format!("in the list already ({line})"));
                 read.push(None);
             } else {
@@ -321,7 +320,7 @@ pub(super) struct Made<T, E> {
     pub(super) parts: fn(&T) -> Vec<E>,
 }
 
-impl<T, E: PartialEq> Takes for Made<T, E> {
+impl<T, E> Takes for Made<T, E> {
     type Value = T;
 
     fn words(&self) -> String {
