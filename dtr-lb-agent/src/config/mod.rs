@@ -59,6 +59,7 @@ pub use self::difference::{Difference, differences, immutable};
 pub use self::edit::{Edit, EditError};
 pub use self::error::{ConfigError, Place, Problem};
 pub use self::host_facts::HostFacts;
+pub use self::key::Change;
 pub use self::limits::{Denied, Limits};
 pub use self::listed::{DEFAULT_WEIGHT, Host, HostError, Listed, MAX_WEIGHT};
 pub use self::mode::Mode;

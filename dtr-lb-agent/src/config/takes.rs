@@ -11,6 +11,7 @@ use toml_edit::Value;
 
 use super::choice::Choice;
 use super::key::{Level, or};
+use super::keys::closest;
 use super::node::Node;
 use super::problems::Problems;
 
@@ -141,7 +142,9 @@ impl<T: Choice> Takes for Word<T> {
         let text = node.text(problems)?;
         let found = T::ALL.iter().copied().find(|choice| choice.word() == text);
         if found.is_none() {
-            problems.refuse(node, "unknown value");
+            let near = closest(text, T::ALL.iter().map(|choice| choice.word()));
+            let hint = near.map_or_else(String::new, |near| format!(" (did you mean \"{near}\"?)"));
+            problems.refuse(node, format!("unknown value{hint}"));
         }
         found
     }
