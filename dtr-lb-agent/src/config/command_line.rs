@@ -13,9 +13,11 @@ use super::Config;
 use super::choice::Choice;
 use super::error::ConfigError;
 use super::host_facts::HostFacts;
+use super::key::and;
 use super::mode::Mode;
 use super::preset::Preset;
 use super::reference;
+use super::replica::WrittenReplica;
 use super::source::Source;
 
 /// What a config needs at least, and little more. An empty value counts as none: a variable may be set to nothing.
@@ -195,10 +197,10 @@ impl Lines {
 
     /// What the key's declaration says of it.
     fn help(&mut self, key: &str) {
-        if self.commented {
+        if self.commented && !self.text.ends_with("\n\n") {
             self.push("", "");
-            reference::comment(key).iter().for_each(|line| self.comment(line));
         }
+        reference::comment(key).iter().for_each(|line| self.comment(line));
     }
 
     fn config(&mut self, options: &CommandLine) {
@@ -206,7 +208,11 @@ impl Lines {
         self.push("", "the command line");
         self.top(options);
         self.services(options);
-        self.gap("The replicas, by address or host name. `weight` and `slow_start` may stand beside it.");
+        let names = WrittenReplica::KEYS.iter().map(|key| format!("`{}`", key.name)).collect::<Vec<_>>();
+        self.gap(&format!(
+            "The replicas, each with an address or a host name. Their keys are {}.",
+            and(&names)
+        ));
         for written in some(&options.replicas) {
             let origin = format!("--replica {written}");
             self.push("[[replica]]", &origin);

@@ -35,7 +35,7 @@ const NAT_ADDRESSES: List<IpAddr> = List::of(
 .once();
 
 pub(super) const INTERFACES: List<String> = List::of(
-    "a list of at least one interface name, each once, as in [\"eth0\"] (see `ip link`); left out: by the routes",
+    "a list of at least one interface name, each once, as in [\"eth0\"] (see `ip link`)",
     |text| not_an_interface(text).map_or_else(|| Ok(text.to_owned()), |what| Err(what.to_owned())),
     String::clone,
 )
