@@ -81,6 +81,12 @@ table! {
         /// Whether clients have to prove that they are at their addresses before they connect ([SYN
         /// floods](operations.md#syn-floods)).
         syn_challenge: SynChallenge = word(), is(SynChallenge::Auto);
+        /// With `syn_challenge = "auto"`: a service is flooded while this many SYNs per second are followed by no handshake; in the modes
+        /// `dsr` and `ipip`, where no handshake is seen to end, while ten times as many SYNs of any kind come. Services [share
+        /// it](operations.md#syn-floods).
+        // A service with ten thousand connections a second of which one in ten fails has fewer; a flood that hurts has more. Of the
+        // least, a processor's part of a service's part is still more than 0, which would be "always".
+        syn_flood_rate: u32 = Whole(100..=10_000_000), is(2000);
         /// Frames to which Ethernet addresses are taken.
         macs: Macs = word(), is(Macs::Own);
     }
