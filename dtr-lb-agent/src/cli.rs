@@ -203,6 +203,9 @@ pub enum Command {
     Init {
         #[command(flatten)]
         options: CommandLine,
+        /// Every key there is, with its help and its default
+        #[arg(long, conflicts_with_all = ["vips", "replicas", "preset", "ports", "mode", "interfaces", "host"])]
+        all: bool,
     },
     /// Show services, replicas, their health and why
     Status {

@@ -17,7 +17,7 @@ fn main() -> ExitCode {
             command::run(&cli.global, options, *json, *log_packets)
         }
         Command::Check(arguments) => command::check(&cli.global, arguments),
-        Command::Init { options } => command::init(options),
+        Command::Init { options, all } => command::init(options, *all),
         Command::Status { json, healthy: false, services } => command::status(&cli.global, services, *json),
         Command::Status { json, healthy: true, services } => command::healthy(&cli.global, services, *json),
         Command::Top => command::top(&cli.global),

@@ -69,7 +69,7 @@ fn a_config_is_a_file_or_options_and_both_is_2() {
             2,
             &["/nonexistent/dtr-lb.toml", "leave out one"],
         );
-        expect(&with(&["--port", "0"]), 2, &["--port 0: ", "1 to 65535"]);
+        expect(&with(&["--port", "0"]), 2, &["--port 0: ", "between 1 and 65535"]);
         expect(&dtr_lb(&[command, "--vip", "10.0.0.10"]), 2, &["--replica is missing"]);
         expect(&dtr_lb(&[command, "--preset", "harbor"]), 2, &["--preset", "--vip and --replica"]);
     }
@@ -99,9 +99,11 @@ fn variables_stand_for_options() {
 #[test]
 fn init_prints_a_config_that_check_takes() {
     let directory = tempfile::tempdir().expect("a directory");
-    for options in
-        [&["init"][..], &["init", "--vip", "10.0.0.10", "--replica", "a=10.0.0.11", "--preset", "harbor"]]
-    {
+    for options in [
+        &["init"][..],
+        &["init", "--all"],
+        &["init", "--vip", "10.0.0.10", "--replica", "a=10.0.0.11", "--preset", "harbor"],
+    ] {
         let printed = dtr_lb(options);
         assert!(printed.status.success(), "{printed:?}");
         let text = String::from_utf8(printed.stdout).expect("text");
@@ -110,7 +112,10 @@ fn init_prints_a_config_that_check_takes() {
         assert_ne!(checked.status.code(), Some(2), "{checked:?}\n{text}");
         assert!(String::from_utf8_lossy(&checked.stdout).contains("valid"), "{checked:?}");
     }
+    let every_key = String::from_utf8(dtr_lb(&["init", "--all"]).stdout).expect("text");
+    assert_eq!(every_key, include_str!("../../examples/dtr-lb.toml"));
     expect(&dtr_lb(&["init", "--vip", "x"]), 2, &["--vip x: "]);
+    expect(&dtr_lb(&["init", "--all", "--vip", "10.0.0.10"]), 2, &["--all"]);
 }
 
 #[test]

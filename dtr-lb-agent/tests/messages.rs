@@ -12,6 +12,7 @@ use std::{
 
 use dtr_lb_agent::{
     agent::{Immutable, NoFile},
+    config::{Change, Difference},
     datapath::DatapathError,
     interface::InterfaceError,
 };
@@ -153,7 +154,15 @@ fn refused_starts(played: &mut Played) {
     played.words(1, DatapathError::Busy { interface: interface.clone(), holder });
     played.words(1, DatapathError::NoNativeXdp { interface, reason: "Operation not supported".into() });
     played.words(1, DatapathError::Locked { path: pins.into() });
-    played.words(2, Immutable::MaxFlows { before: 1_048_576, after: 65_536 });
+    played.words(
+        2,
+        Immutable(Difference {
+            key: "datapath.max_flows".into(),
+            before: "1048576".into(),
+            after: "65536".into(),
+            change: Change::Detach,
+        }),
+    );
     played.words(2, NoFile::Reload);
 }
 

@@ -65,6 +65,8 @@ enum Command {
     /// Fuzz the packet pipeline on the host: the corpus, then fresh sequences
     #[command(disable_help_flag = true)]
     Fuzz(fuzz::Options),
+    /// Write what the declarations of the config's keys say into docs/configuration.md and examples/dtr-lb.toml
+    Docs,
     /// Make the pictures of the dashboard in docs/images anew, from a lab with traffic; needs root
     Screenshots,
     /// Fuzz the agent's config and API: the corpus, then fresh inputs
@@ -99,6 +101,7 @@ fn run(command: Command) -> Result<()> {
         Command::Test(selection) => test::run(&selection),
         Command::Bench(bench) => bench::run(&bench),
         Command::Fuzz(options) => fuzz::run(&options),
+        Command::Docs => docs(),
         Command::Screenshots => test::screenshots(),
         Command::FuzzInput(options) => fuzz_input::run(&options),
         Command::Deny => deny::run(),
@@ -111,4 +114,12 @@ fn run(command: Command) -> Result<()> {
 fn build() -> Result<()> {
     setup::ensure(Scope::Build)?;
     command::shown(command::cargo().args(["build", "--workspace"]))
+}
+
+/// By the test that compares them otherwise.
+fn docs() -> Result<()> {
+    setup::ensure(Scope::Build)?;
+    let mut cargo = command::cargo();
+    cargo.args(["test", "--package", "dtr-lb-agent", "--lib", "--", "config::reference"]);
+    command::shown(cargo.env("DTR_LB_WRITE_DOCS", "1"))
 }

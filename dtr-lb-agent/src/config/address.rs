@@ -1,86 +1,33 @@
 //! IP addresses that packets are sent to or from: which make sense, and where each was written.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 
-use toml::Spanned;
-
-use super::field::{Field, Table};
 use super::host_name::is_host_name;
 use super::listed::{Host, usable};
-use super::problems::Problems;
-use super::raw::OneOrMany;
+use super::takes::List;
 
-/// The VIPs of one `vip` key.
-#[derive(Debug)]
-pub(super) enum Vips {
-    /// The key is not there.
-    Unwritten,
-    /// It is there, and what is wrong with it is reported.
-    Wrong,
-    Read(Vec<Vip>),
-}
+/// The `vip` of the file or of a service.
+pub(super) const VIPS: List<IpAddr> = List::of(
+    "an IP address in quotes, or a list of different ones, as in [\"10.0.0.10\", \"2001:db8::10\"]",
+    unicast,
+    IpAddr::to_string,
+)
+.not_empty("an empty list")
+.once()
+.or_one();
 
-#[derive(Debug, Clone)]
-pub(super) struct Vip {
-    pub(super) address: IpAddr,
-    pub(super) key: String,
-    pub(super) at: usize,
-}
-
-/// Reads the `vip` of the file or of a service.
-pub(super) fn vips(table: &Table, raw: &Option<Spanned<OneOrMany>>, problems: &mut Problems<'_>) -> Vips {
-    let Some(field) = table.field("vip", raw) else { return Vips::Unwritten };
-    let fields = match field.value {
-        OneOrMany::One(text) => vec![field.with(text)],
-        OneOrMany::Many(texts) if texts.is_empty() => {
-            problems.refuse(&field, "an empty list");
-            return Vips::Wrong;
-        }
-        OneOrMany::Many(texts) => field.with(texts).elements().collect(),
-    };
-    let before = problems.len();
-    let read = distinct(&fields, problems);
-    if problems.len() > before { Vips::Wrong } else { Vips::Read(read) }
-}
-
-/// Reads the addresses of a list, each once.
-pub(super) fn distinct(fields: &[Field<'_, String>], problems: &mut Problems<'_>) -> Vec<Vip> {
-    let mut read: Vec<Vip> = Vec::new();
-    let mut seen = HashMap::new();
-    for field in fields {
-        let Some(address) = unicast(field, problems) else { continue };
-        if let Some(first) = seen.insert(address, field.at) {
-            let line = problems.source.brief(first);
-            problems.refuse(field, format!("in the list already ({line})"));
-            continue;
-        }
-        read.push(Vip { address, key: field.key.clone(), at: field.at });
-    }
-    read
-}
-
-/// An address of one host.
-pub(super) fn unicast(field: &Field<'_, String>, problems: &mut Problems<'_>) -> Option<IpAddr> {
-    let Ok(address) = field.value.parse::<IpAddr>() else {
-        problems.refuse(field, format!("not an IP address{}", slip(field.value)));
-        return None;
-    };
-    match usable(address) {
-        Ok(()) => Some(address),
-        Err(error) => {
-            problems.refuse(field, error.to_string());
-            None
-        }
-    }
+/// An address of one host, or what is wrong with it.
+pub(super) fn unicast(text: &str) -> Result<IpAddr, String> {
+    let address: IpAddr = text.parse().map_err(|_invalid| format!("not an IP address{}", slip(text)))?;
+    usable(address).map(|()| address).map_err(|error| error.to_string())
 }
 
 /// The same, where a host name is also right.
-pub(super) fn unicast_or_name(field: &Field<'_, String>, problems: &mut Problems<'_>) -> Option<Host> {
-    if field.value.parse::<IpAddr>().is_err() && is_host_name(field.value) {
-        return Some(Host::Name(field.value.to_ascii_lowercase()));
+pub(super) fn unicast_or_name(text: &str) -> Result<Host, String> {
+    if text.parse::<IpAddr>().is_err() && is_host_name(text) {
+        return Ok(Host::Name(text.to_ascii_lowercase()));
     }
-    unicast(field, problems).map(Host::Address)
+    unicast(text).map(Host::Address)
 }
 
 /// What kind of address it is, if it is not one that a host has and packets can be routed to.

@@ -3,28 +3,12 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use toml::Spanned;
-
-use super::field::{self, Field, Table};
-use super::host_name;
+use super::host_name::is_host_name;
+use super::key::{is, table};
+use super::node::Table;
 use super::problems::Problems;
-use super::raw::{RawAgent, RawConfig};
 use super::service::Service;
-
-/// Where the agent is reached, and where it keeps the datapath's pins.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Agent {
-    /// The Unix socket of the commands.
-    pub socket: PathBuf,
-    /// The directory in a BPF file system for links and maps.
-    pub bpffs: PathBuf,
-    /// Where metrics, the dashboard and the API are served over TCP; `None`: nowhere.
-    pub http: Option<SocketAddr>,
-    /// Names of this host by which that may be asked for; addresses and `localhost` always may.
-    pub http_names: Vec<String>,
-    /// The file with the token that lets HTTP change things; `None`: nothing is changed by HTTP.
-    pub admin_token_file: Option<PathBuf>,
-}
+use super::takes::{List, Maybe, Text};
 
 /// Where the agent's socket is unless the config says otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/dtr-lb/dtr-lb.sock";
@@ -37,88 +21,85 @@ const DEFAULT_HTTP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST)
 /// `sun_path` of unix(7), less the NUL at its end.
 const LONGEST_SOCKET_PATH: usize = 107;
 
-pub(super) fn read(raw: &RawConfig, problems: &mut Problems<'_>) -> Option<Agent> {
-    let unwritten = RawAgent::default();
-    let table = Table::top().sub("agent", raw.agent.as_ref());
-    let raw = raw.agent.as_ref().map_or(&unwritten, |raw| raw.get_ref());
+const SOCKET: Text<PathBuf> = Text {
+    words: "an absolute path of at most 107 bytes, as in \"/run/dtr-lb/dtr-lb.sock\"",
+    parse: |text| match text.len() {
+        0..=LONGEST_SOCKET_PATH => absolute(text),
+        length => absolute(text).and(Err(format!("{length} bytes long, too long for a socket"))),
+    },
+    show: |path| path.display().to_string(),
+};
 
-    let socket = table
-        .field("socket", &raw.socket)
-        .map_or_else(|| Some(PathBuf::from(DEFAULT_SOCKET)), |field| socket_path(&field, problems));
-    let bpffs = table
-        .field("bpffs", &raw.bpffs)
-        .map_or_else(|| Some(PathBuf::from(DEFAULT_BPFFS)), |field| field::absolute_path(&field, problems));
-    let http =
-        table.field("http", &raw.http).map_or(Some(Some(DEFAULT_HTTP)), |field| listen(&field, problems));
-    let http_names =
-        table.field("http_names", &raw.http_names).map_or(Some(Vec::new()), |field| names(&field, problems));
-    let token = table
-        .field("admin_token_file", &raw.admin_token_file)
-        .map_or(Some(None), |field| token_file(&field, problems));
-    Some(Agent {
-        socket: socket?,
-        bpffs: bpffs?,
-        http: http?,
-        http_names: http_names?,
-        admin_token_file: token?,
-    })
-}
+const BPFFS: Text<PathBuf> = Text {
+    words: "an absolute path below a BPF file system, as in \"/sys/fs/bpf/dtr-lb\"",
+    parse: absolute,
+    show: |path| path.display().to_string(),
+};
 
-pub(super) fn socket_path(field: &Field<'_, String>, problems: &mut Problems<'_>) -> Option<PathBuf> {
-    let path = field::absolute_path(field, problems)?;
-    if field.value.len() > LONGEST_SOCKET_PATH {
-        problems.refuse(field, format!("{} bytes long, too long for a socket", field.value.len()));
-        return None;
+const FILE: Text<PathBuf> =
+    Text { words: "an absolute path", parse: absolute, show: |path| path.display().to_string() };
+
+const LISTEN: Text<SocketAddr> = Text {
+    words: "ADDRESS:PORT in quotes, as in \"127.0.0.1:8181\"",
+    parse: |text| match text.parse::<SocketAddr>() {
+        Ok(address) if address.port() == 0 => Err("port 0 is none that could be connected to".to_owned()),
+        Ok(address) => Ok(address),
+        Err(_) => Err("not an address with a port".to_owned()),
+    },
+    show: SocketAddr::to_string,
+};
+
+const NAMES: List<String> = List::of(
+    "a list of DNS names, as in [\"lb1.example.com\"]",
+    |text| is_host_name(text).then(|| text.to_ascii_lowercase()).ok_or_else(|| "not a DNS name".to_owned()),
+    String::clone,
+);
+
+table! {
+    /// Where the agent is reached, and where it keeps the datapath's pins.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct Agent, WrittenAgent {
+        /// The Unix socket of the commands; its directory is made if missing. Owner and group may use it.
+        socket: PathBuf = SOCKET, is(DEFAULT_SOCKET.into()), changed by Restart;
+        /// Where the datapath is pinned, so that it outlives the agent. Its parent must exist. Two agents on a host need two.
+        /// `detach` removes only dtr-lb's own directories (`v1` and the like) in it.
+        bpffs: PathBuf = BPFFS, is(DEFAULT_BPFFS.into()), changed by Detach;
+        /// Metrics, health, JSON API and [dashboard](dashboard.md). Whoever reaches it may read all of it: leave it on loopback, or
+        /// on a network for operators. Two agents on a host need two ports.
+        http: Option<SocketAddr> = Maybe::unless("\"\"", LISTEN), is(Some(DEFAULT_HTTP));
+        /// Names by which `http` is asked for, beside addresses, `localhost` and the host's own name. A request for any other is
+        /// [refused](dashboard.md#who-may-do-what).
+        http_names: Vec<String> = NAMES, is(Vec::new());
+        /// The token that lets HTTP change things, 16 to 512 printable ASCII characters without blanks in a file that others may
+        /// not read. Without one, HTTP only reads.
+        admin_token_file: Option<PathBuf> = Maybe::unless("\"\"", FILE), is(None);
     }
-    Some(path)
 }
 
-fn listen(field: &Field<'_, String>, problems: &mut Problems<'_>) -> Option<Option<SocketAddr>> {
-    if field.value.is_empty() {
-        return Some(None);
-    }
-    let Ok(address) = field.value.parse::<SocketAddr>() else {
-        problems.refuse(field, "not an address with a port");
-        return None;
-    };
-    if address.port() == 0 {
-        problems.refuse(field, "port 0 is none that could be connected to");
-        return None;
-    }
-    Some(Some(address))
-}
-
-fn names(field: &Field<'_, Vec<Spanned<String>>>, problems: &mut Problems<'_>) -> Option<Vec<String>> {
-    let one = |field: Field<'_, String>| {
-        if host_name::is_host_name(field.value) {
-            return Some(field.value.to_ascii_lowercase());
-        }
-        problems.refuse(&field, "not a DNS name");
-        None
-    };
-    // All of them are looked at, so that each wrong one is told.
-    field.elements().map(one).collect::<Vec<_>>().into_iter().collect()
-}
-
-/// The HTTP side is not where a service is: its packets would be forwarded.
-pub(super) fn is_no_service(
-    raw: &RawConfig,
-    agent: &Agent,
-    services: &[Service],
+/// Reads it. The HTTP side is not where a service is: its packets would be forwarded.
+pub(super) fn read(
+    table: &Table<'_>,
+    services: Option<&[Service]>,
     problems: &mut Problems<'_>,
-) {
-    let Some(http) = agent.http else { return };
-    let table = Table::top().sub("agent", raw.agent.as_ref());
-    let field = raw.agent.as_ref().and_then(|raw| table.field("http", &raw.get_ref().http));
-    let at = |service: &&Service| service.port == http.port() && service.vips.contains(&http.ip());
-    if let (Some(field), Some(service)) = (field, services.iter().find(at)) {
-        problems.refuse(&field, format!("service `{}` is there", service.name));
+) -> Option<Agent> {
+    let mut written = WrittenAgent::read(table, problems);
+    let there = |service: &&Service, http: SocketAddr| {
+        service.port == http.port() && service.vips.contains(&http.ip())
+    };
+    if let Some(http) = written.http.value.flatten()
+        && let Some(service) = services.unwrap_or_default().iter().find(|service| there(service, http))
+    {
+        written.http.refuse(format!("service `{}` is there", service.name), problems);
     }
+    if let Some(names) = &mut written.http_names.value {
+        // Their order means nothing, and is no difference.
+        names.sort();
+    }
+    written.finish()
 }
 
-fn token_file(field: &Field<'_, String>, problems: &mut Problems<'_>) -> Option<Option<PathBuf>> {
-    if field.value.is_empty() {
-        return Some(None);
-    }
-    field::absolute_path(field, problems).map(Some)
+/// A path that means the same wherever the process was started.
+fn absolute(text: &str) -> Result<PathBuf, String> {
+    let usable = text.starts_with('/') && !text.contains('\0');
+    usable.then(|| PathBuf::from(text)).ok_or_else(|| "not an absolute path".to_owned())
 }

@@ -1,20 +1,22 @@
-//! Keys whose value is one of a few words: the words are written once, next to the variants.
+//! Keys whose value is one of a few words: each word is written once, beside its variant and what it means.
 
 /// A type that is written as one of a few words.
-pub(super) trait Choice: Copy + 'static {
+pub(super) trait Choice: Copy + PartialEq + 'static {
     const ALL: &'static [Self];
     fn word(self) -> &'static str;
+    /// What it means, for the documentation.
+    fn help(self) -> &'static str;
 }
 
 /// Declares such an enum: `Variant = "word"`. `Display` and `as_str` give the word.
 macro_rules! choice {
     (
         $(#[$about:meta])*
-        $vis:vis enum $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal,)+ }
+        $vis:vis enum $name:ident { $($(#[doc = $doc:literal])+ $variant:ident = $word:literal,)+ }
     ) => {
         $(#[$about])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        $vis enum $name { $($(#[$doc])* $variant,)+ }
+        $vis enum $name { $($(#[doc = $doc])+ $variant,)+ }
 
         impl $name {
             /// The word for it in the config.
@@ -28,6 +30,9 @@ macro_rules! choice {
             const ALL: &'static [Self] = &[$(Self::$variant,)+];
             fn word(self) -> &'static str {
                 self.as_str()
+            }
+            fn help(self) -> &'static str {
+                match self { $(Self::$variant => concat!($($doc),+),)+ }
             }
         }
 

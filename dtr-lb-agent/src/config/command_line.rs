@@ -13,8 +13,11 @@ use super::Config;
 use super::choice::Choice;
 use super::error::ConfigError;
 use super::host_facts::HostFacts;
+use super::key::and;
 use super::mode::Mode;
 use super::preset::Preset;
+use super::reference;
+use super::replica::WrittenReplica;
 use super::source::Source;
 
 /// What a config needs at least, and little more. An empty value counts as none: a variable may be set to nothing.
@@ -125,7 +128,7 @@ impl CommandLine {
     pub fn to_file(&self) -> String {
         let mut lines = Lines { commented: true, ..Lines::default() };
         lines.comment("A config of dtr-lb. `dtr-lb check` says what is wrong with it, and what would be done on this host.");
-        lines.comment("Every key there is: /usr/share/doc/dtr-lb/configuration.md, or docs/configuration.md in the source.");
+        lines.comment("Every key there is: `dtr-lb init --all`, and /usr/share/doc/dtr-lb/configuration.md, or docs/configuration.md in the source.");
         let filled = self.with_examples();
         if filled != *self {
             lines.comment("Addresses in 192.0.2.0/24 are examples (RFC 5737): put your own in.");
@@ -192,12 +195,24 @@ impl Lines {
         }
     }
 
+    /// What the key's declaration says of it.
+    fn help(&mut self, key: &str) {
+        if self.commented && !self.text.ends_with("\n\n") {
+            self.push("", "");
+        }
+        reference::comment(key).iter().for_each(|line| self.comment(line));
+    }
+
     fn config(&mut self, options: &CommandLine) {
         // What is missing on the whole is told of the first line.
         self.push("", "the command line");
         self.top(options);
         self.services(options);
-        self.gap("The replicas, by address or host name. `weight` and `slow_start` may stand beside it.");
+        let names = WrittenReplica::KEYS.iter().map(|key| format!("`{}`", key.name)).collect::<Vec<_>>();
+        self.gap(&format!(
+            "The replicas, each with an address or a host name. Their keys are {}.",
+            and(&names)
+        ));
         for written in some(&options.replicas) {
             let origin = format!("--replica {written}");
             self.push("[[replica]]", &origin);
@@ -213,22 +228,20 @@ impl Lines {
     }
 
     fn top(&mut self, options: &CommandLine) {
-        self.comment("What clients connect to: an address of this host, or one that is routed to it.");
+        self.help("vip");
         self.list("vip", "--vip", some(&options.vips));
-        self.gap("What the replicas are: dtr, msr, harbor, registry, kubernetes-api or tcp. It says ports and health check.");
+        self.help("preset");
         match one(&options.preset) {
             Some(preset) => self.push(&format!("preset = {}", quoted(preset)), &format!("--preset {preset}")),
             None => self.comment("preset = \"dtr\""),
         }
-        self.gap(
-            "Where packets arrive, from clients and from replicas. Left out: where the routes to them go.",
-        );
+        self.help("interfaces");
         if some(&options.interfaces).next().is_some() {
             self.list("interfaces", "--interface", some(&options.interfaces));
         } else {
             self.comment("interfaces = [\"eth0\"]");
         }
-        self.gap("Host header and TLS server name of the health check. Left out: the replica's address.");
+        self.help("host");
         match one(&options.host) {
             Some(host) => self.push(&format!("host = {}", quoted(host)), &format!("--host {host}")),
             None => self.comment("host = \"registry.example.com\""),

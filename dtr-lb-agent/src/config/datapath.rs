@@ -1,46 +1,95 @@
 //! `interfaces` and `[datapath]`: where packets are taken, and how flows are kept.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use dtr_lb_common::abi::MAX_NAT_ADDRESSES;
 
-use super::address;
+use super::address::unicast;
 use super::choice::choice;
-use super::field::{self, Field, Table};
 use super::host_facts::HostFacts;
+use super::key::{depends, is, table};
+use super::node::Table;
 use super::problems::Problems;
-use super::raw::{RawConfig, RawDatapath};
-use super::tunnel::{self, TunnelSources};
+use super::takes::{List, SECOND, Text, WEEK, Whole, millis, word};
+use super::tunnel::{SOURCES, TunnelSources};
 
-/// How packets are taken, forwarded and remembered.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Datapath {
-    /// Which hook of the kernel the programs go to.
-    pub attach: Attach,
-    /// How many flows are remembered; 1024 to 16 777 216.
-    pub max_flows: u32,
-    /// The source ports on the replicas' side; never one of the host's ephemeral ports.
-    pub nat_ports: RangeInclusive<u16>,
-    /// The source addresses on the replicas' side, [`MAX_NAT_ADDRESSES`] of a family at most. Where there is none of a
-    /// replica's family: the address of the interface that leads there.
-    pub nat_addresses: Vec<IpAddr>,
-    /// The outer source addresses of packets in mode `ipip`.
-    pub tunnel_sources: TunnelSources,
-    /// An established flow without a packet for this long is forgotten; 1 s to 7 days.
-    pub idle_timeout: Duration,
-    /// Equal seeds and replicas make equal choices on every balancer.
-    pub hash_seed: u64,
-    /// What becomes of new flows when no replica is up.
-    pub all_down: AllDown,
-    /// What becomes of a replica's flows when it fails.
-    pub on_down: OnDown,
-    /// Whether clients have to prove their addresses before they connect.
-    pub syn_challenge: SynChallenge,
-    /// Which frames are taken, by the Ethernet address that they are sent to.
-    pub macs: Macs,
+/// Below are the ports of services, which a host does not hand out by itself.
+const FIRST_NAT_PORT: u16 = 1024;
+/// So few are not taken without a word: the host's own range is unusual.
+const FEW_NAT_PORTS: usize = 4096;
+
+const NAT_PORTS: Text<RangeInclusive<u16>> = Text {
+    words: "\"FIRST-LAST\" within 1024 to 65535, outside the host's ephemeral range, as in \"1024-32767\"",
+    parse: nat_ports,
+    show: |ports| format!("{}-{}", ports.start(), ports.end()),
+};
+
+const NAT_ADDRESSES: List<IpAddr> = List::of(
+    "a list of 1 to 4 IP addresses of this host for each family, each once, as in [\"10.0.0.10\"]",
+    unicast,
+    IpAddr::to_string,
+)
+.not_empty("an empty list; leave the key out for the interface's own address")
+.once();
+
+pub(super) const INTERFACES: List<String> = List::of(
+    "a list of at least one interface name, each once, as in [\"eth0\"] (see `ip link`)",
+    |text| not_an_interface(text).map_or_else(|| Ok(text.to_owned()), |what| Err(what.to_owned())),
+    String::clone,
+)
+.not_empty("no interface to take packets from; leave the key out for those by which routes go")
+.once();
+
+table! {
+    /// How packets are taken, forwarded and remembered.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct Datapath, WrittenDatapath {
+        /// The hook of the kernel that the programs are attached to.
+        attach: Attach = word(), is(Attach::Auto);
+        /// Connections that the flow table is for; one with an IPv6 address in it counts twice. [Memory](sizing.md#memory) is
+        /// allocated at start: 256 bytes each. When the table is full, new connections are refused by a reset and open
+        /// [flows](sizing.md#flows) go on.
+        max_flows: u32 = Whole(1024..=16_777_216), is(1_048_576), changed by Detach;
+        /// Source ports of connections to the replicas, in mode `nat`. They must not overlap the host's own (`sysctl
+        /// net.ipv4.ip_local_port_range`). There have to be [enough of them](sizing.md#nat-ports) for all
+        /// open connections.
+        nat_ports: RangeInclusive<u16> = NAT_PORTS, depends(
+            "the widest range from 1024 on beside the host's own: `\"1024-32767\"` on most", "\"1024-32767\"",
+        );
+        /// Source addresses of connections to the replicas. A replica gets those of its own family; where the list has none, the
+        /// default holds. Each must be an address of this host, or the agent does not start.
+        nat_addresses: Vec<IpAddr> = NAT_ADDRESSES, depends(
+            "the source address of the host's route to the replica", "[\"10.0.0.10\"]",
+        );
+        /// Outer source addresses in mode `ipip`. The low 16 bits vary by flow, so that a replica's receive queues share the work;
+        /// the bits between prefix and these are 0. A family that is not in the list has its default. Nothing is ever sent to them:
+        /// take others if replicas filter these.
+        tunnel_sources: TunnelSources = SOURCES, is(TunnelSources::default());
+        /// An open connection without a packet in either direction for this long is ended: client and replica receive a RST. An
+        /// upload can be silent for many minutes: keep it long.
+        idle_timeout: Duration = millis(SECOND, WEEK), is(Duration::from_secs(60 * 60));
+        /// Balancers with equal seed, VIPs and replicas steer a connection to the same replica.
+        // TOML's integers end at i64::MAX.
+        hash_seed: u64 = Whole(0..=i64::MAX.unsigned_abs()), is(0);
+        /// New connections when no replica of a service is up. If no replica may be tried (all weights are 0, all are drained or in
+        /// maintenance), they are refused under either.
+        all_down: AllDown = word(), is(AllDown::FailOpen);
+        /// Open connections of a replica that its probes find to be down.
+        on_down: OnDown = word(), is(OnDown::Auto);
+        /// Whether clients have to prove that they are at their addresses before they connect ([SYN
+        /// floods](floods.md)).
+        syn_challenge: SynChallenge = word(), is(SynChallenge::Auto);
+        /// With `syn_challenge = "auto"`: a service is flooded while this many SYNs per second are followed by no handshake; in the modes
+        /// `dsr` and `ipip`, where no handshake is seen to end, while ten times as many SYNs of any kind come. Services [share
+        /// it](floods.md).
+        // A service with ten thousand connections a second of which one in ten fails has fewer; a flood that hurts has more. Of the
+        // least, a processor's part of a service's part is still more than 0, which would be "always".
+        syn_flood_rate: u32 = Whole(100..=10_000_000), is(2000);
+        /// Frames to which Ethernet addresses are taken.
+        macs: Macs = word(), is(Macs::Own);
+    }
 }
 
 choice! {
@@ -58,9 +107,9 @@ choice! {
 choice! {
     /// Which frames are taken, by the Ethernet address that they are sent to.
     pub enum Macs {
-        /// Those of this host.
+        /// Those of this host, of all its interfaces (the virtual ones of VRRP among them); a new one counts after 2 s.
         Own = "own",
-        /// All: for interfaces that get frames to other hosts and are to take them.
+        /// All: for an interface that gets frames to other hosts and is to take them.
         Any = "any",
     }
 }
@@ -68,7 +117,7 @@ choice! {
 choice! {
     /// Which hook of the kernel the programs are attached to.
     pub enum Attach {
-        /// The fastest that the interface's driver can do.
+        /// `xdp` if every interface has it, else `tc` on all of them.
         Auto = "auto",
         /// XDP in the driver.
         Xdp = "xdp",
@@ -82,9 +131,9 @@ choice! {
 choice! {
     /// What becomes of new flows when no replica of their service is up.
     pub enum AllDown {
-        /// They are spread over all replicas: a probe may be wrong.
+        /// They are spread over the replicas that no probe has judged yet, else over all: a probe may be wrong.
         FailOpen = "fail-open",
-        /// They are answered by a reset.
+        /// They are answered by a reset: clients see "connection refused".
         Refuse = "refuse",
     }
 }
@@ -92,92 +141,41 @@ choice! {
 choice! {
     /// What becomes of the flows of a replica that fails.
     pub enum OnDown {
-        /// Reset if it is dead, left if it answers and calls itself unhealthy.
+        /// They are reset if it is dead, and left if it answers and calls itself unhealthy.
         Auto = "auto",
-        /// Reset.
+        /// They are reset.
         Reset = "reset",
-        /// Left to end by themselves.
+        /// They are left to end by themselves.
         Leave = "leave",
     }
 }
 
-/// Below are the ports of services, which a host does not hand out by itself.
-const FIRST_NAT_PORT: u16 = 1024;
-/// So few are not taken without a word: the host's own range is unusual.
-const FEW_NAT_PORTS: usize = 4096;
-/// A flow that has been silent for longer is one that nobody will speak on again, and the datapath's clock has to tell
-/// the age of each.
-const LONGEST_IDLE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
-
-pub(super) fn read(raw: &RawConfig, host: &HostFacts, problems: &mut Problems<'_>) -> Option<Datapath> {
-    let unwritten = RawDatapath::default();
-    let table = Table::top().sub("datapath", raw.datapath.as_ref());
-    let raw = raw.datapath.as_ref().map_or(&unwritten, |raw| raw.get_ref());
-
-    let attach = table.field("attach", &raw.attach);
-    let attach = attach.map_or(Some(Attach::Auto), |field| field::choice(&field, problems));
-    let max_flows = table.field("max_flows", &raw.max_flows);
-    let max_flows =
-        max_flows.map_or(Some(1_048_576), |field| field::whole_number(&field, 1024..=16_777_216, problems));
-    let nat_ports = nat_ports(&table, raw, &host.ephemeral_ports, problems);
-    let nat_addresses = nat_addresses(&table, raw, problems);
-    let tunnel_sources = table
-        .field("tunnel_sources", &raw.tunnel_sources)
-        .map_or_else(|| Some(TunnelSources::default()), |field| tunnel::read(&field, problems));
-    let idle_timeout = table.field("idle_timeout", &raw.idle_timeout);
-    let idle_timeout = idle_timeout.map_or(Some(Duration::from_secs(60 * 60)), |field| {
-        field::duration(&field, Duration::from_secs(1)..=LONGEST_IDLE, problems)
+pub(super) fn read(table: &Table<'_>, host: &HostFacts, problems: &mut Problems<'_>) -> Option<Datapath> {
+    let mut written = WrittenDatapath::read(table, problems);
+    let ephemeral = &host.ephemeral_ports;
+    written.nat_ports.or(|| {
+        let free = largest_free(ephemeral).filter(|free| free.len() >= FEW_NAT_PORTS);
+        if free.is_none() {
+            let overlap = overlap(&(FIRST_NAT_PORT..=u16::MAX), ephemeral).unwrap_or_default();
+            problems.missing(table, "nat_ports", format!("unwritten, and there is no wide range: {overlap}"));
+        }
+        free
     });
-    let hash_seed = table.field("hash_seed", &raw.hash_seed);
-    // TOML's integers end at i64::MAX.
-    let hash_seed =
-        hash_seed.map_or(Some(0), |field| field::whole_number(&field, 0..=i64::MAX.unsigned_abs(), problems));
-    let all_down = table.field("all_down", &raw.all_down);
-    let all_down = all_down.map_or(Some(AllDown::FailOpen), |field| field::choice(&field, problems));
-    let on_down = table.field("on_down", &raw.on_down);
-    let on_down = on_down.map_or(Some(OnDown::Auto), |field| field::choice(&field, problems));
-    let syn_challenge = table.field("syn_challenge", &raw.syn_challenge);
-    let syn_challenge =
-        syn_challenge.map_or(Some(SynChallenge::Auto), |field| field::choice(&field, problems));
-    let macs = table.field("macs", &raw.macs);
-    let macs = macs.map_or(Some(Macs::Own), |field| field::choice(&field, problems));
-
-    Some(Datapath {
-        attach: attach?,
-        max_flows: max_flows?,
-        nat_ports: nat_ports?,
-        nat_addresses: nat_addresses?,
-        tunnel_sources: tunnel_sources?,
-        idle_timeout: idle_timeout?,
-        hash_seed: hash_seed?,
-        all_down: all_down?,
-        on_down: on_down?,
-        syn_challenge: syn_challenge?,
-        macs: macs?,
-    })
-}
-
-pub(super) fn interfaces(raw: &RawConfig, problems: &mut Problems<'_>) -> Option<Vec<String>> {
-    // Unwritten, they are worked out by the routes: `Config::by_routes`.
-    let Some(field) = Table::top().field("interfaces", &raw.interfaces) else { return Some(Vec::new()) };
-    if field.value.is_empty() {
-        problems.refuse(
-            &field,
-            "no interface to take packets from; leave the key out for those by which routes go",
-        );
-        return None;
+    if written.nat_ports.node.is_some()
+        && let Some(overlap) = written.nat_ports.value.as_ref().and_then(|ports| overlap(ports, ephemeral))
+    {
+        written.nat_ports.refuse(overlap, problems);
     }
-    let before = problems.len();
-    let mut seen = HashMap::new();
-    for element in field.elements() {
-        if let Some(what) = not_an_interface(element.value) {
-            problems.refuse(&element, what);
-        } else if let Some(first) = seen.insert(element.value, element.at) {
-            let line = problems.source.brief(first);
-            problems.refuse(&element, format!("in the list already ({line})"));
+    written.nat_addresses.or(|| Some(Vec::new()));
+    for (family, v4) in [("IPv4", true), ("IPv6", false)] {
+        let addresses = written.nat_addresses.value.iter().flatten();
+        let count = addresses.filter(|address| address.is_ipv4() == v4).count();
+        if count > MAX_NAT_ADDRESSES {
+            let what = format!("{count} {family} addresses, and the datapath holds {MAX_NAT_ADDRESSES}");
+            written.nat_addresses.refuse(what, problems);
         }
     }
-    (problems.len() == before).then(|| field.elements().map(|element| element.value.clone()).collect())
+    written.finish()
 }
 
 /// The kernel's own rule: dev_valid_name() in net/core/dev.c.
@@ -193,58 +191,17 @@ fn not_an_interface(name: &str) -> Option<&'static str> {
     }
 }
 
-fn nat_addresses(table: &Table, raw: &RawDatapath, problems: &mut Problems<'_>) -> Option<Vec<IpAddr>> {
-    let Some(field) = table.field("nat_addresses", &raw.nat_addresses) else { return Some(Vec::new()) };
-    if field.value.is_empty() {
-        problems.refuse(&field, "an empty list; leave the key out for the interface's own address");
-        return None;
-    }
-    let before = problems.len();
-    let fields: Vec<Field<'_, String>> = field.elements().collect();
-    let read = address::distinct(&fields, problems);
-    for (family, v4) in [("IPv4", true), ("IPv6", false)] {
-        let count = read.iter().filter(|listed| listed.address.is_ipv4() == v4).count();
-        if count > MAX_NAT_ADDRESSES {
-            let what = format!("{count} {family} addresses, and the datapath holds {MAX_NAT_ADDRESSES}");
-            problems.refuse(&field, what);
-        }
-    }
-    (problems.len() == before).then(|| read.into_iter().map(|listed| listed.address).collect())
-}
-
-fn nat_ports(
-    table: &Table,
-    raw: &RawDatapath,
-    ephemeral: &RangeInclusive<u16>,
-    problems: &mut Problems<'_>,
-) -> Option<RangeInclusive<u16>> {
-    let Some(field) = table.field("nat_ports", &raw.nat_ports) else {
-        let free = largest_free(ephemeral).filter(|free| free.len() >= FEW_NAT_PORTS);
-        if free.is_none() {
-            let overlap = overlap(&(FIRST_NAT_PORT..=u16::MAX), ephemeral).unwrap_or_default();
-            problems.missing(table, "nat_ports", format!("unwritten, and there is no wide range: {overlap}"));
-        }
-        return free;
-    };
-    let ports = field
-        .value
-        .split_once('-')
-        .and_then(|(first, last)| Some(first.trim().parse::<u16>().ok()?..=last.trim().parse::<u16>().ok()?));
-    let wrong = match &ports {
-        None => Some("not a range of ports".to_owned()),
-        Some(ports) if ports.is_empty() => {
-            Some("an empty range: its first port is above its last".to_owned())
-        }
+fn nat_ports(text: &str) -> Result<RangeInclusive<u16>, String> {
+    let bounds = text.split_once('-');
+    let ports = bounds.and_then(|(first, last)| Some(first.trim().parse().ok()?..=last.trim().parse().ok()?));
+    match ports {
+        None => Err("not a range of ports".to_owned()),
+        Some(ports) if ports.is_empty() => Err("an empty range: its first port is above its last".to_owned()),
         Some(ports) if *ports.start() < FIRST_NAT_PORT => {
-            Some("ports below 1024 are for services; begin at 1024 or above".to_owned())
+            Err("ports below 1024 are for services; begin at 1024 or above".to_owned())
         }
-        Some(ports) => overlap(ports, ephemeral),
-    };
-    if let Some(wrong) = wrong {
-        problems.refuse(&field, wrong);
-        return None;
+        Some(ports) => Ok(ports),
     }
-    ports
 }
 
 /// If the host's own connections could get a port of `ports`: what to write instead.

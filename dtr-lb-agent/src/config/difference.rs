@@ -4,24 +4,84 @@
 
 use std::{
     collections::BTreeSet,
-    fmt::{Debug, Display},
-    net::IpAddr,
-    time::Duration,
+    fmt::{self, Debug, Display},
+    net::{IpAddr, SocketAddr},
 };
 
-use super::{Access, Agent, Config, Datapath, Limits, Listed, Replica, Service};
+use super::key::Change;
+use super::takes::{Takes, time};
+use super::{Config, Listed, Replica, Service};
 
-mod probe;
+/// A key that is another after a change of the config.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// Its name, dotted within its service.
+    pub key: String,
+    /// What it was, as far as it may be shown.
+    pub before: String,
+    /// What it is.
+    pub after: String,
+    /// What it takes to change it.
+    pub change: Change,
+}
+
+impl Difference {
+    pub(super) fn new<V: PartialEq, T: Takes<Value = V>>(
+        key: &str,
+        change: Change,
+        takes: &T,
+        before: &V,
+        after: &V,
+    ) -> Option<Self> {
+        let shown = |value| takes.shown(value);
+        (before != after).then(|| Self {
+            key: key.to_owned(),
+            before: shown(before),
+            after: shown(after),
+            change,
+        })
+    }
+
+    fn in_table(mut self, table: &str) -> Self {
+        self.key = format!("{table}.{}", self.key);
+        self
+    }
+}
+
+impl Display for Difference {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { key, before, after, change: _ } = self;
+        // What a probe sends may be a password: only that it is another is told.
+        if before == after {
+            return write!(out, "{key}: {after}, with other contents");
+        }
+        write!(out, "{key}: {before} → {after}")
+    }
+}
+
+/// The keys that a reload would have to change and cannot.
+#[must_use]
+pub fn immutable(before: &Config, after: &Config) -> Vec<Difference> {
+    keys(before, after).into_iter().filter(|difference| difference.change != Change::Reload).collect()
+}
+
+/// Those of `[datapath]` and `[agent]`.
+fn keys(before: &Config, after: &Config) -> Vec<Difference> {
+    let datapath =
+        before.datapath.differences(&after.datapath).into_iter().map(|key| key.in_table("datapath"));
+    let agent = before.agent.differences(&after.agent).into_iter().map(|key| key.in_table("agent"));
+    datapath.chain(agent).collect()
+}
 
 /// Each difference in a line; none if both say the same.
 #[must_use]
 pub fn differences(before: &Config, after: &Config) -> Vec<String> {
-    // Named one by one, so that a new key is not forgotten here. What decides about interfaces shows in them. `host` is told where it arrives: in the probes.
-    let Config { interfaces, by_routes: _, host: _, datapath, services, agent } = after;
+    // Named one by one, so that a new field is not forgotten here. What decides about interfaces shows in them. `host` is told where
+    // it arrives: in the probes.
+    let Config { interfaces, by_routes: _, host: _, datapath: _, services, agent: _ } = after;
     let mut lines = Lines::default();
     lines.key("interfaces", &list(&before.interfaces), &list(interfaces));
-    lines.datapath(&before.datapath, datapath);
-    lines.agent(&before.agent, agent);
+    lines.0.extend(keys(before, after).iter().map(ToString::to_string));
     let named = |services: &[Service], name: &str| services.iter().position(|service| service.name == name);
     for service in &before.services {
         if named(services, &service.name).is_none() {
@@ -48,103 +108,24 @@ struct Lines(Vec<String>);
 
 impl Lines {
     fn key<T: PartialEq + Display>(&mut self, key: &str, before: &T, after: &T) {
-        self.shown(key, before, after, ToString::to_string);
-    }
-
-    fn shown<T: PartialEq>(&mut self, key: &str, before: &T, after: &T, show: impl Fn(&T) -> String) {
         if before != after {
-            self.0.push(format!("{key}: {} → {}", show(before), show(after)));
+            self.0.push(format!("{key}: {before} → {after}"));
         }
-    }
-
-    fn datapath(&mut self, before: &Datapath, after: &Datapath) {
-        let Datapath {
-            attach,
-            max_flows,
-            nat_ports,
-            nat_addresses,
-            tunnel_sources,
-            idle_timeout,
-            hash_seed,
-            all_down,
-            on_down,
-            syn_challenge,
-            macs,
-        } = after;
-        self.key("datapath.attach", &before.attach, attach);
-        self.key("datapath.max_flows", &before.max_flows, max_flows);
-        self.shown("datapath.nat_ports", &before.nat_ports, nat_ports, |ports| {
-            format!("{}-{}", ports.start(), ports.end())
-        });
-        self.key("datapath.nat_addresses", &list(&before.nat_addresses), &list(nat_addresses));
-        self.shown("datapath.tunnel_sources", &before.tunnel_sources, tunnel_sources, |sources| {
-            format!("{}, {}", sources.v4, sources.v6)
-        });
-        self.shown("datapath.idle_timeout", &before.idle_timeout, idle_timeout, time);
-        self.key("datapath.hash_seed", &before.hash_seed, hash_seed);
-        self.key("datapath.all_down", &before.all_down, all_down);
-        self.key("datapath.on_down", &before.on_down, on_down);
-        self.key("datapath.syn_challenge", &before.syn_challenge, syn_challenge);
-        self.key("datapath.macs", &before.macs, macs);
-    }
-
-    fn agent(&mut self, before: &Agent, after: &Agent) {
-        let Agent { socket, bpffs, http, http_names, admin_token_file } = after;
-        let path = |path: &std::path::PathBuf| path.display().to_string();
-        self.shown("agent.socket", &before.socket, socket, path);
-        self.shown("agent.bpffs", &before.bpffs, bpffs, path);
-        self.shown("agent.http", &before.http, http, |http| option(http.as_ref()));
-        self.key("agent.http_names", &set(&before.http_names), &set(http_names));
-        self.shown("agent.admin_token_file", &before.admin_token_file, admin_token_file, |file| {
-            option(file.as_ref().map(|file| file.display()))
-        });
     }
 
     /// Of one service, with its name before each line.
     fn service(&mut self, before: &Service, after: &Service) {
-        let Service {
-            name,
-            vips,
-            port,
-            mode,
-            affinity,
-            max_fails,
-            fail_timeout,
-            access,
-            limits,
-            probe,
-            // Each replica has it.
-            replica_port: _,
-            listed,
-            replicas,
-        } = after;
         let mut own = Self::default();
-        own.key("vip", &set(&before.vips), &set(vips));
-        own.key("port", &before.port, port);
-        own.key("mode", &before.mode, mode);
-        own.key("affinity", &before.affinity, affinity);
-        own.key("max_fails", &before.max_fails, max_fails);
-        own.shown("fail_timeout", &before.fail_timeout, fail_timeout, time);
-        own.access(&before.access, access);
-        own.limits(&before.limits, limits);
-        own.probe(&before.probe, probe);
-        own.host_names(&before.listed, listed);
-        own.replicas(&before.replicas, replicas);
-        self.0.extend(own.0.into_iter().map(|line| format!("service `{name}`: {line}")));
-    }
-
-    fn access(&mut self, before: &Access, after: &Access) {
-        let Access { allowed, denied } = after;
-        self.key("allow", &set(&before.allowed), &set(allowed));
-        self.key("deny", &set(&before.denied), &set(denied));
-    }
-
-    fn limits(&mut self, before: &Limits, after: &Limits) {
-        let Limits { max_flows_per_replica, max_new_flows_per_source, affinity_timeout, denied } = after;
-        self.key("max_flows_per_replica", &before.max_flows_per_replica, max_flows_per_replica);
-        self.key("max_new_flows_per_source", &before.max_new_flows_per_source, max_new_flows_per_source);
-        self.shown("affinity_timeout", &before.affinity_timeout, affinity_timeout, time);
-        self.key("denied", &before.denied, denied);
+        own.key("vip", &set(&before.vips), &set(&after.vips));
+        own.0.extend(before.differences(after).iter().map(ToString::to_string));
+        own.key("allow", &set(&before.access.allowed), &set(&after.access.allowed));
+        own.key("deny", &set(&before.access.denied), &set(&after.access.denied));
+        own.0.extend(before.limits.differences(&after.limits).iter().map(ToString::to_string));
+        let probe = before.probe.differences(&after.probe).into_iter().map(|key| key.in_table("probe"));
+        own.0.extend(probe.map(|difference| difference.to_string()));
+        own.host_names(&before.listed, &after.listed);
+        own.replicas(&before.replicas, &after.replicas);
+        self.0.extend(own.0.into_iter().map(|line| format!("service `{}`: {line}", after.name)));
     }
 
     /// Those that stand for replicas: which ones, DNS may not have said yet.
@@ -193,7 +174,7 @@ impl Lines {
         let mut own = Self::default();
         own.key("name", &before.name, name);
         own.key("weight", &before.weight, weight);
-        own.shown("slow_start", &before.slow_start, slow_start, time);
+        own.key("slow_start", &time(&before.slow_start), &time(slow_start));
         own.key("backup", &before.backup, backup);
         own.key("state ordered", &before.admin, admin);
         self.0.extend(own.0.into_iter().map(|line| format!("{}: {line}", called(after))));
@@ -211,20 +192,12 @@ fn called(replica: &Replica) -> String {
 }
 
 fn ends(service: &Service) -> String {
-    let end = |vip: &IpAddr| std::net::SocketAddr::new(*vip, service.port).to_string();
+    let end = |vip: &IpAddr| SocketAddr::new(*vip, service.port).to_string();
     service.vips.iter().map(end).collect::<Vec<_>>().join(", ")
 }
 
 fn count(count: usize, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
-}
-
-fn time(time: &Duration) -> String {
-    humantime::format_duration(*time).to_string()
-}
-
-fn option<T: Display>(value: Option<T>) -> String {
-    value.map_or_else(|| "none".to_owned(), |value| value.to_string())
 }
 
 /// In the order given.

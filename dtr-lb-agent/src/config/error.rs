@@ -65,7 +65,7 @@ pub struct Problem {
     /// What is wrong, and what to do where that is not simply another value.
     pub what: String,
     /// What would be accepted, if it can be said in short.
-    pub allowed: Option<&'static str>,
+    pub allowed: Option<String>,
 }
 
 impl fmt::Display for Problem {
@@ -77,7 +77,7 @@ impl fmt::Display for Problem {
             (key, Some(value)) => write!(out, "`{} = {}`: ", one_line(key), one_line(value))?,
         }
         write!(out, "{}", one_line(&self.what))?;
-        self.allowed.map_or(Ok(()), |allowed| write!(out, "; allowed: {allowed}"))
+        self.allowed.as_ref().map_or(Ok(()), |allowed| write!(out, "; allowed: {allowed}"))
     }
 }
 

@@ -2,8 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::field::Field;
-use super::problems::Problems;
+use super::takes::Text;
 
 /// Is this a DNS name that TLS can ask for too? Underscores pass: they are not RFC 1123, but they are in use.
 ///
@@ -19,13 +18,15 @@ pub(super) fn is_host_name(name: &str) -> bool {
     name.len() <= 253 && name.split('.').all(label) && !digits_last
 }
 
-pub(super) fn probe_host(field: &Field<'_, String>, problems: &mut Problems<'_>) -> Option<String> {
-    if is_host_name(field.value) || field.value.parse::<IpAddr>().is_ok() {
-        return Some(field.value.clone());
-    }
-    problems.refuse(field, "neither a DNS name nor an IP address");
-    None
-}
+/// What a probe asks for.
+pub(super) const PROBE_HOST: Text<String> = Text {
+    words: "a DNS name or an IP address, in quotes, without a port",
+    parse: |text| {
+        let usable = is_host_name(text) || text.parse::<IpAddr>().is_ok();
+        usable.then(|| text.to_owned()).ok_or_else(|| "neither a DNS name nor an IP address".to_owned())
+    },
+    show: String::clone,
+};
 
 #[cfg(test)]
 mod tests {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::address::not_one_host;
-use super::field::is_name;
 use super::host_name::is_host_name;
+use super::name::is_name;
 
 /// The largest weight.
 pub const MAX_WEIGHT: u16 = 256;
@@ -155,7 +155,7 @@ pub(crate) fn checked_weight(weight: u16) -> Result<u16, String> {
     if weight <= MAX_WEIGHT {
         return Ok(weight);
     }
-    Err(format!("weight {weight} is out of range: it is 0 to {MAX_WEIGHT}"))
+    Err(format!("weight {weight} must be between 0 and {MAX_WEIGHT}"))
 }
 
 #[cfg(test)]

@@ -1,8 +1,11 @@
 //! The config file: TOML in, one checked [`Config`] out.
 //!
-//! The way of a config: text → TOML (`--set` applied) → `raw` (the shape: keys and types) → the readers
-//! (one file a table: what the values mean) → [`Config`]. Every step reports into `problems`, so that one
-//! run names everything that is wrong, each with its place, its key and what is allowed.
+//! Each table is a file that declares its keys once (`key`): help, type, what it takes (`takes`), default, and whether a reload may
+//! change it. The reader, the words of errors, the differences at a reload and the documentation (`reference`) come from that.
+//!
+//! The way of a config: text → TOML (`--set` applied) → the declared keys of each table, each by itself → what goes
+//! together → [`Config`]. Every step reports into `problems`, so that one run names everything that is wrong, each with its place, its
+//! key and what is allowed.
 //!
 //! Invariants: a `Config` exists only if every check passed; nothing on the host is changed here, and apart from
 //! [`HostFacts::read`], the config file and the named CA files nothing of it is read.
@@ -19,13 +22,15 @@ mod datapath;
 mod difference;
 mod edit;
 mod error;
-mod field;
 mod host_facts;
 mod host_name;
+mod key;
 mod keys;
 mod limits;
 mod listed;
 mod mode;
+mod name;
+mod node;
 mod overrides;
 mod pattern;
 mod places;
@@ -33,12 +38,12 @@ mod prefix;
 mod preset;
 mod probe;
 mod problems;
-mod raw;
+mod reference;
 mod replica;
 mod service;
-mod shape;
 mod source;
 mod status_set;
+mod takes;
 mod tunnel;
 
 use std::collections::BTreeSet;
@@ -50,10 +55,11 @@ pub use self::admin::Admin;
 pub use self::agent::{Agent, DEFAULT_BPFFS, DEFAULT_SOCKET};
 pub use self::command_line::CommandLine;
 pub use self::datapath::{AllDown, Attach, Datapath, Macs, OnDown, SynChallenge};
-pub use self::difference::differences;
+pub use self::difference::{Difference, differences, immutable};
 pub use self::edit::{Edit, EditError};
 pub use self::error::{ConfigError, Place, Problem};
 pub use self::host_facts::HostFacts;
+pub use self::key::Change;
 pub use self::limits::{Denied, Limits};
 pub use self::listed::{DEFAULT_WEIGHT, Host, HostError, Listed, MAX_WEIGHT};
 pub use self::mode::Mode;
@@ -62,18 +68,25 @@ pub use self::places::Places;
 pub use self::prefix::{parse_prefix, prefix_or_none};
 pub use self::preset::{Preset, PresetService};
 pub use self::probe::{Header, HeaderPattern, Probe, Scheme, Step, Verify};
+pub use self::reference::every_key;
 pub use self::replica::Replica;
 pub use self::service::{Affinity, Service};
 pub use self::status_set::StatusSet;
 pub use self::tunnel::TunnelSources;
 
-use self::field::Table;
-use self::problems::Problems;
-use self::raw::RawConfig;
-use self::source::Source;
+use toml::de::DeTable;
 
-pub(crate) use self::field::is_name;
+use self::address::VIPS;
+use self::datapath::INTERFACES;
+use self::host_name::PROBE_HOST;
+use self::key::{depends, is, table};
+use self::node::Table;
+use self::problems::Problems;
+use self::source::Source;
+use self::takes::{Maybe, word};
+
 pub(crate) use self::listed::{checked_weight, usable};
+pub(crate) use self::name::is_name;
 
 /// Where the commands look for the config unless `--config` names another file.
 pub const DEFAULT_PATH: &str = "/etc/dtr-lb/dtr-lb.toml";
@@ -95,6 +108,20 @@ pub struct Config {
     pub services: Vec<Service>,
     /// Where the agent itself is reached.
     pub agent: Agent,
+}
+
+table! {
+    WrittenTop {
+        /// What clients connect to: addresses of this host, or routed to it, of [either family](#both-families). None is a replica's.
+        vip: Vec<IpAddr> = VIPS, depends("required, unless every service has its own", "\"10.0.0.10\"").needed();
+        /// What is balanced. A [preset](#presets) says ports, and path, status and body of the probes, where they are not written.
+        preset: Preset = word(), is(Preset::Dtr);
+        /// Where packets arrive: from clients, and from replicas. At most 15 bytes a name. Packets in [VLANs](#vlans) are balanced
+        /// as well.
+        interfaces: Vec<String> = INTERFACES, depends("[by the routes](#interfaces)", "[\"eth0\", \"eth1\"]");
+        /// Host header and TLS server name of the probes.
+        host: Option<String> = Maybe::written(PROBE_HOST), depends("the replica's address, as written", "\"dtr.example.com\"");
+    }
 }
 
 impl Config {
@@ -136,8 +163,8 @@ impl Config {
         host: &HostFacts,
     ) -> Result<Self, ConfigError> {
         let mut problems = Problems::new(source);
-        let config = shape::read(text, overrides, &mut problems)
-            .and_then(|raw| Self::from_raw(&raw, host, &mut problems));
+        let config = document(text, overrides, &mut problems)
+            .and_then(|document| Self::from_table(&Table::top(&document), host, &mut problems));
         match config {
             Some(config) if problems.is_empty() => Ok(config),
             Some(_) | None => Err(ConfigError::Invalid(problems.into_sorted())),
@@ -166,33 +193,46 @@ impl Config {
     }
 
     /// Reads every table, whatever the others hold, so that all problems come out at once.
-    fn from_raw(raw: &RawConfig, host_facts: &HostFacts, problems: &mut Problems<'_>) -> Option<Self> {
-        let top = Table::top();
-        let interfaces = datapath::interfaces(raw, problems);
-        let host = top
-            .field("host", &raw.host)
-            .map_or(Some(None), |field| host_name::probe_host(&field, problems).map(Some));
-        let vips = address::vips(&top, &raw.vip, problems);
-        let replicas = replica::declared(raw, problems);
-        let preset = top
-            .field("preset", &raw.preset)
-            .map_or(Some(Preset::Dtr), |field| field::choice(&field, problems));
-        // Of one that is not known, nothing is; what would be missing without it is no news.
-        let services =
-            preset.and_then(|preset| service::read(raw, preset, &vips, &replicas, host.as_ref(), problems));
-        let datapath = datapath::read(raw, host_facts, problems);
-        let agent = agent::read(raw, problems);
-        if let (Some(agent), Some(services)) = (&agent, &services) {
-            agent::is_no_service(raw, agent, services, problems);
-        }
+    fn from_table(top: &Table<'_>, host_facts: &HostFacts, problems: &mut Problems<'_>) -> Option<Self> {
+        keys::refuse_unknown(top, keys::FILE, problems);
+        let mut written = WrittenTop::read(top, problems);
+        written.host.or(|| Some(None));
+        written.interfaces.or(|| Some(Vec::new()));
+        let replicas = replica::declared(top, problems);
+        let shared = service::Shared {
+            preset: written.preset.value,
+            vip: &written.vip,
+            replicas: &replicas,
+            host: written.host.value.as_ref(),
+        };
+        let services = service::read(top, &shared, problems);
+        let datapath = datapath::read(&top.table("datapath", problems), host_facts, problems);
+        let agent = agent::read(&top.table("agent", problems), services.as_deref(), problems);
         Some(Self {
-            by_routes: raw.interfaces.is_none(),
-            interfaces: interfaces?,
-            host: host?,
+            by_routes: written.interfaces.node.is_none(),
+            interfaces: written.interfaces.value?,
+            host: written.host.value?,
             datapath: datapath?,
             services: services?,
             agent: agent?,
         })
+    }
+}
+
+/// The parsed text with the `--set` items in it; `None` if it is not TOML, which is reported.
+fn document<'a>(text: &'a str, overrides: &'a [String], problems: &mut Problems<'a>) -> Option<DeTable<'a>> {
+    match DeTable::parse(text) {
+        Ok(document) => {
+            let mut document = document.into_inner();
+            overrides::apply(&mut document, overrides, problems);
+            Some(document)
+        }
+        Err(error) => {
+            // One only: after a slip in the syntax, whatever else is reported is mostly an echo of it.
+            let at = error.span().map_or(0, |span| span.start);
+            problems.plain(at, "", format!("not TOML: {}", error.message()));
+            None
+        }
     }
 }
 

@@ -2,23 +2,22 @@
 
 use std::net::IpAddr;
 
-use super::address::Vip;
 use super::choice::choice;
-use super::field::Table;
 use super::listed::Listed;
+use super::node::Field;
 use super::problems::Problems;
-use super::raw::RawService;
 
 choice! {
     /// How packets reach the replicas.
     pub enum Mode {
-        /// Both addresses are rewritten; nothing is to be configured on the replicas.
+        /// Both addresses are rewritten. Replicas need no configuration.
         Nat = "nat",
-        /// Only the destination MAC is; the replicas hold the VIP and answer the client directly.
+        /// Only the destination MAC is rewritten; the replicas are on this host's segment, hold the VIP, and answer clients
+        /// directly.
         Dsr = "dsr",
-        /// The packet travels inside another; the replicas hold the VIP and answer the client directly.
+        /// Packets travel inside others, over any route; the replicas hold the VIP and answer clients directly.
         Ipip = "ipip",
-        /// The destination is rewritten, and the client's address and port stay; the replicas' route to clients is the balancer.
+        /// The destination is rewritten, and the client's address and port stay; the replicas' route to clients is this host.
         Dnat = "dnat",
     }
 }
@@ -48,36 +47,37 @@ impl Mode {
 
 /// Refuses a VIP and a replica that do not go together.
 pub(super) fn addresses_fit(
-    table: &Table,
-    raw: &RawService,
-    mode: Mode,
-    vips: &[Vip],
+    field: &mut Field<'_, Mode>,
+    vips: &[IpAddr],
     listed: &[Listed],
     problems: &mut Problems<'_>,
 ) {
-    let Some(field) = table.field("mode", &raw.mode) else { return };
+    let Some(mode) = field.value.filter(|_| field.node.is_some()) else { return };
     for vip in vips {
         for address in listed.iter().filter_map(|listed| listed.host.address()) {
-            if let Some(rule) = mode.broken_rule(vip.address, address) {
+            if let Some(rule) = mode.broken_rule(*vip, address) {
                 let what = format!(
-                    "VIP {} and replica {address} do not go together: {rule}; split the service by family, or take \"nat\"",
-                    vip.address
+                    "VIP {vip} and replica {address} do not go together: {rule}; split the service by family, or take \"nat\""
                 );
                 // The first of many.
-                return problems.refuse(&field, what);
+                return field.refuse(what, problems);
             }
         }
     }
 }
 
 /// Refuses a `replica_port` that a packet cannot get without NAT. `port` is the service's.
-pub(super) fn port_fits(table: &Table, raw: &RawService, mode: Mode, port: u16, problems: &mut Problems<'_>) {
-    let Some(field) = table.field("replica_port", &raw.replica_port) else { return };
-    if mode.direct() && *field.value != i64::from(port) {
+pub(super) fn port_fits(
+    mode: Mode,
+    port: u16,
+    replica_port: &mut Field<'_, u16>,
+    problems: &mut Problems<'_>,
+) {
+    if mode.direct() && replica_port.value.is_some_and(|replica_port| replica_port != port) {
         let what = format!(
             "mode = \"{mode}\" does not change ports, so that it can only be the service's, {port}; leave the key out, or \
              take \"nat\" or \"dnat\""
         );
-        problems.refuse(&field, what);
+        replica_port.refuse(what, problems);
     }
 }

@@ -4,12 +4,18 @@ use std::fmt;
 
 use regex::bytes::Regex;
 
-use super::field::Field;
-use super::problems::Problems;
+use super::takes::Text;
 
 /// A regular expression that has to be found somewhere in what a replica says. Equal if written the same.
 #[derive(Debug, Clone)]
 pub struct Pattern(Regex);
+
+/// A key that takes one.
+pub(super) const PATTERN: Text<Pattern> = Text {
+    words: "a regular expression in quotes; single quotes leave its backslashes alone",
+    parse: Pattern::new,
+    show: Pattern::to_string,
+};
 
 impl Pattern {
     /// Does it match?
@@ -33,11 +39,6 @@ impl Pattern {
     /// One that this program brings.
     pub(super) fn of(pattern: &'static str) -> Self {
         Self::new(pattern).expect("a pattern of ours is one; the tests make each")
-    }
-
-    pub(super) fn read(field: &Field<'_, String>, problems: &mut Problems<'_>) -> Option<Self> {
-        let made = Self::new(field.value);
-        made.map_err(|what| problems.refuse(field, what)).ok()
     }
 
     /// Of this text, or what is wrong with it.

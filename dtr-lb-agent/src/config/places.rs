@@ -6,11 +6,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::DeTable;
 
-use super::agent::{self, DEFAULT_BPFFS, DEFAULT_SOCKET};
-use super::field::Field;
+use super::agent::{DEFAULT_BPFFS, DEFAULT_SOCKET, WrittenAgent};
+use super::node::Table;
 use super::overrides;
 use super::problems::Problems;
 use super::source::Source;
@@ -53,40 +52,25 @@ impl Places {
     #[must_use]
     pub fn parse(text: &str, name: &str, overrides: &[String]) -> Self {
         let mut problems = Problems::new(Source::new(name, text));
-        let mut document = DeTable::parse(text).unwrap_or_else(|error| {
-            let at = error.span().map_or(0, |span| span.start);
-            problems.plain(at, "", format!("not TOML, so nothing in it is used: {}", error.message()));
-            Spanned::new(0..0, DeTable::new())
+        let document = super::document(text, overrides, &mut problems).unwrap_or_else(|| {
+            let mut empty = DeTable::new();
+            overrides::apply(&mut empty, overrides, &mut problems);
+            empty
         });
-        overrides::apply(document.get_mut(), overrides, &mut problems);
-        let agent = match document.get_ref().get("agent").map(|agent| (agent.span().start, agent.get_ref())) {
-            Some((_, DeValue::Table(table))) => Some(table),
-            Some((at, _)) => {
-                problems.key(at, "agent", "not a table");
-                None
-            }
-            None => None,
-        };
-        let mut path_at = |key: &str, read: ReadPath, default: &str| {
-            let written = agent.and_then(|agent| agent.get(key));
-            let path = written.and_then(|value| {
-                let (key, at) = (format!("agent.{key}"), value.span().start);
-                let DeValue::String(text) = value.get_ref() else {
-                    problems.key(at, &key, "not a string");
-                    return None;
-                };
-                read(&Field { key, at, value: &text.clone().into_owned() }, &mut problems)
-            });
-            path.unwrap_or_else(|| PathBuf::from(default))
-        };
-        let socket = path_at("socket", agent::socket_path, DEFAULT_SOCKET);
-        let bpffs = path_at("bpffs", super::field::absolute_path, DEFAULT_BPFFS);
-        let notes = problems.into_sorted().iter().map(ToString::to_string).collect();
-        Self { socket, bpffs, notes }
+        let agent = Table::top(&document).table("agent", &mut problems);
+        let WrittenAgent { socket, bpffs, http: _, http_names: _, admin_token_file: _ } =
+            WrittenAgent::read(&agent, &mut problems);
+        // The other keys are not asked for here.
+        let other = |key: &str| key.starts_with("agent.") && !["agent.socket", "agent.bpffs"].contains(&key);
+        let notes =
+            problems.into_sorted().iter().filter(|note| !other(&note.key)).map(ToString::to_string).collect();
+        Self {
+            socket: socket.value.unwrap_or_else(|| DEFAULT_SOCKET.into()),
+            bpffs: bpffs.value.unwrap_or_else(|| DEFAULT_BPFFS.into()),
+            notes,
+        }
     }
 }
-
-type ReadPath = fn(&Field<'_, String>, &mut Problems<'_>) -> Option<PathBuf>;
 
 #[cfg(test)]
 mod tests {
@@ -118,8 +102,8 @@ mod tests {
     fn what_cannot_be_read_is_told_and_the_default() {
         let cases = [
             ("[agent\nsocket = \"/a\"", "test.toml:1:", "not TOML"),
-            ("agent = 5", "test.toml:1:", "`agent`: not a table"),
-            ("[agent]\nsocket = 5", "test.toml:2:", "`agent.socket`: not a string"),
+            ("agent = 5", "test.toml:1:", "`agent = 5`: wrong type: this is an integer"),
+            ("[agent]\nsocket = 5", "test.toml:2:", "`agent.socket = 5`: wrong type: this is an integer"),
             ("[agent]\nsocket = \"a\"", "test.toml:2:", "not an absolute path"),
         ];
         for (text, place, words) in cases {

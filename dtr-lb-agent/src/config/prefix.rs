@@ -5,24 +5,9 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize as _, Deserializer, de::Error as _};
 
-use super::field::Field;
-use super::problems::Problems;
-
-/// A prefix. An address alone is the prefix that holds only it. Bits beyond its length are an error: whoever writes
-/// 10.1.0.0/8 has one of the two wrong, and the wrong one decides who gets in.
-pub(super) fn prefix(field: &Field<'_, String>, problems: &mut Problems<'_>) -> Option<IpNet> {
-    match read(field.value) {
-        Ok(prefix) => Some(prefix),
-        Err(what) => {
-            problems.refuse(field, what);
-            None
-        }
-    }
-}
-
-/// The same of a text that is not of the config: for commands and the API.
+/// A prefix that is not of the config: for commands and the API.
 pub fn parse_prefix(text: &str) -> Result<IpNet, String> {
-    read(text).map_err(|what| format!("`{text}`: {what}"))
+    prefix(text).map_err(|what| format!("`{text}`: {what}"))
 }
 
 /// The same of a field that may be missing.
@@ -31,7 +16,9 @@ pub fn prefix_or_none<'de, D: Deserializer<'de>>(input: D) -> Result<Option<IpNe
     text.map(|text| parse_prefix(&text).map_err(D::Error::custom)).transpose()
 }
 
-fn read(text: &str) -> Result<IpNet, String> {
+/// A prefix. An address alone is the prefix that holds only it. Bits beyond its length are an error: whoever writes
+/// 10.1.0.0/8 has one of the two wrong, and the wrong one decides who gets in.
+pub(super) fn prefix(text: &str) -> Result<IpNet, String> {
     let written = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
     let Ok(prefix) = written else { return Err("not a network".to_owned()) };
     if prefix != prefix.trunc() {
@@ -73,7 +60,7 @@ mod tests {
             ("all", Err("not a network")),
         ];
         for (text, expected) in cases {
-            match (read(text), expected) {
+            match (prefix(text), expected) {
                 (Ok(prefix), Ok(expected)) => assert_eq!(prefix.to_string(), expected, "{text}"),
                 (Err(what), Err(words)) => assert!(what.contains(words), "{text}: {what}"),
                 (other, _) => panic!("{text}: {other:?}"),

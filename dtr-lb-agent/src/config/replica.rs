@@ -4,12 +4,14 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::address;
+use super::address::unicast_or_name;
 use super::admin::Admin;
-use super::field::{self, Table};
+use super::key::{depends, is, required, table};
 use super::listed::{DEFAULT_WEIGHT, Host, Listed, MAX_WEIGHT};
+use super::name::NAME;
+use super::node::Table;
 use super::problems::Problems;
-use super::raw::{RawConfig, RawReplica};
+use super::takes::{HOUR, Text, Whole, millis};
 
 /// A backend, as one service uses it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -46,46 +48,81 @@ impl Replica {
     }
 }
 
-/// A `[[replica]]`, as far as it could be read: what could not be is `None`, and reported.
-#[derive(Debug)]
-pub(super) struct Declared {
-    pub(super) name: Option<String>,
-    pub(super) host: Option<Host>,
-    pub(super) weight: Option<u16>,
-    pub(super) slow_start: Option<Duration>,
-    pub(super) key: String,
-    pub(super) at: usize,
+const ADDRESS: Text<Host> = Text {
+    words: "an IP address in quotes that no other replica and no VIP has, as in \"10.0.0.11\", or a host name",
+    parse: unicast_or_name,
+    show: Host::to_string,
+};
+
+table! {
+    WrittenReplica {
+        /// Its name in `status`, in the log and in `service.replicas`; each replica its own.
+        name: String = NAME, depends("its address, as written", "\"replica-1\"").needed();
+        /// Where it is: a host other than this one. A [host name](#host-names) stands for all its addresses.
+        address: Host = ADDRESS, required("\"10.0.0.11\"");
+        /// Its share of new connections, in proportion to the others'. 0: it drains. It gets no new ones, and those that it has go
+        /// on; `status` shows it as `draining`.
+        weight: u16 = Whole(0..=MAX_WEIGHT), is(DEFAULT_WEIGHT);
+        /// When it comes back from being down or draining, its share rises to its weight over this time, in 20 steps. Not at the
+        /// start of the agent, and not where it is needed at once because no other is up.
+        slow_start: Duration = millis(0, HOUR), is(Duration::ZERO);
+    }
 }
 
-impl Declared {
+/// A `[[replica]]`, as far as it could be read: what could not be is `None`, and reported.
+#[derive(Debug)]
+pub(super) struct Declared<'a> {
+    table: Table<'a>,
+    written: WrittenReplica<'a>,
+}
+
+impl Declared<'_> {
+    pub(super) fn name(&self) -> Option<&str> {
+        self.written.name.value.as_deref()
+    }
+
     /// Its address, if it has one by itself.
     pub(super) fn address(&self) -> Option<IpAddr> {
-        self.host.as_ref().and_then(Host::address)
+        self.written.address.value.as_ref().and_then(Host::address)
     }
 
     pub(super) fn listed(&self) -> Option<Listed> {
+        let WrittenReplica { name, address, weight, slow_start } = &self.written;
         Some(Listed {
-            name: self.name.clone()?,
-            host: self.host.clone()?,
-            weight: self.weight?,
-            slow_start: self.slow_start?,
+            name: name.value.clone()?,
+            host: address.value.clone()?,
+            weight: weight.value?,
+            slow_start: slow_start.value?,
             backup: false,
         })
     }
+
+    /// Something is wrong with where it is.
+    pub(super) fn refuse_address(&self, what: String, problems: &mut Problems<'_>) {
+        match &self.written.address.node {
+            Some(node) => problems.key(node.at, &node.key, what),
+            None => problems.missing(&self.table, "address", what),
+        }
+    }
 }
 
-pub(super) fn declared(raw: &RawConfig, problems: &mut Problems<'_>) -> Vec<Declared> {
-    let top = Table::top();
-    let listed = raw.replica.as_ref().map_or(&[][..], |list| list.get_ref());
-    if listed.is_empty() {
-        problems.missing(&top, "replica", "missing: no replica to forward to");
+pub(super) fn declared<'a>(top: &Table<'a>, problems: &mut Problems<'_>) -> Vec<Declared<'a>> {
+    let Some(tables) = top.tables("replica", problems) else { return Vec::new() };
+    let wanted = top.node("replica").and_then(|node| node.elements(problems)).unwrap_or_default();
+    if wanted.is_empty() {
+        problems.missing(top, "replica", "missing: no replica to forward to");
     }
-    let mut replicas = Vec::with_capacity(listed.len());
+    let mut replicas = Vec::with_capacity(tables.len());
     let mut first_with = FirstWith::default();
-    for (index, raw) in listed.iter().enumerate() {
-        let table = top.nth("replica", index, raw);
-        let replica = read(&table, raw.get_ref(), problems);
-        first_with.refuse_twins(&table, raw.get_ref(), &replica, problems);
+    for table in tables {
+        let mut written = WrittenReplica::read(&table, problems);
+        // One that cannot be used is still what the services of this file call it by.
+        written.name.or(|| match &written.address.value {
+            Some(Host::Address(address)) => Some(address.to_string()),
+            Some(Host::Name(_)) | None => Some(written.address.node.as_ref()?.value.as_str()?.to_owned()),
+        });
+        let replica = Declared { table, written };
+        first_with.refuse_twins(&replica, problems);
         replicas.push(replica);
     }
     replicas
@@ -99,18 +136,12 @@ struct FirstWith {
 }
 
 impl FirstWith {
-    fn refuse_twins(
-        &mut self,
-        table: &Table,
-        raw: &RawReplica,
-        replica: &Declared,
-        problems: &mut Problems<'_>,
-    ) {
-        let this = format!("{} ({})", table.key(), problems.source.brief(table.at));
-        if let (Some(host), Some(field)) = (&replica.host, table.field("address", &raw.address)) {
+    fn refuse_twins(&mut self, Declared { table, written }: &Declared<'_>, problems: &mut Problems<'_>) {
+        let this = format!("{} ({})", table.key, problems.source.brief(table.at));
+        if let (Some(host), Some(node)) = (&written.address.value, &written.address.node) {
             if let Some(first) = self.host.get(host) {
-                problems.refuse(&field, format!("the address of {first} as well"));
-                if raw.name.is_none() {
+                problems.refuse(node, format!("the address of {first} as well"));
+                if written.name.node.is_none() {
                     // The same name too, for the same reason: said once is enough.
                     return;
                 }
@@ -118,46 +149,18 @@ impl FirstWith {
                 self.host.insert(host.clone(), this.clone());
             }
         }
-        let Some(name) = &replica.name else { return };
+        let Some(name) = &written.name.value else { return };
         let Some(first) = self.name.get(name) else {
             self.name.insert(name.clone(), this);
             return;
         };
-        match table.field("name", &raw.name) {
-            Some(field) => problems.refuse(&field, format!("the name of {first} as well")),
-            None if replica.host.is_none() => {}
+        match &written.name.node {
+            Some(node) => problems.refuse(node, format!("the name of {first} as well")),
+            None if written.address.value.is_none() => {}
             None => {
                 let what = format!("unwritten, so it is \"{name}\", which is the name of {first} as well");
                 problems.missing(table, "name", what);
             }
         }
     }
-}
-
-fn read(table: &Table, raw: &RawReplica, problems: &mut Problems<'_>) -> Declared {
-    let address_field = table.field("address", &raw.address);
-    let host = match &address_field {
-        Some(field) => address::unicast_or_name(field, problems),
-        None => {
-            problems.missing(table, "address", "missing");
-            None
-        }
-    };
-    let name = match table.field("name", &raw.name) {
-        Some(field) => field::name(&field, problems),
-        // One that cannot be used is still what the services of this file call it by.
-        None => match &host {
-            Some(Host::Address(address)) => Some(address.to_string()),
-            Some(Host::Name(_)) | None => raw.address.as_ref().map(|written| written.get_ref().clone()),
-        },
-    };
-    let weight = table.field("weight", &raw.weight);
-    let weight =
-        weight.map_or(Some(DEFAULT_WEIGHT), |field| field::whole_number(&field, 0..=MAX_WEIGHT, problems));
-    let slow_start = table.field("slow_start", &raw.slow_start);
-    let slow_start = slow_start.map_or(Some(Duration::ZERO), |field| {
-        field::duration(&field, Duration::ZERO..=Duration::from_secs(60 * 60), problems)
-    });
-    let (key, at) = address_field.map_or((table.key_of("address"), table.at), |field| (field.key, field.at));
-    Declared { name, host, weight, slow_start, key, at }
 }

@@ -3,10 +3,7 @@
 use std::fmt;
 use std::ops::RangeInclusive;
 
-use toml::Spanned;
-
-use super::field::Field;
-use super::problems::Problems;
+use super::takes::{List, Made};
 
 /// What can be written: the classes that HTTP has (RFC 9110, section 15).
 const CODES: RangeInclusive<u16> = 100..=599;
@@ -27,26 +24,19 @@ impl StatusSet {
     pub fn of(codes: &[u16]) -> Self {
         Self(codes.iter().map(|code| *code..=*code).collect())
     }
-
-    /// Every element is checked, also after a bad one.
-    pub(super) fn read(field: &Field<'_, Vec<Spanned<String>>>, problems: &mut Problems<'_>) -> Option<Self> {
-        if field.value.is_empty() {
-            problems.refuse(field, "no status would ever count as good");
-            return None;
-        }
-        let ranges: Vec<_> = field
-            .elements()
-            .map(|element| {
-                let range = range(element.value);
-                if range.is_none() {
-                    problems.refuse(&element, "neither a status code nor a range of them");
-                }
-                range
-            })
-            .collect();
-        ranges.into_iter().collect::<Option<_>>().map(Self)
-    }
 }
+
+/// A key that takes one.
+pub(super) const STATUSES: Made<StatusSet, RangeInclusive<u16>> = Made {
+    list: List::of(
+        "a list of HTTP status codes and ranges within 100 to 599, as in [\"200-299\", \"304\"]",
+        |text| range(text).ok_or_else(|| "neither a status code nor a range of them".to_owned()),
+        |range| StatusSet(vec![range.clone()]).to_string(),
+    )
+    .not_empty("no status would ever count as good"),
+    make: |ranges| Ok(StatusSet(ranges)),
+    parts: |set| set.0.clone(),
+};
 
 impl Default for StatusSet {
     /// 200 to 399: answered, and not with an error.

@@ -5,13 +5,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use toml::Spanned;
-
 use super::address::not_one_host;
-use super::field::Field;
 use super::prefix::prefix;
-use super::problems::Problems;
+use super::takes::{List, Made};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 /// The low bits of an outer source address that vary by flow.
 const VARYING_BITS: u8 = 16;
@@ -47,35 +44,44 @@ impl TunnelSources {
     }
 }
 
+/// A key that takes them.
+pub(super) const SOURCES: Made<TunnelSources, IpNet> = Made {
+    list: List::of(
+        "a list of one network a family, /16 or shorter (IPv4), /112 or shorter (IPv6), as in [\"172.16.0.0/16\"]",
+        source,
+        IpNet::to_string,
+    )
+    .not_empty("an empty list; leave the key out for the default"),
+    make: one_a_family,
+    parts: |sources| vec![sources.v4.into(), sources.v6.into()],
+};
+
 /// A family that is not in the list keeps its default.
-pub(super) fn read(
-    field: &Field<'_, Vec<Spanned<String>>>,
-    problems: &mut Problems<'_>,
-) -> Option<TunnelSources> {
-    if field.value.is_empty() {
-        problems.refuse(field, "an empty list; leave the key out for the default");
-        return None;
-    }
-    let before = problems.len();
+fn one_a_family(prefixes: Vec<IpNet>) -> Result<TunnelSources, (usize, String)> {
     let (mut v4, mut v6) = (None, None);
-    for element in field.elements() {
-        let Some(prefix) = prefix(&element, problems) else { continue };
-        let longest = prefix.max_prefix_len() - VARYING_BITS;
+    for (index, prefix) in prefixes.into_iter().enumerate() {
         let twice = match prefix {
             IpNet::V4(prefix) => v4.replace(prefix).is_some(),
             IpNet::V6(prefix) => v6.replace(prefix).is_some(),
         };
         if twice {
-            problems.refuse(&element, "the second of its family");
-        } else if prefix.prefix_len() > longest {
-            let what =
-                format!("too long: the low {VARYING_BITS} bits vary by flow, so it is /{longest} at most");
-            problems.refuse(&element, what);
-        } else if let Some(kind) = not_one_host(prefix.network()) {
-            problems.refuse(&element, format!("it begins with {kind} address, from which nothing may come"));
+            return Err((index, "the second of its family".to_owned()));
         }
     }
     let default = TunnelSources::default();
-    (problems.len() == before)
-        .then(|| TunnelSources { v4: v4.unwrap_or(default.v4), v6: v6.unwrap_or(default.v6) })
+    Ok(TunnelSources { v4: v4.unwrap_or(default.v4), v6: v6.unwrap_or(default.v6) })
+}
+
+fn source(text: &str) -> Result<IpNet, String> {
+    let prefix = prefix(text)?;
+    let longest = prefix.max_prefix_len() - VARYING_BITS;
+    if prefix.prefix_len() > longest {
+        return Err(format!(
+            "too long: the low {VARYING_BITS} bits vary by flow, so it is /{longest} at most"
+        ));
+    }
+    match not_one_host(prefix.network()) {
+        Some(kind) => Err(format!("it begins with {kind} address, from which nothing may come")),
+        None => Ok(prefix),
+    }
 }

@@ -10,11 +10,8 @@ use crate::{
     datapath::{Challenge, Limits},
 };
 
-/// SYNs of a second that no handshake follows, above which the clients of a service have to prove their addresses. A service
-/// with ten thousand connections a second of which one in ten fails has fewer; a flood that hurts has more.
-const FLOOD: u32 = 2_000;
-/// The same where replicas answer clients directly and no handshake is seen to end: SYNs of any kind.
-const DIRECT_FLOOD: u32 = 10 * FLOOD;
+/// Where replicas answer clients directly, no handshake is seen to end, and SYNs of any kind count: this many times as many are a flood.
+const DIRECT_SYNS: u32 = 10;
 
 /// A service's part of these is an eighth at least.
 const LEAST_PART: u32 = 8;
@@ -23,12 +20,13 @@ pub(super) fn limits(config: &Config, service: &Service) -> Limits {
     let own = &service.limits;
     // A flood may come to all of them at once.
     let parts = (config.services.len() as u32).clamp(1, LEAST_PART);
+    let flood = config.datapath.syn_flood_rate;
     Limits {
         challenge: match config.datapath.syn_challenge {
             SynChallenge::Off => Challenge::Never,
             SynChallenge::Always => Challenge::Always,
-            SynChallenge::Auto if service.mode.direct() => Challenge::Above(DIRECT_FLOOD / parts),
-            SynChallenge::Auto => Challenge::Above(FLOOD / parts),
+            SynChallenge::Auto if service.mode.direct() => Challenge::Above(DIRECT_SYNS * flood / parts),
+            SynChallenge::Auto => Challenge::Above(flood / parts),
         },
         new_flows_per_source: own.max_new_flows_per_source,
         flows_per_replica: own.max_flows_per_replica,
@@ -59,5 +57,28 @@ impl Control {
             Macs::Own => self.own_macs.clone(),
             Macs::Any => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::HostFacts;
+
+    #[test]
+    fn a_flood_is_what_the_config_says_shared_by_the_services() {
+        let above = |services: &str, set: &[&str]| {
+            let text = format!("vip = \"10.0.0.10\"\n[[replica]]\naddress = \"10.0.0.11\"\n{services}");
+            let set: Vec<_> = set.iter().map(ToString::to_string).collect();
+            let host = HostFacts { ephemeral_ports: 32_768..=60_999 };
+            let config = Config::parse(&text, "test", &set, &host).expect("a valid config");
+            limits(&config, &config.services[0]).challenge
+        };
+        let one = "[[service]]\nport = 443\n";
+        assert_eq!(above(one, &[]), Challenge::Above(2000));
+        assert_eq!(above("", &["datapath.syn_flood_rate=500"]), Challenge::Above(250), "http and https");
+        let direct = ["service.0.mode=dsr", "datapath.syn_flood_rate=500"];
+        assert_eq!(above(one, &direct), Challenge::Above(5000));
+        assert_eq!(above(one, &["datapath.syn_challenge=off"]), Challenge::Never);
     }
 }

@@ -97,7 +97,7 @@ fn refused(problems: &[Problem], text: &str) -> Result<Reached, String> {
             problem.key.chars().filter(|c| c.is_ascii_lowercase() || matches!(c, '.' | '_')).collect();
         // What is no key of ours is whatever the input has made up.
         let key = if key.len() > 40 { "long".to_owned() } else { key };
-        reached.insert(format!("{key}/{}", problem.allowed.map_or(0, str::len)));
+        reached.insert(format!("{key}/{}", problem.allowed.as_deref().map_or(0, str::len)));
     }
     if problems.is_empty() {
         return Err("refused without a word".into());

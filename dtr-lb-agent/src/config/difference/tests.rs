@@ -26,7 +26,7 @@ fn config(overrides: &[&str]) -> Config {
 
 #[test]
 fn each_key_is_told_by_its_name_and_values() {
-    let cases: [(&[&str], &[&str]); 28] = [
+    let cases: [(&[&str], &[&str]); 29] = [
         (&[], &[]),
         (
             &["service.0.backup=[\"replica-1\"]"],
@@ -39,6 +39,7 @@ fn each_key_is_told_by_its_name_and_values() {
         (&["datapath.idle_timeout=90m"], &["datapath.idle_timeout: 1h → 1h 30m"]),
         (&["datapath.all_down=refuse"], &["datapath.all_down: fail-open → refuse"]),
         (&["datapath.on_down=leave"], &["datapath.on_down: auto → leave"]),
+        (&["datapath.syn_flood_rate=500"], &["datapath.syn_flood_rate: 2000 → 500"]),
         (&["datapath.syn_challenge=off"], &["datapath.syn_challenge: auto → off"]),
         (&["datapath.macs=any"], &["datapath.macs: own → any"]),
         (&["service.0.denied=reset"], &["service `http`: denied: drop → reset"]),

@@ -3,12 +3,9 @@
 use std::fs::File;
 use std::path::PathBuf;
 
-use toml::Spanned;
-
-use super::super::field::Field;
+use super::super::node::{Field, Node};
 use super::super::problems::Problems;
-use super::super::raw::BoolOrText;
-use super::Scheme;
+use super::super::takes::{List, Takes, quoted};
 
 /// Whether a TLS probe trusts what it connects to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,50 +18,70 @@ pub enum Verify {
     Ca(PathBuf),
 }
 
-pub(super) fn verify(field: &Field<'_, BoolOrText>, problems: &mut Problems<'_>) -> Option<Verify> {
-    let path = match field.value {
-        BoolOrText::Bool(false) => return Some(Verify::No),
-        BoolOrText::Bool(true) => return Some(Verify::Yes),
-        BoolOrText::Text(path) => PathBuf::from(path),
-    };
-    let what = if !path.is_absolute() {
-        "not an absolute path".to_owned()
-    } else if path.is_dir() {
-        "a directory".to_owned()
-    } else {
-        // Opening it finds a missing file and one that this user may not read.
-        match File::open(&path) {
-            Ok(_) => return Some(Verify::Ca(path)),
-            Err(error) => format!("cannot read this CA file: {error}"),
+/// A key that takes it.
+pub(super) struct Trust;
+
+impl Takes for Trust {
+    type Value = Verify;
+
+    fn words(&self) -> String {
+        "false, true (no quotes), or the absolute path of an existing CA file, in quotes".to_owned()
+    }
+
+    fn read(&self, node: &Node<'_>, problems: &mut Problems<'_>) -> Option<Verify> {
+        if let Some(yes) = node.value.as_bool() {
+            return Some(if yes { Verify::Yes } else { Verify::No });
         }
-    };
-    problems.refuse(field, what);
-    None
+        let path = PathBuf::from(node.text(problems)?);
+        let what = if !path.is_absolute() {
+            "not an absolute path".to_owned()
+        } else if path.is_dir() {
+            "a directory".to_owned()
+        } else {
+            // Opening it finds a missing file and one that this user may not read.
+            match File::open(&path) {
+                Ok(_) => return Some(Verify::Ca(path)),
+                Err(error) => format!("cannot read this CA file: {error}"),
+            }
+        };
+        problems.refuse(node, what);
+        None
+    }
+
+    fn shown(&self, value: &Verify) -> String {
+        match value {
+            Verify::No => "false".to_owned(),
+            Verify::Yes => "true".to_owned(),
+            Verify::Ca(file) => file.display().to_string(),
+        }
+    }
+
+    fn toml(&self, value: &Verify) -> String {
+        match value {
+            Verify::No | Verify::Yes => self.shown(value),
+            Verify::Ca(_) => quoted(&self.shown(value)),
+        }
+    }
 }
 
-/// Every element is checked, also after a bad one. A length of one byte goes before each on the wire (RFC 7301 section 3.1).
-pub(super) fn alpn(
-    field: &Field<'_, Vec<Spanned<String>>>,
-    scheme: Option<Scheme>,
-    problems: &mut Problems<'_>,
-) -> Option<Vec<String>> {
-    let mut protocols = Some(Vec::new());
-    for (index, element) in field.elements().enumerate() {
-        let name = element.value;
-        let what = if !(1..=255).contains(&name.len()) || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
-            "not the name of a protocol"
-        } else if scheme == Some(Scheme::Https) && !["http/1.1", "http/1.0"].contains(&name.as_str()) {
-            "https probes speak HTTP/1 only"
-        } else if field.value[..index].iter().any(|before| before.get_ref() == name) {
-            "written twice"
-        } else {
-            if let Some(protocols) = &mut protocols {
-                protocols.push(name.clone());
-            }
-            continue;
-        };
-        problems.refuse(&element, what);
-        protocols = None;
+/// A length of one byte goes before each on the wire (RFC 7301 section 3.1).
+pub(super) const PROTOCOLS: List<String> = List::of(
+    "a list of names of protocols, each once, for https \"http/1.1\" and \"http/1.0\" only, as in [\"http/1.1\"]",
+    |name| {
+        let usable = (1..=255).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic());
+        usable.then(|| name.to_owned()).ok_or_else(|| "not the name of a protocol".to_owned())
+    },
+    String::clone,
+)
+.once();
+
+/// Probes of `https` know no other.
+pub(super) fn refuse_beyond_http1(alpn: &Field<'_, Vec<String>>, problems: &mut Problems<'_>) {
+    let (Some(node), Some(names)) = (&alpn.node, &alpn.value) else { return };
+    let elements = node.elements(problems).unwrap_or_default();
+    for (_, element) in
+        names.iter().zip(elements).filter(|(name, _)| !["http/1.1", "http/1.0"].contains(&name.as_str()))
+    {
+        problems.refuse(&element, "https probes speak HTTP/1 only");
     }
-    protocols
 }

@@ -88,7 +88,7 @@ fn errors_name_the_option() {
             "is a VIP as well (vip[0], --vip 10.0.0.10)",
         ),
         (options(&["10.0.0.10"], &["a b=10.0.0.11"]), "--replica a b=10.0.0.11: ", "not usable as a name"),
-        (port("0"), "--port 0: ", "1 to 65535"),
+        (port("0"), "--port 0: ", "between 1 and 65535"),
         (port("http"), "--port http: ", "wrong type"),
         (CommandLine { interfaces: texts(&["a/b"]), ..good() }, "--interface a/b: ", "no \"/\""),
         (CommandLine { host: Some("a b".into()), ..good() }, "--host a b: ", "host"),

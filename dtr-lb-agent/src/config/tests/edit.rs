@@ -204,7 +204,7 @@ fn what_the_file_cannot_say_is_refused_and_changes_nothing() {
     let cases = [
         (FILE, weight("r9", 1), &["no replica `r9`", "r1, 10.0.0.12, names"][..]),
         (FILE, weight("names/10.0.0.21", 1), &["one of the addresses of `names`", "leave out --save"]),
-        (FILE, weight("r1", 257), &["not be valid", "dtr-lb.toml:11:", "0 to 256"]),
+        (FILE, weight("r1", 257), &["not be valid", "dtr-lb.toml:11:", "between 0 and 256"]),
         (FILE, add("r4", "10.0.0.14", &["some"]), &["service `all` has no list", "leave out --service"]),
         (FILE, add("r4", "10.0.0.12", &["all"]), &["not be valid", "the address of replica[1]"]),
         (FILE, add("r1", "10.0.0.14", &["all"]), &["not be valid", "the name of replica[0]"]),

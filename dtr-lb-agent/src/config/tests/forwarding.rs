@@ -109,7 +109,7 @@ fn access() {
             service("deny = [\"10.0.0.1\", \"10.0.0.1/32\"]"),
             10,
             "service[0].deny[1]",
-            &["the same network as service[0].deny[0]"],
+            &["in the list already (line 10)"],
         ),
         case(many(4097), 11, "service[0].deny", &["8194 networks", "each of its VIPs", "8192"]),
     ]);

@@ -43,11 +43,11 @@ fn values_are_toml_or_else_bare_strings() {
 #[test]
 fn an_error_names_the_set_and_not_a_line() {
     let cases: &[(&str, &str, &str)] = &[
-        ("datapath.attach=ebpf", "datapath.attach", "not known"),
-        ("datapath.attach=5", "datapath.attach", "wrong type: this is integer `5`"),
+        ("datapath.attach=ebpf", "datapath.attach", "unknown value"),
+        ("datapath.attach=5", "datapath.attach", "wrong type: this is an integer"),
         ("datapth.attach=tc", "datapth", "did you mean `datapath`?"),
         ("datapath.atach=tc", "datapath.atach", "did you mean `attach`?"),
-        ("replica.0.weight=300", "replica[0].weight", "0 to 256"),
+        ("replica.0.weight=300", "replica[0].weight", "between 0 and 256"),
         ("replica.0.address=10.0.0.12", "replica[1].address", "the address of replica[0] (line 3) as well"),
         ("replica.0.address=10.0.0.10", "replica[0].address", "is a VIP as well (vip, line 1)"),
         ("vip=10.0.0.11", "replica[0].address", "is a VIP as well (vip, --set vip=10.0.0.11)"),
@@ -65,7 +65,7 @@ fn an_error_names_the_set_and_not_a_line() {
             "replica[1].adress",
             "did you mean `address`?",
         ),
-        ("datapath={ attach = \"tc\", max_flows = 1 }", "datapath.max_flows", "1024 to 16777216"),
+        ("datapath={ attach = \"tc\", max_flows = 1 }", "datapath.max_flows", "between 1024 and 16777216"),
     ];
     for (item, key, says) in cases {
         let found = problems_with(&short_and(""), &["agent.socket=/fine", item, "agent.bpffs=/fine"]);

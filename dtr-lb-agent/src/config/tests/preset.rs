@@ -32,7 +32,8 @@ fn each_preset_has_its_services_and_questions() {
     assert_eq!(valid(&with("dtr", "")), valid(&short_and("")), "unwritten, it is dtr");
     check(&[
         case(with("tcp", ""), 1, "service", &["preset \"tcp\" has no ports of its own"]),
-        case(with("ucp", ""), 3, "preset", &["not known", "\"kubernetes-api\""]),
+        case(with("habor", ""), 3, "preset", &["unknown value (did you mean \"harbor\"?); allowed: \"dtr\""]),
+        case(with("ucp", ""), 3, "preset", &["unknown value", "\"kubernetes-api\""]),
     ]);
 }
 

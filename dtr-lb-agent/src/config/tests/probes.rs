@@ -123,15 +123,25 @@ fn values_that_are_refused() {
         case(key("expect_headers = ['A: (']"), 11, "service[0].probe.expect_headers[0]", &["unclosed group"]),
         case(key("reject_headers = ['A']"), 11, "service[0].probe.reject_headers[0]", &["no \":\""]),
         case(key("alpn = ['h2']"), 11, "service[0].probe.alpn[0]", &["speak HTTP/1 only"]),
-        case(key("alpn = ['http/1.1', 'http/1.1']"), 11, "service[0].probe.alpn[1]", &["written twice"]),
+        case(
+            key("alpn = ['http/1.1', 'http/1.1']"),
+            11,
+            "service[0].probe.alpn[1]",
+            &["in the list already"],
+        ),
         case(
             key("scheme = 'tls'\nalpn = ['']"),
             12,
             "service[0].probe.alpn[0]",
             &["not the name of a protocol"],
         ),
-        case(key("down_interval = '5ms'"), 11, "service[0].probe.down_interval", &["it is 10ms to 1h"]),
-        case(key("agent_port = 65536"), 11, "service[0].probe.agent_port", &["out of range"]),
+        case(
+            key("down_interval = '5ms'"),
+            11,
+            "service[0].probe.down_interval",
+            &["must be between 10ms and 1h"],
+        ),
+        case(key("agent_port = 65536"), 11, "service[0].probe.agent_port", &["must be between 1 and 65535"]),
     ]);
     let long = "x".repeat(64 * 1024 + 1);
     let found = problems(&key(&format!("request_body = '{long}'")));

@@ -3,12 +3,12 @@
 use proptest::prelude::*;
 
 use super::{Place, host, short_and};
-use crate::config::keys::KEYS;
+use crate::config::keys::all;
 use crate::config::{Config, ConfigError};
 
 /// Lines that get further than noise does: known keys with values of all kinds.
 fn line() -> impl Strategy<Value = String> {
-    let key = prop::sample::select(KEYS).prop_map(|(key, _)| key.rsplit('.').next().unwrap_or(key));
+    let key = prop::sample::select(all()).prop_map(|(_, key)| key.name);
     let header = prop::sample::select(vec![
         "[datapath]",
         "[[service]]",
@@ -88,7 +88,7 @@ proptest! {
 
     #[test]
     fn any_overrides(
-        key in prop::sample::select(KEYS),
+        key in prop::sample::select(all()),
         index in 0_usize..3,
         value in "\\PC{0,20}",
         noise in "\\PC{0,30}",
