@@ -113,8 +113,10 @@ fn each_says_what_on_what_why_and_what_to_do() {
 fn refused_configs(played: &mut Played) {
     played.says(&["check", "--config", "dtr-lb.toml"]);
     let minimal = "vip = \"10.0.0.10\"\ninterfaces = [\"eth0\"]\n";
-    for (name, more) in [("key.toml", "weigth = 3\n"), ("vip.toml", "[[replica]]\naddress = \"10.0.0.10\"\n")]
-    {
+    for (name, more) in [
+        ("key.toml", "weigth = 3\n[[replica]]\naddress = \"10.0.0.11\"\n"),
+        ("vip.toml", "[[replica]]\naddress = \"10.0.0.10\"\n"),
+    ] {
         played.file(name, &format!("{minimal}{more}"));
         played.both(name, &[]);
     }
