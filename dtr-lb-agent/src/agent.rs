@@ -22,6 +22,7 @@ mod floods;
 mod health;
 mod http;
 mod immutable;
+mod local_failures;
 mod log;
 mod names;
 mod network;
@@ -37,7 +38,6 @@ mod retry;
 mod start;
 mod sweep;
 mod trace;
-mod unasked;
 
 use std::{future::Future, pin::pin, sync::Arc};
 
@@ -85,7 +85,7 @@ pub enum AgentError {
     #[error(transparent)]
     Immutable(#[from] Immutable),
     #[error(
-        "the agent's thread that writes the datapath has ended unasked, which is a fault of dtr-lb (the log has a panic before \
+        "the agent's thread that writes the datapath has ended local_failures, which is a fault of dtr-lb (the log has a panic before \
          this line): the datapath goes on forwarding by its last table; start the agent again, and report the panic"
     )]
     Died,

@@ -4,7 +4,7 @@
 //! could change the answer (links, addresses, routes, rules, neighbours) and writes each change into the datapath.
 //!
 //! * [`resolve()`] answers for one address, now: for `check` and `explain`.
-//! * [`gateway()`] says whether there is a router on the way, and [`who_has()`] whether a host on a link answers for an
+//! * [`gateway()`] says whether there is a router on the way, and [`neighbour_probe()`] whether a host on a link answers for an
 //!   address: for `check`.
 //! * [`Watcher`] answers for a set of addresses, and again at each change: for the agent.
 //!
@@ -14,24 +14,24 @@
 //! * [`towards()`] says by which interface an address is reached, without asking a neighbour, and [`default_interfaces()`] by which all
 //!   others are: for a config that names no interfaces.
 //!
-//! Files: `kernel` asks netlink, `who_has` asks a link, `resolve` makes next hops of the answers, `events` listens, `watch` repeats.
+//! Files: `kernel` asks netlink, `neighbour_probe` asks a link, `resolve` makes next hops of the answers, `events` listens, `watch` repeats.
 
 mod events;
 mod kernel;
+mod neighbour_probe;
 mod resolve;
 mod towards;
 mod watch;
-mod who_has;
 
 use std::{iter, net::IpAddr};
 
 use dtr_lb_common::abi::Vlans;
 
 pub use self::{
+    neighbour_probe::neighbour_probe,
     resolve::{gateway, resolve},
     towards::{Towards, default_interfaces, towards},
     watch::Watcher,
-    who_has::who_has,
 };
 
 /// How a packet leaves this host for one replica.
@@ -111,7 +111,7 @@ pub enum NextHopError {
 
     /// Nobody has told the MAC address of the replica or its gateway. The kernel has been asked to find it out.
     #[error(
-        "the MAC address of {via} on {interface}, the next hop to {address}, is not known; is {via} up, and on that \
+        "the MAC address of {via} on {interface}, the next hop to {address}, is unresolved; is {via} up, and on that \
          segment? (`ip neigh show {via} dev {interface}`)"
     )]
     Unresolved {

@@ -23,8 +23,8 @@ use tracing::{info, warn};
 
 use super::{
     compare::{self, Compare},
-    log::log_standing,
-    presence::{Presence, Standing},
+    log::log_interface,
+    presence::{InterfaceState, Presence},
     retry::{self, Retry},
     sweep::{self, log_notified},
     trace::Tracer,
@@ -356,12 +356,12 @@ impl Worker {
         let attached =
             self.datapath.attached().map(|attached| (attached.hook, attached.interfaces.as_slice()));
         let found = presence.take(seen, attached);
-        for (name, standing) in &found.changes {
-            log_standing(name, *standing);
+        for (name, state) in &found.changes {
+            log_interface(name, *state);
         }
         if let Some(interfaces) = found.to_attach {
             let bare = |name: &str| {
-                found.changes.iter().any(|(changed, now)| changed == name && *now == Standing::Bare)
+                found.changes.iter().any(|(changed, now)| changed == name && *now == InterfaceState::Bare)
             };
             self.attach_again(&mut presence, &interfaces, bare);
         }

@@ -41,7 +41,7 @@ impl Compare {
                 if !self.failing && !self.failed {
                     warn!(
                         %error,
-                        "it is not known whether the datapath is as the agent made it; it is looked at again every few seconds"
+                        "the agent cannot compare the datapath with what it has written; it retries every few seconds"
                     );
                 }
                 self.failing = true;

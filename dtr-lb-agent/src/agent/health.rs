@@ -10,10 +10,10 @@ use tracing::debug;
 
 use super::{
     answers,
+    local_failures::{LocalFailures, News},
     log::{log, log_all},
     passive,
     probes::{ProbeId, Probes},
-    unasked::{News, Unasked},
 };
 use crate::{
     config::{Admin, Config, Replica, Scheme},
@@ -37,7 +37,7 @@ pub(super) struct Health {
     /// Until when the datapath waits for the first word about replicas that are new to it.
     held_until: Option<tokio::time::Instant>,
     /// The replicas that this host cannot ask.
-    unasked: Unasked,
+    local_failures: LocalFailures,
     pub(super) probe_counts: ProbeCounts,
 }
 
@@ -61,7 +61,7 @@ impl Health {
             reports,
             next_reading: None,
             held_until: None,
-            unasked: Unasked::default(),
+            local_failures: LocalFailures::default(),
             probe_counts: ProbeCounts::default(),
         }
     }
@@ -120,8 +120,12 @@ impl Health {
         let changed = !changes.is_empty();
         for change in &changes {
             if let Change::Probing { service, replica, failure } = change {
-                let news =
-                    self.unasked.take(service.clone(), replica.clone(), failure.clone(), Instant::now());
+                let news = self.local_failures.take(
+                    service.clone(),
+                    replica.clone(),
+                    failure.clone(),
+                    Instant::now(),
+                );
                 news.iter().for_each(News::log);
             }
         }
@@ -160,7 +164,7 @@ impl Health {
 
     /// The config is another one, which `control` has taken in.
     pub(super) fn reconfigured(&mut self, config: &Config) {
-        self.unasked.keep(|service, replica| {
+        self.local_failures.keep(|service, replica| {
             let mut services = config.services.iter().filter(|known| known.name == service);
             let asked = |known: &Replica| known.name == replica && known.admin != Admin::Maint;
             services.any(|known| known.replicas.iter().any(asked))

@@ -8,7 +8,7 @@ use std::{net::IpAddr, time::Duration};
 
 use tracing::{debug, error, info, warn};
 
-use super::presence::Standing;
+use super::presence::InterfaceState;
 use crate::{
     control::{
         ANSWERS_PAST, Change, Control, MACS_UNCHECKED, NARROW_PATH, NO_NAT_ADDRESS, PASSIVE_SET_ASIDE,
@@ -83,7 +83,7 @@ fn log_counted(change: Change, connections: Option<u64>) {
         Change::Service { service, up: false, consequence } => {
             warn!(event, service, consequence, "no replica of the service is up");
         }
-        // There may be a thousand of them at once: `unasked` has the words.
+        // There may be a thousand of them at once: `local_failures` has the words.
         Change::Probing { .. } => {}
         Change::AgentCheck { service, replica, says } => {
             // One that reports its load changes it with each probe. A change of state has a line of its own.
@@ -193,20 +193,20 @@ fn rounded(span: Duration) -> Duration {
 }
 
 /// An interface of the config that is no longer as it was.
-pub(super) fn log_standing(interface: &str, standing: Standing) {
-    match standing {
-        Standing::Gone => error!(
+pub(super) fn log_interface(interface: &str, state: InterfaceState) {
+    match state {
+        InterfaceState::Gone => error!(
             interface,
             "the interface is gone, and the datapath with it: packets of this side are not forwarded. Bring it back, and \
              the agent attaches again by itself; or take it out of `interfaces` and restart the agent"
         ),
-        Standing::Bare => {
+        InterfaceState::Bare => {
             warn!(
                 interface,
                 "the interface is there without the datapath, as after it was made anew; attaching to it"
             );
         }
-        Standing::Served => info!(interface, "the datapath is on the interface again"),
+        InterfaceState::Served => info!(interface, "the datapath is on the interface again"),
     }
 }
 

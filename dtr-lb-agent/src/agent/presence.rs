@@ -12,7 +12,7 @@ use crate::{
 
 /// Where an interface stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum InterfaceState {
     /// It is there, and the datapath is on it.
     Served,
     /// It is there, and the datapath is not on it.
@@ -24,7 +24,7 @@ pub(super) enum Standing {
 /// What is known of each, by name. What has not been looked at is as the agent's start left it: served.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Presence {
-    standings: BTreeMap<String, Standing>,
+    states: BTreeMap<String, InterfaceState>,
     attach_failed: bool,
 }
 
@@ -32,7 +32,7 @@ pub(super) struct Presence {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Found {
     /// Those that have changed.
-    pub(super) changes: Vec<(String, Standing)>,
+    pub(super) changes: Vec<(String, InterfaceState)>,
     /// All that are there, if one of them is without the datapath.
     pub(super) to_attach: Option<Vec<Interface>>,
 }
@@ -42,13 +42,13 @@ impl Presence {
     pub(super) fn take(&mut self, seen: &[Seen], attached: Option<(Hook, &[Interface])>) -> Found {
         let mut changes = Vec::new();
         for seen in seen {
-            let now = standing(seen, attached);
-            let before = self.standings.insert(seen.name.clone(), now).unwrap_or(Standing::Served);
+            let now = state(seen, attached);
+            let before = self.states.insert(seen.name.clone(), now).unwrap_or(InterfaceState::Served);
             if now != before {
                 changes.push((seen.name.clone(), now));
             }
         }
-        let bare = self.standings.values().any(|standing| *standing == Standing::Bare);
+        let bare = self.states.values().any(|state| *state == InterfaceState::Bare);
         let to_attach = bare.then(|| seen.iter().filter_map(Seen::interface).collect());
         Found { changes, to_attach }
     }
@@ -56,8 +56,8 @@ impl Presence {
     /// Takes in how attaching to [`Found::to_attach`] went. Says whether that is news: the first failure, or a success.
     pub(super) fn attached(&mut self, ok: bool) -> bool {
         if ok {
-            let bare = self.standings.values_mut().filter(|standing| **standing == Standing::Bare);
-            bare.for_each(|standing| *standing = Standing::Served);
+            let bare = self.states.values_mut().filter(|state| **state == InterfaceState::Bare);
+            bare.for_each(|state| *state = InterfaceState::Served);
         }
         let news = ok || !self.attach_failed;
         self.attach_failed = !ok;
@@ -66,18 +66,18 @@ impl Presence {
 
     /// The datapath was attached to these, and to no other.
     pub(super) fn keep(&mut self, names: &[String]) {
-        self.standings.retain(|name, _| names.contains(name));
+        self.states.retain(|name, _| names.contains(name));
         self.attached(true);
     }
 
     /// Whether the interface is there with the datapath on it.
     pub(super) fn serves(&self, name: &str) -> bool {
-        self.standings.get(name).is_none_or(|standing| *standing == Standing::Served)
+        self.states.get(name).is_none_or(|state| *state == InterfaceState::Served)
     }
 }
 
-fn standing(seen: &Seen, attached: Option<(Hook, &[Interface])>) -> Standing {
-    let Some(link) = &seen.link else { return Standing::Gone };
+fn state(seen: &Seen, attached: Option<(Hook, &[Interface])>) -> InterfaceState {
+    let Some(link) = &seen.link else { return InterfaceState::Gone };
     let served = attached.is_some_and(|(hook, interfaces)| {
         let ours = interfaces.iter().any(|other| other.name == seen.name && other.index == link.index);
         // An index may come again, and what XDP program is there the kernel tells; of TC it does not.
@@ -87,7 +87,7 @@ fn standing(seen: &Seen, attached: Option<(Hook, &[Interface])>) -> Standing {
         };
         ours && has_program
     });
-    if served { Standing::Served } else { Standing::Bare }
+    if served { InterfaceState::Served } else { InterfaceState::Bare }
 }
 
 #[cfg(test)]

@@ -48,7 +48,7 @@ fn services(query: &str) -> Result<Vec<String>, String> {
     for (key, value) in url.query_pairs() {
         match &*key {
             "service" => services.push(value.into_owned()),
-            _ => return Err(format!("`{key}` is not known in the query; write `?service=NAME`, or nothing")),
+            _ => return Err(format!("unknown key `{key}` in the query; write `?service=NAME`, or no query")),
         }
     }
     Ok(services)

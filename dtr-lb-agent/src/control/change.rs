@@ -87,7 +87,7 @@ pub enum Change {
         service: String,
         reason: Option<String>,
     },
-    /// A replica has failed the passive check of the service, which has taken out half of them already.
+    /// A replica has failed the passive check of the service, which has ejected half of them already.
     PassiveSpared {
         service: String,
         replica: String,
@@ -174,13 +174,13 @@ pub const UNSEEN_INTERFACE: &str = "the replica is reached by an interface that 
      would not pass the datapath: add it to the config";
 
 /// What [`Change::NarrowPath`] means, and what to do.
-pub const NARROW_PATH: &str = "the way to the replica takes smaller packets than an interface that packets come in by, and \
+pub const NARROW_PATH: &str = "the path to the replica takes smaller packets than an interface that packets come in by, and \
      the datapath does not cut packets up: large ones are answered by an ICMP error that says what fits, which costs time and \
      which firewalls may lose; give both the same MTU";
 
 /// What [`Change::Macs`] means.
-pub const MACS_UNCHECKED: &str = "this host has so many Ethernet addresses that frames to other hosts are not told from \
-     its own: SYNs in any frame are taken, as with datapath.macs = \"any\"";
+pub const MACS_UNCHECKED: &str = "this host has more Ethernet addresses than the datapath can tell apart from those of \
+     others: SYNs in any frame are taken, as with datapath.macs = \"any\"";
 
 /// What [`Change::NoNatAddress`] means, and what to do.
 pub const NO_NAT_ADDRESS: &str = "this host has no address of the replica's family to connect to it from, so packets to it \
@@ -196,8 +196,8 @@ pub const SUSPICION: &str = "this balancer suspects itself: replicas keep their 
 
 /// What [`Change::PassiveSpared`] means.
 pub const PASSIVE_SPARED: &str =
-    "the passive check has taken out half of the service's replicas, and takes out no more: probes decide";
+    "the passive check has ejected half of the service's replicas, and ejects no more: probes decide";
 
 /// What [`Change::PassiveSetAside`] means.
-pub const PASSIVE_SET_ASIDE: &str = "every replica that is up fails connections, so none is taken out for it: all are tried, \
+pub const PASSIVE_SET_ASIDE: &str = "every replica that is up fails connections, so the passive check ejects none: all are tried, \
      and what one fails goes to another";

@@ -180,7 +180,7 @@ fn attach_tc_at_once(
 
 /// The XDP program that stands in the way, as the operator may find it.
 fn holder(interface: &Interface) -> String {
-    let Some(id) = interface.xdp_program else { return "its name is not known".into() };
+    let Some(id) = interface.xdp_program else { return "its name is unknown".into() };
     let name = loaded_programs()
         .filter_map(Result::ok)
         .find(|program| program.id() == id)

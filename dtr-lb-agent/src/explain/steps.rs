@@ -162,7 +162,7 @@ fn steered(way: &Way<'_, '_>, service: &Service, settings: &Settings) -> String 
     let got = match view.replica(id) {
         _ if id == 0 => "no replica has it: all are down, drained, in maintenance, or of weight 0".to_owned(),
         Some(replica) => format!("it is {}'s", way.directory.name(replica)),
-        None => "its replica is not known any more".to_owned(),
+        None => "the agent no longer knows its replica".to_owned(),
     };
     format!("{by}: hash {hash:016x}, slot {slot} of {MAGLEV_SLOTS} in table {}; {got}", service.table)
 }
@@ -186,7 +186,7 @@ fn replica_words(way: &Way<'_, '_>, id: ReplicaId, replica: &Replica) -> String 
 fn next_hop(replica: &Replica) -> String {
     let hop = &replica.hop;
     if hop.interface == 0 {
-        return "not known: packets to it are dropped (dropped_no_next_hop)".into();
+        return "no next hop: packets to it are dropped (dropped_no_next_hop)".into();
     }
     let name = if_indextoname(hop.interface)
         .map_or_else(|_| format!("interface {}", hop.interface), |name| name.to_string_lossy().into_owned());

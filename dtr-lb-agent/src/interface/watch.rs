@@ -60,7 +60,7 @@ async fn run(names: Vec<String>, links: Links, sink: mpsc::Sender<Look>) {
             }
             Err(error) => {
                 if !failing {
-                    tracing::warn!(%error, "interfaces that go away are not noticed for now; it is tried again");
+                    tracing::warn!(%error, "interfaces that go away are not noticed for now; the agent retries every few seconds");
                 }
                 failing = true;
                 // The next look gets a new socket.

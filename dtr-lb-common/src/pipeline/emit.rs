@@ -19,8 +19,8 @@ pub(super) fn emit(
     let PacketContext { headers, egress, kept, resend_syn, bytes, .. } = context;
     // As it came in.
     let bytes = u64::from(*bytes);
-    let replayed = *resend_syn && verdict == Verdict::Redispatched;
-    let made = if replayed {
+    let resent = *resend_syn && verdict == Verdict::Redispatched;
+    let made = if resent {
         resend_syn::resend_syn(packet, egress, &kept.syn)
     } else {
         forward(packet, headers.family, egress, tables)
@@ -29,7 +29,7 @@ pub(super) fn emit(
         return Verdict::DroppedRewrite;
     }
     // A refusal, and an ICMP error, is none of a replica's traffic.
-    if replayed || verdict == Verdict::ForwardedIcmp {
+    if resent || verdict == Verdict::ForwardedIcmp {
         return verdict;
     }
     let PacketContext { headers, egress, .. } = &*context;

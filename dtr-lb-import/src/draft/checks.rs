@@ -24,7 +24,7 @@ pub(super) fn of(
 ) -> (Option<Check>, bool) {
     let first = chosen.servers.iter().find_map(|server| server.check.as_ref());
     let Some(first) = first else {
-        return (Some(unasked(service, chosen, port, replica_port, ledger)), true);
+        return (Some(local_failures(service, chosen, port, replica_port, ledger)), true);
     };
     for server in &chosen.servers {
         match &server.check {
@@ -48,7 +48,7 @@ fn is_same(one: &Check, other: &Check) -> bool {
 }
 
 /// What is asked where the original asks nothing: DTR's own page where the names say that it is one, else a connection.
-fn unasked(
+fn local_failures(
     service: &Service,
     chosen: &Chosen<'_>,
     port: u16,

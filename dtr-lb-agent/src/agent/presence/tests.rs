@@ -20,14 +20,14 @@ fn an_interface_that_goes_and_comes_back_is_told_and_to_be_attached() {
     assert!(presence.serves("eth0") && presence.serves("eth1"));
 
     let gone = [seen("eth0", Some(2), Some(7)), seen("eth1", None, None)];
-    let changes = vec![("eth1".to_owned(), Standing::Gone)];
+    let changes = vec![("eth1".to_owned(), InterfaceState::Gone)];
     assert_eq!(presence.take(&gone, on), Found { changes, to_attach: None });
     assert!(presence.serves("eth0") && !presence.serves("eth1"));
     assert_eq!(presence.take(&gone, on).changes, [], "told once");
 
     let back = [seen("eth0", Some(2), Some(7)), seen("eth1", Some(9), None)];
     let found = presence.take(&back, on);
-    assert_eq!(found.changes, [("eth1".to_owned(), Standing::Bare)]);
+    assert_eq!(found.changes, [("eth1".to_owned(), InterfaceState::Bare)]);
     let all: Vec<_> = back.iter().filter_map(Seen::interface).collect();
     assert_eq!(found.to_attach.as_ref(), Some(&all), "all that are there, not only the new one");
     assert!(!presence.serves("eth1"));

@@ -12,7 +12,7 @@ use crate::{
     config::{Config, Mode},
     control::{Change, Control, NARROW_PATH, NO_NAT_ADDRESS, NextHops, UNSEEN_INTERFACE},
     interface::{Links, Seen},
-    next_hop::{Carrier, NextHop, NextHopError, resolve, who_has},
+    next_hop::{Carrier, NextHop, NextHopError, neighbour_probe, resolve},
     preflight::{Facts, Findings},
 };
 
@@ -155,7 +155,7 @@ impl Findings {
         let pairs =
             seen.iter().filter_map(up).flat_map(|link| vips.iter().map(move |vip| (link.clone(), *vip)));
         let asked = pairs.take(MOST_ASKED).map(|((name, index), vip)| async move {
-            (name, vip, who_has(handle, index, vip, ANSWER_LIMIT).await)
+            (name, vip, neighbour_probe(handle, index, vip, ANSWER_LIMIT).await)
         });
         for (interface, vip, answer) in join_all(asked).await {
             match answer {

@@ -5,9 +5,9 @@
 
 mod changes;
 mod ipv6;
+mod neighbour_probe;
 mod notices;
 mod resolve;
-mod who_has;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

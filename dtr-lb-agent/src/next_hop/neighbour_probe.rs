@@ -21,7 +21,7 @@ const POLL: Duration = Duration::from_millis(20);
 ///
 /// # Errors
 /// [`NextHopError::Netlink`]
-pub async fn who_has(
+pub async fn neighbour_probe(
     handle: &Handle,
     interface: u32,
     address: IpAddr,

@@ -13,7 +13,7 @@ const QUIET: Duration = Duration::from_secs(60);
 
 /// Who cannot be asked.
 #[derive(Debug, Default)]
-pub(super) struct Unasked {
+pub(super) struct LocalFailures {
     /// Service and replica.
     now: BTreeSet<(String, String)>,
     /// When the operator was last notified that some cannot be asked.
@@ -31,7 +31,7 @@ pub(super) enum News {
     Again,
 }
 
-impl Unasked {
+impl LocalFailures {
     /// Takes in that a replica cannot be asked, and why; or, without a reason, that it can be again.
     pub(super) fn take(
         &mut self,
@@ -80,20 +80,20 @@ mod tests {
     use super::*;
 
     struct Told {
-        unasked: Unasked,
+        local_failures: LocalFailures,
         begun: Instant,
     }
 
     impl Told {
         fn at(&mut self, seconds: u64, replica: &str, failure: Option<&str>) -> Option<News> {
             let now = self.begun + Duration::from_secs(seconds);
-            self.unasked.take("https".into(), replica.into(), failure.map(str::to_owned), now)
+            self.local_failures.take("https".into(), replica.into(), failure.map(str::to_owned), now)
         }
     }
 
     #[test]
     fn a_thousand_that_cannot_be_asked_are_two_lines() {
-        let mut told = Told { unasked: Unasked::default(), begun: Instant::now() };
+        let mut told = Told { local_failures: LocalFailures::default(), begun: Instant::now() };
         let first = told.at(0, "r0", Some("no sockets"));
         assert!(
             matches!(&first, Some(News::Cannot { replica, reason, .. }) if replica == "r0" && reason == "no sockets")
@@ -112,19 +112,19 @@ mod tests {
 
     #[test]
     fn those_that_are_asked_no_more_keep_nothing_open() {
-        let mut told = Told { unasked: Unasked::default(), begun: Instant::now() };
+        let mut told = Told { local_failures: LocalFailures::default(), begun: Instant::now() };
         told.at(0, "r0", Some("no sockets"));
         told.at(0, "r1", Some("no sockets"));
-        told.unasked.keep(|service, replica| (service, replica) == ("https", "r1"));
+        told.local_failures.keep(|service, replica| (service, replica) == ("https", "r1"));
         assert_eq!(told.at(1, "r1", None), Some(News::Again));
         told.at(70, "r1", Some("no sockets"));
-        told.unasked.keep(|_, _| false);
+        told.local_failures.keep(|_, _| false);
         assert!(told.at(140, "r0", Some("no sockets")).is_some(), "told as the first");
     }
 
     #[test]
     fn what_comes_and_goes_is_told_once_a_minute() {
-        let mut told = Told { unasked: Unasked::default(), begun: Instant::now() };
+        let mut told = Told { local_failures: LocalFailures::default(), begun: Instant::now() };
         let mut lines = 0;
         for second in 0..120 {
             lines += usize::from(told.at(second, "r0", Some("no sockets")).is_some());

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, fs, time::Duration};
 
 use super::{FAR, Far, connect, ifindex, in_new_namespace, ip, run_ip};
-use crate::next_hop::{gateway, kernel, who_has};
+use crate::next_hop::{gateway, kernel, neighbour_probe};
 
 /// Where nobody is to answer.
 const LIMIT: Duration = Duration::from_millis(500);
@@ -19,7 +19,7 @@ fn as_root_another_host_that_answers_for_our_address_is_found() {
         let link = ifindex("near0");
         run_ip("address add 10.9.0.10/32 dev lo\naddress add fd09::10/128 dev lo nodad");
         for vip in ["10.9.0.10", "fd09::10"] {
-            assert_eq!(who_has(&handle, link, ip(vip), LIMIT).await, Ok(None), "{vip}");
+            assert_eq!(neighbour_probe(&handle, link, ip(vip), LIMIT).await, Ok(None), "{vip}");
         }
         // A replica set up as docs/dsr.md says: IPv4 answers for addresses of other interfaces unless it is told not to.
         far.run_ip("address add 10.9.0.10/32 dev lo\naddress add fd09::10/128 dev lo");
@@ -28,7 +28,11 @@ fn as_root_another_host_that_answers_for_our_address_is_found() {
         {
             far.there(|| fs::write("/proc/sys/net/ipv4/conf/all/arp_ignore", arp_ignore).expect("a tunable"));
             let limit = if expected.is_some() { PATIENCE } else { LIMIT };
-            assert_eq!(who_has(&handle, link, ip(vip), limit).await, Ok(expected), "{vip}, {arp_ignore}");
+            assert_eq!(
+                neighbour_probe(&handle, link, ip(vip), limit).await,
+                Ok(expected),
+                "{vip}, {arp_ignore}"
+            );
         }
         // One that is not.
         far.run_ip(
@@ -38,11 +42,11 @@ fn as_root_another_host_that_answers_for_our_address_is_found() {
              address add fd09::10/128 dev far0 nodad",
         );
         for vip in ["10.9.0.10", "fd09::10"] {
-            assert_eq!(who_has(&handle, link, ip(vip), PATIENCE).await, Ok(Some(FAR)), "{vip}");
+            assert_eq!(neighbour_probe(&handle, link, ip(vip), PATIENCE).await, Ok(Some(FAR)), "{vip}");
         }
         // Also where this host has the VIP on the interface itself; of IPv6 that is not heard.
         run_ip("address del 10.9.0.10/32 dev lo\naddress add 10.9.0.10/32 dev near0");
-        assert_eq!(who_has(&handle, link, ip("10.9.0.10"), PATIENCE).await, Ok(Some(FAR)));
+        assert_eq!(neighbour_probe(&handle, link, ip("10.9.0.10"), PATIENCE).await, Ok(Some(FAR)));
         let left = kernel::neighbours(&handle, Some(link)).await.expect("the neighbours");
         let vips = BTreeSet::from([(link, ip("10.9.0.10")), (link, ip("fd09::10"))]);
         assert!(left.keys().all(|key| !vips.contains(key)), "{left:?}");
