@@ -22,7 +22,7 @@ const FLAGS: [&str; 4] = ["RUSTFLAGS", "CARGO_BUILD_RUSTFLAGS", "CFLAGS", "RUSTC
 /// The build ID is a digest of the debug information too, in which C compilers leave paths, and which is stripped later.
 const NO_BUILD_ID: &str = "-Clink-arg=-Wl,--build-id=none";
 
-/// Builds the agent's binary and returns where it is: the unoptimised one, as every test builds it, or that of a release.
+/// Builds the agent's binary and returns where it is: the unoptimised one, or that of a release.
 pub(super) fn binary(debug: bool) -> Result<PathBuf> {
     let mut build = cargo();
     build.args(["build", "--quiet", "--locked", "-p", "dtr-lb-agent", "--bin", "dtr-lb"]);
