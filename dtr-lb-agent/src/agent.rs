@@ -1,4 +1,4 @@
-//! The agent: brings up the datapath, listens to probes and to the kernel, and writes what [`Control`] decides.
+//! The agent: brings up the datapath, listens to probes and to the kernel, and writes what `control` decides.
 //!
 //! `start` brings it up; `driver` is the main loop, which feeds what happens to the machines that decide (`health`, with
 //! `network` and time) and says what the datapath is to say; `applier` is the datapath's own thread, which alone makes the
