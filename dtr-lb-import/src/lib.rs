@@ -123,15 +123,17 @@ pub struct SyntaxError {
 pub fn import(files: &[Input], given: &Given, exists: &dyn Fn(&Path) -> bool) -> Result<Import, Unreadable> {
     let mut ledger = Ledger::default();
     let mut job = Job::default();
+    let mut nginx = nginx::Files::default();
     for Input { name, text } in files {
         let file = ledger.file(name);
         let parts = wrapping::unwrap(text, file, &given.from, &Format::of, &mut ledger)
             .map_err(|several| Unreadable::Several { name: name.clone(), blocks: several.to_string() })?;
         for part in parts {
-            read(name, &part, given, file, &mut ledger, &mut job)?;
+            read(name, &part, given, file, &mut ledger, (&mut job, &mut nginx))?;
         }
     }
     // What several files say together.
+    nginx.finish(&mut ledger, &mut job);
     keepalived::finish(&mut job, &mut ledger);
     elb::finish(&mut job, &mut ledger);
     faults::find(&job, &mut ledger);
@@ -151,7 +153,7 @@ fn read(
     given: &Given,
     file: report::FileId,
     ledger: &mut Ledger,
-    job: &mut Job,
+    (job, nginx): (&mut Job, &mut nginx::Files),
 ) -> Result<(), Unreadable> {
     let allowed = |format: &Format| given.from.is_empty() || given.from.contains(format);
     let format = match &given.from[..] {
@@ -161,7 +163,7 @@ fn read(
     let restricted = !given.from.is_empty();
     let format = format.ok_or_else(|| Unreadable::Unknown { name: name.to_owned(), restricted })?;
     let read = match format {
-        Format::Nginx => nginx::read(&part.text, file, ledger, job),
+        Format::Nginx => nginx.add(&part.text, file, ledger),
         Format::Haproxy => haproxy::read(&part.text, file, ledger, job),
         Format::Keepalived => keepalived::read(&part.text, file, ledger, job),
         Format::Elb => elb::read(&part.text, file, ledger, job),

@@ -4,7 +4,8 @@
 //! text ── text: what the parser misreads ──► nginx-lint-parser ── tree: statements ──► stream, http ──► services
 //! ```
 //!
-//! Files that others include are read as what they are a part of. What they include themselves is not read.
+//! Files that others include are read as what they are a part of: with the file that includes them, if that is given, too. What they
+//! include themselves is not read.
 
 mod dump;
 mod health;
@@ -59,37 +60,78 @@ pub fn is_one(text: &str) -> bool {
     text.contains(';') && WORDS.is_match(text)
 }
 
-/// Reads a file into the job.
-///
-/// # Errors
-/// The text breaks the format's syntax.
-pub fn read(text: &str, file: FileId, ledger: &mut Ledger, job: &mut Job) -> Result<(), SyntaxError> {
-    let nodes = tree::read(text, file, ledger)?;
-    match nodes.first().map(|node| node.context) {
-        Some(Context::Stream) => stream::read(&nodes, ledger, job),
-        Some(Context::Http) => http::read(&nodes, ledger, job),
-        _ => main(&nodes, ledger, job),
+/// The files of a job that are nginx's: fragments among them are part of the others' `stream {}` or `http {}`.
+#[derive(Default)]
+pub struct Files(Vec<Vec<Node>>);
+
+impl Files {
+    /// Reads a file's statements.
+    ///
+    /// # Errors
+    /// The text breaks the format's syntax.
+    pub fn add(&mut self, text: &str, file: FileId, ledger: &mut Ledger) -> Result<(), SyntaxError> {
+        self.0.push(tree::read(text, file, ledger)?);
+        Ok(())
     }
-    // Of these more is said when places and times are fitted.
-    let told: HashSet<At> = job
-        .services
-        .iter()
-        .flat_map(|service| service.binds.iter().map(|bind| bind.at).chain(service.idle.map(|idle| idle.at)))
-        .collect();
-    settle(&nodes, &told, ledger);
-    Ok(())
+
+    /// Makes services of all of them.
+    pub fn finish(self, ledger: &mut Ledger, job: &mut Job) {
+        let (mut streams, mut https) = (Blocks::default(), Blocks::default());
+        for nodes in &self.0 {
+            match nodes.first().map(|node| node.context) {
+                Some(Context::Stream) => streams.fragment(nodes),
+                Some(Context::Http) => https.fragment(nodes),
+                _ => main(nodes, &mut streams, &mut https, ledger),
+            }
+        }
+        streams.each(|nodes| stream::read(nodes, ledger, job));
+        https.each(|nodes| http::read(nodes, ledger, job));
+        // Of these more is said when places and times are fitted.
+        let told: HashSet<At> = job
+            .services
+            .iter()
+            .flat_map(|service| {
+                service.binds.iter().map(|bind| bind.at).chain(service.idle.map(|idle| idle.at))
+            })
+            .collect();
+        self.0.iter().for_each(|nodes| settle(nodes, &told, ledger));
+    }
 }
 
-fn main(nodes: &[Node], ledger: &mut Ledger, job: &mut Job) {
+/// What is in the `stream {}` of the files, or in their `http {}`.
+#[derive(Default)]
+struct Blocks<'a> {
+    nodes: Vec<&'a [Node]>,
+    /// Some of it stands in no block: it is what an `include` takes into one.
+    has_fragments: bool,
+}
+
+impl<'a> Blocks<'a> {
+    fn fragment(&mut self, nodes: &'a [Node]) {
+        self.nodes.push(nodes);
+        self.has_fragments = true;
+    }
+
+    /// All as one block, if there are fragments; else one after the other.
+    fn each(&self, mut read: impl FnMut(&[Node])) {
+        if self.has_fragments && self.nodes.len() > 1 {
+            read(&self.nodes.concat());
+        } else {
+            self.nodes.iter().for_each(|nodes| read(nodes));
+        }
+    }
+}
+
+fn main<'a>(nodes: &'a [Node], streams: &mut Blocks<'a>, https: &mut Blocks<'a>, ledger: &mut Ledger) {
     for node in nodes {
         match node.name.as_str() {
             "stream" if node.block.is_some() => {
                 ledger.taken(node.at, "");
-                stream::read(node.children(), ledger, job);
+                streams.nodes.push(node.children());
             }
             "http" if node.block.is_some() => {
                 ledger.taken(node.at, "");
-                http::read(node.children(), ledger, job);
+                https.nodes.push(node.children());
             }
             "events" => {
                 ledger.differs(
@@ -132,12 +174,28 @@ fn include(node: &Node, ledger: &mut Ledger) {
     let file = node.word(0);
     if HARMLESS.iter().any(|name| file.contains(name)) {
         ledger.left_out(node.at, "this file is not read; by its name nothing in it concerns dtr-lb");
-    } else {
+        return;
+    }
+    let given: Vec<_> =
+        ledger.other_files(node.at).filter(|name| is_meant(file, name)).map(str::to_owned).collect();
+    if given.is_empty() {
         ledger.left_out_that_decides(
             node.at,
-            "included files are not read: give what is in them as well (`nginx -T` prints the whole configuration, which can be imported)",
+            "included files are not read by themselves: give them as well, as in `dtr-lb import nginx.conf stream.d/*.conf` (`nginx -T` \
+             prints the whole configuration, which can be imported, too)",
         );
+    } else {
+        ledger.taken(node.at, format!("as given: {}", given.join(", ")));
     }
+}
+
+/// Whether an `include` of this pattern takes in a file of this name. Directories are left out of it: a file may be given by
+/// another path than nginx finds it by.
+fn is_meant(pattern: &str, name: &str) -> bool {
+    let last = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
+    let (pattern, name) = (last(pattern), last(name));
+    let escaped = regex::escape(&pattern).replace(r"\*", ".*").replace(r"\?", ".");
+    Regex::new(&format!("^{escaped}$")).is_ok_and(|pattern| pattern.is_match(&name))
 }
 
 fn misplaced(node: &Node, ledger: &mut Ledger) {

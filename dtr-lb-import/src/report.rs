@@ -53,6 +53,12 @@ impl Ledger {
         FileId(self.files.len() - 1)
     }
 
+    /// The names of the files other than the one in which this statement stands.
+    pub fn other_files(&self, at: At) -> impl Iterator<Item = &str> {
+        let own = self.statements[at.0].file;
+        self.files.iter().enumerate().filter(move |(file, _)| *file != own.0).map(|(_, name)| name.as_str())
+    }
+
     /// Enters a statement that stands on these lines, which count from 1.
     pub fn statement(&mut self, file: FileId, lines: (usize, usize), text: &str) -> At {
         let text = text.split_whitespace().collect::<Vec<_>>().join(" ");

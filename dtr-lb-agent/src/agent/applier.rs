@@ -271,8 +271,8 @@ impl Worker {
     async fn run(mut self) -> Datapath {
         loop {
             self.turn();
+            // Not in an order: wishes that come all the time leave the walk its turn.
             tokio::select! {
-                biased;
                 changed = self.wishes.changed() => match changed {
                     Ok(()) => self.write(),
                     Err(_) => break,

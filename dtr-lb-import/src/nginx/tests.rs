@@ -41,3 +41,24 @@ fn expect(text: &str, expected: &[&str]) -> Import {
     );
     import
 }
+
+#[test]
+fn an_upstream_may_stand_in_another_file_than_its_server() {
+    let given = Given { vips: vec!["10.0.0.100".parse().unwrap()], ..Given::default() };
+    let input = |name: &str, text: &str| Input { name: name.to_owned(), text: text.to_owned() };
+    let whole = input(
+        "nginx.conf",
+        "events {}\nstream {\n  include /etc/nginx/stream.d/*.conf;\n  proxy_timeout 10m;\n  server {\n    listen 443;\n    proxy_pass dtr;\n  }\n}\n",
+    );
+    let upstream =
+        input("stream.d/dtr.conf", "upstream dtr {\n  server 10.0.0.11:443;\n  server 10.0.0.12:443;\n}\n");
+    for files in [[whole.clone(), upstream.clone()], [upstream.clone(), whole.clone()]] {
+        let import = import(&files, &given, &|_| true).unwrap_or_else(|error| panic!("{error}"));
+        assert!(import.config.contains("10.0.0.12"), "{}", import.config);
+        assert!(!import.report.decides, "{:#?}", import.report);
+    }
+    // Two that are whole by themselves are two nginx: the one does not see the other's upstream.
+    let other = input("other.conf", "stream {\n  upstream dtr {\n    server 10.0.0.11:443;\n  }\n}\n");
+    let import = import(&[whole, other], &given, &|_| true);
+    assert!(import.is_err(), "{import:#?}");
+}

@@ -25,7 +25,7 @@ const BEGIN_LINES: &str = "listen proxy_pass server proxy_timeout proxy_connect_
     least_conn ip_hash ssl_preread ssl_certificate ssl_certificate_key proxy_set_header proxy_protocol proxy_ssl return include";
 
 /// A directive.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Node {
     pub(super) name: String,
     /// Behind the name, without quotes.

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use crate::{
     Format, Given, Input, import,
     job::Job,
-    nginx::{is_one, known, read},
+    nginx::{Files, is_one, known},
     report::{Ledger, Report},
     wrapping,
 };
@@ -13,7 +13,9 @@ use crate::{
 fn report(text: &str) -> Option<Report> {
     let mut ledger = Ledger::default();
     let file = ledger.file("a");
-    read(text, file, &mut ledger, &mut Job::default()).ok()?;
+    let mut files = Files::default();
+    files.add(text, file, &mut ledger).ok()?;
+    files.finish(&mut ledger, &mut Job::default());
     Some(ledger.into_report())
 }
 
