@@ -57,7 +57,7 @@ use crate::{
     web::WebError,
 };
 
-use applier::Applier;
+use applier::Thread;
 pub use config_source::{ConfigSource, NoFile, Origin};
 use driver::{Configuration, Driver, End, Endpoints};
 use effective::Sources;
@@ -85,7 +85,7 @@ pub enum AgentError {
     #[error(transparent)]
     Immutable(#[from] Immutable),
     #[error(
-        "the agent's thread that writes the datapath has ended local_failures, which is a fault of dtr-lb (the log has a panic before \
+        "the agent's thread that writes the datapath has ended by itself, which is a fault of dtr-lb (the log has a panic before \
          this line): the datapath goes on forwarding by its last table; start the agent again, and report the panic"
     )]
     Died,
@@ -137,14 +137,16 @@ pub async fn run(
             return unfinished.map(drop);
         }
     };
-    let begun = match ready.bring_up(&mut datapath) {
+    let thread = Thread::spawn().map_err(AgentError::from);
+    let begun = thread.and_then(|thread| Ok((thread, ready.bring_up(&mut datapath)?)));
+    let (thread, begun) = match begun {
         Ok(begun) => begun,
         Err(error) => {
             datapath.abandon();
             return Err(error);
         }
     };
-    let mut driver = ready.with(Applier::spawn(datapath, begun)?);
+    let mut driver = ready.with(thread.begin(datapath, begun));
     if log_packets {
         warn!(
             "each packet is logged (--log-packets), which costs more than all the rest, and the datapath goes on with it \
@@ -168,6 +170,8 @@ impl Driver {
         match end {
             End::Signal(reason) => {
                 self.manager.stopping("the agent ends; the datapath goes on forwarding");
+                // The datapath may be attached for it already, and is to forward by its tables then.
+                self.finish_change().await;
                 drop(self.applier.finish().await);
                 info!(reason, "the agent ends; the datapath goes on forwarding by its last table");
                 if log_packets {
@@ -184,14 +188,14 @@ impl Driver {
 
     /// Removes the datapath, tells who asked, and ends.
     async fn detach(self, answer: Answer<Detached>) -> Result<(), AgentError> {
-        let Self { health, network, applier, endpoints, mut manager, .. } = self;
+        let Self { changes, replies, health, network, applier, endpoints, mut manager, .. } = self;
         let Endpoints { api, http, requests, _packet_log: packet_log } = endpoints;
         manager.stopping("the agent ends, and the datapath with it");
         let config = Arc::clone(health.control.config());
         let bpffs = &config.agent.bpffs;
         let kept = changes::path(&config.agent.socket);
         // What is asked from here on is answered by "the agent is ending".
-        drop((requests, health, network, packet_log));
+        drop((requests, changes, replies, health, network, packet_log));
         // Its lock on the pins has to go before they can.
         drop(applier.finish().await);
         let removed = datapath::detach(bpffs);

@@ -128,12 +128,12 @@ impl Control {
     ///
     /// `data_to_client`: see [`Circumstances`].
     pub fn report(&mut self, report: Report<ReplicaKey>, data_to_client: u64, now: Moment) -> Vec<Change> {
-        let Report { id, outcome, agent, in_a_row, late } = report;
+        let Report { id, outcome, agent, in_a_row, opposite, late } = report;
         let Some(ReplicaPlace { service, replica }) = self.places.get(&id).copied() else {
             return Vec::new();
         };
         let circumstances = Circumstances { late, data_to_client };
-        let probed = Probed { outcome, agent, in_a_row, circumstances };
+        let probed = Probed { outcome, agent, in_a_row, opposite, circumstances };
         self.services[service].probed(replica, probed, &self.config.datapath, now)
     }
 

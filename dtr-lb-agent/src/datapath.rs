@@ -219,8 +219,12 @@ impl Datapath {
     }
 
     /// Makes ready to steer probes of replicas that answer clients directly, by these interfaces and from then on by those
-    /// that the datapath is attached to. Before or after [`Datapath::attach`], and once.
+    /// that the datapath is attached to. Before or after [`Datapath::attach`]; again, it has no effect.
     pub fn start_probing(&mut self, interfaces: &[Interface]) -> Result<Steering, DatapathError> {
+        // They may have been started for a config that did not come into force.
+        if let Some(probing) = &self.probing {
+            return Ok(probing.steering());
+        }
         let probing = probing::Probing::start(&mut self.ebpf, interfaces)?;
         Ok(self.probing.insert(probing).steering())
     }

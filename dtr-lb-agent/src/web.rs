@@ -78,6 +78,11 @@ impl Web {
         Self::open_with(address, rules, api, refusals, Limits::default()).map(|(web, _)| web)
     }
 
+    /// Serves at an address that is listened on, within a tokio runtime.
+    pub fn serve(bound: Bound, rules: Rules, api: Router, refusals: RefusalCounters) -> Self {
+        Self::serve_with(bound, rules, api, refusals, Limits::default())
+    }
+
     /// Also says where it listens, if that was left to the kernel.
     fn open_with(
         address: SocketAddr,
@@ -86,13 +91,24 @@ impl Web {
         refusals: RefusalCounters,
         limits: Limits,
     ) -> Result<(Self, SocketAddr), WebError> {
-        let listener = listening(address)?;
-        let at = listener.local_addr().map_err(|source| WebError::Listen { address, source })?;
+        let bound = Bound::new(address)?;
+        let at = bound.at;
+        Ok((Self::serve_with(bound, rules, api, refusals, limits), at))
+    }
+
+    fn serve_with(
+        bound: Bound,
+        rules: Rules,
+        api: Router,
+        refusals: RefusalCounters,
+        limits: Limits,
+    ) -> Self {
+        let Bound { listener, at } = bound;
         let access = Access::new(rules);
         let router = router(api, access.clone(), at.port(), refusals.clone(), limits);
         let admission = Arc::new(Admission::new(limits.rooms, refusals));
         let server = tokio::spawn(listen::serve(listener, router, limits, Arc::clone(&admission)));
-        Ok((Self { access, admission, server }, at))
+        Self { access, admission, server }
     }
 
     /// Who may do what: a reload replaces it.
@@ -103,6 +119,25 @@ impl Web {
     /// For `/metrics`.
     pub fn counts(&self) -> HttpCounts {
         self.admission.counts()
+    }
+}
+
+/// An address that is listened on, where nobody is served yet.
+#[derive(Debug)]
+pub struct Bound {
+    listener: TcpListener,
+    at: SocketAddr,
+}
+
+impl Bound {
+    /// Listens, within a tokio runtime.
+    ///
+    /// # Errors
+    /// The address cannot be had.
+    pub fn new(address: SocketAddr) -> Result<Self, WebError> {
+        let listener = listening(address)?;
+        let at = listener.local_addr().map_err(|source| WebError::Listen { address, source })?;
+        Ok(Self { listener, at })
     }
 }
 

@@ -16,10 +16,13 @@ use std::{
 
 use tokio::{
     runtime::Handle,
-    sync::{mpsc, oneshot, watch},
+    sync::{
+        mpsc::{self, error::TrySendError},
+        oneshot, watch,
+    },
     time::sleep_until,
 };
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::{
     compare::{self, Compare},
@@ -31,7 +34,8 @@ use super::{
 };
 use crate::{
     datapath::{
-        Attached, Census, Datapath, DatapathError, Desired, Interface, Meter, Reader, Steering, Wanted,
+        Attached, Census, Datapath, DatapathError, Desired, Interface, Meter, Reader, Steering, TraceError,
+        Wanted,
     },
     interface::Seen,
     trace::TraceRequest,
@@ -39,6 +43,11 @@ use crate::{
 
 /// A thread that has not turned for so long is stuck in a system call: the largest tables take some seconds.
 const STUCK: Duration = Duration::from_secs(60);
+
+/// For how long a wish may wait until the tables count as not up to date.
+const LATE: Duration = Duration::from_secs(1);
+/// Commands that may wait: there are a look every two seconds, one trial, and traces.
+const COMMANDS: usize = 16;
 
 /// As much as a process's first thread has: unoptimized code copies a table, which is 131 KB, again and again.
 const STACK: usize = 8 << 20;
@@ -105,16 +114,26 @@ enum Command {
 /// The main loop's end of the thread.
 pub(super) struct Applier {
     wishes: watch::Sender<Wish>,
-    commands: mpsc::UnboundedSender<Command>,
+    commands: mpsc::Sender<Command>,
     state: watch::Receiver<DatapathState>,
+    /// The number of the last wish, and since when one of them was not tried yet.
+    wanted: (u64, Option<Instant>),
     /// Comes when the thread ends.
     datapath: oneshot::Receiver<Datapath>,
     /// When the thread turned last, in milliseconds since `begun`.
     turned: Arc<AtomicU64>,
     begun: Instant,
+    /// Whether the thread was stuck when that was last looked at.
+    was_stuck: bool,
     meter: Arc<Meter>,
     reader: Arc<Reader>,
     adopted: bool,
+}
+
+/// The thread, before it has the datapath: what cannot be had is to be known before anything is attached.
+pub(super) struct Thread {
+    give: std::sync::mpsc::Sender<Worker>,
+    back: oneshot::Receiver<Datapath>,
 }
 
 /// Where the datapath stands when the thread begins.
@@ -126,12 +145,30 @@ pub(super) struct Begun {
     pub(super) wanted: Wanted,
 }
 
-impl Applier {
-    /// Hands the datapath, which is attached and written, over to a thread of its own. Within a tokio runtime.
+impl Thread {
+    /// Within a tokio runtime.
     ///
     /// # Errors
-    /// There is no thread to be had. The datapath is lost then, but for what is pinned.
-    pub(super) fn spawn(datapath: Datapath, begun: Begun) -> Result<Self, DatapathError> {
+    /// There is no thread to be had.
+    pub(super) fn spawn() -> Result<Self, DatapathError> {
+        let (give, take) = std::sync::mpsc::channel::<Worker>();
+        let (give_back, back) = oneshot::channel();
+        let runtime = Handle::current();
+        let work = move || {
+            // Where the start fails nothing comes.
+            let Ok(worker) = take.recv() else { return };
+            let datapath = runtime.block_on(worker.run());
+            // The agent may have gone.
+            drop(give_back.send(datapath));
+        };
+        let thread = std::thread::Builder::new().name("datapath".into()).stack_size(STACK).spawn(work);
+        thread.map_err(|error| DatapathError::thread(&error))?;
+        Ok(Self { give, back })
+    }
+
+    /// Hands the datapath, which is attached and written, over to the thread.
+    pub(super) fn begin(self, datapath: Datapath, begun: Begun) -> Applier {
+        let Self { give, back } = self;
         let Begun { desired, tables, wanted } = begun;
         let (meter, reader, adopted) = (Arc::clone(datapath.meter()), datapath.reader(), datapath.adopted());
         let state = DatapathState {
@@ -141,9 +178,8 @@ impl Applier {
             ..DatapathState::default()
         };
         let (wishes, wished) = watch::channel(Wish { number: 0, desired: Arc::new(desired) });
-        let (commands, commanded) = mpsc::unbounded_channel();
+        let (commands, commanded) = mpsc::channel(COMMANDS);
         let (publish, state) = watch::channel(state);
-        let (give_back, back) = oneshot::channel();
         let (turned, begun) = (Arc::new(AtomicU64::new(0)), Instant::now());
         let now = tokio::time::Instant::now();
         let worker = Worker {
@@ -160,25 +196,35 @@ impl Applier {
             next_compare: now + compare::PAUSE,
             turned: (Arc::clone(&turned), begun),
         };
-        let runtime = Handle::current();
-        let work = move || {
-            let datapath = runtime.block_on(worker.run());
-            // The agent may have gone.
-            drop(give_back.send(datapath));
-        };
-        let thread = std::thread::Builder::new().name("datapath".into()).stack_size(STACK).spawn(work);
-        thread.map_err(|error| DatapathError::thread(&error))?;
-        Ok(Self { wishes, commands, state, datapath: back, turned, begun, meter, reader, adopted })
+        // A thread that is gone is noticed where its state is waited for.
+        drop(give.send(worker));
+        let (wanted, was_stuck) = ((0, None), false);
+        Applier {
+            wishes,
+            commands,
+            state,
+            wanted,
+            datapath: back,
+            turned,
+            begun,
+            was_stuck,
+            meter,
+            reader,
+            adopted,
+        }
     }
+}
 
+impl Applier {
     /// Says what the tables are to say from now on. Returns the number of this wish.
-    pub(super) fn want(&self, desired: Desired) -> u64 {
+    pub(super) fn want(&mut self, desired: Desired) -> u64 {
         let mut number = 0;
         self.wishes.send_modify(|wish| {
             wish.number += 1;
             wish.desired = Arc::new(desired);
             number = wish.number;
         });
+        self.wanted = (number, self.wanted.1.or_else(|| Some(Instant::now())));
         number
     }
 
@@ -189,7 +235,23 @@ impl Applier {
 
     /// How things stand. Marks it as seen.
     pub(super) fn take_state(&mut self) -> DatapathState {
-        self.state.borrow_and_update().clone()
+        let state = self.state.borrow_and_update().clone();
+        if state.tried >= self.wanted.0 {
+            self.wanted.1 = None;
+        }
+        state
+    }
+
+    /// Whether the tables say what was decided last, or are about to: the thread is not long behind.
+    pub(super) fn is_up_to_date(&self) -> bool {
+        let behind = self.wanted.1.is_some_and(|since| since.elapsed() > LATE);
+        !behind && self.state.borrow().behind.is_none()
+    }
+
+    /// What was counted of connections; nothing before the first whole walk through the flow table.
+    pub(super) fn census(&self) -> Option<Arc<Census>> {
+        let state = self.state.borrow();
+        (state.walks > 0).then(|| Arc::clone(&state.census))
     }
 
     pub(super) fn state(&self) -> watch::Ref<'_, DatapathState> {
@@ -198,18 +260,23 @@ impl Applier {
 
     /// Takes in a look at the interfaces.
     pub(super) fn look(&self, begun: Instant, seen: Vec<Seen>) {
-        self.command(Command::Look { begun, seen });
+        // One that finds no room is followed by the next.
+        drop(self.command(Command::Look { begun, seen }));
     }
 
     /// Does what another config needs. The answer comes when the thread gets to it.
     pub(super) fn prepare(&self, trial: Trial) -> oneshot::Receiver<Result<Prepared, DatapathError>> {
         let (answer, answered) = oneshot::channel();
-        self.command(Command::Try(trial, answer));
+        // Without room the answer is dropped, which whoever waits for it sees.
+        drop(self.command(Command::Try(trial, answer)));
         answered
     }
 
     pub(super) fn trace(&self, request: TraceRequest) {
-        self.command(Command::Trace(request));
+        if let Err(Command::Trace(request)) = self.command(Command::Trace(request)) {
+            // Who asked may have gone.
+            drop(request.answer.send(Err(TraceError::Busy)));
+        }
     }
 
     /// What the datapath counts.
@@ -233,6 +300,19 @@ impl Applier {
         self.begun.elapsed().saturating_sub(turned) > STUCK
     }
 
+    /// Says when the thread has come to be stuck, and when it goes on.
+    pub(super) fn log_if_stuck(&mut self) {
+        let is_stuck = self.is_stuck();
+        match (std::mem::replace(&mut self.was_stuck, is_stuck), is_stuck) {
+            (false, true) => error!(
+                "the thread that writes the datapath has been stuck in a system call for a minute: the datapath forwards by its last \
+                 tables, and a service manager with a watchdog restarts the agent; look into the kernel's log (`dmesg`)"
+            ),
+            (true, false) => info!("the thread that writes the datapath goes on"),
+            (true, true) | (false, false) => {}
+        }
+    }
+
     /// Ends the thread, and a trace with it. Returns the datapath; `None` where the thread has died.
     pub(super) async fn finish(self) -> Option<Datapath> {
         let Self { wishes, commands, datapath, .. } = self;
@@ -240,9 +320,11 @@ impl Applier {
         datapath.await.ok()
     }
 
-    fn command(&self, command: Command) {
-        // A thread that has died is noticed where its state is waited for.
-        drop(self.commands.send(command));
+    /// Gives it back where too many wait, or where the thread has died, which is noticed where its state is waited for.
+    fn command(&self, command: Command) -> Result<(), Command> {
+        self.commands.try_send(command).map_err(|error| match error {
+            TrySendError::Full(command) | TrySendError::Closed(command) => command,
+        })
     }
 }
 
@@ -256,7 +338,7 @@ struct Worker {
     /// When the datapath was last attached: a look from before says nothing about it.
     attached_at: Instant,
     wishes: watch::Receiver<Wish>,
-    commands: mpsc::UnboundedReceiver<Command>,
+    commands: mpsc::Receiver<Command>,
     publish: watch::Sender<DatapathState>,
     retry: Retry,
     compare: Compare,

@@ -14,7 +14,7 @@ use super::{
     admin_commands::Ordering,
     applier::{Prepared, Trial},
     driver::Driver,
-    effective::{Applied, Given},
+    effective::{Applied, Given, log_by_routes},
     http, immutable,
     log::{log, log_all, log_differences},
     probes::{Files, Plan},
@@ -22,7 +22,7 @@ use super::{
     start::{mtus, wanted},
 };
 use crate::{
-    api::{Answer, Ordered, Reloaded, ReplicaOrder, WouldReload},
+    api::{Answer, Ordered, Refusal, Reloaded, ReplicaOrder, WouldReload},
     changes::{Effective, Names, effective},
     config::{self, Config},
     control::Moment,
@@ -57,6 +57,9 @@ pub(super) struct Changes {
     requested: VecDeque<Requested>,
     under_way: Option<(Work, Prepares)>,
 }
+
+/// Changes that may wait for the one under way.
+const MOST_WAITING: usize = 16;
 
 /// What the datapath's thread says.
 type Prepares = oneshot::Receiver<Result<Prepared, DatapathError>>;
@@ -93,40 +96,102 @@ struct UnderWay {
     warnings: Vec<Finding>,
 }
 
+/// What is to be done next for a change.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
+pub(super) enum Step {
+    Begin(Requested),
+    /// What the datapath's thread says of the change under way.
+    Prepared(Result<Prepared, DatapathError>),
+}
+
 impl Changes {
+    /// Puts it behind those that wait. Where there are too many, whoever asked is told so.
     pub(super) fn request(&mut self, requested: Requested) {
-        // One look at the names is as good as several.
-        let again = matches!(requested, Requested::Names)
-            && self.requested.iter().any(|other| matches!(other, Requested::Names));
-        if !again {
+        let again = |other: &Requested| {
+            matches!(
+                (&requested, other),
+                (Requested::Names, Requested::Names) | (Requested::Reload(None), Requested::Reload(None))
+            )
+        };
+        // One look at the names, or at the file, is as good as several.
+        if self.requested.iter().any(again) {
+            return;
+        }
+        if self.requested.len() < MOST_WAITING {
             self.requested.push_back(requested);
+        } else {
+            requested.refuse();
         }
     }
 
-    /// Waits for the datapath's thread; for ever where nothing is under way. May be dropped and called again.
-    pub(super) async fn prepared(&mut self) -> Result<Prepared, DatapathError> {
-        let Some((_, prepared)) = &mut self.under_way else { return pending().await };
-        match prepared.await {
-            Ok(prepared) => prepared,
-            // The thread has died, which is noticed elsewhere.
-            Err(_) => pending().await,
+    /// Whether a change has been begun with.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.under_way.is_some()
+    }
+
+    /// Waits for the next step; for ever where there is none. One change at a time, and one step, so that everything else has its
+    /// turn between. May be dropped and called again.
+    pub(super) async fn next(&mut self) -> Step {
+        if let Some((_, prepares)) = &mut self.under_way {
+            let unanswered = || DatapathError::Object {
+                reason: "the thread that writes the datapath does not answer; look into the log".into(),
+            };
+            return Step::Prepared(prepares.await.unwrap_or_else(|_| Err(unanswered())));
+        }
+        // Who asked for it and has gone knows of no success, and will ask again.
+        while let Some(requested) = self.requested.pop_front() {
+            if !requested.is_given_up() {
+                return Step::Begin(requested);
+            }
+        }
+        pending().await
+    }
+}
+
+impl Requested {
+    fn is_given_up(&self) -> bool {
+        match self {
+            Self::Reload(answer) => answer.as_ref().is_some_and(Answer::is_closed),
+            Self::Order(_, answer) => answer.is_closed(),
+            Self::WouldReload(answer) => answer.is_closed(),
+            Self::Names => false,
+        }
+    }
+
+    fn refuse(self) {
+        let refusal = Refusal::failed(format!(
+            "{MOST_WAITING} changes of the config wait already; try again in a moment"
+        ));
+        // Who asked may have gone.
+        match self {
+            Self::Reload(Some(answer)) => drop(answer.send(Err(refusal))),
+            Self::Order(_, answer) => drop(answer.send(Err(refusal))),
+            Self::WouldReload(answer) => drop(answer.send(Err(refusal))),
+            // The next signal, or the next look at the names, asks again.
+            Self::Reload(None) | Self::Names => {}
         }
     }
 }
 
 impl Driver {
-    /// Begins with the next change, if none is under way. One that fails at once is over with that.
-    pub(super) async fn begin_next_change(&mut self) {
-        while self.changes.under_way.is_none()
-            && let Some(requested) = self.changes.requested.pop_front()
-        {
-            let Some((origin, given, files)) = self.given(requested).await else { continue };
-            match self.prepare(given, files).await {
-                Ok((under_way, prepares)) => {
-                    self.changes.under_way = Some((Work::Config(origin, under_way), prepares));
-                }
-                Err(error) => self.conclude(origin, Err(error)),
+    /// Begins with a change. One that fails at once is over with that.
+    pub(super) async fn begin_change(&mut self, requested: Requested) {
+        let Some((origin, given, files)) = self.given(requested).await else { return };
+        match self.prepare(given, files).await {
+            Ok((under_way, prepares)) => {
+                self.changes.under_way = Some((Work::Config(origin, under_way), prepares));
             }
+            Err(error) => self.conclude(origin, Err(error)),
+        }
+    }
+
+    /// Brings the change under way to its end, if there is one.
+    pub(super) async fn finish_change(&mut self) {
+        if self.changes.is_under_way()
+            && let Step::Prepared(prepared) = self.changes.next().await
+            && self.take_prepared(prepared)
+        {
+            self.publish();
         }
     }
 
@@ -136,7 +201,10 @@ impl Driver {
             Requested::Reload(answer) => {
                 self.manager.reloading();
                 match self.read_again().await {
-                    Ok(given) => Some((Origin::Reload(answer), given, Files::ReadAgain)),
+                    Ok((given, by_routes)) => {
+                        log_by_routes(&by_routes);
+                        Some((Origin::Reload(answer), given, Files::ReadAgain))
+                    }
                     Err(error) => {
                         self.reloaded(answer, Err(error));
                         None
@@ -260,13 +328,14 @@ impl Driver {
         }
         self.network.follow_addresses(health.control.addresses());
         // What is different is logged by whoever knows what it comes from: an order, the file, DNS.
-        let census = Arc::clone(&self.applier.state().census);
-        log_all(changes, &health.control, self.applier.meter(), &census);
+        let census = self.applier.census();
+        log_all(changes, &health.control, self.applier.meter(), census.as_deref());
         health.reconfigured(&config);
         let configuration = &mut self.configuration;
         let notes = configuration.sources.replace(file, names, found);
         configuration.following.follow(&configuration.sources);
         notes.iter().for_each(|note| warn!("{note}"));
+        let notes = notes.into_iter().chain(warnings.iter().map(ToString::to_string)).collect();
         Applied { changes: differences, notes }
     }
 

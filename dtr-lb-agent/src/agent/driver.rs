@@ -1,7 +1,7 @@
 //! The main loop: waits for what happens, has it judged, and says what the datapath is to say. It makes no system call that
 //! writes the datapath: that is the `applier`'s.
 
-use std::{future::Future, pin::Pin, sync::Arc, time::Instant};
+use std::{future::Future, pin::Pin, time::Instant};
 
 use jiff::Timestamp;
 use tokio::{signal::unix::Signal, sync::mpsc};
@@ -9,7 +9,7 @@ use tokio::{signal::unix::Signal, sync::mpsc};
 use super::{
     ConfigSource,
     applier::{Applier, Died},
-    configuration::{Changes, Requested},
+    configuration::{Changes, Requested, Step},
     effective::Sources,
     health::Health,
     http::HttpSide,
@@ -87,8 +87,8 @@ impl Driver {
                 // How it went is in the log.
                 Some(()) = hang_up.recv() => self.changes.request(Requested::Reload(None)),
                 input = self.health.next() => {
-                    let census = Arc::clone(&self.applier.state().census);
-                    decided = self.health.take(input, self.applier.meter(), &census);
+                    let census = self.applier.census();
+                    decided = self.health.take(input, self.applier.meter(), census.as_deref());
                 }
                 seen = self.network.next() => decided = self.take_seen(seen),
                 () = self.configuration.following.looked() => self.changes.request(Requested::Names),
@@ -97,7 +97,10 @@ impl Driver {
                         return End::Detach(detach);
                     }
                 }
-                prepared = self.changes.prepared() => decided = self.take_prepared(prepared),
+                step = self.changes.next() => match step {
+                    Step::Begin(requested) => self.begin_change(requested).await,
+                    Step::Prepared(prepared) => decided = self.take_prepared(prepared),
+                },
                 changed = self.applier.changed() => match changed {
                     Ok(()) => self.take_state(),
                     Err(Died) => return End::Died,
@@ -105,7 +108,6 @@ impl Driver {
                 noticed = self.observer.next() => self.notice(noticed),
                 () = self.manager.beat_due() => self.manager.beat(self.applier.is_stuck()),
             }
-            self.begin_next_change().await;
             if decided && !self.health.holds() {
                 self.publish();
             }
@@ -131,7 +133,10 @@ impl Driver {
                 let before = control.own_macs().cloned();
                 control.take_macs(macs).into_iter().for_each(log);
                 control.ingress(mtus(&seen)).into_iter().for_each(log);
-                self.applier.look(begun, seen);
+                // Those of another config are looked at once that is in force.
+                if !self.changes.is_under_way() {
+                    self.applier.look(begun, seen);
+                }
                 control.own_macs() != before.as_ref()
             }
         }
@@ -170,6 +175,7 @@ impl Driver {
                 self.observer.sample(status.as_ref().ok());
                 self.health.read_answers(self.applier.meter());
                 self.observer.fits.look(&self.health.control);
+                self.applier.log_if_stuck();
             }
         }
     }
@@ -184,7 +190,7 @@ impl Driver {
             present: &|interface| state.presence.serves(interface),
             adopted: self.applier.adopted(),
             repairs: &state.repairs,
-            up_to_date: state.behind.is_none(),
+            up_to_date: self.applier.is_up_to_date(),
             table_rewrites: state.table_rewrites,
             challenge: &|service, vip| self.observer.challenge(service, vip, mode),
             hint: &|service| self.observer.fits.hint(service),

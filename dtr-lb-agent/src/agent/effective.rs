@@ -9,7 +9,7 @@ use tracing::{info, warn};
 use crate::{
     changes::{self, Changes, Effective, Names, Note, effective},
     config::Config,
-    interface::{self, Chosen, InterfaceError},
+    interface::{self, ByRoutes, Chosen, InterfaceError},
 };
 
 /// What the effective config is made of.
@@ -76,7 +76,9 @@ impl Sources {
     /// Nothing says which they are, or the kernel does not answer. Nothing has changed then.
     pub(super) async fn find_interfaces(&mut self, config: &mut Arc<Config>) -> Result<(), InterfaceError> {
         if config.by_routes {
-            let names = interfaces_by_routes(config).await?;
+            let found = interface::by_routes(config).await?;
+            log_by_routes(&found);
+            let names = found.names();
             Arc::make_mut(&mut self.file).interfaces.clone_from(&names);
             Arc::make_mut(config).interfaces = names;
         }
@@ -119,22 +121,23 @@ impl Sources {
 }
 
 impl Given {
-    /// The same, for another file: by what DNS and the operator have said before.
-    pub(super) async fn find_interfaces(&mut self) -> Result<(), InterfaceError> {
-        if self.file.by_routes {
-            let config = effective(&self.file, &self.names, &self.changes).config;
-            Arc::make_mut(&mut self.file).interfaces = interfaces_by_routes(&config).await?;
+    /// The same, for another file: by what DNS and the operator have said before. Returns what is to be logged if it comes into force;
+    /// nothing where the file names them.
+    pub(super) async fn find_interfaces(&mut self) -> Result<ByRoutes, InterfaceError> {
+        if !self.file.by_routes {
+            return Ok(ByRoutes::default());
         }
-        Ok(())
+        let config = effective(&self.file, &self.names, &self.changes).config;
+        let found = interface::by_routes(&config).await?;
+        Arc::make_mut(&mut self.file).interfaces = found.names();
+        Ok(found)
     }
 }
 
-/// Worked out, and logged with the reason for each.
-async fn interfaces_by_routes(config: &Config) -> Result<Vec<String>, InterfaceError> {
-    let found = interface::by_routes(config).await?;
+/// Says which they are, with the reason for each.
+pub(super) fn log_by_routes(found: &ByRoutes) {
     found.notes.iter().for_each(|note| warn!("{note}"));
     for Chosen { name, why } in &found.interfaces {
         info!(interface = name, why = why.join("; "), "an interface of the datapath, found by the routes");
     }
-    Ok(found.names())
 }

@@ -83,7 +83,7 @@ impl Health {
     }
 
     /// Takes it in. Returns whether the datapath may have to say something else now.
-    pub(super) fn take(&mut self, input: Input, meter: &Meter, census: &Census) -> bool {
+    pub(super) fn take(&mut self, input: Input, meter: &Meter, census: Option<&Census>) -> bool {
         match input {
             Input::Report(report) => self.take_reports(report, meter, census),
             Input::Due => {
@@ -98,7 +98,7 @@ impl Health {
 
     /// Takes a report and those that wait behind it: what many replicas change at once is one change of the tables.
     /// Returns whether they have changed anything.
-    fn take_reports(&mut self, first: Report<ProbeId>, meter: &Meter, census: &Census) -> bool {
+    fn take_reports(&mut self, first: Report<ProbeId>, meter: &Meter, census: Option<&Census>) -> bool {
         let mut changed = self.take_report(first, meter, census);
         for _ in 0..self.reports.len() {
             let Ok(report) = self.reports.try_recv() else { break };
@@ -108,7 +108,7 @@ impl Health {
     }
 
     /// Returns whether it has changed anything.
-    fn take_report(&mut self, report: Report<ProbeId>, meter: &Meter, census: &Census) -> bool {
+    fn take_report(&mut self, report: Report<ProbeId>, meter: &Meter, census: Option<&Census>) -> bool {
         let Some(report) = self.probes.current(report) else { return false };
         self.count_probe(&report);
         // Where the probe was answered nobody asks.
@@ -144,7 +144,7 @@ impl Health {
     }
 
     /// Gives the passive check what the datapath has counted. Returns whether it has changed anything.
-    fn read_failures(&mut self, meter: &Meter, census: &Census) -> bool {
+    fn read_failures(&mut self, meter: &Meter, census: Option<&Census>) -> bool {
         let (readings, pause) = passive::read(&self.control, meter);
         let changes = self.control.passive(&readings, Moment::now());
         let changed = !changes.is_empty();
@@ -194,7 +194,7 @@ impl Health {
     pub(super) async fn settle(&mut self, meter: &Meter) {
         match self.reports.recv().await {
             // Nothing was counted yet.
-            Some(report) => drop(self.take_report(report, meter, &Census::default())),
+            Some(report) => drop(self.take_report(report, meter, None)),
             None => pending().await,
         }
     }

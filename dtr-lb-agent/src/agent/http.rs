@@ -8,7 +8,7 @@ use tracing::info;
 use super::probes::Files;
 use crate::{
     config,
-    web::{HttpCounts, RefusalCounters, Rules, Web, WebError, try_address},
+    web::{Bound, HttpCounts, RefusalCounters, Rules, Web, WebError, try_address},
 };
 
 /// What is served over HTTP, and where.
@@ -28,8 +28,8 @@ pub(super) enum Prepared {
     Same,
     /// Other names, or another token.
     Rules(Rules),
-    /// Another address, already listened on, or none.
-    Elsewhere(Option<SocketAddr>, Option<Web>),
+    /// Another address, already listened on, with who may do what there; or none.
+    Elsewhere(Option<(SocketAddr, Bound, Rules)>),
 }
 
 impl HttpSide {
@@ -39,7 +39,7 @@ impl HttpSide {
     /// The token cannot be read, or the address not be had.
     pub(super) fn open(agent: &config::Agent, routes: Router) -> Result<Self, WebError> {
         let refusals = RefusalCounters::default();
-        let web = open(agent, &routes, &refusals)?;
+        let web = bound(agent)?.map(|bound| serve(bound, &routes, &refusals));
         Ok(Self { routes, address: agent.http, web, refusals })
     }
 
@@ -49,7 +49,7 @@ impl HttpSide {
     /// As `open`.
     pub(super) fn prepare(&self, agent: &config::Agent, files: Files) -> Result<Prepared, WebError> {
         if agent.http != self.address {
-            return Ok(Prepared::Elsewhere(agent.http, open(agent, &self.routes, &self.refusals)?));
+            return bound(agent).map(Prepared::Elsewhere);
         }
         match files {
             // Without a reload the config's `[agent]` is as it was: a token that has gone is no matter for a `drain`.
@@ -78,7 +78,10 @@ impl HttpSide {
                     web.access().replace(rules);
                 }
             }
-            Prepared::Elsewhere(address, web) => (self.address, self.web) = (address, web),
+            Prepared::Elsewhere(bound) => {
+                self.address = bound.as_ref().map(|(address, _, _)| *address);
+                self.web = bound.map(|bound| serve(bound, &self.routes, &self.refusals));
+            }
         }
     }
 
@@ -88,13 +91,20 @@ impl HttpSide {
     }
 }
 
-fn open(agent: &config::Agent, routes: &Router, refusals: &RefusalCounters) -> Result<Option<Web>, WebError> {
+/// Listens where the config says, if it does, and reads the token.
+fn bound(agent: &config::Agent) -> Result<Option<(SocketAddr, Bound, Rules)>, WebError> {
     let rules = Rules::read(agent, own_name())?;
-    let Some(address) = agent.http else { return Ok(None) };
-    let web = Web::open(address, rules, routes.clone(), refusals.clone())?;
-    let changes = agent.admin_token_file.is_some();
+    agent.http.map(|address| Ok((address, Bound::new(address)?, rules))).transpose()
+}
+
+fn serve(
+    (address, bound, rules): (SocketAddr, Bound, Rules),
+    routes: &Router,
+    refusals: &RefusalCounters,
+) -> Web {
+    let changes = rules.let_change();
     info!(%address, changes, "the dashboard and the API are served over HTTP");
-    Ok(Some(web))
+    Web::serve(bound, rules, routes.clone(), refusals.clone())
 }
 
 /// This host's name, by which it may be asked for.

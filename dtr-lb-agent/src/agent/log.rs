@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Each change once, with its cause; of replicas, with the connections that they have.
-pub(super) fn log_all(changes: Vec<Change>, control: &Control, meter: &Meter, census: &Census) {
+pub(super) fn log_all(changes: Vec<Change>, control: &Control, meter: &Meter, census: Option<&Census>) {
     for change in changes {
         let connections = match &change {
             Change::Replica(ReplicaChange { service, address, port, .. })
@@ -47,9 +47,10 @@ pub(super) fn log_differences(differences: &[String]) {
 fn connections(
     control: &Control,
     meter: &Meter,
-    census: &Census,
+    census: Option<&Census>,
     (service, address, port): (&str, IpAddr, u16),
 ) -> Option<u64> {
+    let census = census?;
     let service = control.config().services.iter().find(|known| known.name == service)?;
     let of = |vip: &IpAddr| {
         let counted = meter.replica(*vip, service.port, address, port, census);

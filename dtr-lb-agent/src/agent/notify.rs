@@ -5,7 +5,7 @@ use std::{fmt::Write as _, time::Duration};
 
 use sd_notify::NotifyState;
 use tokio::time::{Instant, sleep_until};
-use tracing::{error, warn};
+use tracing::warn;
 
 use crate::control::{Control, ReplicaState};
 
@@ -25,15 +25,13 @@ pub(super) struct Manager {
     line: String,
     /// Whether it could not be told, so that this is said once.
     deaf: bool,
-    /// Whether the datapath's thread was stuck at the last beat.
-    stuck: bool,
 }
 
 impl Manager {
     /// As the environment says (`NOTIFY_SOCKET`, `WATCHDOG_USEC`).
     pub(super) fn of_this_process() -> Self {
         let pace = sd_notify::watchdog_enabled().map(|limit| limit / BEATS);
-        Self { pace, next_beat: Instant::now(), line: String::new(), deaf: false, stuck: false }
+        Self { pace, next_beat: Instant::now(), line: String::new(), deaf: false }
     }
 
     /// The datapath is attached and says what was decided; or a reload is over, whatever came of it.
@@ -82,12 +80,7 @@ impl Manager {
         let Some(pace) = self.pace else { return };
         if !stuck {
             self.tell(&[NotifyState::Watchdog]);
-        } else if !self.stuck {
-            error!(
-                "the thread that writes the datapath has been stuck in a system call for a minute: the service manager gets no                  sign of life, and restarts the agent; the datapath goes on forwarding"
-            );
         }
-        self.stuck = stuck;
         self.next_beat = Instant::now() + pace;
     }
 

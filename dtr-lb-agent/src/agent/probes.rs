@@ -119,9 +119,9 @@ impl Probes {
 
     /// The report, if it is of a probe that runs.
     pub(super) fn current(&self, report: Report<ProbeId>) -> Option<Report<ReplicaKey>> {
-        let Report { id: ProbeId { key, run }, outcome, agent, in_a_row, late } = report;
+        let Report { id: ProbeId { key, run }, outcome, agent, in_a_row, opposite, late } = report;
         let runs = self.running.get(&key).is_some_and(|running| running.run == run);
-        runs.then_some(Report { id: key, outcome, agent, in_a_row, late })
+        runs.then_some(Report { id: key, outcome, agent, in_a_row, opposite, late })
     }
 }
 

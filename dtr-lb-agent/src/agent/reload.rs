@@ -19,6 +19,7 @@ use crate::{
     changes::effective,
     config::{self, ConfigError},
     datapath::Desired,
+    interface::ByRoutes,
 };
 
 /// Why the agent goes on with the config that it has.
@@ -34,12 +35,12 @@ pub(super) enum ReloadError {
 
 impl Driver {
     /// Reads the config file again, with the `--set` items of the start on top.
-    pub(super) async fn read_again(&self) -> Result<Given, ReloadError> {
+    pub(super) async fn read_again(&self) -> Result<(Given, ByRoutes), ReloadError> {
         let Configuration { source, sources, .. } = &self.configuration;
         source.file(NoFile::Reload)?;
         let mut given = Given { file: Arc::new(source.read()?), ..sources.given() };
-        given.find_interfaces().await.map_err(AgentError::from)?;
-        Ok(given)
+        let found = given.find_interfaces().await.map_err(AgentError::from)?;
+        Ok((given, found))
     }
 
     /// What a reload would do now, as far as it can be told here, and what the datapath's thread is to be asked about it. Nothing is
@@ -51,12 +52,13 @@ impl Driver {
         let Configuration { source, sources, .. } = &self.configuration;
         let path = source.file(NoFile::Reload)?;
         let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
-        let Given { file, names, changes } = self.read_again().await?;
+        let (Given { file, names, changes }, by_routes) = self.read_again().await?;
         let found = effective(&file, &names, &changes);
         let (before, config) = (self.health.control.config(), Arc::new(found.config.clone()));
         let mut refused: Vec<_> =
             immutable::changed(before, &config).iter().map(ToString::to_string).collect();
-        let mut notes: Vec<_> = found.news(sources.notes()).map(ToString::to_string).collect();
+        let mut notes = by_routes.notes;
+        notes.extend(found.news(sources.notes()).map(ToString::to_string));
         let desired = match self.look_at(&config, Files::ReadAgain).await {
             Ok(looked) => {
                 notes.extend(looked.warnings.iter().map(ToString::to_string));

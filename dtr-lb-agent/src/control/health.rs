@@ -44,8 +44,11 @@ impl RiseFall {
         self.health
     }
 
-    /// Takes in an outcome that came `times` times in a row; 0 is taken as 1.
-    pub(crate) fn observe(&mut self, ok: bool, times: u32) {
+    /// Takes in an outcome that came `times` times in a row; 0 is taken as 1. `opposite`: it was not so before, which nobody has told yet.
+    pub(crate) fn observe(&mut self, ok: bool, times: u32, opposite: bool) {
+        if opposite {
+            self.against = 0;
+        }
         let (needed, to) = match (self.health, ok) {
             (ReplicaHealth::Up, true) | (ReplicaHealth::Down, false) => {
                 self.against = 0;

@@ -81,7 +81,11 @@ fn probes_at(
 ) -> Vec<Change> {
     let outcome = Outcome { status: None, took: Duration::from_millis(1), error };
     let id = key(control, 0, replica);
-    control.report(Report { id, outcome, agent: None, in_a_row, late: Duration::ZERO }, 0, now)
+    control.report(
+        Report { id, outcome, agent: None, in_a_row, opposite: false, late: Duration::ZERO },
+        0,
+        now,
+    )
 }
 
 /// By their places in the config.
@@ -258,7 +262,7 @@ fn that_this_host_cannot_ask_is_told_once_and_changes_nothing() {
     let ask = |control: &mut Control, error| {
         let outcome = Outcome { status: None, took: Duration::ZERO, error };
         let id = key(control, 0, 0);
-        let report = Report { id, outcome, agent: None, in_a_row: 1, late: Duration::ZERO };
+        let report = Report { id, outcome, agent: None, in_a_row: 1, opposite: false, late: Duration::ZERO };
         control.report(report, 0, at(0.0))
     };
     let local = Failure::Local { reason: "Too many open files".into() };
@@ -353,7 +357,8 @@ fn it_is_informed_when_all_is_known() {
             assert!(!control.informed());
             let outcome = Outcome { status: Some(200), took: Duration::ZERO, error: None };
             let id = key(&control, service, replica);
-            let report = Report { id, outcome, agent: None, in_a_row: 1, late: Duration::ZERO };
+            let report =
+                Report { id, outcome, agent: None, in_a_row: 1, opposite: false, late: Duration::ZERO };
             control.report(report, 0, at(0.0));
         }
     }

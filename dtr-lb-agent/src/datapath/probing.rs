@@ -16,7 +16,8 @@ use super::{
     error::DatapathError,
     hook::Interface,
     link::{self, TcPlace},
-    object::{self, take},
+    object,
+    reader::open,
 };
 
 const HOOKS: [TcPlace; 2] = [
@@ -42,7 +43,8 @@ impl Probing {
         for hook in &HOOKS {
             object::tc_program(ebpf, hook.program)?;
         }
-        let paths = Arc::new(Mutex::new(take(ebpf, map::PROBES)?));
+        // The object keeps its own, for a second try where the interfaces do not let the programs in.
+        let paths = Arc::new(Mutex::new(open(ebpf, map::PROBES)?));
         let links = attach(ebpf, interfaces)?;
         Ok(Self { links, steering: Steering { paths } })
     }

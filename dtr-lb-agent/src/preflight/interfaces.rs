@@ -146,8 +146,12 @@ impl Findings {
         match (program.whose(), attach) {
             // The kernel tells when it is attached.
             (Whose::Ours | Whose::Unknown, _) => {}
-            (Whose::AnotherDtrLb | Whose::Foreign, Attach::Auto | Attach::Xdp | Attach::XdpGeneric) => {
+            (Whose::AnotherDtrLb | Whose::Foreign, Attach::Xdp | Attach::XdpGeneric) => {
                 self.error(about(), DatapathError::Busy { interface: name.clone(), holder: called });
+            }
+            // Where another interface has no native XDP, all get TC, and it is in nobody's way: the kernel tells.
+            (Whose::AnotherDtrLb | Whose::Foreign, Attach::Auto) => {
+                self.foresee(about(), DatapathError::Busy { interface: name.clone(), holder: called });
             }
             (Whose::AnotherDtrLb | Whose::Foreign, Attach::Tc) => self.warn(
                 about(),

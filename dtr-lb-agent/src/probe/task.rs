@@ -34,6 +34,8 @@ pub struct Report<K> {
     /// How many probes in a row, this one the last, have passed, or have failed, since the last report that was taken: 1, unless the
     /// receiver was too busy. What this host could not ask is none of them.
     pub in_a_row: u32,
+    /// Before these there were some that found the opposite, and no report of them was taken.
+    pub opposite: bool,
     /// By how much the timer was late that began it: more than some milliseconds where this host has no time.
     pub late: Duration,
 }
@@ -158,6 +160,8 @@ pub(super) struct Reporter<K> {
 pub(super) struct Untaken {
     ok: bool,
     count: u32,
+    /// Before them there were some that found the opposite.
+    opposite: bool,
 }
 
 /// Nobody takes reports any more.
@@ -166,15 +170,16 @@ struct Closed;
 impl<K: Clone> Reporter<K> {
     fn report(&mut self, found: Found, late: Duration) -> Report<K> {
         let Found { outcome, agent } = found;
-        let Untaken { ok, count } = &mut self.untaken;
+        let Untaken { ok, count, opposite } = &mut self.untaken;
         let in_a_row = if outcome.error.as_ref().is_some_and(Failure::is_local) {
             1
         } else {
+            *opposite |= *count > 0 && *ok != outcome.ok();
             *count = if *ok == outcome.ok() { count.saturating_add(1) } else { 1 };
             *ok = outcome.ok();
             *count
         };
-        Report { id: self.id.clone(), outcome, agent, in_a_row, late }
+        Report { id: self.id.clone(), outcome, agent, in_a_row, opposite: self.untaken.opposite, late }
     }
 
     /// Sends a report, as soon as there is room, and returns when the next probe is due. That is `next` of the pace, which may change
@@ -209,7 +214,7 @@ impl<K: Clone> Reporter<K> {
         if !sent {
             tracing::warn!("the agent is too busy to take a probe's report; the next one makes up for it");
         } else if counts {
-            self.untaken.count = 0;
+            (self.untaken.count, self.untaken.opposite) = (0, false);
         }
         Ok(due)
     }

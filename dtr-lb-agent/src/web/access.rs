@@ -21,6 +21,12 @@ pub struct Rules {
 }
 
 impl Rules {
+    /// Whether anything may be changed over HTTP, by who has the token.
+    #[must_use]
+    pub fn let_change(&self) -> bool {
+        self.token.is_some()
+    }
+
     /// Reads the token, if the config names one. `own`: this host's name.
     ///
     /// # Errors

@@ -32,7 +32,7 @@ pub const PATHS: &[&str] = &[
 ];
 
 /// What of the main loop's requests only asks. Others change something, as far as is known here.
-const READING: &[&str] = &["Status", "Metrics", "Look", "Trace"];
+const READING: &[&str] = &["Status", "Metrics", "Look", "Trace", "WouldReload"];
 
 /// The longest answer that is read, in bytes.
 const LONGEST_ANSWER: usize = 4 << 20;

@@ -35,7 +35,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     ("without_file_descriptors_no_replica_is_to_blame", &[Place::XDP_ONE_ARM], descriptors::exhausted),
     ("an_interface_that_goes_is_told_and_served_when_it_is_back", CROSSWISE, interfaces::back_again),
     ("a_start_that_fails_changes_nothing_that_it_took_over", CROSSWISE, start::fails_over_adopted),
-    ("a_program_that_does_not_load_changes_nothing", &[Place::TC_ONE_ARM], start::refused_program),
+    ("an_agent_that_may_not_load_programs_changes_nothing", &[Place::TC_ONE_ARM], start::refused_program),
     ("what_others_change_is_repaired", BOTH_HOOKS, repair::repaired),
     ("silent_replicas_keep_neither_the_start_nor_the_end_waiting", CROSSWISE, start::silent_replicas),
     ("a_reload_under_load_is_not_noticed", CROSSWISE, reload::under_load),

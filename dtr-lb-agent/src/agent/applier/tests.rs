@@ -25,7 +25,9 @@ fn spawn() -> Applier {
     let mut datapath = fresh();
     let begun = desired([]);
     datapath.apply(&begun).expect("it is written");
-    Applier::spawn(datapath, Begun { desired: begun, tables: 0, wanted: Wanted::Auto }).expect("a thread")
+    Thread::spawn()
+        .expect("a thread")
+        .begin(datapath, Begun { desired: begun, tables: 0, wanted: Wanted::Auto })
 }
 
 /// Waits until a wish was tried.

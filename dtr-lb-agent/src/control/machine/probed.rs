@@ -17,12 +17,14 @@ pub(in crate::control) struct Probed {
     pub(in crate::control) agent: Option<Result<AgentWord, AgentFailure>>,
     /// How many probes in a row found the same, since the last that was reported; 1 at least.
     pub(in crate::control) in_a_row: u32,
+    /// See [`crate::probe::Report::opposite`].
+    pub(in crate::control) opposite: bool,
     pub(in crate::control) circumstances: Circumstances,
 }
 
 impl ReplicaMachine {
     pub(super) fn probed(&mut self, probed: Probed, now: Instant) -> News {
-        let Probed { outcome, agent, in_a_row, circumstances } = probed;
+        let Probed { outcome, agent, in_a_row, opposite, circumstances } = probed;
         if self.replica.admin == Admin::Maint {
             return News::default();
         }
@@ -31,7 +33,7 @@ impl ReplicaMachine {
         self.silence.take(&self.rules.probe, (&outcome, circumstances), judged, now);
         let mut words = vec![words(&outcome)];
         if !outcome.error.as_ref().is_some_and(Failure::is_local) {
-            self.probes.observe(outcome.ok(), in_a_row);
+            self.probes.observe(outcome.ok(), in_a_row, opposite);
             if let Some(more) = self.outweighs(outcome.ok()) {
                 words[0].push_str(&more);
             }

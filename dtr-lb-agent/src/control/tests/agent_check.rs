@@ -15,7 +15,8 @@ fn says(control: &mut Control, to: ReplicaHealth, answer: Result<AgentWord, Agen
     let error = (to == ReplicaHealth::Down).then_some(Failure::Refused);
     let outcome = Outcome { status: error.is_none().then_some(200), took: Duration::from_millis(1), error };
     let id = key(control, 0, 0);
-    let report = Report { id, outcome, agent: Some(answer), in_a_row: ENOUGH, late: Duration::ZERO };
+    let report =
+        Report { id, outcome, agent: Some(answer), in_a_row: ENOUGH, opposite: false, late: Duration::ZERO };
     control.report(report, 0, at(1.0))
 }
 

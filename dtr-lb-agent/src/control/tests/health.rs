@@ -29,7 +29,7 @@ fn histories() {
         let states: String = outcomes
             .chars()
             .map(|outcome| {
-                health.observe(outcome == '+', 1);
+                health.observe(outcome == '+', 1, false);
                 letter(health.health())
             })
             .collect();
@@ -42,7 +42,7 @@ fn it_goes_down_by_fall_and_comes_up_by_rise() {
     let mut health = RiseFall::new(2, 2);
     let found: Vec<_> = [true, false, false, false, true, true, true]
         .map(|ok| {
-            health.observe(ok, 1);
+            health.observe(ok, 1, false);
             health.health()
         })
         .into();
@@ -54,12 +54,12 @@ fn doubt_lasts_while_the_last_outcome_speaks_against_the_state() {
     let mut health = RiseFall::new(2, 2);
     assert!(in_doubt(&health), "nothing known yet");
     for (ok, expected) in [(true, false), (false, true), (true, false), (false, true), (false, false)] {
-        health.observe(ok, 1);
+        health.observe(ok, 1, false);
         assert_eq!(in_doubt(&health), expected, "after {ok}, {:?}", health.health());
     }
     assert_eq!(health.health(), Down);
     for (ok, expected) in [(true, true), (false, false), (true, true), (true, false)] {
-        health.observe(ok, 1);
+        health.observe(ok, 1, false);
         assert_eq!(in_doubt(&health), expected, "after {ok}, {:?}", health.health());
     }
     assert_eq!(health.health(), Up);
@@ -94,7 +94,7 @@ fn check_against_model(rise: u32, fall: u32, history: &[bool]) {
     let mut health = RiseFall::new(rise, fall);
     for end in 1..=history.len() {
         let seen = &history[..end];
-        health.observe(seen[end - 1], 1);
+        health.observe(seen[end - 1], 1, false);
         let expected = model(rise, fall, seen);
         assert_eq!(health.health(), expected, "rise {rise}, fall {fall}, {seen:?}");
         assert_eq!(
@@ -117,7 +117,7 @@ fn check_against_model(rise: u32, fall: u32, history: &[bool]) {
 fn several_at_once(rise: u32, fall: u32, history: &[bool]) -> RiseFall {
     let mut health = RiseFall::new(rise, fall);
     for run in history.chunk_by(|before, after| before == after) {
-        health.observe(run[0], run.len() as u32);
+        health.observe(run[0], run.len() as u32, false);
     }
     health
 }

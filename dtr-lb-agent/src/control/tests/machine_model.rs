@@ -197,7 +197,7 @@ impl World {
     fn probe(&mut self, error: Option<Failure>, agent: Option<AgentWord>) {
         let outcome = Outcome { status: None, took: Duration::ZERO, error };
         let circumstances = Circumstances::default();
-        let probed = Probed { outcome, agent: agent.map(Ok), in_a_row: 1, circumstances };
+        let probed = Probed { outcome, agent: agent.map(Ok), in_a_row: 1, opposite: false, circumstances };
         self.machine.on(Event::Probed(probed), at(self.seconds).clock);
     }
 

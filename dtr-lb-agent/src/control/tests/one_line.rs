@@ -72,7 +72,8 @@ fn an_order_for_a_replica_of_two_services() {
         for replica in 0..3 {
             let outcome = Outcome { status: Some(200), took: Duration::ZERO, error: None };
             let id = key(&control, 1, replica);
-            let report = Report { id, outcome, agent: None, in_a_row: 1, late: Duration::ZERO };
+            let report =
+                Report { id, outcome, agent: None, in_a_row: 1, opposite: false, late: Duration::ZERO };
             control.report(report, 0, at(0.0));
         }
         let mut config = Config::clone(control.config());

@@ -183,7 +183,11 @@ fn an_agent_that_begins_with_a_replica_in_maintenance_says_so_and_waits_for_no_p
         assert!(!control.informed());
         let outcome = Outcome { status: Some(200), took: Duration::ZERO, error: None };
         let id = key(&control, service, replica);
-        control.report(Report { id, outcome, agent: None, in_a_row: 1, late: Duration::ZERO }, 0, at(0.0));
+        control.report(
+            Report { id, outcome, agent: None, in_a_row: 1, opposite: false, late: Duration::ZERO },
+            0,
+            at(0.0),
+        );
     }
     assert!(control.informed());
 }
@@ -286,7 +290,14 @@ fn probe(control: &mut Control, last: u8, good: bool, seconds: f64) {
         let error = (!good).then_some(Failure::Refused);
         let outcome = Outcome { status: None, took: Duration::ZERO, error };
         control.report(
-            Report { id: id.clone(), outcome, agent: None, in_a_row: 1, late: Duration::ZERO },
+            Report {
+                id: id.clone(),
+                outcome,
+                agent: None,
+                in_a_row: 1,
+                opposite: false,
+                late: Duration::ZERO,
+            },
             0,
             at(seconds),
         );

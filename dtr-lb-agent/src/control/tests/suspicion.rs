@@ -20,7 +20,7 @@ impl World {
         let took = Duration::from_secs(if error.is_some() { 2 } else { 0 });
         let outcome = Outcome { status: None, took, error };
         let id = key(&self.control, 0, replica);
-        let report = Report { id, outcome, agent: None, in_a_row: 1, late: self.late };
+        let report = Report { id, outcome, agent: None, in_a_row: 1, opposite: false, late: self.late };
         self.changes.extend(self.control.report(report, self.said[replica], at(seconds)));
     }
 

@@ -109,7 +109,13 @@ impl Played {
     fn probe(&mut self, error: Option<Failure>, agent: Option<AgentWord>) {
         let outcome = Outcome { status: None, took: Duration::from_secs(1), error };
         let circumstances = Circumstances::default();
-        self.on(Event::Probed(Probed { outcome, agent: agent.map(Ok), in_a_row: 1, circumstances }));
+        self.on(Event::Probed(Probed {
+            outcome,
+            agent: agent.map(Ok),
+            in_a_row: 1,
+            opposite: false,
+            circumstances,
+        }));
     }
 
     fn silent(&mut self) {

@@ -41,7 +41,7 @@ async fn played_in_a_process_of_its_own() {
     let mut next = async || reports.recv().await.expect("the task runs");
     while !next().await.outcome.ok() {}
     let mut health = RiseFall::new(rise, fall);
-    health.observe(true, 1);
+    health.observe(true, 1, false);
 
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
     setrlimit(Resource::RLIMIT_NOFILE, 64.min(hard), hard).expect("it may be lowered");
@@ -58,7 +58,7 @@ async fn played_in_a_process_of_its_own() {
             assert!(reason.contains("LimitNOFILE"), "{reason}");
             failed += 1;
         } else {
-            health.observe(report.outcome.ok(), report.in_a_row);
+            health.observe(report.outcome.ok(), report.in_a_row, report.opposite);
             assert_eq!(health.health(), ReplicaHealth::Up, "{}", said(&report.outcome));
         }
     }

@@ -125,7 +125,7 @@ impl Invented {
 /// As the control does.
 fn judge<K>(health: &mut RiseFall, report: &Report<K>) {
     if !report.outcome.error.as_ref().is_some_and(Failure::is_local) {
-        health.observe(report.outcome.ok(), report.in_a_row);
+        health.observe(report.outcome.ok(), report.in_a_row, report.opposite);
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
     io::{Read as _, Write as _},
     net::TcpStream,
     os::unix::process::ExitStatusExt as _,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
     time::Duration,
 };
@@ -79,14 +79,10 @@ impl Yard {
         Ok(Self { lab, balancer, config, trace, fresh })
     }
 
-    /// strace, which writes down the calls of an agent, and kills it at `step`.
+    /// strace, which writes down the calls of an agent, and kills it at `step`: the n-th call of a thread.
     fn strace(&self, step: Option<&Step>) -> Command {
         let mut command = self.lab.balancer().command("strace");
-        command
-            .args(["-f", "-qq", "-s", "100", "-e"])
-            .arg(format!("trace={CALLS}"))
-            .arg("-o")
-            .arg(&self.trace);
+        command.args(["-qq", "-s", "100", "-e"]).arg(format!("trace={CALLS}")).arg("-o").arg(&self.trace);
         if let Some(Step { call, number, .. }) = step {
             command.arg("-e").arg(format!("inject={call}:signal=SIGKILL:when={number}"));
         }
@@ -96,20 +92,39 @@ impl Yard {
     /// Starts an agent in strace's hands.
     fn start_traced(&self, step: Option<&Step>) -> Result<Process> {
         let mut command = self.strace(step);
-        command.arg("--").arg(binary()?).arg("--config").arg(&self.config).arg("run");
+        command.arg("-f").arg("--").arg(binary()?).arg("--config").arg(&self.config).arg("run");
         Ok(self.lab.spawn("traced", command)?)
     }
 
     /// Puts the running agent into strace's hands.
     fn trace_agent(&self, step: &Step) -> Result<Process> {
-        let pid = self.balancer.process().pid();
         let mut command = self.strace(Some(step));
-        command.arg("-p").arg(pid.to_string());
+        command.arg("-f").arg("-p").arg(self.balancer.process().pid().to_string());
+        self.trace(command, |_| true)
+    }
+
+    /// Puts the thread that writes the datapath into strace's hands, and no other: the others read counters.
+    fn trace_writer(&self, step: &Step) -> Result<Process> {
+        let is_writer =
+            |task: &Path| fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim() == "datapath");
+        let writer = self.tasks().into_iter().find(|task| is_writer(task)).context("no thread `datapath`")?;
+        let mut command = self.strace(Some(step));
+        command.arg("-p").arg(writer.file_name().context("a thread has a number")?);
+        self.trace(command, is_writer)
+    }
+
+    /// The threads of the running agent, in `/proc`.
+    fn tasks(&self) -> Vec<PathBuf> {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.balancer.process().pid()));
+        tasks.into_iter().flatten().flatten().map(|task| task.path()).collect()
+    }
+
+    /// Starts strace, and waits until it traces all of these threads.
+    fn trace(&self, command: Command, of: impl Fn(&Path) -> bool) -> Result<Process> {
         let strace = self.lab.spawn("strace", command)?;
         let traced = || {
-            let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-            tasks.into_iter().all(|task| {
-                let status = fs::read_to_string(task.path().join("status")).unwrap_or_default();
+            self.tasks().iter().filter(|task| of(task)).all(|task| {
+                let status = fs::read_to_string(task.join("status")).unwrap_or_default();
                 status.lines().any(|line| line.starts_with("TracerPid:") && !line.ends_with("\t0"))
             })
         };
@@ -117,13 +132,17 @@ impl Yard {
         Ok(strace)
     }
 
-    /// The steps that were written down, of the agent's main thread.
+    /// The steps that were written down: of the agent's main thread, or of the one that alone was traced.
     fn steps(&self) -> Result<Vec<Step>> {
         let text = fs::read_to_string(&self.trace).context("reading strace's output")?;
         let mut steps: Vec<Step> = Vec::new();
         let mut main = None;
         for line in text.lines() {
-            let Some((thread, rest)) = line.split_once(' ') else { continue };
+            // With one thread there is no column for it.
+            let (thread, rest) = match line.split_once(' ') {
+                Some((thread, rest)) if thread.bytes().all(|byte| byte.is_ascii_digit()) => (thread, rest),
+                _ => ("", line),
+            };
             let Some((call, _)) = rest.trim_start().split_once('(') else { continue };
             if *main.get_or_insert(thread) == thread {
                 let number = 1 + steps.iter().filter(|step| step.call == call).count();
@@ -300,7 +319,7 @@ pub(super) fn while_it_writes(place: Place) -> Result<()> {
         yard.balancer.wait_for_state(&yard.lab, "r2", "up", SETTLED_WITHIN)?;
         let mut held = Held::open(&yard.lab)?;
         held.ask()?;
-        let strace = yard.trace_agent(&Step { call: "bpf".into(), number, line: String::new() })?;
+        let strace = yard.trace_writer(&Step { call: "bpf".into(), number, line: String::new() })?;
         kill_r2(&yard)?;
         ensure!(until(KILLED_WITHIN, || !yard.balancer.process().is_running()), "it lives");
         strace.stop()?;
@@ -342,7 +361,7 @@ pub(super) fn while_it_reloads(place: Place) -> Result<()> {
             yard.recover_to("up", |found| found.must_forward_as(&old))?;
             let mut held = Held::open(&yard.lab)?;
             held.ask()?;
-            let strace = yard.trace_agent(&Step { call: "bpf".into(), number, line: String::new() })?;
+            let strace = yard.trace_writer(&Step { call: "bpf".into(), number, line: String::new() })?;
             fs::write(&yard.config, &after)?;
             yard.balancer.process().signal(Signal::SIGHUP)?;
             ensure!(until(KILLED_WITHIN, || !yard.balancer.process().is_running()), "it lives");
