@@ -321,6 +321,7 @@ impl Applier {
     }
 
     /// Gives it back where too many wait, or where the thread has died, which is noticed where its state is waited for.
+    #[expect(clippy::result_large_err, reason = "what was not taken is handed back, and rarely")]
     fn command(&self, command: Command) -> Result<(), Command> {
         self.commands.try_send(command).map_err(|error| match error {
             TrySendError::Full(command) | TrySendError::Closed(command) => command,

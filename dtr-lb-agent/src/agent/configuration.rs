@@ -97,7 +97,6 @@ struct UnderWay {
 }
 
 /// What is to be done next for a change.
-#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 pub(super) enum Step {
     Begin(Requested),
     /// What the datapath's thread says of the change under way.
