@@ -369,3 +369,6 @@ async fn elsewhere(
     let interfaces = interface::all_there(&seen)?;
     Ok(Some((links, seen, interfaces)))
 }
+
+#[cfg(test)]
+mod tests;

@@ -65,10 +65,14 @@ fn as_root_who_wishes_does_not_wait_for_tables_and_reads_counters_meanwhile() {
             applier.meter().verdicts().expect("the counters can be read");
             let asked = begun.elapsed();
             assert!(applier.state().tried < number, "the tables were built meanwhile");
+            assert!(applier.is_up_to_date(), "it is not late yet");
+            applier.wanted.1 = begun.checked_sub(2 * LATE);
+            assert!(!applier.is_up_to_date(), "what was wished for long ago is not in the tables");
             let state = tried(&mut applier, number).await;
             let built = begun.elapsed();
             assert_eq!((state.behind, state.table_rewrites), (None, MAX_SERVICES as u64));
             assert!(asked < built / 4, "who wished waited for {asked:?} of {built:?}");
+            assert!(applier.is_up_to_date());
             assert!(!applier.is_stuck());
         });
     });

@@ -15,7 +15,7 @@ use dtr_lb_common::{
 };
 
 use super::{VIP, as_root, interface, ip, open, tree};
-use crate::datapath::{Hook, Wanted};
+use crate::datapath::{Hook, Interface, Wanted};
 
 /// The names of the programs at a hook of `near0`, in their order.
 fn programs(attach_type: TcAttachType) -> Vec<String> {
@@ -55,6 +55,23 @@ fn as_root_they_stand_behind_the_datapath_and_end_with_the_process() {
         datapath.attach(Wanted::Exactly(Hook::Tc), &near).expect("it attaches");
         let _steering = datapath.start_probing(&near).expect("it attaches");
         assert_eq!(both(), [vec!["dtr_lb_tc".to_owned(), inwards], vec![outwards]]);
+    });
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test runs it"]
+fn as_root_a_start_that_failed_or_came_to_nothing_does_not_stand_in_the_way_of_the_next() {
+    as_root(|root| {
+        ip("link add near0 type veth peer name far0");
+        let near = [interface("near0")];
+        let gone = [Interface { name: "gone0".into(), index: 4711, xdp_program: None }];
+        let mut datapath = open(root);
+        assert!(datapath.start_probing(&gone).is_err(), "there is no such interface");
+        let steering = datapath.start_probing(&near).expect("it attaches");
+        // The config that it was for did not come into force, and nobody has kept it.
+        drop(steering);
+        let _steering = datapath.start_probing(&near).expect("it is there already");
+        assert_eq!(both().map(|programs| programs.len()), [1, 1]);
     });
 }
 
