@@ -104,7 +104,8 @@ pub(super) enum Step {
 }
 
 impl Changes {
-    /// Puts it behind those that wait. Where there are too many, whoever asked is told so.
+    /// Puts it behind those that wait. Where there are too many, whoever asked is told so; what nobody waits for is there once at
+    /// most, and always has room.
     pub(super) fn request(&mut self, requested: Requested) {
         let again = |other: &Requested| {
             matches!(
@@ -116,10 +117,11 @@ impl Changes {
         if self.requested.iter().any(again) {
             return;
         }
-        if self.requested.len() < MOST_WAITING {
-            self.requested.push_back(requested);
-        } else {
+        let is_awaited = !matches!(requested, Requested::Names | Requested::Reload(None));
+        if is_awaited && self.requested.len() >= MOST_WAITING {
             requested.refuse();
+        } else {
+            self.requested.push_back(requested);
         }
     }
 
@@ -166,7 +168,6 @@ impl Requested {
             Self::Reload(Some(answer)) => drop(answer.send(Err(refusal))),
             Self::Order(_, answer) => drop(answer.send(Err(refusal))),
             Self::WouldReload(answer) => drop(answer.send(Err(refusal))),
-            // The next signal, or the next look at the names, asks again.
             Self::Reload(None) | Self::Names => {}
         }
     }

@@ -84,7 +84,7 @@ fn header(state: &State) -> Vec<Line<'static>> {
 fn trouble(state: &State) -> Line<'static> {
     match &state.trouble {
         Some(trouble) => Line::styled(
-            format!("no answer, tried again each second: {trouble}"),
+            format!("no answer, retrying every second: {trouble}"),
             Style::new().fg(Color::Red).add_modifier(Modifier::BOLD),
         ),
         None => Line::raw("waiting for the agent's first answer"),

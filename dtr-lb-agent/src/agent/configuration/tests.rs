@@ -28,12 +28,15 @@ async fn those_who_ask_for_too_much_are_refused_and_those_who_have_gone_are_left
     changes.request(one_more);
     let refusal = refused.try_recv().expect("it is answered at once").expect_err("there is no room");
     assert!(refusal.message.contains("try again"), "{refusal:?}");
+    // A signal is not lost for it.
+    changes.request(Requested::Reload(None));
     for mut answered in waiting {
         let step = next(&mut changes).await;
         let Some(Step::Begin(Requested::Reload(Some(answer)))) = step else { panic!("it is its turn") };
         answer.send(Err(Refusal::failed("here"))).expect("it waits");
         assert!(answered.try_recv().is_ok());
     }
+    assert!(matches!(next(&mut changes).await, Some(Step::Begin(Requested::Reload(None)))));
     assert!(next(&mut changes).await.is_none(), "whoever has gone is not waited for");
 }
 

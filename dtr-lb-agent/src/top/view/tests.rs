@@ -158,7 +158,7 @@ fn an_agent_that_is_gone_is_told_and_the_last_answer_stays() {
     let at = Instant::now() + Duration::from_secs(5);
     state.take(at, Err("no agent answers on `/run/x.sock`".into()));
     let lines = picture(&state, 80, 24);
-    assert_eq!(lines[1], "no answer, tried again each second: no agent answers on `/run/x.sock`");
+    assert_eq!(lines[1], "no answer, retrying every second: no agent answers on `/run/x.sock`");
     assert_eq!(words(&lines[5]), "r2 up 100 2500 - - - - 2.0 ms");
     // A rate across the gap would be none of now.
     state.take(at + Duration::from_secs(60), Ok(plain()));
