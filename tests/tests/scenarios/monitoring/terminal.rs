@@ -142,7 +142,7 @@ pub(super) fn top(place: Place) -> Result<()> {
 
     // The agent goes and comes back.
     stage.balancer.process().stop()?;
-    seen = terminal.wait_for("no answer, tried again each second", seen)?;
+    seen = terminal.wait_for("no answer, retrying every second", seen)?;
     let Stage { lab, balancer } = &mut stage;
     balancer.start_again(lab)?;
     seen = terminal.wait_for("rates: from the second answer on", seen)?;
