@@ -5,7 +5,7 @@
 //! does what it asks for.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashMap},
     fs,
     io::{Read as _, Write as _},
     net::TcpStream,
@@ -132,11 +132,11 @@ impl Yard {
         Ok(strace)
     }
 
-    /// The steps that were written down: of the agent's main thread, or of the one that alone was traced.
+    /// The steps that were written down: of the thread that took most of the landmarks. Others may read counters meanwhile, and
+    /// be the first to be written down.
     fn steps(&self) -> Result<Vec<Step>> {
         let text = fs::read_to_string(&self.trace).context("reading strace's output")?;
-        let mut steps: Vec<Step> = Vec::new();
-        let mut main = None;
+        let mut threads: HashMap<&str, Vec<Step>> = HashMap::new();
         for line in text.lines() {
             // With one thread there is no column for it.
             let (thread, rest) = match line.split_once(' ') {
@@ -144,12 +144,12 @@ impl Yard {
                 _ => ("", line),
             };
             let Some((call, _)) = rest.trim_start().split_once('(') else { continue };
-            if *main.get_or_insert(thread) == thread {
-                let number = 1 + steps.iter().filter(|step| step.call == call).count();
-                steps.push(Step { call: call.to_owned(), number, line: rest.trim_start().to_owned() });
-            }
+            let steps = threads.entry(thread).or_default();
+            let number = 1 + steps.iter().filter(|step| step.call == call).count();
+            steps.push(Step { call: call.to_owned(), number, line: rest.trim_start().to_owned() });
         }
-        Ok(steps)
+        let landmarks = |steps: &Vec<Step>| steps.iter().filter(|step| step.is_landmark()).count();
+        Ok(threads.into_values().max_by_key(landmarks).unwrap_or_default())
     }
 
     /// The steps of a start, up to the one that lets packets in.
