@@ -11,7 +11,7 @@ use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, MapType};
 use bytemuck::{Zeroable, bytes_of};
 use dtr_lb_common::{
     abi::{
-        Filter, LAYOUT_VERSION, MAGLEV_SLOTS, MaglevTable, Replica, ReplicaId, Service, ServiceKey, Settings,
+        Filter, LAYOUT_VERSION, MAGLEV_SLOTS, MaglevTable, OwnMacs, Replica, ReplicaId, Service, ServiceKey, Settings,
         SourceKey, map,
     },
     address::Address,
@@ -54,6 +54,8 @@ pub struct PinnedService {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Picture {
     pub settings: Vec<u8>,
+    /// The set in force of the host's Ethernet addresses, whichever of the two places it stands in.
+    pub own_macs: Option<Vec<u8>>,
     pub services: BTreeMap<ServiceKey, PinnedService>,
     pub vips: BTreeSet<Vec<u8>>,
     pub marks: BTreeSet<usize>,
@@ -67,6 +69,8 @@ impl Picture {
     /// Reads it.
     pub fn take(bpffs: &Path) -> Result<Self> {
         let settings: Array<_, Settings> = open(bpffs, map::SETTINGS)?;
+        let settings = settings.get(&0, 0)?;
+        let own_macs: Array<_, OwnMacs> = open(bpffs, map::OWN_MACS)?;
         let replicas: Array<_, Replica> = open(bpffs, map::REPLICAS)?;
         let tables: Array<_, MaglevTable> = open(bpffs, map::TABLES)?;
         let services: HashMap<_, ServiceKey, Service> = open(bpffs, map::SERVICES)?;
@@ -107,9 +111,14 @@ impl Picture {
             settings: bytes_of(&Settings {
                 flow_keys: Zeroable::zeroed(),
                 challenge_keys: Zeroable::zeroed(),
-                ..settings.get(&0, 0)?
+                own_macs: 0,
+                ..settings
             })
             .to_vec(),
+            own_macs: match settings.own_macs.checked_sub(1) {
+                Some(place) => Some(bytes_of(&own_macs.get(&place, 0)?).to_vec()),
+                None => None,
+            },
             services: found,
             vips: vips.keys().map(|vip| Ok(bytes_of(&vip?).to_vec())).collect::<Result<_>>()?,
             marks: filter
@@ -140,8 +149,9 @@ impl Picture {
 
     /// The same, but for what a datapath keeps for flows of services that are gone: replicas, and marks of the filter.
     pub fn must_forward_as(&self, other: &Self) -> Result<()> {
-        let Self { settings, services, vips, marks, replicas, links } = self;
+        let Self { settings, own_macs, services, vips, marks, replicas, links } = self;
         ensure!(*settings == other.settings, "settings {settings:?}, not {:?}", other.settings);
+        ensure!(*own_macs == other.own_macs, "the host's Ethernet addresses differ");
         ensure!(*links == other.links, "links {links:?}, not {:?}", other.links);
         ensure!(*vips == other.vips, "VIPs {vips:?}, not {:?}", other.vips);
         ensure!(marks.is_superset(&other.marks), "marks of the filter {marks:?}, not {:?}", other.marks);
