@@ -10,6 +10,7 @@ mod counters;
 mod desired;
 mod error;
 mod events;
+mod flow_events;
 mod hook;
 mod ids;
 mod link;
@@ -51,6 +52,7 @@ pub use desired::{
 pub use error::DatapathError;
 use error::causes;
 pub use events::{Dropped, Events};
+pub use flow_events::{FlowEvents, FlowNews};
 pub use hook::{Hook, Interface};
 pub use mapped::Mapped;
 pub use meter::Meter;
@@ -314,6 +316,12 @@ impl Datapath {
             operation: "waiting on",
             reason: error.to_string(),
         })
+    }
+
+    /// What becomes of connections. Only the first call gets that.
+    pub fn flow_events(&mut self) -> Result<FlowEvents, DatapathError> {
+        let (reader, meter) = (Arc::clone(&self.reader), Arc::clone(&self.meter));
+        FlowEvents::new(&mut self.ebpf, reader, meter, self.ticks_per_second)
     }
 
     /// Starts to log packets, if the datapath was opened so, as records of the `log` crate. Needs a tokio runtime.

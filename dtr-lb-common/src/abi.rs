@@ -13,6 +13,7 @@ use crate::{
 
 mod client;
 mod flow;
+mod flow_stats;
 mod own_macs;
 mod service;
 mod trace;
@@ -20,6 +21,10 @@ mod trace;
 pub use crate::flow_table::{Control, Direction, Flow, Place, State};
 pub use client::{Client, ClientKey, Pressure};
 pub use flow::{Hop, KeptSyn, Syn, Tuple, Vlans};
+pub use flow_stats::{
+    BOUNDS, DURATION_BOUNDS, ENDS, EVENT_WORDS, End, FLOW_STATS_NUMBERS, FlowEvent, FlowStats,
+    HANDSHAKE_BOUNDS, Histogram, flow_event, flow_wanted, stat,
+};
 pub use own_macs::{OWN_MAC_SETS, OwnMacs};
 pub use service::{
     ALLOW, DENY, IS_VIP, Mode, ProbePath, Replica, Service, ServiceFlags, ServiceKey, SourceKey,
@@ -27,7 +32,7 @@ pub use service::{
 pub use trace::{SNAP_MAX, TRACE_BYTES, TraceCounts, TraceFilter, TracePacket};
 
 /// Version of everything in this module.
-pub const LAYOUT_VERSION: u32 = 6;
+pub const LAYOUT_VERSION: u32 = 7;
 
 /// Names of the programs in the object.
 pub mod program {
@@ -72,6 +77,10 @@ pub mod map {
     pub const WITNESSES: &str = "WITNESSES";
     pub const EVENTS: &str = "EVENTS";
     pub const EVENT_TIMES: &str = "EVENT_TIMES";
+    pub const FLOW_STATS: &str = "FLOW_STATS";
+    pub const FLOW_EVENTS: &str = "FLOW_EVENTS";
+    /// What somebody wants to hear of connections: [`super::flow_wanted`].
+    pub const FLOW_WANTED: &str = "FLOW_WANTED";
     /// Packets of probes under way. It ends with the agent that probes, and is not pinned.
     pub const PROBES: &str = "PROBES";
     /// A trace's: what it is to show, what it shows, and how much of it there was. They end with it, and are not pinned.
@@ -101,6 +110,9 @@ pub mod map {
         WITNESSES,
         EVENTS,
         EVENT_TIMES,
+        FLOW_STATS,
+        FLOW_EVENTS,
+        FLOW_WANTED,
     ];
 }
 
@@ -126,6 +138,8 @@ pub const MAGLEV_SLOTS: usize = 65_537;
 pub const TABLE_ENTRIES: usize = 2 * MAX_SERVICES;
 /// Bytes of the ring buffer of events: a power of two and a multiple of the page size.
 pub const EVENTS_BYTES: usize = 65_536;
+/// Bytes of the ring buffer of what becomes of connections: nearly half a second at 50,000 connections a second.
+pub const FLOW_EVENTS_BYTES: usize = 8 << 20;
 /// Replicas that a connection asks after the first one has failed it, at most.
 pub const MAX_ATTEMPTED: usize = 4;
 /// TCP options in 16-bit words at most (RFC 9293 section 3.1).
@@ -299,7 +313,9 @@ mod user {
         Client,
         Pressure,
         OwnMacs,
-        Witness
+        Witness,
+        FlowStats,
+        FlowEvent
     );
     map_types!(Tuple, KeptSyn, ProbePath, TraceFilter, TraceCounts);
 }

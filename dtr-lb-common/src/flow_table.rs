@@ -29,8 +29,9 @@
 //! handshake compares stands in a word of its own (`EXPECTED`), which, as `FIN`, is written by exchange only; and a wide entry has
 //! nothing where a narrow one in the place of its second half has the others.
 
-use crate::abi::{Settings, Ticks};
+use crate::abi::{End, Settings, Ticks};
 
+pub mod account;
 pub mod change;
 pub mod control;
 pub mod entry;
@@ -40,8 +41,10 @@ pub mod next_hops;
 pub mod room;
 #[cfg(test)]
 mod tests;
+#[cfg(any(feature = "user", test))]
+pub mod told;
 
-pub use change::{copy_state, end, transition};
+pub use change::{copy_state, end, tell_again, tell_ended, transition};
 pub use control::{Control, Direction, State};
 pub use entry::{Flow, Place};
 pub use find::{find, partner, read, stands};
@@ -93,6 +96,13 @@ pub trait Memory {
     #[inline(always)]
     fn opaque(&self, number: u64) -> u64 {
         number
+    }
+
+    /// A connection is over, or its handshake is: who has locked its client's entry, or has given it the state of an end, says so, once.
+    /// Its words stand there still. Says whether that is done, or to be said again.
+    #[inline(always)]
+    fn over(&self, _: Place, _: Control, _: End) -> bool {
+        true
     }
 
     /// The entry at a place. Nothing if the table has no such place.

@@ -13,12 +13,12 @@ use bytemuck::Pod;
 
 use crate::{
     abi::{
-        Flow, KeptSyn, MaglevTable, Replica, ReplicaCounters, ReplicaId, Service, ServiceKey, Settings,
-        Ticks, Tuple, Witness,
+        End, FLOW_STATS_NUMBERS, Flow, FlowEvent, FlowStats, KeptSyn, MaglevTable, Place, Replica,
+        ReplicaCounters, ReplicaId, Service, ServiceKey, Settings, Ticks, Tuple, Witness, flow_wanted,
     },
     address::{Address, Family},
-    flow_table::{Memory, next_hops::NextHops},
-    pipeline::{Head, Outcome, Packet, PacketContext, Tables, admission, fast, run},
+    flow_table::{Control, Memory, next_hops::NextHops},
+    pipeline::{Head, Outcome, Packet, PacketContext, Tables, admission, fast, milestone, run},
     verdict::Verdict,
     wire::{Ethernet, Ipv4, Ipv6, Mac, Macs, VlanTag},
 };
@@ -210,6 +210,15 @@ pub struct Model {
     /// What the last packet left there.
     pub context: RefCell<PacketContext>,
     pub reports: RefCell<Vec<(Verdict, Tuple)>>,
+    /// The clock of handshakes, in microseconds.
+    pub micros: Cell<u32>,
+    /// What is counted of connections.
+    pub flow_stats: RefCell<BTreeMap<ReplicaId, FlowStats>>,
+    /// What was told of them, while there is room.
+    pub flow_events: RefCell<Vec<FlowEvent>>,
+    pub room_for_events: Cell<usize>,
+    /// [`flow_wanted`].
+    pub flow_wanted: Cell<u32>,
 }
 
 /// Buckets of a model's flow table.
@@ -243,6 +252,11 @@ impl Model {
             verdicts: RefCell::default(),
             context: RefCell::default(),
             reports: RefCell::default(),
+            micros: Cell::default(),
+            flow_stats: RefCell::default(),
+            flow_events: RefCell::default(),
+            room_for_events: Cell::new(usize::MAX),
+            flow_wanted: Cell::new(flow_wanted::STARTS),
         }
     }
 
@@ -267,6 +281,41 @@ impl Model {
     }
 }
 
+/// The flow table, by which a model hears of ends.
+struct Heard<'a> {
+    table: &'a SharedTable,
+    model: &'a Model,
+}
+
+impl<'a> Memory for Heard<'a> {
+    type Line = SharedLine<'a>;
+    type Bucket = usize;
+
+    fn bucket(&self, number: u32) -> Option<usize> {
+        self.table.bucket(number)
+    }
+
+    fn way(&self, bucket: usize, way: u32) -> SharedLine<'a> {
+        self.table.way(bucket, way)
+    }
+
+    fn pair_of(&self, bucket: usize, way: u32) -> SharedLine<'a> {
+        self.table.pair_of(bucket, way)
+    }
+
+    fn lock(&self, hash: u32) -> bool {
+        self.table.lock(hash)
+    }
+
+    fn unlock(&self, hash: u32) {
+        self.table.unlock(hash);
+    }
+
+    fn over(&self, place: Place, control: Control, end: End) -> bool {
+        milestone::over(self.model, place, control, end)
+    }
+}
+
 impl Tables for Model {
     fn now(&self) -> Ticks {
         self.now.get()
@@ -277,7 +326,7 @@ impl Tables for Model {
     }
 
     fn flows(&self) -> impl Memory {
-        &self.flows
+        Heard { table: &self.flows, model: self }
     }
 
     fn next_hops(&self) -> impl NextHops {
@@ -296,6 +345,37 @@ impl Tables for Model {
             *syn = *kept;
             true
         })
+    }
+
+    fn answered(&self, at: u32, micros: u32) {
+        if let Some(kept) = self.syns.borrow_mut().get_mut(at.wrapping_sub(1) as usize) {
+            kept.answered = micros;
+        }
+    }
+
+    fn micros(&self) -> u32 {
+        self.micros.get()
+    }
+
+    fn tally(&self, id: ReplicaId, place: usize, amount: u64) {
+        let mut stats = self.flow_stats.borrow_mut();
+        let numbers: &mut [u64; FLOW_STATS_NUMBERS] = bytemuck::cast_mut(stats.entry(id).or_default());
+        numbers[place] += amount;
+    }
+
+    fn flow_wanted(&self) -> u32 {
+        self.flow_wanted.get()
+    }
+
+    fn tell_flow(&self, _: bool, fill: impl FnOnce(&mut FlowEvent)) -> bool {
+        let mut events = self.flow_events.borrow_mut();
+        if events.len() >= self.room_for_events.get() {
+            return false;
+        }
+        let mut event = bytemuck::Zeroable::zeroed();
+        fill(&mut event);
+        events.push(event);
+        true
     }
 
     fn service(&self, key: &ServiceKey) -> Option<Service> {

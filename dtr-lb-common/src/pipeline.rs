@@ -15,8 +15,8 @@ use bytemuck::Pod;
 
 use crate::{
     abi::{
-        Hop, KeptSyn, Replica, ReplicaCounters, ReplicaId, Service, ServiceKey, Settings, Ticks, Tuple,
-        Witness,
+        FlowEvent, Hop, KeptSyn, Replica, ReplicaCounters, ReplicaId, Service, ServiceKey, Settings, Ticks,
+        Tuple, Witness, flow_wanted,
     },
     address::{Address, Family},
     checksum::Delta,
@@ -37,6 +37,7 @@ mod header;
 mod icmp;
 #[cfg(test)]
 mod interleavings;
+pub mod milestone;
 mod nat_port;
 #[cfg(any(feature = "user", test))]
 pub mod notice;
@@ -60,6 +61,7 @@ mod vlan;
 use connection::Decision;
 pub use context::PacketContext;
 pub use fast::fast;
+use milestone::Turn;
 use open::{Cause, Progress};
 pub use parse::EXTENSION_BYTES;
 use parse::Headers;
@@ -197,6 +199,27 @@ pub trait Tables {
     fn keep_syn(&self, syn: &KeptSyn) -> u32;
     /// Reads what is kept there. Says whether anything whole is.
     fn kept_syn(&self, at: u32, syn: &mut KeptSyn) -> bool;
+    /// Writes beside it when its replica answered. Here and below: who only looks at tables does nothing of it.
+    fn answered(&self, _at: u32, _micros: u32) {}
+    /// A clock in microseconds, which wraps. It costs a call: for handshakes only.
+    fn micros(&self) -> u32 {
+        0
+    }
+    /// Adds to a number of [`crate::abi::FlowStats`], by its place ([`crate::abi::stat`]).
+    fn tally(&self, _id: ReplicaId, _place: usize, _amount: u64) {}
+    /// What somebody wants to hear of connections: [`crate::abi::flow_wanted`].
+    fn flow_wanted(&self) -> u32 {
+        flow_wanted::NOTHING
+    }
+    #[inline(always)]
+    fn tells_flows(&self) -> bool {
+        self.flow_wanted() != flow_wanted::NOTHING
+    }
+    /// Tells what becomes of a connection. Says whether there was room for it. What a `stranger` can cause must leave most of the room
+    /// to others.
+    fn tell_flow(&self, _stranger: bool, _fill: impl FnOnce(&mut FlowEvent)) -> bool {
+        false
+    }
     fn service(&self, key: &ServiceKey) -> Option<Service>;
     /// Whether an address is that of a service.
     fn vip(&self, address: &Address) -> bool;
@@ -257,6 +280,9 @@ pub fn run(packet: &mut impl Packet, tables: &impl Tables, context: &mut PacketC
     } else {
         verdict
     };
+    if context.turn.any() || context.is_late || milestone::fails(verdict) && context.is_syn() {
+        let _ = packet.stage(Stage::Milestone(verdict), tables, context);
+    }
     if verdict.is_reported() {
         let _ = packet.stage(Stage::Report(verdict), tables, context);
     }
@@ -352,6 +378,8 @@ fn parse(packet: &impl Packet, tables: &impl Tables, context: &mut PacketContext
     context.resend_syn = false;
     context.opens = false;
     context.completes = false;
+    context.turn = Turn::NONE;
+    context.is_late = false;
     context.bytes = packet.linear();
     let (kind, at) = vlan::read(packet, &mut context.tags)?;
     // As one number: the verifier would follow what comes after for each of those that it may be.
@@ -434,6 +462,8 @@ pub enum Stage {
     Answer(Verdict),
     /// Puts VLAN tags on a frame that leaves, or stays, under this verdict.
     Tag(Verdict),
+    /// One that has brought its connection further, or a SYN that opens none, by this verdict.
+    Milestone(Verdict),
     /// One that is dropped for this reason, as an example for the operator.
     Report(Verdict),
 }
@@ -502,6 +532,10 @@ impl Stage {
             Self::Emit(verdict) => emit::emit(verdict, packet, tables, context),
             Self::Answer(verdict) => answer::answer(packet, context, verdict),
             Self::Tag(verdict) => vlan::put(packet, context, verdict),
+            Self::Milestone(verdict) => {
+                milestone::pass(tables, context, verdict);
+                verdict
+            }
             Self::Report(verdict) => {
                 tables.report(verdict, packet, &context.headers.tuple);
                 verdict

@@ -16,12 +16,14 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use dtr_lb_common::{
-    abi::{Bucket, FLOW_BUCKETS, KEPT_SYNS, KeptSyn},
+    abi::{Bucket, End, FLOW_BUCKETS, KEPT_SYNS, KeptSyn},
     flow_table::{
-        Buckets, ENTRY_BYTES, LOCKS, Line, Memory, Place, WAYS, entry,
+        Buckets, Control, ENTRY_BYTES, LOCKS, Line, Memory, Place, WAYS, entry,
         next_hops::{self, NEXT_HOP_BYTES, NextHops},
     },
 };
+
+use crate::flow_events;
 
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
 
@@ -148,6 +150,11 @@ impl Memory for Table {
     }
 
     #[inline(always)]
+    fn over(&self, place: Place, control: Control, end: End) -> bool {
+        flow_events::dtr_lb_over(place.0, control.0, end.0) != 0
+    }
+
+    #[inline(always)]
     fn line(&self, place: Place) -> Option<KernelLine> {
         let bucket = self.bucket(place.bucket())?;
         Some(self.way(bucket, plain(place.way())))
@@ -224,9 +231,21 @@ pub(crate) fn keep_syn(syn: &KeptSyn) -> u32 {
         (*place).client = syn.client;
         (*place).syn = syn.syn;
         (*place).attempted = syn.attempted;
+        (*place).asked = syn.asked;
+        (*place).answered = 0;
         (&raw mut (*place).stamp).write_volatile(number | 1);
     }
     at + 1
+}
+
+/// Writes beside what is kept there when its replica answered. Where another SYN stands there by now, it is measured wrongly, and
+/// nothing is decided by that.
+#[inline(always)]
+pub(crate) fn answered(at: u32, micros: u32) {
+    if let Some(place) = SYNS.get_ptr_mut(at.wrapping_sub(1)) {
+        // SAFETY: as in `keep_syn`.
+        unsafe { (&raw mut (*place).answered).write_volatile(micros) };
+    }
 }
 
 /// Reads what is kept there. Says whether it is whole.

@@ -11,6 +11,8 @@
 #[cfg(target_arch = "bpf")]
 mod clients;
 #[cfg(target_arch = "bpf")]
+mod flow_events;
+#[cfg(target_arch = "bpf")]
 mod flow_table;
 #[cfg(target_arch = "bpf")]
 mod maps;

@@ -11,9 +11,10 @@ use aya_ebpf::{
 };
 use dtr_lb_common::{
     abi::{
-        ALLOW, DropEvent, EVENTS_BYTES, FILTER_PLACES, Filter, Flow, KeptSyn, MAGLEV_SLOTS, MAX_REPLICAS,
-        MAX_SERVICES, MAX_SOURCES, MAX_VIPS, MAX_WITNESSES, MaglevTable, Replica, ReplicaCounters, ReplicaId,
-        Service, ServiceKey, Settings, SourceKey, TABLE_ENTRIES, Ticks, Traffic, Tuple, Witness, Witnesses,
+        ALLOW, DropEvent, EVENTS_BYTES, FILTER_PLACES, Filter, Flow, FlowEvent, KeptSyn, MAGLEV_SLOTS,
+        MAX_REPLICAS, MAX_SERVICES, MAX_SOURCES, MAX_VIPS, MAX_WITNESSES, MaglevTable, Replica,
+        ReplicaCounters, ReplicaId, Service, ServiceKey, Settings, SourceKey, TABLE_ENTRIES, Ticks, Traffic,
+        Tuple, Witness, Witnesses,
     },
     address::Address,
     flow_table::{Memory, next_hops::NextHops},
@@ -30,6 +31,7 @@ use dtr_lb_common::{
 
 use crate::{
     clients::{self, Clients},
+    flow_events,
     flow_table::{self, Hops, Table},
     trace,
 };
@@ -145,6 +147,31 @@ impl Tables for Maps {
     #[inline(always)]
     fn kept_syn(&self, at: u32, syn: &mut KeptSyn) -> bool {
         flow_table::kept_syn(at, syn)
+    }
+
+    #[inline(always)]
+    fn answered(&self, at: u32, micros: u32) {
+        flow_table::answered(at, micros);
+    }
+
+    #[inline(always)]
+    fn micros(&self) -> u32 {
+        flow_events::micros()
+    }
+
+    #[inline(always)]
+    fn tally(&self, id: ReplicaId, place: usize, amount: u64) {
+        flow_events::tally(id, place, amount);
+    }
+
+    #[inline(always)]
+    fn flow_wanted(&self) -> u32 {
+        flow_events::wanted()
+    }
+
+    #[inline(always)]
+    fn tell_flow(&self, stranger: bool, fill: impl FnOnce(&mut FlowEvent)) -> bool {
+        flow_events::tell(stranger, fill)
     }
 
     #[inline(always)]

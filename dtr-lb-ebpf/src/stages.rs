@@ -16,7 +16,7 @@ pub(crate) fn verdict(number: u32) -> Verdict {
 macro_rules! stages {
     (
         $raw:ident as $context:ident as $packet:ident:
-        $parse:ident, $untag:ident, $steer:ident, $connection:ident, $silence:ident, $testify:ident, $proof:ident, $admit:ident, $challenge:ident, $open:ident, $insert:ident, $advance:ident, $complete:ident, $icmp:ident, $error:ident, $emit:ident, $answer:ident, $tag:ident, $report:ident
+        $parse:ident, $untag:ident, $steer:ident, $connection:ident, $silence:ident, $testify:ident, $proof:ident, $admit:ident, $challenge:ident, $open:ident, $insert:ident, $advance:ident, $complete:ident, $icmp:ident, $error:ident, $emit:ident, $answer:ident, $tag:ident, $milestone:ident, $report:ident
     ) => {
         $crate::stages::stages!(@stage $raw, $context, $packet, $parse, Stage::Parse);
         $crate::stages::stages!(@stage $raw, $context, $packet, $untag, Stage::Untag);
@@ -36,6 +36,7 @@ macro_rules! stages {
         $crate::stages::stages!(@stage $raw, $context, $packet, $emit, Stage::Emit, verdict);
         $crate::stages::stages!(@stage $raw, $context, $packet, $answer, Stage::Answer, verdict);
         $crate::stages::stages!(@stage $raw, $context, $packet, $tag, Stage::Tag, verdict);
+        $crate::stages::stages!(@stage $raw, $context, $packet, $milestone, Stage::Milestone, verdict);
         $crate::stages::stages!(@stage $raw, $context, $packet, $report, Stage::Report, verdict);
     };
     (@stage $raw:ident, $context:ident, $packet:ident, $name:ident, $stage:expr $(, $verdict:ident)?) => {

@@ -248,6 +248,7 @@ impl Packet for TcPacket<'_> {
             Stage::Emit(verdict) => dtr_lb_tc_emit(ctx, context, verdict as u32),
             Stage::Answer(verdict) => dtr_lb_tc_answer(ctx, context, verdict as u32),
             Stage::Tag(verdict) => dtr_lb_tc_tag(ctx, context, verdict as u32),
+            Stage::Milestone(verdict) => dtr_lb_tc_milestone(ctx, context, verdict as u32),
             Stage::Report(verdict) => dtr_lb_tc_report(ctx, context, verdict as u32),
         };
         // The verifier gives up the bounds where a stage may have moved the frame.
@@ -313,7 +314,7 @@ impl Packet for TcPacket<'_> {
 
 stages! {
     __sk_buff as TcContext as TcPacket:
-    dtr_lb_tc_parse, dtr_lb_tc_untag, dtr_lb_tc_steer, dtr_lb_tc_connection, dtr_lb_tc_silence, dtr_lb_tc_testify, dtr_lb_tc_proof, dtr_lb_tc_admit, dtr_lb_tc_challenge, dtr_lb_tc_open, dtr_lb_tc_insert, dtr_lb_tc_advance, dtr_lb_tc_complete, dtr_lb_tc_icmp, dtr_lb_tc_error, dtr_lb_tc_emit, dtr_lb_tc_answer, dtr_lb_tc_tag, dtr_lb_tc_report
+    dtr_lb_tc_parse, dtr_lb_tc_untag, dtr_lb_tc_steer, dtr_lb_tc_connection, dtr_lb_tc_silence, dtr_lb_tc_testify, dtr_lb_tc_proof, dtr_lb_tc_admit, dtr_lb_tc_challenge, dtr_lb_tc_open, dtr_lb_tc_insert, dtr_lb_tc_advance, dtr_lb_tc_complete, dtr_lb_tc_icmp, dtr_lb_tc_error, dtr_lb_tc_emit, dtr_lb_tc_answer, dtr_lb_tc_tag, dtr_lb_tc_milestone, dtr_lb_tc_report
 }
 
 /// A frame for the trace, by helpers only.

@@ -137,6 +137,7 @@ impl Packet for XdpPacket<'_> {
             Stage::Emit(verdict) => dtr_lb_xdp_emit(ctx, context, verdict as u32),
             Stage::Answer(verdict) => dtr_lb_xdp_answer(ctx, context, verdict as u32),
             Stage::Tag(verdict) => dtr_lb_xdp_tag(ctx, context, verdict as u32),
+            Stage::Milestone(verdict) => dtr_lb_xdp_milestone(ctx, context, verdict as u32),
             Stage::Report(verdict) => dtr_lb_xdp_report(ctx, context, verdict as u32),
         };
         // The verifier gives up the bounds where a stage may have moved the frame.
@@ -180,7 +181,7 @@ impl Packet for XdpPacket<'_> {
 
 stages! {
     xdp_md as XdpContext as XdpPacket:
-    dtr_lb_xdp_parse, dtr_lb_xdp_untag, dtr_lb_xdp_steer, dtr_lb_xdp_connection, dtr_lb_xdp_silence, dtr_lb_xdp_testify, dtr_lb_xdp_proof, dtr_lb_xdp_admit, dtr_lb_xdp_challenge, dtr_lb_xdp_open, dtr_lb_xdp_insert, dtr_lb_xdp_advance, dtr_lb_xdp_complete, dtr_lb_xdp_icmp, dtr_lb_xdp_error, dtr_lb_xdp_emit, dtr_lb_xdp_answer, dtr_lb_xdp_tag, dtr_lb_xdp_report
+    dtr_lb_xdp_parse, dtr_lb_xdp_untag, dtr_lb_xdp_steer, dtr_lb_xdp_connection, dtr_lb_xdp_silence, dtr_lb_xdp_testify, dtr_lb_xdp_proof, dtr_lb_xdp_admit, dtr_lb_xdp_challenge, dtr_lb_xdp_open, dtr_lb_xdp_insert, dtr_lb_xdp_advance, dtr_lb_xdp_complete, dtr_lb_xdp_icmp, dtr_lb_xdp_error, dtr_lb_xdp_emit, dtr_lb_xdp_answer, dtr_lb_xdp_tag, dtr_lb_xdp_milestone, dtr_lb_xdp_report
 }
 
 /// A frame for the trace, by helpers only.

@@ -6,6 +6,7 @@
 //! [`Wire`]. The NAT port is the pipeline's choice, so it is read off the SYN that leaves and expected from there on
 //! ([`Connection`]).
 
+pub mod accounts;
 pub mod cases;
 pub mod connection;
 pub mod engine;

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use dtr_lb_tests::fixtures::{
-    Host,
+    Host, accounts,
     cases::{GROUPS, Group},
     play,
 };
@@ -24,6 +24,8 @@ mod icmp;
 mod limits;
 #[path = "pipeline/made_over.rs"]
 mod made_over;
+#[path = "pipeline/milestones.rs"]
+mod milestones;
 #[path = "pipeline/probe.rs"]
 mod probe;
 
@@ -35,7 +37,12 @@ fn group(name: &str) {
         .cases()
         .flat_map(|case| plans.iter().map(move |plan| (case, *plan)))
         .filter(|(case, plan)| {
-            catch_unwind(AssertUnwindSafe(|| play(case, *plan, *mode, &mut Host::default()))).is_err()
+            let played = || {
+                let mut host = Host::default();
+                let _ = play(case, *plan, *mode, &mut host);
+                accounts::balance(&host.model).unwrap_or_else(|error| panic!("{}: {error}", case.name));
+            };
+            catch_unwind(AssertUnwindSafe(played)).is_err()
         })
         .map(|(case, plan)| format!("{}::{}", case.name, plan.name()))
         .collect();

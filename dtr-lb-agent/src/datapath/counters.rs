@@ -8,7 +8,7 @@ use aya::{
     util::nr_cpus,
 };
 use dtr_lb_common::{
-    abi::{Pressure, ReplicaCounters, ReplicaId, Ticks, Traffic, Witness, Witnesses, map},
+    abi::{FlowStats, Pressure, ReplicaCounters, ReplicaId, Ticks, Traffic, Witness, Witnesses, map},
     address::Address,
     verdict::Verdict,
 };
@@ -21,6 +21,7 @@ pub(super) struct Counters {
     replicas: PerCpuArray<MapData, ReplicaCounters>,
     pressure: PerCpuArray<MapData, Pressure>,
     witnesses: Array<MapData, Witnesses>,
+    flows: Array<MapData, FlowStats>,
 }
 
 /// What was counted of the handshakes of a service, since its number was first used.
@@ -42,6 +43,7 @@ impl Counters {
             replicas: open(ebpf, map::REPLICA_STATS)?,
             pressure: open(ebpf, map::PRESSURE)?,
             witnesses: open(ebpf, map::WITNESSES)?,
+            flows: open(ebpf, map::FLOW_STATS)?,
         })
     }
 
@@ -93,9 +95,16 @@ impl Counters {
         Ok(all.into_iter().filter(|witness| witness.source != Address::NONE).collect())
     }
 
+    /// What was counted of the connections of an id; of id 0, of SYNs that opened none.
+    pub(super) fn flows(&self, id: ReplicaId) -> Result<FlowStats, DatapathError> {
+        self.flows.get(&u32::from(id), 0).map_err(DatapathError::map(map::FLOW_STATS, "reading"))
+    }
+
     /// Begins to count anew for an id that another replica had. No packet counts for it meanwhile.
     pub(super) fn reset(&mut self, id: ReplicaId) -> Result<(), DatapathError> {
-        self.set(id, &ReplicaCounters::default())
+        self.set(id, &ReplicaCounters::default())?;
+        let none = FlowStats::default();
+        self.flows.set(id.into(), none, 0).map_err(DatapathError::map(map::FLOW_STATS, "writing"))
     }
 
     /// Says what every CPU has counted for an id.

@@ -9,7 +9,7 @@ use std::{
 
 use aya::Ebpf;
 use dtr_lb_common::{
-    abi::{Mode, ReplicaCounters, ReplicaId, ServiceKey, Ticks, Traffic, Witness},
+    abi::{FlowStats, Mode, ReplicaCounters, ReplicaId, ServiceKey, Ticks, Traffic, Witness},
     address::{Address, Be16},
     verdict::Verdict,
 };
@@ -80,6 +80,25 @@ impl Meter {
             flows += census.flows.get(&id).copied().unwrap_or_default();
         }
         Ok((counted, flows))
+    }
+
+    /// What was counted of the connections of a replica of a service.
+    pub fn flows(
+        &self,
+        vip: IpAddr,
+        service_port: u16,
+        address: IpAddr,
+        port: u16,
+    ) -> Result<FlowStats, DatapathError> {
+        let ids = self.ids(vip, service_port, address, port).into_iter();
+        ids.map(|id| self.counters.flows(id)).try_fold(FlowStats::default(), |sum, one| Ok(sum.plus(&one?)))
+    }
+
+    /// Ends of connections, and SYNs that opened none, which nobody was told, of all replicas.
+    pub fn untold(&self) -> Result<u64, DatapathError> {
+        let mut ids: Vec<ReplicaId> = self.assigned().ids.values().copied().collect();
+        ids.push(0);
+        ids.into_iter().map(|id| Ok(self.counters.flows(id)?.untold)).sum()
     }
 
     /// What was counted of the handshakes of a service; nothing if there is no such service.

@@ -257,6 +257,9 @@ fn shapes(flow_buckets: u32) -> Vec<Shape> {
         shape(map::WITNESSES, MapType::Array, index, size_of::<abi::Witnesses>(), abi::MAX_REPLICAS),
         shape(map::EVENTS, MapType::RingBuf, 0, 0, abi::EVENTS_BYTES),
         shape(map::EVENT_TIMES, MapType::PerCpuArray, index, size_of::<abi::Ticks>(), VERDICTS),
+        shape(map::FLOW_STATS, MapType::Array, index, size_of::<abi::FlowStats>(), abi::MAX_REPLICAS),
+        shape(map::FLOW_WANTED, MapType::Array, index, size_of::<u32>(), 1),
+        shape(map::FLOW_EVENTS, MapType::RingBuf, 0, 0, abi::FLOW_EVENTS_BYTES),
     ]
 }
 

@@ -88,6 +88,7 @@ impl Sweep {
         let end = self.bucket.saturating_add(SLICE).min(table.buckets());
         let mut slice = Slice::default();
         let mut over = Vec::new();
+        let mut untold = Vec::new();
         for (place, line) in table.lines(self.bucket..end) {
             let control = Control(line.load(word::CONTROL));
             if control.is_free() || control.locked() || control.state() == State::CONTINUED {
@@ -106,6 +107,10 @@ impl Sweep {
                 }
                 continue;
             }
+            // Nobody could be told of its end when it came. (Who ends it now tells it, too.)
+            if state.ended() && !control.told() && control.direction().from_client() {
+                untold.extend(whole(table, place));
+            }
             let replica_hop = line.load(word::REPLICA_HOP);
             let replica = replica_hop as ReplicaId;
             self.stays(control, replica, (replica_hop >> 16) as u16);
@@ -117,6 +122,7 @@ impl Sweep {
                 slice.waiting.push(flow);
             }
         }
+        let _ = carry_out(ebpf, &untold, |(flow, _)| Request::tell(flow))?;
         let ended = carry_out(ebpf, &over, |(flow, _)| Request::end(flow))?;
         for ((flow, other), ended) in over.into_iter().zip(ended) {
             match other {

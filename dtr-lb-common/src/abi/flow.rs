@@ -117,6 +117,9 @@ pub struct KeptSyn {
     pub syn: Syn,
     /// Replicas that are not to be asked again: they had no port, did not answer, or refused; 0 where there is none.
     pub attempted: [ReplicaId; MAX_ATTEMPTED],
+    /// When the replica was asked, and when it answered, in microseconds by a clock that wraps; 0 where it has not.
+    pub asked: u32,
+    pub answered: u32,
     /// Not 0 while the record is whole, and another number for each record.
     pub stamp: u32,
 }

@@ -1,19 +1,20 @@
 //! Changes of a connection that stands in the table.
 
 use super::{Control, Direction, Flow, Line, Memory, Place, State, entry::word};
+use crate::abi::End;
 
 /// How often a change is tried where another CPU changes the same word.
 const ATTEMPTS: u32 = 4;
 
 /// Changes the control word of the connection whose client's entry is at `place`, in this `version`. `next` gets the word as it is
-/// and says what it becomes. Returns what it became; nothing if the connection is gone, or others were faster each time.
+/// and says what it becomes. Returns what it was and became; nothing if the connection is gone, or others were faster each time.
 #[inline(always)]
 pub fn transition<M: Memory>(
     memory: &M,
     place: Place,
     version: u32,
     next: impl Fn(Control) -> Control,
-) -> Option<Control> {
+) -> Option<(Control, Control)> {
     let line = memory.line(place)?;
     let mut attempt = 0;
     while attempt < ATTEMPTS {
@@ -24,7 +25,7 @@ pub fn transition<M: Memory>(
         }
         let wanted = next(control);
         if wanted == control || line.exchange(word::CONTROL, control.0, wanted.0) {
-            return Some(wanted);
+            return Some((control, wanted));
         }
     }
     None
@@ -67,17 +68,30 @@ pub(super) fn release<M: Memory>(memory: &M, place: Place, taken: Control) {
 }
 
 /// Locks the entry with this control word, after ending the connection that it belongs to: if it is the replica's, the
-/// client's entry goes first. The replica's goes after the client's, or stays to hold its port, where `hold` says so.
+/// client's entry goes first. The replica's goes after the client's, or stays to hold its port, where `hold` says so. How the
+/// connection ends is told where it was not told before.
 #[inline(always)]
-pub(super) fn take<M: Memory>(memory: &M, place: Place, control: Control, hold: bool) -> Option<Control> {
+pub(super) fn take<M: Memory>(
+    memory: &M,
+    place: Place,
+    control: Control,
+    hold: bool,
+    end: End,
+) -> Option<Control> {
     let line = memory.line(place)?;
     let partner = Place(line.load(word::PARTNER));
     let paired = partner != Place::NONE && control.direction() != Direction::Direct;
-    if paired && control.direction() == Direction::ToClient && !end_client(memory, partner, place, control) {
+    if paired
+        && control.direction() == Direction::ToClient
+        && !end_client(memory, partner, place, control, end)
+    {
         return None;
     }
     if !line.exchange(word::CONTROL, control.0, control.taken().0) {
         return None;
+    }
+    if control.direction() != Direction::ToClient {
+        tell(memory, place, control, end);
     }
     if paired && control.direction() == Direction::ToReplica {
         leave_replica(memory, partner, place, hold);
@@ -88,7 +102,7 @@ pub(super) fn take<M: Memory>(memory: &M, place: Place, control: Control, hold: 
 /// Ends the client's entry at `place`, if it is the other one of the replica's at `replica`, of which `seen` is known. Says whether
 /// it is gone.
 #[inline(always)]
-fn end_client<M: Memory>(memory: &M, place: Place, replica: Place, seen: Control) -> bool {
+fn end_client<M: Memory>(memory: &M, place: Place, replica: Place, seen: Control, end: End) -> bool {
     let Some(line) = memory.line(place) else { return true };
     let control = Control(line.load(word::CONTROL));
     if control.locked() {
@@ -110,8 +124,41 @@ fn end_client<M: Memory>(memory: &M, place: Place, replica: Place, seen: Control
     if control.state() != seen.state() || !line.exchange(word::CONTROL, control.0, control.taken().0) {
         return false;
     }
+    tell(memory, place, control, end);
     release(memory, place, control.taken());
     true
+}
+
+/// Tells how the connection ended whose client's entry its caller has locked, as it was seen; unless that was told.
+#[inline(always)]
+fn tell<M: Memory>(memory: &M, place: Place, control: Control, end: End) {
+    if !control.told() {
+        let _ = memory.over(place, control, end);
+    }
+}
+
+/// Tells how the connection ended whose client's entry at `place` was marked as told by its caller, and is not locked: `end` is
+/// [`End::CAME`] or [`End::STANDS`]. If there is no room for that, the mark is taken back: the agent's sweep comes by.
+#[inline(always)]
+pub fn tell_ended<M: Memory>(memory: &M, place: Place, control: Control, end: End) {
+    if !memory.over(place, control, end) {
+        let _ = transition(memory, place, control.version(), |control| control.with_told(false));
+    }
+}
+
+/// Tells how a connection ended of whose end nobody could be told when it came, if it is as its client's entry was read.
+#[inline(always)]
+pub fn tell_again<M: Memory>(memory: &M, flow: &Flow) -> bool {
+    let seen = flow.control;
+    if !seen.state().ended() || seen.told() || seen.direction() == Direction::ToClient {
+        return false;
+    }
+    let Some(line) = memory.line(flow.place) else { return false };
+    let marked = line.exchange(word::CONTROL, seen.0, seen.with_told(true).0);
+    if marked {
+        tell_ended(memory, flow.place, seen, End::STANDS);
+    }
+    marked
 }
 
 /// Frees the replica's entry of a connection whose client's, at `client`, is gone; or lets it hold the port.
@@ -149,8 +196,8 @@ fn leave_replica<M: Memory>(memory: &M, place: Place, client: Place, hold: bool)
 
 /// Ends the connection that an entry was read of, if it is still that one and in that state. Says whether it was.
 #[inline(always)]
-pub fn end<M: Memory>(memory: &M, flow: &Flow) -> bool {
-    match take(memory, flow.place, flow.control, false) {
+pub fn end<M: Memory>(memory: &M, flow: &Flow, end: End) -> bool {
+    match take(memory, flow.place, flow.control, false, end) {
         Some(taken) => {
             release(memory, flow.place, taken);
             true

@@ -1,5 +1,5 @@
 //! The control word of an entry: whether it is locked, its state, its direction, how wide it is, FINs that are not acknowledged yet,
-//! and its version, which tells one connection of an entry from the next.
+//! whether its end was told, and its version, which tells one connection of an entry from the next.
 
 use core::fmt;
 
@@ -122,7 +122,9 @@ impl Control {
     /// A FIN of the client that the replica has not acknowledged yet, and of the replica.
     const CLIENT_FIN: u32 = 1 << 8;
     const REPLICA_FIN: u32 = 1 << 9;
-    const VERSION_SHIFT: u32 = 10;
+    /// In the client's entry: the connection's end is counted, and was told to whoever wanted to know.
+    const TOLD: u32 = 1 << 10;
+    const VERSION_SHIFT: u32 = 11;
     /// What a packet of the fast path looks at.
     pub const STEADY_MASK: u32 =
         Self::LOCKED | Self::STATE | Self::WIDE | Self::CLIENT_FIN | Self::REPLICA_FIN;
@@ -172,6 +174,18 @@ impl Control {
         (self.0 ^ later.0) & (u32::MAX << Self::VERSION_SHIFT | Self::LOCKED) == 0
     }
 
+    /// Whether the connection's end is counted.
+    #[inline(always)]
+    pub const fn told(self) -> bool {
+        self.0 & Self::TOLD != 0
+    }
+
+    #[must_use]
+    #[inline(always)]
+    pub const fn with_told(self, told: bool) -> Self {
+        Self(self.0 & !Self::TOLD | if told { Self::TOLD } else { 0 })
+    }
+
     /// Whether nothing stands there, and nobody is about to change that.
     #[inline(always)]
     pub const fn is_free(self) -> bool {
@@ -208,6 +222,13 @@ impl Control {
         Self(if waits { self.0 | bit } else { self.0 & !bit })
     }
 
+    /// The same state, of the other direction's entry.
+    #[must_use]
+    #[inline(always)]
+    pub const fn towards_client(self) -> Self {
+        Self(self.0 & !Self::DIRECTION | (Direction::ToClient as u32) << Self::DIRECTION_SHIFT)
+    }
+
     /// Taken by who will write the entry.
     #[must_use]
     #[inline(always)]
@@ -227,7 +248,8 @@ impl Control {
     #[must_use]
     #[inline(always)]
     pub const fn become_(self, new: Self) -> Self {
-        let keep = !(Self::STATE | Self::DIRECTION | Self::WIDE | Self::CLIENT_FIN | Self::REPLICA_FIN);
+        let keep =
+            !(Self::STATE | Self::DIRECTION | Self::WIDE | Self::CLIENT_FIN | Self::REPLICA_FIN | Self::TOLD);
         Self(self.0 & keep | new.0 & !keep)
     }
 

@@ -8,12 +8,12 @@
 //!       4      place of the other entry
 //!       5      sequence number behind this direction's FIN; in the client's entry of a handshake: where its SYN is kept, and
 //!              in the replica's: the last number that it may acknowledge, behind what the SYN carries
-//!       6      when the connection was opened
+//!       6      when the connection was opened; in the replica's entry, after the handshake, see [`super::account`]
 //!       7      what this direction has to acknowledge in the handshake: a word of its own, as the fast path may store what it
 //!              acknowledges into an entry that is another connection's by now; in the replica's entry of a connection whose
-//!              client has closed, the timestamp of its FIN
-//!       8      packets of this direction  (kept for the flow log)
-//!       9      bytes of this direction    (kept for the flow log)
+//!              client has closed, the timestamp of its FIN; in the client's, after the handshake, see [`super::account`]
+//!       8      packets of this direction
+//!       9      bytes of this direction
 //!      10..13  key: source, destination, ports
 //!      13..16  what the packet leaves with: source, destination, ports
 //! ```
@@ -21,7 +21,9 @@
 //! A wide entry, with an IPv6 address on either side, has source (10..14), ports (14) and new ports (15) there, and in
 //! its second half destination (20..24), new source (24..28) and new destination (28..32); word 17 is the control word of that
 //! half, which says that it goes on from the one before. Nothing stands in words 16, 18 and 19: who forwards a packet stores words 2
-//! and 3 without the lock, and may do so when what was an entry by itself has become a second half.
+//! and 3 without the lock, and may do so when what was an entry by itself has become a second half. Words 8 and 9 are stored so, too,
+//! and there is no room for their counterparts to be empty: what was an entry by itself becomes a second half only when nothing was seen
+//! of it for a second ([`super::room::unrested`]), and no packet is under way for that long.
 
 use super::{Control, Direction, ENTRY_WORDS, Line, Memory, State, WAYS};
 use crate::{
@@ -102,6 +104,7 @@ pub struct Flow {
     /// In the replica's entry of a connection whose client has closed: the timestamp of its FIN (RFC 7323, host order); 0 if none
     /// was found there. Means nothing before.
     pub timestamp: u32,
+    /// When the connection was opened, or asked its replica; in the replica's entry, in the handshake only.
     pub opened: Ticks,
 }
 

@@ -5,6 +5,7 @@ use super::{
     entry::{self, word},
     room::{self, Rank},
 };
+use crate::abi::End;
 
 /// How an insertion ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +64,7 @@ fn insert_alone<M: Memory>(
 ) -> Insertion {
     let seen = survey(memory, buckets, flow);
     if seen.same != Place::NONE {
-        return replace_same(memory, seen.same, flow, holder, replace);
+        return replace_same(memory, seen.same, flow, holder, clock, replace);
     }
     let place = choose(memory, buckets, flow, clock, seen);
     if place == Place::NONE {
@@ -90,7 +91,7 @@ fn insert_alone<M: Memory>(
             return Insertion::Full;
         }
     }
-    take_and_write(memory, place, control, neighbour, flow)
+    take_and_write(memory, place, control, neighbour, flow, clock)
 }
 
 /// Whether what stands there is wide: then it is both of two entries whose places a wide one is to take.
@@ -276,7 +277,7 @@ fn rank_at<M: Memory>(
     if unfit && !control.state().handshake() {
         return room::NEVER;
     }
-    let second = room::rank(other, control, clock);
+    let second = room::rank(other, control, clock) | room::unrested(other, clock);
     if second > rank { second } else { rank }
 }
 
@@ -286,6 +287,7 @@ fn replace_same<M: Memory>(
     place: Place,
     flow: &mut Flow,
     holder: &mut Flow,
+    clock: &Clock<'_>,
     replace: impl FnOnce(&Flow) -> Replace,
 ) -> Insertion {
     if !super::read(memory, place, holder) {
@@ -297,7 +299,11 @@ fn replace_same<M: Memory>(
         Replace::Yes => false,
         Replace::AndHold => true,
     };
-    let Some(taken) = change::take(memory, place, holder.control, hold) else { return Insertion::Busy };
+    // A handshake in the way of another one has the port that this one wants; the client's own is tried again.
+    let expired = clock.settings.expired(holder.state(), holder.last_seen, clock.now);
+    let own = holder.direction().from_client();
+    let end = if own { End::AGAIN } else { by_state(memory, expired) };
+    let Some(taken) = change::take(memory, place, holder.control, hold, end) else { return Insertion::Busy };
     if holder.control.wide() == flow.wide() {
         return write(memory, place, taken, flow);
     }
@@ -313,11 +319,12 @@ fn take_and_write<M: Memory>(
     control: Control,
     neighbour: Control,
     flow: &mut Flow,
+    clock: &Clock<'_>,
 ) -> Insertion {
-    let Some(mut taken) = take(memory, place, control) else { return Insertion::Busy };
+    let Some(mut taken) = take(memory, place, control, clock) else { return Insertion::Busy };
     if flow.wide() && !taken.wide() {
         let other = Place(place.0 + 1);
-        let Some(second_taken) = take_neighbour(memory, other, neighbour) else {
+        let Some(second_taken) = take_neighbour(memory, other, neighbour, clock) else {
             change::release(memory, place, taken);
             return Insertion::Busy;
         };
@@ -336,23 +343,38 @@ fn take_and_write<M: Memory>(
 }
 
 /// Takes the neighbour of an entry that was taken, if it is as it was looked at: a handshake may be a connection by now. Or if it is
-/// free: it may have been the other half of what was taken.
+/// free: it may have been the other half of what was taken. Not one that has come and gone meanwhile: it has not rested.
 #[inline(always)]
-fn take_neighbour<M: Memory>(memory: &M, place: Place, seen: Control) -> Option<Control> {
-    let control = Control(memory.line(place)?.load(word::CONTROL));
+fn take_neighbour<M: Memory>(memory: &M, place: Place, seen: Control, clock: &Clock<'_>) -> Option<Control> {
+    let line = memory.line(place)?;
+    let control = Control(line.load(word::CONTROL));
     if control != seen && !control.is_free() {
         return None;
     }
-    take(memory, place, control)
+    let taken = take(memory, place, control, clock)?;
+    if room::unrested(line, clock) != 0 {
+        change::release(memory, place, taken);
+        return None;
+    }
+    Some(taken)
 }
 
+/// How a connection ends that is in the way. As one number: the verifier would follow each by itself.
 #[inline(always)]
-fn take<M: Memory>(memory: &M, place: Place, control: Control) -> Option<Control> {
+fn by_state<M: Memory>(memory: &M, expired: bool) -> End {
+    let end = if expired { End::OUTLIVED } else { End::DISPLACED };
+    End(memory.opaque(end.0.into()) as u32)
+}
+
+/// Takes an entry that makes room.
+#[inline(always)]
+fn take<M: Memory>(memory: &M, place: Place, control: Control, clock: &Clock<'_>) -> Option<Control> {
+    let line = memory.line(place)?;
     if control.is_free() {
-        let line = memory.line(place)?;
         return line.exchange(word::CONTROL, control.0, control.taken().0).then(|| control.taken());
     }
-    change::take(memory, place, control, false)
+    let expired = clock.settings.expired(control.state(), line.load(word::LAST_SEEN), clock.now);
+    change::take(memory, place, control, false, by_state(memory, expired))
 }
 
 #[inline(always)]

@@ -5,7 +5,7 @@
 //! entry it is steered as before, as long as the service's table is the same. An established NAT connection never does.
 
 use super::{Clock, Control, Direction, Line, Memory, Place, State, entry::word};
-use crate::abi::Ticks;
+use crate::abi::{End, Ticks};
 
 /// How willingly an entry makes room: lower goes first. 0 is free.
 pub type Rank = u64;
@@ -63,6 +63,52 @@ pub fn makes_room<M: Memory>(memory: &M, line: M::Line, control: Control, clock:
     let Some(other) = memory.line(partner) else { return true };
     clock.settings.expired(state, line.load(word::LAST_SEEN), clock.now)
         && clock.settings.expired(state, other.load(word::LAST_SEEN), clock.now)
+}
+
+/// How a connection ends that was in this state: as who ends it says, unless that is for the state to say.
+#[inline(always)]
+pub const fn end(control: Control, end: End) -> End {
+    let state = control.state();
+    let direct = matches!(control.direction(), Direction::Direct);
+    if state.ended() {
+        return match state {
+            State::CLIENT_RESET => End::CLIENT_RESET,
+            State::REPLICA_RESET => End::REPLICA_RESET,
+            _ => End::CLOSED,
+        };
+    }
+    match end {
+        // What follows the client's FIN is not seen.
+        End::OUTLIVED | End::DISPLACED if direct && state.0 == State::CLIENT_CLOSED.0 => End::CLOSED,
+        End::DISPLACED => {
+            if state.handshake() {
+                End::CROWDED
+            } else {
+                End::EVICTED
+            }
+        }
+        End::OUTLIVED if state.0 == State::SYN_RECEIVED.0 || state.handshake() && direct => End::ABANDONED,
+        End::OUTLIVED => {
+            if state.handshake() {
+                End::UNANSWERED
+            } else {
+                End::IDLE
+            }
+        }
+        _ => end,
+    }
+}
+
+/// Whether an entry has rested for long enough to become the second half of a wide one: who forwards a packet stores words into what he
+/// takes for an entry by itself. 0 if it has, else [`NEVER`]: a mask, as each branch would be followed for each candidate. An entry that was
+/// never used has rested, and so has a second half, in whose word nothing is stored.
+#[inline(always)]
+pub fn unrested<L: Line>(line: L, clock: &Clock<'_>) -> Rank {
+    let last_seen = line.load(word::LAST_SEEN);
+    let age = clock.now.wrapping_sub(last_seen) as i32;
+    let recent = (i64::from(age) - i64::from(clock.settings.second)) >> 63;
+    let used = -i64::from(last_seen) >> 63;
+    (recent & used) as Rank
 }
 
 /// More for what was seen later. Another CPU may have seen a packet a tick after this one read the clock.

@@ -189,7 +189,7 @@ proptest! {
                     let flow = table.find(if by_port { &answer } else { &client });
                     prop_assert_eq!(flow.is_some(), model.remove(&(number, wide)).is_some());
                     if let Some(flow) = flow {
-                        prop_assert!(end(&&table.memory, &flow));
+                        prop_assert!(end(&&table.memory, &flow, End::CLOSED));
                     }
                 }
                 Step::Later(ticks) => table.now += ticks,
@@ -301,7 +301,7 @@ fn fill(load: f64, choose: impl Fn(Buckets) -> Buckets) -> (f64, f64) {
         let mut flow = table.flow(key, key.reversed(), State::ESTABLISHED, Direction::ToClient);
         let slot = if number < live { None } else { Some(random.random_range(0..live)) };
         if let Some((flow, _)) = slot.and_then(|slot| places[slot]) {
-            assert!(end(&&table.memory, &flow));
+            assert!(end(&&table.memory, &flow, End::CLOSED));
         }
         let buckets = choose(buckets(hash, BUCKETS));
         let inserted =

@@ -2,13 +2,14 @@
 
 use super::{
     Packet, PacketContext, Tables, handshake,
+    milestone::Turn,
     open::{Cause, Order},
     parse, rewrite,
     sequence::{self, Event},
     sweep, way_back,
 };
 use crate::{
-    abi::{Settings, Ticks, Tuple},
+    abi::{End, Settings, Ticks, Tuple},
     flow_table::{self, Control, Direction, Flow, Line as _, Memory, Place, State, entry::word, next_hops},
     hash,
     verdict::Verdict,
@@ -31,8 +32,9 @@ pub(super) enum Decision {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Step {
     pub(super) decision: Decision,
-    /// The connection ends.
+    /// The connection ends: this is how.
     pub(super) ends: bool,
+    pub(super) end: End,
     /// The packet tells something about its connection, which goes on. If not, not even that somebody is there.
     pub(super) tells: bool,
     pub(super) event: Event,
@@ -41,12 +43,12 @@ pub(super) struct Step {
 impl Step {
     #[inline(always)]
     pub(super) const fn quiet(decision: Decision) -> Self {
-        Self { decision, ends: false, tells: false, event: Event::NONE }
+        Self { decision, ends: false, end: End::AGAIN, tells: false, event: Event::NONE }
     }
 
     #[inline(always)]
-    pub(super) const fn end(decision: Decision) -> Self {
-        Self { ends: true, ..Self::quiet(decision) }
+    pub(super) const fn end(decision: Decision, end: End) -> Self {
+        Self { ends: true, end, ..Self::quiet(decision) }
     }
 
     /// It leaves, and its connection changes.
@@ -69,6 +71,7 @@ impl Step {
             | (self.ends as u64) << 16
             | (self.tells as u64) << 17
             | (self.event.0 as u64) << 24
+            | (self.end.0 as u64) << 32
     }
 
     #[inline(always)]
@@ -83,7 +86,8 @@ impl Step {
             _ => Decision::Opens,
         };
         let (ends, tells) = (number >> 16 & 1 != 0, number >> 17 & 1 != 0);
-        Self { decision, ends, tells, event: Event((number >> 24) as u8) }
+        let end = End((number >> 32) as u32);
+        Self { decision, ends, end, tells, event: Event((number >> 24) as u8) }
     }
 }
 
@@ -145,7 +149,7 @@ pub(super) fn decide(packet: &impl Packet, tables: &impl Tables, context: &mut P
     let packed = memory.opaque(step.packed());
     let step = Step::unpacked(packed);
     if step.ends {
-        let _ = flow_table::end(memory, &context.found);
+        let _ = flow_table::end(memory, &context.found, step.end);
     } else if step.tells {
         tell(packet, tables, now, step.event, context);
         context.completes = step.event.has(Event::PROVES);
@@ -169,7 +173,8 @@ fn consider(
     }
     if known != Known::Yes {
         context.order = Order { client: context.headers.tuple, ..Order::NONE };
-        return Step { ends: known == Known::Gone, ..Step::quiet(Decision::Opens) };
+        let opens = Step::quiet(Decision::Opens);
+        return if known == Known::Gone { Step { ends: true, end: End::OUTLIVED, ..opens } } else { opens };
     }
     let flow = &context.found;
     let state = flow.state();
@@ -196,7 +201,7 @@ fn consider(
     // long enough.
     if egress.reset && !headers.flags.any(TcpFlags::RST) {
         tables.count(egress.replica, |counters| counters.reset += 1);
-        return Step::end(Decision::Stops(Verdict::AnsweredReset));
+        return Step::end(Decision::Stops(Verdict::AnsweredReset), End::REPLICA_DOWN);
     }
     goes_on(context)
 }
@@ -246,10 +251,10 @@ fn goes_on(context: &PacketContext) -> Step {
     )
 }
 
-/// Writes down what a packet tells.
+/// Writes down what a packet tells, and in the context what its connection was and has become by it, and by no other packet.
 #[inline(always)]
-fn tell(packet: &impl Packet, tables: &impl Tables, now: Ticks, event: Event, context: &PacketContext) {
-    let PacketContext { headers, found: flow, other, .. } = context;
+fn tell(packet: &impl Packet, tables: &impl Tables, now: Ticks, event: Event, context: &mut PacketContext) {
+    let PacketContext { headers, found: flow, other, turn, .. } = context;
     let memory = &tables.flows();
     if event.has(Event::FIN) {
         let end = headers.sequence.wrapping_add(headers.payload).wrapping_add(1);
@@ -268,8 +273,10 @@ fn tell(packet: &impl Packet, tables: &impl Tables, now: Ticks, event: Event, co
         set(memory, flow, word::ACKNOWLEDGED, headers.acknowledgment);
     }
     if event.apply(flow.control) != flow.control {
-        change(memory, flow, other, event);
+        *turn = change(memory, flow, other, event);
     }
+    let context = &*context;
+    let PacketContext { headers, found: flow, other, .. } = context;
     let numbers = [headers.sequence, headers.acknowledgment];
     // In a handshake they were held against what was sent, exactly.
     let is_clients = event.has(Event::DIRECT)
@@ -324,13 +331,21 @@ fn replace<M: Memory>(memory: &M, flow: &Flow, at: usize, value: u32) {
 
 /// Changes the state of a connection by either of its entries: the client's first, then the replica's.
 #[inline(always)]
-fn change<M: Memory>(memory: &M, flow: &Flow, other: &Flow, event: Event) {
+fn change<M: Memory>(memory: &M, flow: &Flow, other: &Flow, event: Event) -> Turn {
     let (client, replica) = if flow.direction().from_client() { (flow, other) } else { (other, flow) };
     let version = client.control.version();
-    let changed = flow_table::transition(memory, client.place, version, |control| event.apply(control));
-    if changed.is_some() && !event.has(Event::DIRECT) {
+    // Who makes it an end sees to it that this is told; one who goes on talking takes that back.
+    let next = |control: Control| {
+        let next = event.apply(control);
+        next.with_told(next.state().ended())
+    };
+    let Some((was, is)) = flow_table::transition(memory, client.place, version, next) else {
+        return Turn::NONE;
+    };
+    if !event.has(Event::DIRECT) {
         flow_table::copy_state(memory, client.place, version, replica);
     }
+    Turn { was, is }
 }
 
 /// Where the client's packets come from may change while it is connected: its router fails over, its address moves.

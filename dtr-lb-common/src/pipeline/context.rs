@@ -4,6 +4,7 @@ use bytemuck::Zeroable as _;
 
 use super::{
     Next,
+    milestone::Turn,
     open::{Claim, Order, Progress},
     parse::Headers,
     rewrite::Rewrite,
@@ -41,6 +42,10 @@ pub struct PacketContext {
     /// What is looked for among what is remembered of clients, and what is to be remembered.
     pub(super) client_key: ClientKey,
     pub(super) client: Client,
+    /// What the packet's connection was and has become by it.
+    pub(super) turn: Turn,
+    /// Whether the packet was sent on and is in no connection's account: that of its own is closed.
+    pub(super) is_late: bool,
     /// Whether the packet has completed a handshake.
     pub(super) completes: bool,
     /// Whether it is a refusal that leaves as the SYN that was kept.
@@ -95,6 +100,8 @@ impl PacketContext {
             challenge: (0, 0),
             client_key: ClientKey::zeroed(),
             client: Client::zeroed(),
+            turn: Turn::NONE,
+            is_late: false,
             completes: false,
             resend_syn: false,
             mtu: 0,
@@ -117,6 +124,12 @@ impl PacketContext {
             claimed: Flow::zeroed(),
             holder: Flow::zeroed(),
         }
+    }
+
+    /// Whether the packet is a SYN, which nothing turned away before it was looked at.
+    #[inline(always)]
+    pub(super) const fn is_syn(&self) -> bool {
+        matches!(self.next, Next::Connection) && self.headers.flags.opens()
     }
 
     /// The tuple of the client's packets of the connection that was found.

@@ -5,6 +5,7 @@ use super::{
 };
 use crate::{
     abi::{Direction, Mode},
+    flow_table::account,
     wire::TcpFlags,
 };
 
@@ -45,6 +46,10 @@ pub(super) fn emit(
         traffic.packets += 1;
         traffic.bytes += bytes;
     });
+    // Whose end was told has no account any more; and it may be gone since it was looked up.
+    let (place, control) = (egress.place, egress.control);
+    context.is_late =
+        control.state().ended() || !account::count(&tables.flows(), place, control, bytes as u32);
     verdict
 }
 

@@ -12,7 +12,7 @@ use crate::{
     checksum::TTL_DECREMENT,
     filter,
     flow_table::{
-        self, Buckets, Control, Direction, Line, Memory, WAYS,
+        self, Buckets, Control, Direction, Line, Memory, WAYS, account,
         entry::word,
         next_hops::{self, NextHops},
     },
@@ -97,7 +97,7 @@ fn ipv4(packet: &mut impl Packet, tables: &impl Tables) -> Option<Outcome> {
         let from = settings.by_source != 0
             && tables.marked(filter::place_v4(settings, head.get32(v4::SOURCE), port));
         if !from {
-            return Some(counted(tables, Verdict::PassedNotService, packet.linear()));
+            return Some(ends(tables, Verdict::PassedNotService, packet.linear()));
         }
     }
     let flags = head.get8(v4::TCP + tcp::FLAGS);
@@ -125,7 +125,13 @@ fn ipv4(packet: &mut impl Packet, tables: &impl Tables) -> Option<Outcome> {
     if ttl <= 1 && mode != Mode::DSR {
         return None;
     }
+    if !account::has_room(line, frame) {
+        return None;
+    }
     stamp(line, tables.now(), u32::from_be(head.get32(v4::TCP + tcp::ACKNOWLEDGMENT)));
+    if mode.direct() {
+        account::add(line, frame);
+    }
     if mode != Mode::DSR {
         let checksum = u64::from(!head.get16(v4::CHECKSUM)) + u64::from(TTL_DECREMENT.fold());
         head.put8(v4::TTL, ttl - 1);
@@ -136,16 +142,17 @@ fn ipv4(packet: &mut impl Packet, tables: &impl Tables) -> Option<Outcome> {
             way.put_macs(head, tables);
             // The words that went into the frame are of one connection if the entry is still as it was.
             if !control.stays(Control(line.load(word::CONTROL))) {
-                return Some(counted(tables, Verdict::DroppedBusy, packet.linear()));
+                return Some(ends(tables, Verdict::DroppedBusy, packet.linear()));
             }
+            account::add(line, packet.linear());
             if correct(packet, v4::TCP + tcp::CHECKSUM, addresses, delta, Family::V4).is_none() {
-                return Some(counted(tables, Verdict::DroppedRewrite, packet.linear()));
+                return Some(ends(tables, Verdict::DroppedRewrite, packet.linear()));
             }
         } else {
             head.put16(v4::CHECKSUM, !fold(checksum));
             let flow = tunnel::flow_bits(source, ports);
             if tunnel::wrap_v4(packet, tables.replica(id)?, flow).is_none() {
-                return Some(counted(tables, Verdict::DroppedRewrite, packet.linear()));
+                return Some(ends(tables, Verdict::DroppedRewrite, packet.linear()));
             }
         }
     } else {
@@ -175,7 +182,7 @@ fn ipv6(packet: &mut impl Packet, tables: &impl Tables) -> Option<Outcome> {
         let from = settings.by_source != 0
             && tables.marked(filter::place_wide(settings, address(head, v6::SOURCE), port));
         if !from {
-            return Some(counted(tables, Verdict::PassedNotService, packet.linear()));
+            return Some(ends(tables, Verdict::PassedNotService, packet.linear()));
         }
     }
     let flags = head.get8(v6::TCP + tcp::FLAGS);
@@ -211,7 +218,13 @@ fn ipv6(packet: &mut impl Packet, tables: &impl Tables) -> Option<Outcome> {
     if !mode.direct() && mapped(line) {
         return None;
     }
+    if !account::has_room(line, frame) {
+        return None;
+    }
     stamp(line, tables.now(), u32::from_be(head.get32(v6::TCP + tcp::ACKNOWLEDGMENT)));
+    if mode.direct() {
+        account::add(line, frame);
+    }
     if mode != Mode::DSR {
         head.put8(v6::HOPS, hops - 1);
         if mode != Mode::IPIP {
@@ -220,15 +233,16 @@ fn ipv6(packet: &mut impl Packet, tables: &impl Tables) -> Option<Outcome> {
             let delta = replace(head, v6::TCP + tcp::PORTS, line, word::WIDE_TO_PORTS, 1);
             way.put_macs(head, tables);
             if !control.stays(Control(line.load(word::CONTROL))) {
-                return Some(counted(tables, Verdict::DroppedBusy, packet.linear()));
+                return Some(ends(tables, Verdict::DroppedBusy, packet.linear()));
             }
+            account::add(line, packet.linear());
             if correct(packet, v6::TCP + tcp::CHECKSUM, addresses, delta, Family::V6).is_none() {
-                return Some(counted(tables, Verdict::DroppedRewrite, packet.linear()));
+                return Some(ends(tables, Verdict::DroppedRewrite, packet.linear()));
             }
         } else {
             let flow = tunnel::flow_bits(head.get32(v6::SOURCE + 12), head.get32(v6::TCP + tcp::PORTS));
             if tunnel::wrap_v6(packet, tables.replica(id)?, flow).is_none() {
-                return Some(counted(tables, Verdict::DroppedRewrite, packet.linear()));
+                return Some(ends(tables, Verdict::DroppedRewrite, packet.linear()));
             }
         }
     } else {
@@ -351,7 +365,7 @@ fn replace<L: Line>(head: impl Head, at: usize, line: L, from: usize, words: usi
 
 /// Ends here, under this verdict.
 #[inline(always)]
-fn counted(tables: &impl Tables, verdict: Verdict, bytes: u32) -> Outcome {
+fn ends(tables: &impl Tables, verdict: Verdict, bytes: u32) -> Outcome {
     tables.record(verdict, bytes);
     Outcome { verdict, interface: 0 }
 }

@@ -14,7 +14,7 @@ use super::{
     sequence::{self, Event},
 };
 use crate::{
-    abi::{Settings, Ticks},
+    abi::{End, Settings, Ticks, stat},
     flow_table::{Direction, Flow, State},
     verdict::Verdict,
     wire::TcpFlags,
@@ -31,21 +31,25 @@ pub(super) fn consider(
     context: &mut PacketContext,
 ) -> Step {
     match context.found.direction() {
-        Direction::ToReplica => from_client(settings, now, context),
+        Direction::ToReplica => from_client(tables, settings, now, context),
         Direction::ToClient => from_replica(tables, context),
-        Direction::Direct => direct(settings, now, context),
+        Direction::Direct => direct(tables, settings, now, context),
     }
 }
 
 #[inline(always)]
-fn from_client(settings: &Settings, now: Ticks, context: &mut PacketContext) -> Step {
+fn from_client(tables: &impl Tables, settings: &Settings, now: Ticks, context: &mut PacketContext) -> Step {
     let PacketContext { headers, found: flow, other, order, .. } = context;
     let flags = headers.flags;
     let unanswered = flow.state() == State::SYN_SENT;
     let event = Event::FROM_CLIENT;
     if flags.any(TcpFlags::RST) {
         // Of a client that gives up; or its answer to a challenge ACK, which is for the replica.
-        return if headers.sequence == other.acknowledged { Step::end(LEAVES) } else { Step::UNVERIFIED };
+        return if headers.sequence == other.acknowledged {
+            Step::end(LEAVES, End::ABANDONED)
+        } else {
+            Step::UNVERIFIED
+        };
     }
     if flags.opens() {
         if headers.sequence.wrapping_add(1) != other.acknowledged {
@@ -56,6 +60,7 @@ fn from_client(settings: &Settings, now: Ticks, context: &mut PacketContext) -> 
             *order = connection::instead(headers.tuple, flow, false);
             return Step::quiet(Decision::Opens);
         }
+        tables.tally(flow.replica, stat::SYNS_AGAIN, 1);
         if unanswered && asks_again(flow, settings, now) {
             *order = connection::again(Cause::Silent, flow);
             return Step::quiet(Decision::Opens);
@@ -94,7 +99,7 @@ fn from_replica(tables: &impl Tables, context: &mut PacketContext) -> Step {
             return Step::quiet(Decision::Opens);
         }
         let ends = !unanswered && headers.sequence == client.acknowledged;
-        return if ends { Step::end(LEAVES) } else { Step::UNVERIFIED };
+        return if ends { Step::end(LEAVES, End::REFUSED) } else { Step::UNVERIFIED };
     }
     if flags.accepts() {
         return if of_our_syn { Step::tell(Event::ACCEPTS) } else { Step::UNVERIFIED };
@@ -120,16 +125,17 @@ fn from_replica(tables: &impl Tables, context: &mut PacketContext) -> Step {
 /// A replica that answers directly is not seen, so that the client's word counts: the number that follows its SYN. Such a
 /// connection takes no port, and may be pushed out.
 #[inline(always)]
-fn direct(settings: &Settings, now: Ticks, context: &mut PacketContext) -> Step {
+fn direct(tables: &impl Tables, settings: &Settings, now: Ticks, context: &mut PacketContext) -> Step {
     let PacketContext { headers, found: flow, order, .. } = context;
     let flags = headers.flags;
     let opened_here = flow.state() == State::SYN_SENT;
     let event = Event::FROM_CLIENT.with(Event::DIRECT, true);
     if flags.any(TcpFlags::RST) {
-        return Step::end(LEAVES);
+        return Step::end(LEAVES, End::ABANDONED);
     }
     if flags.opens() {
         let same = headers.sequence.wrapping_add(1) == flow.acknowledged;
+        tables.tally(flow.replica, stat::SYNS_AGAIN, u64::from(same));
         if opened_here && same && asks_again(flow, settings, now) {
             *order = connection::again(Cause::Silent, flow);
             return Step::quiet(Decision::Opens);

@@ -13,8 +13,8 @@ use super::{
 };
 use crate::{
     abi::{
-        Control, Direction, Flow, MAX_ATTEMPTED, Mode, Place, Replica, ReplicaId, Settings, State, Ticks,
-        Tuple,
+        Control, Direction, End, Flow, MAX_ATTEMPTED, Mode, Place, Replica, ReplicaId, Settings, State,
+        Ticks, Tuple,
     },
     flow_table::{
         self, Clock, Insertion, Memory as _,
@@ -151,7 +151,7 @@ fn settle(
         Err(_) => {
             let memory = &tables.flows();
             if order.cause == Cause::Refused {
-                let _ = flow_table::end(memory, found);
+                let _ = flow_table::end(memory, found, End::REFUSED);
             } else if !flow_table::stands(memory, found) {
                 // It made room for the first half of what was not to be, and its port is free.
                 return Verdict::DroppedBusy;
@@ -309,6 +309,7 @@ impl Opening<'_> {
         draft.partner = Place::NONE;
         // The number that has to follow.
         draft.acknowledged = headers.sequence.wrapping_add(1);
+        kept.asked = tables.micros();
         draft.fin = if opens { tables.keep_syn(kept) } else { 0 };
         *claim = Claim { port: false, polite: true };
         *progress = Progress::Client;
@@ -345,6 +346,7 @@ impl Opening<'_> {
         draft.partner = claimed.place;
         // A number of its own, until the replica says what the client has to acknowledge: see `connection::replace`.
         draft.acknowledged = first_number(&kept.syn).wrapping_add(1);
+        kept.asked = tables.micros();
         draft.fin = tables.keep_syn(kept);
         *claim = Claim { port: false, polite: true };
         *progress = Progress::Client;

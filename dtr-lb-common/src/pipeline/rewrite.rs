@@ -5,7 +5,7 @@ use crate::{
     abi::{Direction, Flow, Hop, Mode, Replica, ReplicaId, Tuple, Vlans},
     address::{Address, Be16, Family},
     checksum::{Delta, TTL_DECREMENT},
-    flow_table::next_hops,
+    flow_table::{Control, Place, next_hops},
     verdict::Verdict,
     wire::{Ipv4, Ipv6, Macs, TCP_CHECKSUM_OFFSET},
 };
@@ -22,6 +22,9 @@ pub(super) struct Rewrite {
     pub reset: bool,
     pub address_delta: u16,
     pub port_delta: u16,
+    /// The entry that says so, which counts what leaves by it.
+    pub place: Place,
+    pub control: Control,
 }
 
 impl Rewrite {
@@ -34,6 +37,8 @@ impl Rewrite {
         reset: false,
         address_delta: 0,
         port_delta: 0,
+        place: Place::NONE,
+        control: Control(0),
     };
 
     /// What an entry makes of a packet.
@@ -46,6 +51,7 @@ impl Rewrite {
         {
             self.hop = hop;
         }
+        (self.place, self.control) = (flow.place, flow.control);
         self.replica = flow.replica;
         self.direction = flow.direction();
         self.mode = Mode::NAT;

@@ -3,7 +3,7 @@
 
 use super::Tables;
 use crate::{
-    abi::{Control, Flow, Place, Settings, Ticks},
+    abi::{Control, End, Flow, Place, Settings, Ticks},
     flow_table::{self, Direction, Memory, State, next_hops},
 };
 
@@ -16,6 +16,8 @@ pub mod kind {
     pub const END: u32 = 1;
     /// To free the next hop of an index, unless it was assigned since.
     pub const FREE_HOP: u32 = 2;
+    /// To tell how the connection at a place ended, which nobody was told when it did, if it is as it was seen.
+    pub const TELL: u32 = 3;
 }
 
 /// A request, and its answer.
@@ -35,6 +37,10 @@ impl Request {
 
     pub fn end(flow: &Flow) -> Self {
         Self::new(kind::END, flow.place.0, flow.control.0)
+    }
+
+    pub fn tell(flow: &Flow) -> Self {
+        Self::new(kind::TELL, flow.place.0, flow.control.0)
     }
 
     pub fn free_hop(index: u16, since: Ticks) -> Self {
@@ -73,7 +79,13 @@ pub fn carry_out(request: &Request, tables: &impl Tables, flow: &mut Flow, other
             flow_table::read(memory, Place(at), flow)
                 && flow.control == Control(seen)
                 && outlived(settings, flow, other_seen(memory, flow, other), tables.now())
-                && flow_table::end(memory, flow)
+                && flow_table::end(memory, flow, End::OUTLIVED)
+        }
+        kind::TELL => {
+            let memory = &tables.flows();
+            flow_table::read(memory, Place(at), flow)
+                && flow.control == Control(seen)
+                && flow_table::tell_again(memory, flow)
         }
         kind::FREE_HOP => next_hops::free(&tables.next_hops(), at as u16, seen),
         _ => false,

@@ -12,7 +12,7 @@
 use std::{cell::RefCell, collections::BTreeMap};
 
 use dtr_lb_common::{
-    abi::{Mode, Ticks, Tuple},
+    abi::{self, Mode, Ticks, Tuple},
     flow_table,
     verdict::Verdict,
 };
@@ -257,7 +257,7 @@ impl<'a> Conversations<'a> {
         let client = *nth.get(&known);
         let model = &self.host.model;
         for flow in model.entries().iter().filter(|flow| flow.key == key(&client)) {
-            assert!(flow_table::end(&&model.flows, flow), "nobody else changes it");
+            assert!(flow_table::end(&&model.flows, flow, abi::End::CLOSED), "nobody else changes it");
         }
         self.known.remove(&client);
         self.seen.borrow_mut().ended += 1;

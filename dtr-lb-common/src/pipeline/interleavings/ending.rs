@@ -6,7 +6,12 @@ use super::{
     packets::{PORT, Peer},
     world::client,
 };
-use crate::{abi::State, address::Family, flow_table, verdict::Verdict};
+use crate::{
+    abi::{End, State},
+    address::Family,
+    flow_table,
+    verdict::Verdict,
+};
 
 /// Both FINs are acknowledged at once.
 #[test]
@@ -80,7 +85,7 @@ fn swept_and_promoted() {
                 for place in cpu.world.table.places() {
                     let mut flow = bytemuck::Zeroable::zeroed();
                     if flow_table::read(&memory, place, &mut flow) && flow.state().handshake() {
-                        let _ = flow_table::end(&memory, &flow);
+                        let _ = flow_table::end(&memory, &flow, End::CLOSED);
                     }
                 }
             },

@@ -6,7 +6,11 @@ use super::{
     packets::Peer,
     world::FIRST_DIRECT,
 };
-use crate::{abi::State, flow_table, verdict::Verdict};
+use crate::{
+    abi::{End, State},
+    flow_table,
+    verdict::Verdict,
+};
 
 /// Two entries are a bucket's share of handshakes, so that another handshake takes their place.
 fn one_of_both(ended: &Ended<'_>) {
@@ -279,7 +283,7 @@ fn an_eviction_that_comes_too_late() {
             },
             |cpu| {
                 if let Some(flow) = Peer::new(0).seen(cpu) {
-                    let _ = flow_table::end(&cpu.memory(), &flow);
+                    let _ = flow_table::end(&cpu.memory(), &flow, End::CLOSED);
                 }
                 Peer::new(0).establish(cpu);
                 Peer::new(0).note_if_live(cpu);
