@@ -9,6 +9,11 @@ export function count(number) {
   return whole.format(number);
 }
 
+/** The same for a narrow column: `999,999`, `1.23 M`. */
+export function compact(number) {
+  return number >= 999_999.5 && number < 1e7 ? `${(number / 1e6).toFixed(2)} M` : count(number);
+}
+
 /** A rate a second; small ones keep a digit. */
 export function rate(number) {
   if (number === null) return "–";
