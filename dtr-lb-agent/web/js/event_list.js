@@ -55,6 +55,6 @@ function row(event) {
   const element = el("li", { "data-event": event.id, "data-bad": isBad(event) ? "yes" : null },
     el("time", { datetime: event.time, text: clock(event.time) }), " ",
     el("span", { class: "text", text: event.text }), " ",
-    el("span", { class: "quiet by" }, el("span", { class: "unseen", text: "by " }), who(event.by)));
+    el("span", { class: "quiet by", text: `by ${who(event.by)}` }));
   return { element, update() {} };
 }

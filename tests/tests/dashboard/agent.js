@@ -69,16 +69,19 @@
     return { events: EVENTS.filter(({ id }) => id > since).slice(-limit), oldest: 1, newest: 43, left_out: false };
   }
 
-  // What a canvas has written since it was cleared: the numbers at the axes.
-  const { clearRect, fillText } = CanvasRenderingContext2D.prototype;
-  CanvasRenderingContext2D.prototype.clearRect = function clear(...box) {
-    this.canvas.written = [];
-    return clearRect.apply(this, box);
-  };
-  CanvasRenderingContext2D.prototype.fillText = function write(text, ...place) {
-    if (text !== "") this.canvas.written = [...(this.canvas.written ?? []), text];
-    return fillText.call(this, text, ...place);
-  };
+  // What a canvas has written since it was cleared: the numbers at the axes. Once, whatever was put in front of the page before.
+  if (!window.canvasIsRecorded) {
+    window.canvasIsRecorded = true;
+    const { clearRect, fillText } = CanvasRenderingContext2D.prototype;
+    CanvasRenderingContext2D.prototype.clearRect = function clear(...box) {
+      this.canvas.written = [];
+      return clearRect.apply(this, box);
+    };
+    CanvasRenderingContext2D.prototype.fillText = function write(text, ...place) {
+      if (text !== "") this.canvas.written = [...(this.canvas.written ?? []), text];
+      return fillText.call(this, text, ...place);
+    };
+  }
 
   const ANSWERS = { "/v1/status": status, "/v1/history": history, ...(idle ? {} : { "/v1/events": events }) };
   const real = window.fetch.bind(window);

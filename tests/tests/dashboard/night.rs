@@ -179,7 +179,7 @@ pub(crate) fn events_and_gaps() -> Result<()> {
     open_with(browser, "night")?;
     browser.wait("events", "document.querySelectorAll('#events-list li').length === 20")?;
     let first = browser.text("#events-list")?;
-    for words in ["replica r1 is drained", "· root", "· admin from 10.0.0.9:50123", "· the agent"] {
+    for words in ["replica r1 is drained", "by root", "by admin from 10.0.0.9:50123", "by the agent"] {
         ensure!(first.contains(words), "`{words}` is not in the list: {first}");
     }
     let newest = browser.text("#events-list li")?;
