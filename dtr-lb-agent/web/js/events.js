@@ -25,7 +25,7 @@ export function who(by) {
 export const concerns = (event, service) => !event.service || event.service === service;
 
 /** Bad ones are marked so. */
-export const isBad = (event) => [event.details?.to, event.details?.state].includes("down");
+export const isBad = (event) => /_down$/.test(event.event) || event.details?.to === "down";
 
 /**
  * Marks of events (with `time`, milliseconds) that are within `from` and `to`: `{left, events}`, left in pixels of a plot that is so

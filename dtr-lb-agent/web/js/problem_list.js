@@ -4,6 +4,8 @@ import { el, setAttribute, setText, sync } from "./dom.js";
 import { calm, problems } from "./problems.js";
 
 const MARKS = { bad: "✕", warn: "▲", note: "◐" };
+/** Of more than so many, the rest are one line: the page shows each further down. */
+const MOST = 15;
 /** Beside the mark, for those who do not see it. */
 const WORDS = { bad: "Clients are affected: ", warn: "Problem: ", note: "Notice: " };
 
@@ -24,7 +26,9 @@ export function show(status, now) {
       return seen.get(key);
     },
   });
-  sync(list, views, found, (problem) => problem.key, row);
+  const rest = found.slice(MOST);
+  const more = rest.length === 0 ? [] : [{ key: "more", level: rest[0].level, text: `and ${rest.length} more: see the services below` }];
+  sync(list, views, [...found.slice(0, MOST), ...more], (problem) => problem.key, row);
   nothing.hidden = found.length > 0;
   setText(nothing.lastChild, found.length > 0 ? "" : calm(status));
   return found;

@@ -54,7 +54,7 @@ test("who wanted it is told", () => {
   assert.equal(who({ uid: 0, user: "root" }), "root");
   assert.equal(who({ uid: 1000, user: null }), "uid 1000");
   assert.equal(who({ token: "admin", address: "10.0.0.9:5000" }), "admin from 10.0.0.9:5000");
-  assert.ok(isBad(event(1, 1, { details: { to: "down" } })) && !isBad(event(1, 1)));
+  assert.ok(isBad(event(1, 1, { details: { to: "down" } })) && isBad(event(1, 1, { event: "service_down" })) && !isBad(event(1, 1)));
 });
 
 test("marks stand at their times; those that would cover each other are one", () => {

@@ -59,7 +59,7 @@
   const EVENTS = [
     ...Array.from({ length: 30 }, (_, at) => event(at + 1, 3600 - at, `old event ${at + 1}`)),
     event(40, 500, "replica r1 is drained", { by: { uid: 0, user: "root" }, service: SERVICE }),
-    event(41, 200, `replica ${LONG}2 of service ${SERVICE} is down: connection refused`, { service: SERVICE, details: { to: "down" } }),
+    event(41, 200, `replica ${LONG}2 of service ${SERVICE} is down: connection refused`, { event: "replica_down", service: SERVICE }),
     event(42, 199, "the config was read again", { by: { token: "admin", address: "10.0.0.9:50123" } }),
     event(43, 100, "of another service", { service: "api" }),
   ];

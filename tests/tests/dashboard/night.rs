@@ -235,11 +235,16 @@ pub(crate) fn events_and_gaps() -> Result<()> {
     let blank = browser.value(
         "const over = document.querySelector('.service:first-child .u-over');\
          const canvas = over.parentElement.querySelector('canvas'); const ratio = devicePixelRatio;\
-         const at = (ago) => Math.round((over.offsetLeft + over.offsetWidth * (1 - ago / 600)) * ratio);\
-         const column = (ago) => { const { data } = canvas.getContext('2d').getImageData(at(ago), (over.offsetTop + 2) * ratio, 1, (over.offsetHeight - 4) * ratio);\
-           let colours = new Set(); for (let i = 0; i < data.length; i += 4) if (data[i + 3] > 200) colours.add(`${data[i]},${data[i + 1]},${data[i + 2]}`);\
-           return colours.size; };\
-         return [330, 150, 240].map(column)",
+         const [from, to] = [over.offsetTop + 2, over.offsetTop + over.offsetHeight - 2].map((y) => Math.round(y * ratio));\
+         const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);\
+         return [330, 150, 240].map((ago) => {\
+           const x = Math.round((over.offsetLeft + over.offsetWidth * (1 - ago / 600)) * ratio);\
+           const colours = new Set();\
+           for (let y = from; y < to; y += 1) {\
+             const [r, g, b, a] = data.slice((y * canvas.width + x) * 4, (y * canvas.width + x) * 4 + 4);\
+             if (a > 200) colours.add(`${r},${g},${b}`);\
+           }\
+           return colours.size; })",
     )?;
     let colours = |place: usize| blank[place].as_u64().unwrap_or(99);
     ensure!(
