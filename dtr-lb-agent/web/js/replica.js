@@ -52,7 +52,7 @@ export function replicaView(service, replica, place, number) {
   const probe = el("span", { class: "probe" });
   state.append(badge, since, reason, probe);
   const row = el("tr", { role: "row", class: "replica" }, ...cells);
-  const details = el("td", { role: "cell", colspan: COLUMNS.length });
+  const details = el("td", { role: "cell" });
   const second = el("tr", { role: "row", id, class: "details", hidden: true }, details);
   const element = el("tbody", { role: "rowgroup", "data-replica": replica.name }, row, second);
   let seen = null;
@@ -77,11 +77,13 @@ export function replicaView(service, replica, place, number) {
     fillTotals(details, replica);
   }
 
-  function update({ service, replica, admin, now }) {
+  /** `timed`: whether the column of times is shown. */
+  function update({ service, replica, admin, timed, now }) {
     if (seen && seen.replica.state !== replica.state) {
       announce(`Service ${service.name}: replica ${replica.name} is ${stateWord(replica.state)}. ${replica.reason ?? ""}`);
     }
     seen = { service, replica, admin };
+    setAttribute(details, "colspan", COLUMNS.length - (timed ? 0 : 1));
     setAttribute(element, "data-state", replica.state);
     setAttribute(element, "data-well", isWell(replica) ? "yes" : null);
     setText(mark, MARKS[replica.state] ?? "?");

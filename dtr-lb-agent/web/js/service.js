@@ -38,10 +38,10 @@ export function serviceView(service) {
     tellFold();
     const timed = seen.some((replica) => replica.connect_ms !== undefined);
     setAttribute(table, "data-timed", timed ? "yes" : null);
-    setAttribute(now, "colspan", timed ? 5 : 4);
+    setAttribute(now, "colspan", GROUPS[1].columns - (timed ? 0 : 1));
     empty.hidden = seen.length > 0;
     table.hidden = seen.length === 0;
-    const items = seen.map((replica, place) => ({ service, replica, place, admin, now: time }));
+    const items = seen.map((replica, place) => ({ service, replica, place, admin, timed, now: time }));
     syncBelow(table, views, items);
     if (kept) plots.begin(kept);
     plots.add(service, time);

@@ -8,6 +8,10 @@
   const ago = (seconds) => new Date(BEGUN - seconds * 1000).toISOString();
   const idle = WORLD === "idle";
 
+  /** What an older agent does not tell. */
+  const MEASURED = { connect_ms: { p50: 1.24, p99: 831, mean: 4.2 }, client_rtt_ms: { p50: 22, p99: 1500, mean: 40.1 }, syns_again: 17,
+    ends: { closed: 1_234_567, client_reset: 12, idle: 0 } };
+
   function replica(number, changes) {
     const passed = idle ? 0 : (Date.now() - BEGUN) / 1000 + 1e6;
     const grown = (perSecond) => Math.round(passed * perSecond * (changes.state === "down" ? 0.001 : 1));
@@ -17,8 +21,7 @@
       last_probe: { ok: true, status: 200, ms: 1.24, error: null }, flows: idle ? 0 : 12_345, packets: grown(9000), bytes: grown(8e6),
       packets_to_replica: grown(4000), bytes_to_replica: grown(4e6), packets_to_client: grown(5000), bytes_to_client: grown(4e6),
       new_flows: grown(130), refused: idle ? 0 : 123_456, unanswered: 3, redispatched: 9, reset: 0,
-      connect_ms: { p50: 1.24, p99: 831, mean: 4.2 }, client_rtt_ms: { p50: 22, p99: 1500, mean: 40.1 }, syns_again: 17,
-      ends: { closed: 1_234_567, client_reset: 12, idle: 0 }, ...changes,
+      ...(idle ? {} : MEASURED), ...changes,
     };
   }
 

@@ -279,6 +279,18 @@ pub(crate) fn empty_plots() -> Result<()> {
         "an agent without events has no list of them"
     );
 
+    // Times that are not measured have no column, and the details are as wide as their table.
+    browser.click(".more")?;
+    let ends = "return [...document.querySelectorAll('.replicas tr')].filter((row) => row.getClientRects().length)\
+         .map((row) => [...row.children].filter((cell) => cell.getClientRects().length).at(-1).getBoundingClientRect().right)";
+    let ends = browser.value(ends)?;
+    let rights: Vec<_> = ends.as_array().context("rows")?.iter().filter_map(Value::as_f64).collect();
+    ensure!(
+        rights.len() == 6 && rights.iter().all(|right| (right - rights[0]).abs() < 1.0),
+        "rows end at {ends}"
+    );
+    ensure!(browser.text("td[data-label='Connect']")?.is_empty(), "times that are not measured are shown");
+
     open_with(browser, "night")?;
     let axes = browser
         .value("return [...document.querySelectorAll('.plot canvas')].map((canvas) => canvas.written)")?;
