@@ -22,6 +22,9 @@ pub(crate) use names::names;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     pub version: String,
+    /// The name of this host, by its kernel; empty if it has none, or from an older agent.
+    #[serde(default)]
+    pub host: String,
     pub datapath: DatapathStatus,
     pub services: Vec<ServiceStatus>,
     /// Packets by verdict, since the datapath was loaded.
@@ -282,6 +285,7 @@ impl Status {
         let verdicts = meter.verdicts()?;
         Ok(Self {
             version: env!("CARGO_PKG_VERSION").into(),
+            host: host_name().unwrap_or_default(),
             datapath: datapath_status(config, observed),
             services,
             verdicts: verdicts
@@ -293,6 +297,11 @@ impl Status {
             names: Vec::new(),
         })
     }
+}
+
+/// The name of this host, as `hostname` prints it.
+pub(crate) fn host_name() -> Option<String> {
+    nix::sys::utsname::uname().ok()?.nodename().to_str().map(str::to_owned)
 }
 
 fn datapath_status(config: &Config, observed: Observed<'_>) -> DatapathStatus {

@@ -12,6 +12,8 @@ mod browser;
 mod changes;
 #[path = "dashboard/looks.rs"]
 mod looks;
+#[path = "dashboard/night.rs"]
+mod night;
 #[path = "dashboard/origin.rs"]
 mod origin;
 #[path = "dashboard/screenshots.rs"]
@@ -24,8 +26,12 @@ mod stage;
 type Test = fn() -> anyhow::Result<()>;
 
 fn main() {
-    let tests: [(&str, Test); 5] = [
+    let tests: [(&str, Test); 9] = [
         ("numbers_and_a_dead_replica_are_shown", shows::numbers_and_a_dead_replica),
+        ("problems_are_told_with_what_clients_notice", night::problems_with_their_consequence),
+        ("a_bad_night_fits_phones_and_desks_in_both_themes", night::fits_phones_and_desks),
+        ("events_are_marked_and_listed_and_gaps_are_gaps", night::events_and_gaps),
+        ("empty_plots_say_so", night::empty_plots),
         ("without_a_token_nothing_can_be_changed", changes::without_a_token),
         ("an_operator_logs_in_and_drains", changes::logs_in_and_drains),
         ("pages_of_others_change_nothing", origin::pages_of_others_change_nothing),

@@ -8,6 +8,7 @@ use tracing::info;
 use super::probes::Files;
 use crate::{
     config,
+    status::host_name,
     web::{Bound, HttpCounts, RefusalCounters, Rules, Web, WebError, try_address},
 };
 
@@ -54,7 +55,7 @@ impl HttpSide {
         match files {
             // Without a reload the config's `[agent]` is as it was: a token that has gone is no matter for a `drain`.
             Files::AsTheyWere => Ok(Prepared::Same),
-            Files::ReadAgain => Ok(Prepared::Rules(Rules::read(agent, own_name())?)),
+            Files::ReadAgain => Ok(Prepared::Rules(Rules::read(agent, host_name())?)),
         }
     }
 
@@ -63,7 +64,7 @@ impl HttpSide {
     /// # Errors
     /// As `open`.
     pub(super) fn try_config(&self, agent: &config::Agent) -> Result<(), WebError> {
-        Rules::read(agent, own_name())?;
+        Rules::read(agent, host_name())?;
         match agent.http.filter(|_| agent.http != self.address) {
             Some(address) => try_address(address),
             None => Ok(()),
@@ -93,7 +94,7 @@ impl HttpSide {
 
 /// Listens where the config says, if it does, and reads the token.
 fn bound(agent: &config::Agent) -> Result<Option<(SocketAddr, Bound, Rules)>, WebError> {
-    let rules = Rules::read(agent, own_name())?;
+    let rules = Rules::read(agent, host_name())?;
     agent.http.map(|address| Ok((address, Bound::new(address)?, rules))).transpose()
 }
 
@@ -105,11 +106,6 @@ fn serve(
     let changes = rules.let_change();
     info!(%address, changes, "the dashboard and the API are served over HTTP");
     Web::serve(bound, rules, routes.clone(), refusals.clone())
-}
-
-/// This host's name, by which it may be asked for.
-fn own_name() -> Option<String> {
-    nix::sys::utsname::uname().ok()?.nodename().to_str().map(str::to_owned)
 }
 
 #[cfg(test)]

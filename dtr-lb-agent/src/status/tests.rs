@@ -24,6 +24,7 @@ fn status(present: bool, outcome: &Outcome) -> Status {
     };
     Status {
         version: "0".into(),
+        host: "lb-1".into(),
         datapath: DatapathStatus {
             attach: vec![AttachStatus {
                 interface: "eth0".into(),

@@ -33,6 +33,7 @@ function post(path, body, method = "POST") {
 
 export const status = () => ask("/v1/status");
 export const history = () => ask("/v1/history");
+export const events = (since, limit) => ask(`/v1/events?since=${since}&limit=${limit}`);
 export const verdicts = () => ask("/v1/verdicts");
 export const session = () => ask("/v1/session");
 export const login = (token) => post("/v1/session", { token });

@@ -4,9 +4,12 @@ import * as admin from "./admin.js";
 import * as agent from "./agent.js";
 import * as datapath from "./datapath.js";
 import { announce, el, setAttribute, setText, sync } from "./dom.js";
+import * as events from "./event_list.js";
 import { clock } from "./format.js";
 import * as glance from "./glance.js";
-import { overall, serviceKey, withRates } from "./rates.js";
+import * as problemList from "./problem_list.js";
+import { overall } from "./problems.js";
+import { serviceKey, withRates } from "./rates.js";
 import { serviceView } from "./service.js";
 import * as verdicts from "./verdicts.js";
 
@@ -39,6 +42,7 @@ async function look() {
     if (stale && before) before = null;
     answered(now);
     show(withRates(status, now, before), now, kept);
+    events.look(now).then((are) => are && showEvents());
     if (!before || now - before.time >= SHORTEST) before = { status, time: now };
   } catch (error) {
     failed(error);
@@ -50,8 +54,10 @@ async function look() {
 
 function show(status, time, kept) {
   last = { status, time };
+  setText(document.getElementById("host"), status.host || location.host);
+  const found = problemList.show(status, time);
   glance.show(status);
-  const keptOf = new Map((kept?.services ?? []).map((found) => [serviceKey(found), { times: kept.times, ...found }]));
+  const keptOf = new Map((kept?.services ?? []).map((found) => [serviceKey(found), { times: kept.times, step: kept.step_ms, ...found }]));
   const items = status.services.map((service) =>
     ({ service, time, admin: admin.access.admin, kept: keptOf.get(serviceKey(service)) }));
   sync(services, views, items, (item) => serviceKey(item.service), (item) => serviceView(item.service));
@@ -59,7 +65,11 @@ function show(status, time, kept) {
   none.hidden = items.length > 0;
   verdicts.show(status);
   datapath.show(status);
-  sayOverall(overall(status));
+  sayOverall(overall(found));
+}
+
+function showEvents() {
+  for (const view of views.values()) view.mark(events.all());
 }
 
 function sayOverall({ level, words }) {
@@ -69,7 +79,8 @@ function sayOverall({ level, words }) {
   setAttribute(overall, "data-level", level);
   setText(overall.firstChild, MARKS[level]);
   setText(place, words);
-  document.title = level === "good" ? TITLE : `${MARKS[level]} ${words} – ${TITLE}`;
+  const host = last?.status.host ? `${last.status.host} – ` : "";
+  document.title = level === "good" ? `${host}${TITLE}` : `${MARKS[level]} ${words} – ${host}${TITLE}`;
 }
 
 function answered(now) {
@@ -79,6 +90,7 @@ function answered(now) {
     announce("The agent answers again");
     // It may be another one, which knows no session of before.
     admin.look();
+    events.anew();
   }
   failing = false;
   gone.hidden = true;
@@ -98,7 +110,6 @@ function failed(error) {
 }
 
 async function begin() {
-  setText(document.getElementById("host"), location.host);
   document.addEventListener("visibilitychange", look);
   document.getElementById("verdicts-all").addEventListener("change", () => last && verdicts.show(last.status));
   look();

@@ -13,9 +13,16 @@ export function show(status) {
     shown = print;
     build(datapath);
   }
-  // An established connection has two entries, or one where replicas answer clients directly.
-  setText(entries, `${count(datapath.flow_entries)} entries; room for ${count(datapath.max_flows)} connections`);
+  // A connection has two entries (with an IPv6 address four), or half of that where replicas answer clients directly.
+  setText(entries, tableWords(status));
   setText(document.getElementById("version"), `dtr-lb ${status.version}`);
+}
+
+function tableWords({ datapath, flow_table: table }) {
+  if (!table) return `${count(datapath.flow_entries)} of ${count(2 * datapath.max_flows)} entries in use`;
+  const lost = [[table.evicted, "made way for others"], [table.refused, "refused"]].filter(([number]) => number > 0)
+    .map(([number, words]) => `; ${count(number)} ${words}`);
+  return `${count(table.entries)} of ${count(table.capacity)} entries in use${lost.join("")}`;
 }
 
 function build(datapath) {

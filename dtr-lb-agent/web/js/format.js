@@ -9,6 +9,11 @@ export function count(number) {
   return whole.format(number);
 }
 
+/** The same for a narrow column: `999,999`, `1.23 M`. */
+export function compact(number) {
+  return number >= 999_999.5 && number < 1e7 ? `${(number / 1e6).toFixed(2)} M` : count(number);
+}
+
 /** A rate a second; small ones keep a digit. */
 export function rate(number) {
   if (number === null) return "–";
@@ -49,6 +54,24 @@ export function clock(time) {
   const today = date.toDateString() === new Date().toDateString();
   const words = date.toLocaleTimeString("en-GB");
   return today ? words : `${date.toLocaleDateString("en-CA")} ${words}`;
+}
+
+/** `18:47`, with the day where that is another one. */
+export function minute(time, now) {
+  const date = new Date(time);
+  const words = date.toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" });
+  return date.toDateString() === new Date(now).toDateString() ? words : `${date.toLocaleDateString("en-CA")} ${words}`;
+}
+
+/** A part of the whole, `85 %`; never 100 % before it is. */
+export function share(part) {
+  return `${part < 1 ? Math.min(99, Math.round(part * 100)) : 100} %`;
+}
+
+/** Milliseconds: `0.4 ms`, `12 ms`, `1.3 s`. */
+export function latency(milliseconds) {
+  if (milliseconds >= 999.5) return `${(milliseconds / 1000).toFixed(1)} s`;
+  return milliseconds < 9.95 ? `${milliseconds.toFixed(1)} ms` : `${Math.round(milliseconds)} ms`;
 }
 
 /** `10.0.0.1:80`, `[2001:db8::1]:80`. */

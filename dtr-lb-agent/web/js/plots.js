@@ -2,8 +2,11 @@
 //
 // They begin full, with what the agent has kept (`/v1/history`), and grow by what each status says.
 
+import { STEPS, emptiness, labels, top, withGaps } from "./axes.js";
 import { el, setText } from "./dom.js";
+import { concerns } from "./events.js";
 import { bytes, clock, count, rate } from "./format.js";
+import { Marks } from "./marks.js";
 import { replicaKey } from "./rates.js";
 
 const SPAN = 600;
@@ -13,12 +16,18 @@ const SHORTEST = 60;
 const STEP = 1.9;
 /** So many replicas are told apart; the rest are one. */
 const MOST = 12;
-const HEIGHT = 132;
+const HEIGHT = 104;
+/** The time between two samples is a gap from so many steps on. */
+const GAP_STEPS = 3;
+/** Seconds between the agent's samples, where it does not say. */
+const KEPT_STEP = 2;
 /** Lines differ by more than their colour. */
 const DASHES = [[], [6, 3], [2, 2], [8, 3, 2, 3], [12, 4], [1, 3]];
 
+const EMPTY = { unknown: "no samples yet", zero: "nothing in these minutes" };
+
 const QUANTITIES = [
-  { name: "flows", title: "Flows", words: count },
+  { name: "flows", title: "Flows", words: count, whole: true },
   { name: "new_flows", title: "New flows/s", words: rate },
   { name: "packets", title: "Packets/s", words: rate },
   { name: "bytes", title: "Bytes/s", words: bytes },
@@ -35,8 +44,10 @@ export class Plots {
     this.times = [];
     this.curves = new Map();
     this.last = null;
+    this.events = [];
     this.element = el("div", { class: "plots" });
     this.figures = QUANTITIES.map((quantity) => this.figure(quantity, service));
+    this.figures.forEach((figure, place) => { figure.marks = new Marks(figure.canvas, figure.note, place === 0); });
     this.element.append(...this.figures.map((figure) => figure.element));
     this.resized = new ResizeObserver(() => this.fit());
     this.resized.observe(this.element);
@@ -52,22 +63,28 @@ export class Plots {
 
   figure(quantity, service) {
     const now = el("b", { class: "now", text: "–" });
-    const canvas = el("div", { class: "canvas", role: "img" });
+    const canvas = el("div", { class: "canvas" });
     const tip = el("div", { class: "tip", "aria-hidden": "true", hidden: true });
+    const note = el("div", { class: "tip note", role: "status", hidden: true });
+    const empty = el("p", { class: "empty quiet", "aria-hidden": "true", hidden: true });
     const caption = el("figcaption", {}, el("span", { text: quantity.title }), now);
-    const element = el("figure", { class: "plot" }, caption, canvas, tip);
-    canvas.setAttribute("aria-label", `${quantity.title} of ${service.name}`);
-    return { quantity, service: service.name, element, canvas, now, tip, plot: null };
+    const element = el("figure", { class: "plot" }, caption, canvas, tip, note);
+    const image = el("div", { role: "img" });
+    canvas.append(image, empty);
+    image.setAttribute("aria-label", `${quantity.title} of ${service.name}`);
+    return { quantity, service: service.name, element, canvas, image, now, tip, note, empty, plot: null };
   }
 
   /** Takes what the agent has kept of this service. */
   begin(kept) {
-    this.times = kept.times.map((time) => time / 1000);
-    this.curves = new Map();
-    for (const replica of kept.replicas) {
-      const { flows, new_flows, packets, bytes } = replica;
-      this.curves.set(replicaKey(replica), { flows: [...flows], new_flows: [...new_flows], packets: [...packets], bytes: [...bytes] });
-    }
+    const times = kept.times.map((time) => time / 1000);
+    const most = GAP_STEPS * (kept.step ? kept.step / 1000 : KEPT_STEP);
+    const names = QUANTITIES.map((quantity) => quantity.name);
+    this.times = withGaps(times, [], most).times;
+    this.curves = new Map(kept.replicas.map((replica) => {
+      const { curves } = withGaps(times, names.map((name) => replica[name]), most);
+      return [replicaKey(replica), Object.fromEntries(names.map((name, place) => [name, curves[place]]))];
+    }));
     // Taken from the next status on: its rates need two.
     this.last = null;
   }
@@ -81,7 +98,18 @@ export class Plots {
       this.last = { time, totals: new Map(service.replicas.map((replica) => [replicaKey(replica), { ...replica }])) };
     }
     this.order(service.replicas);
+    this.now = { flows: service.flows, ...service.rates };
     this.draw();
+  }
+
+  /** Events, of which those of this service are marked. */
+  mark(events) {
+    this.events = events.filter((event) => concerns(event, this.figures[0].service));
+    this.markAll();
+  }
+
+  markAll() {
+    for (const figure of this.figures) if (figure.plot) figure.marks.show(figure.plot, this.events);
   }
 
   push(service, time, seconds) {
@@ -91,6 +119,10 @@ export class Plots {
         const blank = () => this.times.map(() => null);
         this.curves.set(key, { flows: blank(), new_flows: blank(), packets: blank(), bytes: blank() });
       }
+    }
+    if (this.times.length > 0 && time - this.times.at(-1) > GAP_STEPS * STEP) {
+      this.times.push((time + this.times.at(-1)) / 2);
+      for (const curve of this.curves.values()) for (const { name } of QUANTITIES) curve[name].push(null);
     }
     this.times.push(time);
     for (const [key, curve] of this.curves) {
@@ -143,27 +175,30 @@ export class Plots {
     }).reverse();
     for (const figure of this.figures) {
       figure.plot?.destroy();
-      const { words } = figure.quantity;
+      const { words, whole } = figure.quantity;
       const axis = { stroke: ink, font: "11px system-ui, sans-serif", grid: { stroke: grid, width: 1 }, ticks: { show: false } };
       figure.plot = new uPlot({
         ...this.size(),
         padding: [8, 8, 0, 0],
         legend: { show: false },
         cursor: { sync: { key: this.key }, y: false, points: { show: false }, drag: { x: false, y: false } },
-        scales: { x: { range: () => this.range() }, y: { range: (_, __, top) => [0, Math.max(top * 1.1, 1)] } },
+        scales: { x: { range: () => this.range() }, y: { range: (_, __, largest) => [0, top(largest, whole)] } },
         axes: [
           { ...axis, size: 24, space: 64, values: (_, splits) => splits.map((split) => hourAndMinute(split)) },
-          { ...axis, size: 52, space: 28, values: (_, splits) => splits.map((split) => words(split)) },
+          {
+            ...axis, size: 52, space: 26, incrs: whole ? STEPS.whole : STEPS.any,
+            values: (_, splits) => (figure.emptiness ? splits.map((split) => (split === 0 ? "0" : "")) : labels(splits, words)),
+          },
         ],
         series: [{}, ...tops],
         hooks: { setCursor: [(plot) => this.tell(figure, plot.cursor.idx)] },
-      }, null, figure.canvas);
+      }, null, figure.image);
     }
   }
 
   size() {
     const width = this.figures[0].canvas.clientWidth;
-    return { width: Math.max(width, 160), height: HEIGHT };
+    return { width: Math.max(width, 120), height: HEIGHT };
   }
 
   fit() {
@@ -171,6 +206,7 @@ export class Plots {
       const size = this.size();
       if (figure.plot && figure.plot.width !== size.width) figure.plot.setSize(size);
     }
+    this.markAll();
   }
 
   range() {
@@ -193,19 +229,24 @@ export class Plots {
     for (const figure of this.figures) {
       const { name, words, title } = figure.quantity;
       figure.layers = this.layers.map((layer) => this.values(layer, name));
-      const known = this.times.map((_, place) => figure.layers.some((layer) => layer[place] !== null));
-      let below = this.times.map((_, place) => (known[place] ? 0 : null));
+      const sampled = this.times.map((_, place) => figure.layers.some((layer) => layer[place] !== null));
+      let below = this.times.map((_, place) => (sampled[place] ? 0 : null));
       const tops = figure.layers.map((layer) => {
         below = below.map((sum, place) => (sum === null ? null : sum + (layer[place] ?? 0)));
         return below;
       });
       figure.sum = below;
+      figure.emptiness = emptiness(below);
+      figure.empty.hidden = figure.emptiness === null;
+      setText(figure.empty, EMPTY[figure.emptiness] ?? "");
       figure.plot?.setData([this.times, ...tops.reverse()]);
-      const now = below.findLast((sum) => sum !== null) ?? null;
-      setText(figure.now, now === null ? "–" : words(now));
-      const label = `${title} of ${figure.service}, the last ten minutes; now ${now === null ? "unknown" : words(now)}`;
-      figure.canvas.setAttribute("aria-label", label);
+      const now = this.now?.[name] ?? null;
+      setText(figure.now, now === null ? "–" : `now ${words(now)}`);
+      const known = now === null ? "unknown" : words(now);
+      const label = `${title} of ${figure.service}, the last ten minutes; now ${known}${figure.emptiness ? `; ${EMPTY[figure.emptiness]}` : ""}`;
+      figure.image.setAttribute("aria-label", label);
     }
+    this.markAll();
   }
 
   /** What the plot says at the pointer. */

@@ -1,4 +1,4 @@
-// Rates from two looks at the counters, and what the whole looks like. Nothing here touches the page.
+// Rates from two looks at the counters, and their sums. Nothing here touches the page.
 
 /** A second's difference; `null` without a look before, or where a counter began anew. */
 function perSecond(now, before, seconds) {
@@ -29,9 +29,11 @@ export function withRates(status, time, before) {
         COUNTERS.map((counter) => [counter, perSecond(replica[counter], last?.[counter], seconds)]));
     }
     service.rates = sumOf(service.replicas.map((replica) => replica.rates));
+    service.totals = totalsOf(service.replicas);
     service.flows = service.replicas.reduce((sum, replica) => sum + replica.flows, 0);
   }
   status.rates = sumOf(status.services.map((service) => service.rates));
+  status.totals = totalsOf(status.services.map((service) => service.totals));
   status.flows = status.services.reduce((sum, service) => sum + service.flows, 0);
   const verdicts = before?.status.verdicts;
   status.verdict_rates = Object.fromEntries(Object.entries(status.verdicts)
@@ -47,31 +49,16 @@ function sumOf(all) {
   return Object.fromEntries(COUNTERS.map((counter) => [counter, sum(counter)]));
 }
 
+const totalsOf = (all) =>
+  Object.fromEntries(COUNTERS.map((counter) => [counter, all.reduce((sum, one) => sum + (one[counter] ?? 0), 0)]));
+
 /** Drops a second, of all verdicts that drop. */
 export function dropRate(status) {
   const rates = Object.entries(status.verdict_rates).filter(([name]) => name.startsWith("dropped_"));
   return rates.reduce((sum, [, rate]) => (rate === null ? sum : (sum ?? 0) + rate), null);
 }
 
-/** The whole in one line: `{level, words}`; level is `good`, `warn` or `bad`. */
-export function overall(status) {
-  const missing = status.datapath.attach.filter((attach) => !attach.present).map((attach) => attach.interface);
-  if (status.datapath.attach.length === 0) return { level: "bad", words: "The datapath is not attached" };
-  if (missing.length > 0) return { level: "bad", words: `The datapath is missing on ${missing.join(", ")}` };
-  const down = status.services.filter((service) => service.state === "down");
-  if (down.length > 0) {
-    const names = [...new Set(down.map((service) => service.name))].join(", ");
-    return { level: "bad", words: `No replica is up: ${names}` };
-  }
-  const all = status.services.flatMap((service) => service.replicas);
-  const bad = all.filter((replica) => replica.state === "down");
-  if (bad.length > 0) {
-    const names = [...new Set(bad.map((replica) => replica.name))];
-    const words = names.length > 3 ? `${names.length} replicas are down` : `Down: ${names.join(", ")}`;
-    return { level: "warn", words };
-  }
-  if (all.some((replica) => replica.state === "starting")) return { level: "warn", words: "Waiting for the first probes" };
-  const aside = new Set(all.filter((replica) => ["draining", "maint"].includes(replica.state)).map((r) => r.name));
-  if (aside.size > 0) return { level: "good", words: `Serving; drained or in maintenance: ${[...aside].join(", ")}` };
-  return { level: "good", words: "All replicas are up" };
+/** Packets of all verdicts that drop, since the datapath was loaded. */
+export function drops(status) {
+  return Object.entries(status.verdicts).reduce((sum, [name, packets]) => (name.startsWith("dropped_") ? sum + packets : sum), 0);
 }

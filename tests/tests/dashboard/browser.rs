@@ -3,6 +3,7 @@
 use std::{env, future::Future, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
+use base64::Engine as _;
 use dtr_lb_tests::lab::{Lab, Namespace, Process, until};
 use serde_json::{Value, json};
 use thirtyfour::{By, ChromiumLikeCapabilities as _, DesiredCapabilities, LoggingPrefsLogLevel, WebDriver};
@@ -140,6 +141,22 @@ impl Browser {
         clicked.with_context(|| format!("clicking {css}"))
     }
 
+    /// Puts the pointer on an element.
+    pub(crate) fn point_at(&self, css: &str) -> Result<()> {
+        let driver = self.driver()?;
+        self.run(async {
+            let element = driver.find(By::Css(css)).await?;
+            element.scroll_into_view().await?;
+            driver.action_chain().move_to_element_center(&element).perform().await
+        })
+        .with_context(|| format!("pointing at {css}"))
+    }
+
+    /// From now on, pages that are opened run this before their own scripts.
+    pub(crate) fn run_first(&self, script: &str) -> Result<()> {
+        self.devtools("Page.addScriptToEvaluateOnNewDocument", json!({ "source": script }))
+    }
+
     /// Types into an element.
     pub(crate) fn type_into(&self, css: &str, text: &str) -> Result<()> {
         let driver = self.driver()?;
@@ -169,19 +186,29 @@ impl Browser {
     }
 
     fn devtools(&self, method: &str, parameters: Value) -> Result<()> {
-        let devtools = self.driver()?.cdp();
-        self.run(devtools.send_raw(method, parameters)).with_context(|| method.to_owned()).map(drop)
+        self.devtools_answer(method, parameters).map(drop)
     }
 
-    /// What is seen, as PNG.
+    fn devtools_answer(&self, method: &str, parameters: Value) -> Result<Value> {
+        let devtools = self.driver()?.cdp();
+        self.run(devtools.send_raw(method, parameters)).with_context(|| method.to_owned())
+    }
+
+    /// What is seen, as WebP: a fifth of a PNG.
     pub(crate) fn picture(&self) -> Result<Vec<u8>> {
-        self.run(self.driver()?.screenshot_as_png()).context("taking a picture")
+        let how = json!({ "format": "webp", "quality": 85 });
+        let answer = self.devtools_answer("Page.captureScreenshot", how)?;
+        let data = answer["data"].as_str().context("no picture came")?;
+        base64::prelude::BASE64_STANDARD.decode(data).context("reading the picture")
     }
 
     /// What the console has got since this was last asked: errors of scripts, refused content, answers that were errors.
     pub(crate) fn complaints(&self) -> Result<Vec<String>> {
         let log = self.run(self.driver()?.browser_log()).context("reading the console")?;
         let bad = log.into_iter().filter(|entry| ["SEVERE", "WARNING"].contains(&entry.level.as_str()));
+        // An agent that keeps no events says so, and the page does without.
+        let bad =
+            bad.filter(|entry| !(entry.message.contains("/v1/events") && entry.message.contains("404")));
         Ok(bad.map(|entry| entry.message).collect())
     }
 }

@@ -52,12 +52,17 @@ return worst;
 "#;
 
 fn no_side_scrolling(browser: &Browser, when: &str) -> Result<()> {
+    fits(browser, PHONE, when)
+}
+
+/// Whether the page is not wider than the window.
+pub(crate) fn fits(browser: &Browser, window: u32, when: &str) -> Result<()> {
     let width = browser.value("return document.documentElement.scrollWidth")?;
-    ensure!(width.as_u64().is_some_and(|width| width <= u64::from(PHONE)), "{width} pixels wide {when}");
+    ensure!(width.as_u64().is_some_and(|width| width <= u64::from(window)), "{width} pixels wide {when}");
     Ok(())
 }
 
-fn readable(browser: &Browser, theme: &str) -> Result<()> {
+pub(crate) fn readable(browser: &Browser, theme: &str) -> Result<()> {
     let worst = browser.value(CONTRAST)?;
     ensure!(worst[0].as_f64().is_some_and(|ratio| ratio >= 4.5), "in the {theme} theme: {worst}");
     let unnamed = browser.value(UNNAMED)?;
@@ -73,7 +78,10 @@ pub(crate) fn phone_keyboard_and_dark() -> Result<()> {
     stage.open()?;
     let browser = &stage.browser;
     let is = |theme: &str| format!("document.documentElement.dataset.theme === '{theme}'");
-    browser.wait("that r2 is down", "document.querySelector('#overall').innerText.includes('Down: r2')")?;
+    browser.wait(
+        "that r2 is down",
+        "/https: 2 of 3 up; r2 /.test(document.querySelector('#problems').innerText)",
+    )?;
 
     // As the system prefers, at once when it changes; and as the switch says, also after a reload.
     for scheme in ["light", "dark"] {
