@@ -4,7 +4,7 @@
 //! `network` and time) and says what the datapath is to say; `applier` is the datapath's own thread, which alone makes the
 //! system calls for that. `configuration` is the one way to another config, and `immutable` says what cannot change;
 //! `effective` is what a config is made of: `reload` reads the file again, `admin_commands` carries out the `orders` of an
-//! operator, `names` has what DNS says. `observer` notices what is worth a line in the log; `presence` and `retry` are the pure
+//! operator and `undo` takes the last one back, `names` has what DNS says. `observer` notices what is worth a line in the log; `presence` and `retry` are the pure
 //! parts of what can go wrong meanwhile, and `log` has the words for all of it.
 
 mod admin_commands;
@@ -38,6 +38,7 @@ mod retry;
 mod start;
 mod sweep;
 mod trace;
+mod undo;
 
 use std::{future::Future, pin::pin, sync::Arc};
 

@@ -19,10 +19,11 @@ mod verdicts;
 
 pub use client::{
     ClientError, TraceLines, ask_detach, ask_explain, ask_flows, ask_reload, ask_replica, ask_status,
-    ask_status_within, ask_trace, ask_would_reload,
+    ask_status_within, ask_trace, ask_undo, ask_would_reload,
 };
 pub use request::{
-    Answer, Detached, Look, Ordered, Refusal, RefusalKind, Reloaded, ReplicaOrder, Request, WouldReload,
+    Answer, Detached, Look, Ordered, Refusal, RefusalKind, Reloaded, ReplicaOrder, Replicas, Request,
+    WouldReload,
 };
 pub use routes::{open_routes, router};
 pub use socket::{Api, ApiError, AtPath, inspect};

@@ -1,7 +1,8 @@
 //! What stands beside the config file: what an operator changed at run time, and what DNS last said.
 //!
 //! `effective` puts file, names and changes together into the one config that everything else works by. It is pure.
-//! `file` keeps the changes for the next agent: they live as long as the datapath does, and no longer.
+//! `file` keeps the changes for the next agent: they live as long as the datapath does, and no longer. `undo` is what the last orders
+//! changed, so that they can be taken back.
 //!
 //! A replica is known by its service and its address, whatever it is called: that is what an operator drains, and what
 //! flows go to.
@@ -9,6 +10,7 @@
 mod effective;
 mod file;
 mod note;
+mod undo;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,6 +23,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 pub use effective::{Effective, MOST_OF_A_NAME, effective, wanted_names};
 pub use file::{ChangesError, Loaded, NOT_REMOVED, load, path, remove};
 pub use note::{Note, Unfit};
+pub use undo::{FileTexts, MOST_STEPS, Step, UndoError};
 
 use crate::config::{Admin, Config, Host, Listed, checked_weight};
 
@@ -36,6 +39,9 @@ pub struct Changes {
     /// By host name.
     #[serde(default)]
     answers: BTreeMap<String, Answer>,
+    /// The last orders that can be taken back, the oldest first; [`MOST_STEPS`] at most.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    steps: Vec<Step>,
 }
 
 /// A good answer of DNS.
@@ -60,21 +66,24 @@ struct ServiceChanges {
     added: Vec<Listed>,
 }
 
-/// What was changed of one replica; at least one thing.
+/// What was changed of one replica; at least admin or weight.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Adjusted {
     #[serde(default)]
     admin: Admin,
     #[serde(default, deserialize_with = "weight")]
     weight: Option<u16>,
+    /// When it was ordered last; not known of what an older agent kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    since: Option<Timestamp>,
 }
 
 impl Changes {
     /// Whether there is nothing to keep.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        let Self { services, answers } = self;
-        services.is_empty() && answers.is_empty()
+        let Self { services, answers, steps } = self;
+        services.is_empty() && answers.is_empty() && steps.is_empty()
     }
 
     /// Takes in what an operator wants of a replica; [`Admin::Ready`] ends what was wanted before.
@@ -136,6 +145,25 @@ impl Changes {
         self.services.get(service).into_iter().flat_map(|changes| &changes.removed).copied()
     }
 
+    /// When an order about this replica that is in force was given, as far as that is known.
+    #[must_use]
+    pub fn ordered_at(&self, service: &str, replica: IpAddr) -> Option<Timestamp> {
+        self.services.get(service)?.replicas.get(&replica)?.since
+    }
+
+    /// Says of all that `before` did not have that it was ordered at `now`.
+    pub fn ordered(&mut self, before: &Self, now: Timestamp) {
+        for (name, service) in &mut self.services {
+            let old = before.services.get(name);
+            for (address, adjusted) in &mut service.replicas {
+                let old = old.and_then(|service| service.replicas.get(address));
+                if old.is_none_or(|old| (old.admin, old.weight) != (adjusted.admin, adjusted.weight)) {
+                    adjusted.since = Some(now);
+                }
+            }
+        }
+    }
+
     /// The last good answers, by host name.
     #[must_use]
     pub fn answers(&self) -> &BTreeMap<String, Answer> {
@@ -169,7 +197,7 @@ impl Changes {
 
     fn forget_unchanged(&mut self, service: &str) {
         let Some(changes) = self.services.get_mut(service) else { return };
-        changes.replicas.retain(|_, adjusted| *adjusted != Adjusted::default());
+        changes.replicas.retain(|_, adjusted| !adjusted.is_nothing());
         if *changes == ServiceChanges::default() {
             self.services.remove(service);
         }
@@ -182,6 +210,14 @@ impl Changes {
             .flat_map(|service| &service.listed)
             .chain(self.added(service))
             .any(|listed| listed.host.name().is_some())
+    }
+}
+
+impl Adjusted {
+    /// Whether the replica is as the file says.
+    fn is_nothing(&self) -> bool {
+        let Self { admin, weight, since: _ } = self;
+        *admin == Admin::Ready && weight.is_none()
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use clap::{
-    Args, Parser, Subcommand,
+    Args, Parser, Subcommand, ValueEnum,
     builder::{FalseyValueParser, PossibleValuesParser},
 };
 use clap_complete::Shell;
@@ -221,10 +221,14 @@ pub enum Command {
         /// Only these services
         #[arg(value_name = "SERVICE")]
         services: Vec<String>,
+        /// Colours: on a terminal and without NO_COLOR, always, or never
+        #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
+        color: Color,
     },
     /// Show the status live: services, replicas, connections and rates, verdicts
     ///
-    /// Keys: q quits, ? helps, s sorts. Needs a terminal; for scripts there is `status`.
+    /// Keys: q quits, ? helps, s sorts; d, r and m drain the selected replica, make it ready, put it into maintenance, u takes the
+    /// last order back, each after a confirmation. Needs a terminal; for scripts there is `status`.
     Top,
     /// List the connections that the datapath knows
     Flows(FlowsArgs),
@@ -262,6 +266,14 @@ pub enum Command {
     Replica {
         #[command(subcommand)]
         command: ReplicaCommand,
+    },
+    /// Take back the last order about replicas: drain, ready, maint, weight, add, remove
+    ///
+    /// Says what it took back, and what each replica is now. Once more takes back the order before, up to 16. What was saved to
+    /// the config file is taken back there, too. Refuses where something else has changed since what the order changed.
+    Undo {
+        #[command(flatten)]
+        output: Output,
     },
     /// End the agent if one runs, and remove the datapath from this host: programs, links, maps, pins; its flows end
     Detach,
@@ -325,24 +337,28 @@ pub enum ReplicaCommand {
         #[command(flatten)]
         output: Output,
     },
-    /// No new connections to a replica; those that it has go on, and it is probed
+    /// No new connections to these replicas; those that they have go on, and they are probed
+    ///
+    /// All of them, or none if one is not there.
     Drain {
         #[command(flatten)]
-        of: Of,
+        of: OfAll,
+        #[command(flatten)]
+        wait: Wait,
         #[command(flatten)]
         output: Output,
     },
     /// The end of drain and maint
     Ready {
         #[command(flatten)]
-        of: Of,
+        of: OfAll,
         #[command(flatten)]
         output: Output,
     },
-    /// No new connections to a replica and no probes; those that it has are reset, unless datapath.on_down is "leave"
+    /// No new connections to these replicas and no probes; those that they have are reset, unless datapath.on_down is "leave"
     Maint {
         #[command(flatten)]
-        of: Of,
+        of: OfAll,
         #[command(flatten)]
         output: Output,
     },
@@ -370,12 +386,43 @@ pub struct Of {
     pub service: Option<String>,
 }
 
+/// Which replicas.
+#[derive(Debug, Args)]
+pub struct OfAll {
+    /// Their names or addresses
+    #[arg(value_name = "REPLICA", required = true)]
+    pub replicas: Vec<String>,
+    /// As replicas of this service, not of all that have them
+    #[arg(long, value_name = "NAME")]
+    pub service: Option<String>,
+}
+
+/// Whether `drain` waits.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Wait {
+    /// Wait until no connection is left, and show meanwhile what is left; Ctrl-C ends the waiting, not the drain
+    #[arg(long)]
+    pub wait: bool,
+    /// Wait no longer than this, e.g. 90s or 10m; the exit status is 1 if connections are left then
+    #[arg(long, value_name = "TIME", requires = "wait", value_parser = humantime::parse_duration)]
+    pub timeout: Option<Duration>,
+}
+
 /// Where a change goes.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct Save {
     /// Write it to the agent's config file, too
     #[arg(long)]
     pub save: bool,
+}
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    #[default]
+    Auto,
+    Always,
+    Never,
 }
 
 /// How an answer is printed.

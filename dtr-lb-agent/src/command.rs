@@ -17,13 +17,14 @@ mod trace;
 
 use std::io::Write as _;
 
+use anstream::{AutoStream, ColorChoice};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     agent::{self, AgentError, ConfigSource, Origin},
     api::{self, ClientError, Detached},
     changes,
-    cli::Global,
+    cli::{Color, Global},
     config::{CommandLine, ConfigError, Places},
     datapath::{self, DatapathError},
 };
@@ -37,7 +38,7 @@ pub use init::init;
 pub use logging::priority_of_an_error;
 pub use man::man;
 pub use reload::reload;
-pub use replica::replica;
+pub use replica::{replica, undo};
 pub use status::{healthy, status};
 pub use top::top;
 pub use trace::trace;
@@ -200,6 +201,19 @@ fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
 /// To standard output; that its reader has gone (`dtr-lb status | head`) is no failure.
 fn print(text: &str) -> Result<(), Failure> {
     match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::failed(error)),
+        _ => Ok(()),
+    }
+}
+
+/// The same, with styles where `color` says so, and where it leaves that open, on a terminal that has them.
+fn print_styled(text: &str, color: Color) -> Result<(), Failure> {
+    let choice = match color {
+        Color::Auto => ColorChoice::Auto,
+        Color::Always => ColorChoice::Always,
+        Color::Never => ColorChoice::Never,
+    };
+    match AutoStream::new(std::io::stdout(), choice).write_all(text.as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::failed(error)),
         _ => Ok(()),
     }

@@ -56,7 +56,7 @@ pub use self::agent::{Agent, DEFAULT_BPFFS, DEFAULT_SOCKET};
 pub use self::command_line::CommandLine;
 pub use self::datapath::{AllDown, Attach, Datapath, Macs, OnDown, SynChallenge};
 pub use self::difference::{Difference, differences, immutable};
-pub use self::edit::{Edit, EditError};
+pub use self::edit::{Edit, EditError, Saved, put_back};
 pub use self::error::{ConfigError, Place, Problem};
 pub use self::host_facts::HostFacts;
 pub use self::key::Change;

@@ -17,6 +17,7 @@ pub mod fit;
 pub mod flows;
 pub mod healthz;
 pub mod history;
+pub mod human;
 pub mod interface;
 pub mod metrics;
 pub mod next_hop;

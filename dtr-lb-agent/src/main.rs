@@ -18,8 +18,12 @@ fn main() -> ExitCode {
         }
         Command::Check(arguments) => command::check(&cli.global, arguments),
         Command::Init { options, all } => command::init(options, *all),
-        Command::Status { json, healthy: false, services } => command::status(&cli.global, services, *json),
-        Command::Status { json, healthy: true, services } => command::healthy(&cli.global, services, *json),
+        Command::Status { json, healthy: false, services, color } => {
+            command::status(&cli.global, services, *json, *color)
+        }
+        Command::Status { json, healthy: true, services, color: _ } => {
+            command::healthy(&cli.global, services, *json)
+        }
         Command::Top => command::top(&cli.global),
         Command::Replica { command } => command::replica(&cli.global, command),
         Command::Flows(flows) => command::flows(&cli.global, flows),
@@ -28,6 +32,7 @@ fn main() -> ExitCode {
         }
         Command::Trace(trace) => command::trace(&cli.global, trace),
         Command::Reload => command::reload(&cli.global),
+        Command::Undo { output } => command::undo(&cli.global, *output),
         Command::Detach => command::detach(&cli.global),
         Command::Import(import) => command::import(import),
         Command::Completions { shell } => command::completions(*shell),

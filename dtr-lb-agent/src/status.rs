@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    changes::Changes,
     config::{Admin, Config, Replica, Service},
     control::{ANSWERS_PAST, Condition, Control, ReplicaPlace, ReplicaState, StateChange, Suspicion},
     datapath::{Attached, Census, DatapathError, Meter},
@@ -35,6 +36,17 @@ pub struct Status {
     /// The host names among the replicas, and what DNS says of them.
     #[serde(default)]
     pub names: Vec<NameStatus>,
+    /// What `dtr-lb undo` would take back.
+    #[serde(default)]
+    pub last_order: Option<LastOrder>,
+}
+
+/// The last order about replicas that was not taken back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastOrder {
+    /// As it would be typed, as in "replica drain r1 r2".
+    pub order: String,
+    pub at: Timestamp,
 }
 
 /// How reloads of the config ended.
@@ -57,6 +69,10 @@ pub struct DatapathStatus {
     pub flows: u64,
     /// Entries of the flow table; a connection has two.
     pub flow_entries: u64,
+    /// Walks through the flow table that are over, since the agent's start: `flows` are what the last one counted. One that had
+    /// begun before a change may have missed it; the next one has not.
+    #[serde(default)]
+    pub walks: u64,
     /// Connections that the flow table holds at most.
     pub max_flows: u64,
     /// Entries of each map that were not as the agent had made them, and were repaired, since its start; `links` are
@@ -145,6 +161,9 @@ pub struct ReplicaStatus {
     /// What an operator has ordered at run time: `ready`, `drain` or `maint`.
     #[serde(default)]
     pub admin: Admin,
+    /// When that, or another weight than the file's, was ordered; none where nothing is in force, or where it is not known.
+    #[serde(default)]
+    pub ordered: Option<Timestamp>,
     /// Why it is in this state; none before the first word.
     #[serde(default)]
     pub reason: Option<String>,
@@ -295,6 +314,7 @@ impl Status {
             reloads: observed.reloads,
             // The caller knows them.
             names: Vec::new(),
+            last_order: None,
         })
     }
 }
@@ -321,6 +341,8 @@ fn datapath_status(config: &Config, observed: Observed<'_>) -> DatapathStatus {
         adopted,
         flows: census.flows.values().sum(),
         flow_entries: census.entries,
+        // The caller knows it.
+        walks: 0,
         max_flows: config.datapath.max_flows.into(),
         repairs: repairs.iter().map(|(map, count)| ((*map).to_owned(), *count)).collect(),
         up_to_date,
@@ -407,6 +429,8 @@ fn replica_status(
         file_weight: replica.file_weight,
         effective_weight: share,
         admin: replica.admin,
+        // The caller knows it.
+        ordered: None,
         since: condition.since,
         history: condition.history.iter().map(state_change).collect(),
         last_probe: condition.last_probe.as_ref().map(probe_status),
@@ -422,6 +446,19 @@ fn replica_status(
         unanswered,
         redispatched,
         reset,
+    }
+}
+
+impl Status {
+    /// Takes in what an operator has ordered, and when.
+    pub(crate) fn take_orders(&mut self, changes: &Changes) {
+        for service in &mut self.services {
+            for replica in &mut service.replicas {
+                replica.ordered = changes.ordered_at(&service.name, replica.address);
+            }
+        }
+        let last = changes.last_order();
+        self.last_order = last.map(|step| LastOrder { order: step.order.clone(), at: step.at });
     }
 }
 

@@ -15,6 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::unistd::gethostname;
 use ratatui::{
     DefaultTerminal,
     crossterm::event::{self, Event},
@@ -26,11 +27,11 @@ use tokio::{
 };
 
 use crate::{
-    api::{self, ClientError},
+    api::{self, ClientError, Ordered},
     status::Status,
 };
 
-use state::State;
+use state::{Act, Next, State};
 
 /// From one status to the next.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -91,8 +92,10 @@ async fn show(
 ) -> Result<(), TopError> {
     let mut state = State::default();
     state.take(Instant::now(), Ok(first));
+    state.host = gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let mut keys = read_keys();
     let (sender, mut answers) = mpsc::channel(1);
+    let (acts, mut acted) = mpsc::channel(4);
     let mut ticks = interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks.tick().await;
@@ -104,12 +107,27 @@ async fn show(
             _ = interrupt.recv() => return Ok(()),
             _ = hang_up.recv() => return Ok(()),
             event = keys.recv() => match event {
-                Some(Ok(Event::Key(key))) if state.key(key) => return Ok(()),
+                Some(Ok(Event::Key(key))) => match state.key(key) {
+                    Next::Stay => {}
+                    Next::Quit => return Ok(()),
+                    Next::Do(act) => {
+                        let (acts, socket) = (acts.clone(), socket.to_owned());
+                        tokio::spawn(async move {
+                            // Nobody waits for it once the program ends.
+                            let _ = acts.send(carry_out(&socket, act).await).await;
+                        });
+                    }
+                },
                 // A new size is seen when it is drawn.
                 Some(Ok(_)) => {}
                 Some(Err(error)) => return Err(error.into()),
                 None => return Ok(()),
             },
+            Some(done) = acted.recv() => {
+                state.done(done);
+                // What it changed is to be seen at once.
+                ticks.reset_immediately();
+            }
             Some((at, answer)) = answers.recv() => {
                 asked = false;
                 state.take(at, answer);
@@ -126,6 +144,15 @@ async fn show(
             }
         }
     }
+}
+
+/// Has the agent do it. Says what was done, or why not.
+async fn carry_out(socket: &Path, act: Act) -> Result<Ordered, String> {
+    let done = match act {
+        Act::Order(order) => api::ask_replica(socket, &order).await,
+        Act::Undo => api::ask_undo(socket).await,
+    };
+    done.map_err(|error| error.to_string())
 }
 
 /// Keys and changes of size. They are waited for in a thread, which ends soon after the receiver is dropped.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use tracing::{debug, info};
 
 use super::{
@@ -13,7 +14,8 @@ use super::{
 };
 use crate::{
     api::{Answer, Ordered, Refusal, RefusalKind, ReplicaOrder},
-    config::{Admin, Config, Edit, EditError, OnDown, Replica},
+    changes::{FileTexts, effective},
+    config::{Admin, Config, Edit, EditError, OnDown, Replica, Saved},
     control::{ReplicaKey, ReplicaState},
     datapath::{Census, Meter},
 };
@@ -68,17 +70,26 @@ impl Driver {
             refuse_what_is_left_out(&given, &sources.given())?;
         }
         let edit = orders::edit(order, before, &targets)?;
+        let now = Timestamp::now();
+        given.changes.ordered(&sources.changes, now);
         let census = Arc::clone(&self.applier.state().census);
         let flows = |target: &Target| flows(self.applier.meter(), &census, before, target);
         let targets = targets.into_iter().map(|target| (flows(&target), target));
         let targets = targets.map(|(flows, target)| (target, flows)).collect();
+        let mut texts = None;
         if let Some(edit) = &edit {
-            given.file = Arc::new(self.save(edit)?);
+            let Saved { config, before, after } = self.save(edit)?;
+            given.file = Arc::new(config);
+            texts = Some(FileTexts::new(before, after));
             if let ReplicaOrder::Add { .. } = order {
                 // The file has it now.
                 given.changes = self.configuration.sources.given().changes;
             }
         }
+        // What is kept is what holds in the end: of a change that the file has come to say nothing is left.
+        let mut changes = effective(&given.file, &given.names, &given.changes).changes;
+        changes.remember(&self.configuration.sources.changes, order.to_string(), now, texts);
+        given.changes = changes;
         Ok((targets, given, edit.is_some()))
     }
 
@@ -138,7 +149,7 @@ impl Driver {
     }
 
     /// Writes a change to the config file. Returns what it says then.
-    fn save(&self, edit: &Edit) -> Result<Config, Refusal> {
+    fn save(&self, edit: &Edit) -> Result<Saved, Refusal> {
         let bad = |error: &dyn std::fmt::Display| Refusal::new(RefusalKind::BadConfig, error);
         let path = self
             .configuration
@@ -161,15 +172,23 @@ impl Driver {
                 ),
             ));
         }
-        let edited = self.configuration.source.edit(edit, path).map_err(|error| match &error {
-            EditError::Config(_) | EditError::WouldBeInvalid(_) => bad(&error),
-            EditError::NoSuchReplica { .. } | EditError::Cannot { .. } | EditError::Overridden => {
-                Refusal::new(RefusalKind::Conflict, error)
-            }
-            EditError::ChangedMeanwhile(_) | EditError::Write { .. } => Refusal::failed(error),
-        })?;
-        Ok(edited.at_interfaces_of(&self.configuration.sources.file))
+        let Saved { config, before, after } =
+            self.configuration.source.edit(edit, path).map_err(not_edited)?;
+        Ok(Saved { config: config.at_interfaces_of(&self.configuration.sources.file), before, after })
     }
+}
+
+/// Why the config file stays as it is.
+pub(super) fn not_edited(error: EditError) -> Refusal {
+    let kind = match &error {
+        EditError::Config(_) | EditError::WouldBeInvalid(_) => RefusalKind::BadConfig,
+        EditError::NoSuchReplica { .. }
+        | EditError::Cannot { .. }
+        | EditError::Overridden
+        | EditError::ChangedSince(_) => RefusalKind::Conflict,
+        EditError::ChangedMeanwhile(_) | EditError::Write { .. } => RefusalKind::Failed,
+    };
+    Refusal::new(kind, error)
 }
 
 /// Connections that may still carry data, as last counted.
@@ -192,8 +211,8 @@ fn all_changed(before: &[Option<ReplicaState>], after: &[Option<ReplicaState>]) 
 }
 
 /// What the order would add and no service would take: see [`crate::changes::Note`].
-fn refuse_what_is_left_out(given: &Given, before: &Given) -> Result<(), Refusal> {
-    let notes = |given: &Given| crate::changes::effective(&given.file, &given.names, &given.changes).notes;
+pub(super) fn refuse_what_is_left_out(given: &Given, before: &Given) -> Result<(), Refusal> {
+    let notes = |given: &Given| effective(&given.file, &given.names, &given.changes).notes;
     let known = notes(before);
     match notes(given).into_iter().find(|note| !known.contains(note)) {
         Some(note) => Err(Refusal::new(RefusalKind::Conflict, note)),
@@ -247,7 +266,7 @@ fn words(
 }
 
 /// The services that have come to have nobody for new connections.
-fn without_replicas(before: &Config, after: &Config) -> Vec<String> {
+pub(super) fn without_replicas(before: &Config, after: &Config) -> Vec<String> {
     let offers = |config: &Config, name: &str| {
         let mut of = config.services.iter().filter(|service| service.name == name);
         of.any(|service| service.replicas.iter().any(|replica| replica.offered() > 0))

@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf};
 
-use crate::config::{CommandLine, Config, ConfigError, Edit, EditError};
+use crate::config::{CommandLine, Config, ConfigError, Edit, EditError, Saved, put_back};
 
 /// Where the config comes from: the same at the start and at each reload.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,12 +71,21 @@ impl ConfigSource {
         }
     }
 
-    /// Makes a change in the file. Returns what it says now.
+    /// Makes a change in the file. Returns what it says now, and what it said.
     ///
     /// # Errors
     /// As [`Edit::save`]. The file is as it was then.
-    pub fn edit(&self, edit: &Edit, path: &std::path::Path) -> Result<Config, EditError> {
-        edit.save(path, &self.overrides).map(|config| self.complete(config))
+    pub fn edit(&self, edit: &Edit, path: &std::path::Path) -> Result<Saved, EditError> {
+        let saved = edit.save(path, &self.overrides)?;
+        Ok(Saved { config: self.complete(saved.config), ..saved })
+    }
+
+    /// Takes a change of the file back. Returns what it says now.
+    ///
+    /// # Errors
+    /// As [`put_back`]. The file is as it was then.
+    pub fn put_back(&self, path: &std::path::Path, before: &str, after: &str) -> Result<Config, EditError> {
+        put_back(path, &self.overrides, before, after).map(|config| self.complete(config))
     }
 
     fn complete(&self, mut config: Config) -> Config {

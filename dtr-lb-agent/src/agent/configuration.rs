@@ -20,6 +20,7 @@ use super::{
     probes::{Files, Plan},
     reload::ReloadError,
     start::{mtus, wanted},
+    undo::Undoing,
 };
 use crate::{
     api::{Answer, Ordered, Refusal, Reloaded, ReplicaOrder, WouldReload},
@@ -38,6 +39,8 @@ pub(super) enum Requested {
     Reload(Option<Answer<Reloaded>>),
     /// An operator wants something else of a replica.
     Order(ReplicaOrder, Answer<Ordered>),
+    /// The last order is to be taken back.
+    Undo(Answer<Ordered>),
     /// DNS was asked.
     Names,
     /// Somebody wants to know what a reload would do.
@@ -48,6 +51,7 @@ pub(super) enum Requested {
 pub(super) enum Origin {
     Reload(Option<Answer<Reloaded>>),
     Order(Ordering),
+    Undo(Undoing),
     Names,
 }
 
@@ -153,7 +157,7 @@ impl Requested {
     fn is_given_up(&self) -> bool {
         match self {
             Self::Reload(answer) => answer.as_ref().is_some_and(Answer::is_closed),
-            Self::Order(_, answer) => answer.is_closed(),
+            Self::Order(_, answer) | Self::Undo(answer) => answer.is_closed(),
             Self::WouldReload(answer) => answer.is_closed(),
             Self::Names => false,
         }
@@ -166,7 +170,7 @@ impl Requested {
         // Who asked may have gone.
         match self {
             Self::Reload(Some(answer)) => drop(answer.send(Err(refusal))),
-            Self::Order(_, answer) => drop(answer.send(Err(refusal))),
+            Self::Order(_, answer) | Self::Undo(answer) => drop(answer.send(Err(refusal))),
             Self::WouldReload(answer) => drop(answer.send(Err(refusal))),
             Self::Reload(None) | Self::Names => {}
         }
@@ -214,6 +218,10 @@ impl Driver {
             Requested::Order(order, answer) => {
                 let (ordering, given) = self.order(order, answer)?;
                 Some((Origin::Order(ordering), given, Files::AsTheyWere))
+            }
+            Requested::Undo(answer) => {
+                let (undoing, given) = self.undo(answer)?;
+                Some((Origin::Undo(undoing), given, Files::AsTheyWere))
             }
             Requested::Names => Some((Origin::Names, self.with_new_names()?, Files::AsTheyWere)),
             Requested::WouldReload(answer) => {
@@ -344,6 +352,7 @@ impl Driver {
         match origin {
             Origin::Reload(answer) => self.reloaded(answer, result.map_err(ReloadError::from)),
             Origin::Order(ordering) => self.ordered(ordering, result),
+            Origin::Undo(undoing) => self.undone(undoing, result),
             Origin::Names => {
                 if let Ok(Applied { changes, .. }) = &result {
                     log_differences(changes);

@@ -151,6 +151,7 @@ impl Driver {
             Request::Look(answer) => drop(answer.send(Ok(self.look()))),
             Request::Trace(request) => self.applier.trace(request),
             Request::Replica(order, answer) => self.changes.request(Requested::Order(order, answer)),
+            Request::Undo(answer) => self.changes.request(Requested::Undo(answer)),
             Request::Reload(answer) => self.changes.request(Requested::Reload(Some(answer))),
             Request::WouldReload(answer) => self.changes.request(Requested::WouldReload(answer)),
             Request::Detach(answer) => return Some(answer),
@@ -196,9 +197,11 @@ impl Driver {
             hint: &|service| self.observer.fits.hint(service),
             reloads: self.configuration.reloads,
         };
-        let status = Status::collect(control, self.applier.meter(), observed).map_err(Refusal::failed)?;
-        let names = status::names(&self.configuration.following.answers(), Timestamp::now());
-        Ok(Status { names, ..status })
+        let mut status = Status::collect(control, self.applier.meter(), observed).map_err(Refusal::failed)?;
+        status.names = status::names(&self.configuration.following.answers(), Timestamp::now());
+        status.datapath.walks = state.walks;
+        status.take_orders(&self.configuration.sources.changes);
+        Ok(status)
     }
 
     fn snapshot(&mut self) -> Result<Snapshot, Refusal> {

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use crate::{
-    api::{Refusal, RefusalKind, ReplicaOrder},
+    api::{Refusal, RefusalKind, ReplicaOrder, Replicas},
     changes::Changes,
     config::{Admin, Config, DEFAULT_WEIGHT, Edit, Host, Listed, MAX_WEIGHT, Replica, Service, is_name},
 };
@@ -127,6 +127,35 @@ pub(super) fn find(config: &Config, replica: &str, service: Option<&str>) -> Res
     Ok(found)
 }
 
+/// All of these, each once.
+///
+/// # Errors
+/// As [`find`], for each that is not there.
+fn find_all(config: &Config, replicas: &Replicas, service: Option<&str>) -> Result<Vec<Target>, Refusal> {
+    let Replicas(named) = replicas;
+    let mut found: Vec<Target> = Vec::new();
+    let mut refused: Vec<Refusal> = Vec::new();
+    for name in named {
+        match find(config, name, service) {
+            Ok(targets) => {
+                let news: Vec<_> = targets.into_iter().filter(|target| !found.contains(target)).collect();
+                found.extend(news);
+            }
+            Err(refusal) if refused.contains(&refusal) => {}
+            Err(refusal) => refused.push(refusal),
+        }
+    }
+    match (refused.is_empty(), named.len()) {
+        (true, 0) => Err(bad("the order names no replica".to_owned())),
+        (true, _) => Ok(found),
+        (false, 1) => Err(refused.remove(0)),
+        (false, _) => {
+            let why: Vec<_> = refused.iter().map(|refusal| refusal.message.as_str()).collect();
+            Err(Refusal::new(refused[0].kind, format!("{}; none of them is changed", why.join("; "))))
+        }
+    }
+}
+
 /// "replica-4 (10.0.0.14)", or "10.0.0.14" where that is its name.
 pub(super) fn called(replica: &Replica) -> String {
     let address = replica.address.to_string();
@@ -145,12 +174,12 @@ fn services<'a>(config: &'a Config, wanted: Option<&str>) -> Result<Vec<&'a Serv
 
 fn set_admin(
     admin: Admin,
-    replica: &str,
+    replicas: &Replicas,
     service: &Option<String>,
     config: &Config,
     changes: &mut Changes,
 ) -> Result<Vec<Target>, Refusal> {
-    let targets = find(config, replica, service.as_deref())?;
+    let targets = find_all(config, replicas, service.as_deref())?;
     for Target { service, replica } in &targets {
         changes.set_admin(service, replica.address, admin);
     }

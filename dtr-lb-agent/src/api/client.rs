@@ -96,6 +96,11 @@ pub async fn ask_replica(socket: &Path, order: &ReplicaOrder) -> Result<Ordered,
     ask_with(socket, Method::POST, "v1/replica", RELOAD_LIMIT, |request| request.json(order)).await
 }
 
+/// Makes a running agent take back the last order that is not taken back.
+pub async fn ask_undo(socket: &Path) -> Result<Ordered, ClientError> {
+    ask(socket, Method::POST, "v1/undo", RELOAD_LIMIT).await
+}
+
 /// Asks a running agent for its flows.
 pub async fn ask_flows(socket: &Path, query: &flows::Query) -> Result<Listing, ClientError> {
     ask(socket, Method::GET, &with_query("v1/flows", query), LOOK_LIMIT).await

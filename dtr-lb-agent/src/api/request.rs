@@ -24,6 +24,8 @@ pub enum Request {
     WouldReload(Answer<WouldReload>),
     /// Change what becomes of a replica.
     Replica(ReplicaOrder, Answer<Ordered>),
+    /// Take back the last of these changes that is not taken back.
+    Undo(Answer<Ordered>),
     /// What it takes to look at the datapath's tables.
     Look(Answer<Look>),
     Trace(TraceRequest),
@@ -111,26 +113,66 @@ impl Refusal {
     }
 }
 
+/// The replicas of one order, each by its name or its address; in JSON a string, or a list of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "OneOrMore", into = "OneOrMore")]
+pub struct Replicas(pub Vec<String>);
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged, expecting = "`replica` is a name or an address, or a list of them")]
+enum OneOrMore {
+    One(String),
+    More(Vec<String>),
+}
+
+impl From<OneOrMore> for Replicas {
+    fn from(named: OneOrMore) -> Self {
+        match named {
+            OneOrMore::One(one) => Self(vec![one]),
+            OneOrMore::More(more) => Self(more),
+        }
+    }
+}
+
+impl From<Replicas> for OneOrMore {
+    fn from(Replicas(mut named): Replicas) -> Self {
+        match (named.pop(), named.is_empty()) {
+            (Some(one), true) => Self::One(one),
+            (last, _) => {
+                named.extend(last);
+                Self::More(named)
+            }
+        }
+    }
+}
+
+impl fmt::Display for Replicas {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.0.join(" "))
+    }
+}
+
 /// What an operator wants of a replica: the body of `POST /v1/replica`, tagged by `action`. A replica is named by its name or
-/// by its address; without a `service`, all services that have it are meant.
+/// by its address; without a `service`, all services that have it are meant. Drain, maint and ready take several replicas, and
+/// are done for all or for none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "action", rename_all = "lowercase", deny_unknown_fields)]
 pub enum ReplicaOrder {
     /// No new flows; those that it has go on.
     Drain {
-        replica: String,
+        replica: Replicas,
         #[serde(default)]
         service: Option<String>,
     },
     /// No new flows and no probes; those that it has are reset, unless `datapath.on_down` is "leave".
     Maint {
-        replica: String,
+        replica: Replicas,
         #[serde(default)]
         service: Option<String>,
     },
     /// The end of `drain` and `maint`.
     Ready {
-        replica: String,
+        replica: Replicas,
         #[serde(default)]
         service: Option<String>,
     },
@@ -167,6 +209,29 @@ pub enum ReplicaOrder {
         #[serde(default)]
         save: bool,
     },
+}
+
+impl fmt::Display for ReplicaOrder {
+    /// As it would be typed.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (text, services, flags) = match self {
+            Self::Drain { replica, service } => (format!("drain {replica}"), service.as_slice(), ""),
+            Self::Maint { replica, service } => (format!("maint {replica}"), service.as_slice(), ""),
+            Self::Ready { replica, service } => (format!("ready {replica}"), service.as_slice(), ""),
+            Self::Weight { replica, service, weight, save } => {
+                (format!("weight {replica} {weight}"), service.as_slice(), if *save { " --save" } else { "" })
+            }
+            Self::Add { address, name: _, weight: _, services, save } => {
+                (format!("add {address}"), services.as_slice(), if *save { " --save" } else { "" })
+            }
+            Self::Remove { replica, service, last: _, save } => {
+                (format!("remove {replica}"), service.as_slice(), if *save { " --save" } else { "" })
+            }
+        };
+        write!(out, "replica {text}")?;
+        services.iter().try_for_each(|service| write!(out, " --service {service}"))?;
+        out.write_str(flags)
+    }
 }
 
 /// What was done.

@@ -32,6 +32,7 @@ pub fn open_routes(requests: mpsc::Sender<Request>, history: History) -> Router 
         .route("/v1/status", get(status))
         .route("/v1/reload", post(reload))
         .route("/v1/replica", post(replica))
+        .route("/v1/undo", post(undo))
         .route("/metrics", get(metrics::metrics))
         .route("/healthz", get(healthz::healthz))
         .merge(look::routes())
@@ -62,4 +63,8 @@ async fn replica(
 ) -> Result<Json<Ordered>, Refusal> {
     let Json(order) = order.map_err(|error| Refusal::new(RefusalKind::BadRequest, error.body_text()))?;
     ask(&requests, |answer| Request::Replica(order, answer)).await
+}
+
+async fn undo(State(requests): State<Requests>) -> Result<Json<Ordered>, Refusal> {
+    ask(&requests, Request::Undo).await
 }

@@ -3,7 +3,10 @@
 //! Nothing that DNS or an operator says can make it fail: what does not fit is left out, and a [`Note`] says so. What is
 //! in the file stays, whatever else is said. Equal inputs give equal configs, in equal order.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use super::{Adjusted, Changes, Names, Note, ServiceChanges, Unfit};
 use crate::config::{Config, Host, Listed, Replica, Service, usable};
@@ -47,7 +50,7 @@ pub fn wanted_names(config: &Config, changes: &Changes) -> BTreeSet<String> {
 #[must_use]
 pub fn effective(file: &Config, names: &Names, changes: &Changes) -> Effective {
     let mut config = file.clone();
-    let mut kept = Changes { answers: changes.answers.clone(), ..Changes::default() };
+    let mut kept = Changes { services: BTreeMap::new(), ..changes.clone() };
     let mut notes = Vec::new();
     let vips: Vec<_> = file
         .services
@@ -138,7 +141,8 @@ impl Gathering<'_> {
     }
 
     fn replica(&self, listed: &Listed, address: IpAddr, of_file: bool) -> Replica {
-        let Adjusted { admin, weight } = self.asked.replicas.get(&address).copied().unwrap_or_default();
+        let Adjusted { admin, weight, since: _ } =
+            self.asked.replicas.get(&address).copied().unwrap_or_default();
         Replica {
             name: listed.name_at(address),
             address,
@@ -197,7 +201,7 @@ impl Gathering<'_> {
             }
             if replica.is_none() && !names {
                 self.forgotten(format!("replica {address} was {}", adjusted.words()), NOT_THERE);
-            } else if adjusted != Adjusted::default() {
+            } else if !adjusted.is_nothing() {
                 still.replicas.insert(*address, adjusted);
             }
         }
@@ -216,13 +220,15 @@ impl Gathering<'_> {
 const NOT_THERE: &str = "the service has no such replica any more";
 
 impl Adjusted {
-    fn words(self) -> String {
+    pub(super) fn words(self) -> String {
         match self {
-            Self { admin: crate::config::Admin::Ready, weight: Some(weight) } => {
+            Self { admin: crate::config::Admin::Ready, weight: Some(weight), since: _ } => {
                 format!("given weight {weight}")
             }
-            Self { admin, weight: None } => format!("set to {admin}"),
-            Self { admin, weight: Some(weight) } => format!("set to {admin} and given weight {weight}"),
+            Self { admin, weight: None, since: _ } => format!("set to {admin}"),
+            Self { admin, weight: Some(weight), since: _ } => {
+                format!("set to {admin} and given weight {weight}")
+            }
         }
     }
 }

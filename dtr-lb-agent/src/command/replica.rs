@@ -1,21 +1,27 @@
-//! `dtr-lb replica …`: what becomes of replicas while the agent runs.
+//! `dtr-lb replica …`: what becomes of replicas while the agent runs; and `dtr-lb undo`. `drain` waits, by what `wait` makes of the
+//! agent's answers.
+
+mod drain;
+mod wait;
 
 use std::net::SocketAddr;
 
 use comfy_table::{Table, presets};
+use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Failure, complain, places, print, runtime};
+use super::{Failure, complain, places, print, print_json, runtime};
 use crate::{
-    api::{self, Ordered, ReplicaOrder},
-    cli::{Global, Of, Output, ReplicaCommand, Save},
+    api::{self, Ordered, ReplicaOrder, Replicas},
+    cli::{Global, Of, OfAll, Output, ReplicaCommand, Save},
     config::Admin,
+    human::age,
     status::{ReplicaStatus, Status},
 };
 
 /// Lists the replicas, or has the agent do something with one.
 pub fn replica(global: &Global, command: &ReplicaCommand) -> Result<(), Failure> {
-    let (order, json) = match command {
+    let (order, output) = match command {
         ReplicaCommand::List { service, json } => return list(global, service.as_deref(), *json),
         ReplicaCommand::Add { address, name, weight, services, save: Save { save }, output } => {
             let (address, name, services) = (address.clone(), name.clone(), services.clone());
@@ -25,24 +31,37 @@ pub fn replica(global: &Global, command: &ReplicaCommand) -> Result<(), Failure>
             let (replica, service) = (replica.clone(), service.clone());
             (ReplicaOrder::Remove { replica, service, last: *last, save: *save }, output)
         }
-        ReplicaCommand::Drain { of: Of { replica, service }, output } => {
-            (ReplicaOrder::Drain { replica: replica.clone(), service: service.clone() }, output)
+        ReplicaCommand::Drain { of, wait, output: Output { json } } if wait.wait => {
+            return drain::and_wait(&places(global).socket, of, wait.timeout, *json);
         }
-        ReplicaCommand::Ready { of: Of { replica, service }, output } => {
-            (ReplicaOrder::Ready { replica: replica.clone(), service: service.clone() }, output)
+        ReplicaCommand::Drain { of: OfAll { replicas, service }, wait: _, output } => {
+            (ReplicaOrder::Drain { replica: Replicas(replicas.clone()), service: service.clone() }, output)
         }
-        ReplicaCommand::Maint { of: Of { replica, service }, output } => {
-            (ReplicaOrder::Maint { replica: replica.clone(), service: service.clone() }, output)
+        ReplicaCommand::Ready { of: OfAll { replicas, service }, output } => {
+            (ReplicaOrder::Ready { replica: Replicas(replicas.clone()), service: service.clone() }, output)
+        }
+        ReplicaCommand::Maint { of: OfAll { replicas, service }, output } => {
+            (ReplicaOrder::Maint { replica: Replicas(replicas.clone()), service: service.clone() }, output)
         }
         ReplicaCommand::Weight { of: Of { replica, service }, weight, save: Save { save }, output } => {
             let (replica, service) = (replica.clone(), service.clone());
             (ReplicaOrder::Weight { replica, service, weight: *weight, save: *save }, output)
         }
     };
-    let Output { json } = json;
     let ordered = runtime()?.block_on(api::ask_replica(&places(global).socket, &order))?;
-    if *json {
-        return print_json(&ordered);
+    tell(&ordered, *output)
+}
+
+/// `dtr-lb undo`
+pub fn undo(global: &Global, output: Output) -> Result<(), Failure> {
+    let ordered = runtime()?.block_on(api::ask_undo(&places(global).socket))?;
+    tell(&ordered, output)
+}
+
+/// What was done.
+fn tell(ordered: &Ordered, Output { json }: Output) -> Result<(), Failure> {
+    if json {
+        return print_json(ordered);
     }
     let Ordered { done, notes } = ordered;
     notes.iter().for_each(|note| complain(&format!("note: {note}")));
@@ -55,7 +74,7 @@ fn list(global: &Global, service: Option<&str>, json: bool) -> Result<(), Failur
     if json {
         return print_json(&rows);
     }
-    print(&table(&rows))
+    print(&table(&rows, Timestamp::now()))
 }
 
 /// A replica of a service.
@@ -98,7 +117,7 @@ fn rows<'a>(status: &'a Status, wanted: Option<&str>) -> Result<Vec<Row<'a>>, Fa
     }
 }
 
-fn table(rows: &[Row<'_>]) -> String {
+fn table(rows: &[Row<'_>], now: Timestamp) -> String {
     if rows.is_empty() {
         return "no replica: add one by `dtr-lb replica add ADDRESS`, or to the config file\n".to_owned();
     }
@@ -106,19 +125,29 @@ fn table(rows: &[Row<'_>]) -> String {
     table.load_style(presets::NOTHING);
     table.set_header(["service", "replica", "address", "state", "ordered", "weight", "flows", "why"]);
     for Row { service, replica } in rows {
-        let ordered = if replica.admin == Admin::Ready { "" } else { replica.admin.as_str() };
         table.add_row([
             (*service).to_owned(),
             replica.name.clone(),
             SocketAddr::new(replica.address, replica.port).to_string(),
             replica.state.clone(),
-            ordered.to_owned(),
+            ordered(replica, now),
             weight(replica),
             replica.flows.to_string(),
             replica.reason.clone().unwrap_or_default(),
         ]);
     }
     table.trim_fmt().lines().map(|line| format!("{}\n", line.trim())).collect()
+}
+
+/// What an operator ordered for it, and how long ago: "drain for 3 min", "weight for 2 h".
+fn ordered(replica: &ReplicaStatus, now: Timestamp) -> String {
+    let what = match replica.admin {
+        Admin::Ready if replica.ordered.is_some() => "weight",
+        Admin::Ready => return String::new(),
+        admin => admin.as_str(),
+    };
+    let since = replica.ordered.map(|at| format!(" for {}", age(now.duration_since(at))));
+    format!("{what}{}", since.unwrap_or_default())
 }
 
 /// "50 (100 in the file)", where they differ; "100 backup".
@@ -131,7 +160,5 @@ fn weight(replica: &ReplicaStatus) -> String {
     }
 }
 
-fn print_json(value: &impl Serialize) -> Result<(), Failure> {
-    let text = serde_json::to_string_pretty(value).map_err(Failure::failed)?;
-    print(&format!("{text}\n"))
-}
+#[cfg(test)]
+mod tests;

@@ -2,20 +2,27 @@
 
 use std::time::Duration;
 
-use super::{Failure, places, print, print_json, runtime};
-use crate::{api, cli::Global, healthz::Healthz, status::Status};
+use jiff::Timestamp;
+
+use super::{Failure, places, print, print_json, print_styled, runtime};
+use crate::{
+    api,
+    cli::{Color, Global},
+    healthz::Healthz,
+    status::Status,
+};
 
 /// How long the agent may take to answer whether it is able to serve: whoever asks does so every few seconds.
 const HEALTHY_LIMIT: Duration = Duration::from_secs(2);
 
 /// `dtr-lb status`: of all services, or of those that are named.
-pub fn status(global: &Global, services: &[String], json: bool) -> Result<(), Failure> {
+pub fn status(global: &Global, services: &[String], json: bool, color: Color) -> Result<(), Failure> {
     let mut status = runtime()?.block_on(api::ask_status(&places(global).socket))?;
     narrow(&mut status, services)?;
     if json {
         return print_json(&status);
     }
-    print(&status.text())
+    print_styled(&status.text(Timestamp::now()), color)
 }
 
 /// `dtr-lb status --healthy`

@@ -28,6 +28,15 @@ pub enum Edit {
     Remove { replica: String, services: Vec<String> },
 }
 
+/// What became of the file.
+#[derive(Debug)]
+pub struct Saved {
+    pub config: Config,
+    /// Its text, before and after.
+    pub before: String,
+    pub after: String,
+}
+
 /// Why the file stays as it is.
 #[derive(Debug, Error)]
 pub enum EditError {
@@ -52,6 +61,13 @@ pub enum EditError {
     /// Somebody else changed the file meanwhile.
     #[error("the config file `{}` was changed by somebody else at the same time; it stays as they wrote it, try again", .0.display())]
     ChangedMeanwhile(PathBuf),
+    /// It is to say again what it said before a change, and has been changed once more.
+    #[error(
+        "the config file `{}` was changed after that order was saved to it, so that its earlier text is not put back; make the \
+         change in the file by hand, and `dtr-lb reload`",
+        .0.display()
+    )]
+    ChangedSince(PathBuf),
     /// The new file could not take the place of the old.
     #[error("writing the config file `{}` failed: {source}; {}", .path.display(), what_to_do(.source))]
     Write { path: PathBuf, source: io::Error },
@@ -61,11 +77,11 @@ impl Edit {
     /// Makes the change in the file at `path`: the config of an agent that was started with these `--set` items. A symbolic
     /// link stays one; the file keeps owner and permissions, and whoever reads it finds the old text or the new.
     ///
-    /// Returns what the file says now, with the items on top.
+    /// Returns what the file says now, with the items on top, and both texts.
     ///
     /// # Errors
     /// See [`EditError`]. The file is as it was then.
-    pub fn save(&self, path: &Path, overrides: &[String]) -> Result<Config, EditError> {
+    pub fn save(&self, path: &Path, overrides: &[String]) -> Result<Saved, EditError> {
         let read = |source| ConfigError::Read { path: path.to_path_buf(), source };
         let real = path.canonicalize().map_err(read)?;
         // What is in it must be valid before: a slip that somebody is still writing is not ours to save.
@@ -81,7 +97,7 @@ impl Edit {
         if edited != text {
             replace::replace(&real, &text, &edited)?;
         }
-        Ok(after)
+        Ok(Saved { config: after, before: text, after: edited })
     }
 
     /// The text after the change. `config` is what the text says.
@@ -145,6 +161,25 @@ impl Edit {
                 .all(|service| !services.contains(&service.name) || !has(service, replica)),
         }
     }
+}
+
+/// Puts an earlier text back into the file at `path`, if it says what it said `after` the change. Returns what it says then, with the
+/// items on top.
+///
+/// # Errors
+/// See [`EditError`]. The file is as it was then.
+pub fn put_back(path: &Path, overrides: &[String], before: &str, after: &str) -> Result<Config, EditError> {
+    let read = |source| ConfigError::Read { path: path.to_path_buf(), source };
+    let real = path.canonicalize().map_err(read)?;
+    if std::fs::read_to_string(&real).map_err(read)? != after {
+        return Err(EditError::ChangedSince(path.to_path_buf()));
+    }
+    let config = Config::parse(before, &path.to_string_lossy(), overrides, &HostFacts::read()?)
+        .map_err(EditError::WouldBeInvalid)?;
+    if before != after {
+        replace::replace(&real, after, before)?;
+    }
+    Ok(config)
 }
 
 fn place(document: &text::Document, replica: &str) -> Result<usize, EditError> {

@@ -97,6 +97,7 @@ fn datapath(datapath: &DatapathStatus, page: &mut Page) {
         adopted: _,
         flows,
         flow_entries,
+        walks: _,
         max_flows,
         repairs,
         up_to_date,

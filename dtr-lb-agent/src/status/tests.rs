@@ -36,6 +36,7 @@ fn status(present: bool, outcome: &Outcome) -> Status {
             adopted: false,
             flows: 0,
             flow_entries: 0,
+            walks: 0,
             max_flows: 1024,
             repairs: BTreeMap::new(),
             up_to_date: true,
@@ -55,6 +56,7 @@ fn status(present: bool, outcome: &Outcome) -> Status {
         verdicts: BTreeMap::new(),
         reloads: Reloads { ok: 1, failed: 2 },
         names: Vec::new(),
+        last_order: None,
     }
 }
 
@@ -63,12 +65,18 @@ pub(crate) fn plain() -> Status {
     status(true, &Outcome { status: Some(200), took: Duration::from_millis(2), error: None })
 }
 
+/// Ten minutes later, without colours.
+fn text_of(status: &Status) -> String {
+    let now = Timestamp::UNIX_EPOCH + Duration::from_secs(600);
+    anstream::adapter::strip_str(&status.text(now)).to_string()
+}
+
 #[test]
 fn what_would_fit_is_shown_below_its_service() {
     let mut status = plain();
-    assert!(!status.text().contains("HINT"));
+    assert!(!text_of(&status).contains("HINT"));
     status.services[0].hint = Some("`/health` answers 404, `/_ping` answers 200: preset = \"msr\"?".into());
-    let text = status.text();
+    let text = text_of(&status);
     let line = text.lines().nth(1).expect("a second line");
     assert!(line.contains("HINT") && line.ends_with("preset = \"msr\"?"), "{text}");
     let json = serde_json::to_value(&status).expect("JSON");
@@ -83,7 +91,11 @@ fn that_this_host_cannot_probe_is_shown() {
     assert_eq!(replica.state, "up", "it is no word about the replica");
     let probe = replica.last_probe.as_ref().expect("there was a probe");
     assert!(!probe.ok && probe.error.as_ref().is_some_and(|error| error.contains("Too many open files")));
-    assert!(status.text().contains("this host could not ask: Too many open files"), "{}", status.text());
+    assert!(
+        text_of(&status).contains("this host could not ask: Too many open files"),
+        "{}",
+        text_of(&status)
+    );
 }
 
 #[test]
@@ -101,16 +113,19 @@ fn what_the_passive_check_a_slow_start_and_redispatch_do_is_shown() {
     let reason = Some("passive check: 2 connections refused within 30s".to_owned());
     let down = ReplicaStatus { state: "down".into(), effective_weight: 0, reason, ..up.clone() };
     service.replicas = vec![up, down];
-    let text = status.text();
+    let text = text_of(&status);
     let lines: Vec<_> =
         text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
-    assert_eq!(lines[0], "service http [2001:db8::10]:80 nat UP");
-    assert_eq!(lines[1], "replica address state weight flows new refused redispatched packets bytes probe");
-    assert_eq!(lines[2], "r1 10.0.0.11:80 up 35 of 100 0 0 0 77 0 0 200 in 2 ms");
+    assert_eq!(lines[0], "service http [2001:db8::10]:80 nat UP, 1 of 2 up for 10 min");
     assert_eq!(
-        lines[3],
-        "r1 10.0.0.11:80 down 100 0 0 0 77 0 0 200 in 2 ms; passive check: 2 connections refused within 30s"
+        lines[1],
+        "replica address state for weight flows new refused redispatched packets bytes probe"
     );
+    assert_eq!(
+        lines[2],
+        "r1 10.0.0.11:80 down 10 min 100 0 0 0 77 0 0 B passive check: 2 connections refused within 30s; 200 in 2 ms"
+    );
+    assert_eq!(lines[3], "r1 10.0.0.11:80 up 10 min 35 of 100 0 0 0 77 0 0 B 200 in 2 ms");
     let json = serde_json::to_value(&status).expect("it is JSON");
     let replica = &json["services"][0]["replicas"][1];
     assert_eq!((&replica["effective_weight"], &replica["unanswered"]), (&0.into(), &70.into()));
@@ -122,7 +137,7 @@ fn a_replica_that_answers_another_way_is_named_with_what_to_do() {
     let good = Outcome { status: Some(200), took: Duration::from_millis(2), error: None };
     let mut status = status(true, &good);
     status.services[0].replicas[0].warning = Some(ANSWERS_PAST.to_owned());
-    let text = status.text();
+    let text = text_of(&status);
     let words = "200 in 2 ms; answers its clients past this balancer: its route to them does not lead here";
     assert!(text.contains(words) && text.contains("docs/client-addresses.md"), "{text}");
 }
@@ -142,7 +157,7 @@ fn what_a_replica_says_of_itself_is_shown() {
         let mut status = status(true, &good);
         let error = error.map(str::to_owned);
         status.services[0].replicas[0].agent = Some(AgentStatus { says: says.to_owned(), error });
-        let text = status.text();
+        let text = text_of(&status);
         assert!(text.contains(words), "{text}");
         let json = serde_json::to_value(&status).expect("it is JSON");
         assert_eq!(json["services"][0]["replicas"][0]["agent"]["says"], says);
@@ -161,17 +176,69 @@ fn the_json_of_an_older_agent_is_still_read() {
 }
 
 #[test]
+fn what_is_in_trouble_comes_first_and_in_a_colour_and_columns_stay_apart() {
+    let mut status = plain();
+    let named = |name: &str, state: &str| ReplicaStatus {
+        name: name.into(),
+        state: state.into(),
+        reason: Some("an operator drains it\nfor a while".into()),
+        packets: 12_345,
+        bytes: 3_565_158,
+        ..plain().services[0].replicas[0].clone()
+    };
+    let long = "a-name-as-long-as-names-of-machines-are.example.com";
+    let mut second = status.services[0].clone();
+    second.name = "https".into();
+    second.replicas = vec![named("r1", "up"), named(long, "draining"), named("r3", "down")];
+    let mut third = ServiceStatus { name: "third".into(), state: "down".into(), ..second.clone() };
+    third.replicas.remove(0);
+    status.services.extend([second, third]);
+    let text = text_of(&status);
+    let lines: Vec<_> = text.lines().collect();
+    let heads: Vec<_> = lines.iter().filter(|line| line.starts_with("service")).collect();
+    assert_eq!(
+        heads,
+        [
+            &"service third 10.0.0.10:80 nat DOWN, 0 of 2 up for 10 min",
+            &"service https 10.0.0.10:80 nat UP, 1 of 3 up for 10 min",
+            &"service http 10.0.0.10:80 nat UP, 1 of 1 up for 10 min",
+        ]
+    );
+    let first = |line: &&str| line.split_whitespace().next().map(str::to_owned);
+    let order: Vec<_> = lines[5..9].iter().filter_map(first).collect();
+    assert_eq!(order, ["replica", "r3", long, "r1"]);
+    // Each column begins where its header does.
+    let at = |word: &str| lines[5].find(word).expect("a header");
+    for line in &lines[6..9] {
+        for header in ["address", "state", "weight", "bytes", "probe"] {
+            let at = at(header);
+            assert!(line[at - 2..at] == *"  " && !line[at..].starts_with(' '), "{header}:\n{text}");
+        }
+    }
+    assert!(lines[8].contains("  12.3 k  ") && lines[8].contains("  3.4 MiB  "), "{text}");
+    assert!(lines[7].ends_with("an operator drains it for a while; 200 in 2 ms"), "{text}");
+    let colours = status.text(Timestamp::UNIX_EPOCH);
+    let line = |word: &str| colours.lines().find(|line| line.contains(word)).expect("a line");
+    assert!(line("r3 ").contains("\x1b[31m") && line("draining").contains("\x1b[33m"), "{colours:?}");
+    assert!(!line("r1 ").contains("\x1b[3"), "what is well has no colour: {colours:?}");
+}
+
+#[test]
 fn a_missing_interface_is_shown() {
     let good = Outcome { status: Some(200), took: Duration::from_millis(2), error: None };
     let (here, gone) = (status(true, &good), status(false, &good));
-    assert!(here.text().contains("datapath eth0 native xdp (as configured)"), "{}", here.text());
-    assert!(gone.text().contains("datapath eth0 native xdp MISSING (as configured)"), "{}", gone.text());
+    assert!(text_of(&here).contains("datapath eth0 native xdp (as configured)"), "{}", text_of(&here));
+    assert!(
+        text_of(&gone).contains("datapath eth0 native xdp MISSING (as configured)"),
+        "{}",
+        text_of(&gone)
+    );
 }
 
 #[test]
 fn how_full_the_table_is_and_that_tables_are_old_is_shown() {
     let mut status = plain();
-    let lines = |status: &Status| status.text().lines().map(str::to_owned).collect::<Vec<_>>();
+    let lines = |status: &Status| text_of(status).lines().map(str::to_owned).collect::<Vec<_>>();
     let has = |lines: &[String], words: &str| lines.iter().any(|line| line.starts_with(words));
     assert!(has(&lines(&status), "flows 0; the table for 1024 is 0 % full"), "{:#?}", lines(&status));
     assert!(!has(&lines(&status), "tables NOT UP TO DATE"));

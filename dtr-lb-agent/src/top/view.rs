@@ -7,30 +7,36 @@ use ratatui::{
     layout::{Constraint, Layout, Rect},
     style::{Color, Modifier, Style},
     text::{Line, Span},
-    widgets::{Block, Cell, Clear, Paragraph, Row as TableRow, Table, TableState},
+    widgets::{Block, Cell, Clear, Paragraph, Row as TableRow, Table, TableState, Wrap},
 };
 
 use super::{
     rates::Rates,
-    state::{Row, State},
+    state::{Row, State, Told, words},
 };
-use crate::status::{AgentStatus, ReplicaStatus, Status};
+use crate::status::{ReplicaStatus, Status};
 
 /// From so many columns on, addresses are shown, too.
 const WIDE: u16 = 110;
 /// Verdicts are shown in so many lines at most.
 const VERDICT_LINES: u16 = 4;
 
+/// What became of an order, too.
+const TOLD_LINES: u16 = 4;
+
 const BOLD: Style = Style::new().add_modifier(Modifier::BOLD);
 
 pub(super) fn draw(frame: &mut Frame<'_>, state: &State) {
     let verdicts = verdict_lines(state, frame.area().width);
     let verdict_height = (verdicts.len() as u16).min(VERDICT_LINES);
-    let [head, table, detail, below, foot] = Layout::vertical([
+    let told = state.told.as_ref().map(|told| Paragraph::new(told_line(told)).wrap(Wrap { trim: false }));
+    let told_height = state.told.as_ref().map_or(0, |told| told_lines(told, frame.area().width));
+    let [head, table, detail, below, message, foot] = Layout::vertical([
         Constraint::Length(2),
         Constraint::Min(3),
         Constraint::Length(1),
         Constraint::Length(verdict_height),
+        Constraint::Length(told_height),
         Constraint::Length(1),
     ])
     .areas(frame.area());
@@ -38,11 +44,32 @@ pub(super) fn draw(frame: &mut Frame<'_>, state: &State) {
     draw_table(frame, state, table);
     frame.render_widget(Paragraph::new(selected(state)), detail);
     frame.render_widget(Paragraph::new(verdicts), below);
-    let keys = format!("q quit  ? help  s sort: {}  arrows select", state.order.name());
-    frame.render_widget(Paragraph::new(keys).style(Style::new().add_modifier(Modifier::REVERSED)), foot);
+    if let Some(told) = told {
+        frame.render_widget(told, message);
+    }
+    let last = match &state.asking {
+        Some(question) => Paragraph::new(question.text.clone()).style(BOLD.fg(Color::Yellow)),
+        None => Paragraph::new(format!(
+            "q quit  ? help  s sort: {}  j/k select  d drain  r ready  m maint  u undo",
+            state.order.name()
+        ))
+        .style(Style::new().add_modifier(Modifier::REVERSED)),
+    };
+    frame.render_widget(last, foot);
     if state.help {
         draw_help(frame);
     }
+}
+
+fn told_line(told: &Told) -> Line<'static> {
+    let style = if told.is_refusal { Style::new().fg(Color::Red).add_modifier(Modifier::BOLD) } else { BOLD };
+    Line::styled(told.text.clone(), style)
+}
+
+/// How many lines it takes, about: words that do not fit into the rest of a line leave it empty.
+fn told_lines(told: &Told, width: u16) -> u16 {
+    let letters = u16::try_from(told.text.chars().count()).unwrap_or(u16::MAX);
+    (letters.div_ceil(width.saturating_sub(10).max(1))).min(TOLD_LINES)
 }
 
 fn header(state: &State) -> Vec<Line<'static>> {
@@ -55,8 +82,9 @@ fn header(state: &State) -> Vec<Line<'static>> {
     let places: Vec<_> = places.collect();
     let places = if places.is_empty() { "not attached".to_owned() } else { places.join(", ") };
     let behind = if datapath.up_to_date { "" } else { "  TABLES NOT UP TO DATE" };
+    let host = if state.host.is_empty() { String::new() } else { format!(" on {}", state.host) };
     let first = format!(
-        "dtr-lb {version}  {places}  flows {} of {}{behind}",
+        "dtr-lb {version}{host}  {places}  flows {} of {}{behind}",
         count(datapath.flows as f64),
         count(datapath.max_flows as f64)
     );
@@ -112,6 +140,10 @@ fn draw_table(frame: &mut Frame<'_>, state: &State, area: Rect) {
             .column_span(if wide { 10 } else { 9 })])
         }
         Row::Replica { replica, rates, .. } => replica_row(replica, rates.as_ref(), wide),
+        Row::Why(replica, why) => {
+            let why = Span::styled(format!("    {why}"), color(&replica.state));
+            TableRow::new([Cell::new(why).column_span(if wide { 10 } else { 9 })])
+        }
     });
     let mut widths = vec![
         Constraint::Min(12),
@@ -185,15 +217,10 @@ fn selected(state: &State) -> Line<'static> {
 }
 
 fn describe(replica: &ReplicaStatus) -> String {
-    let ReplicaStatus { name, address, port, state, reason, agent, warning, since, last_probe, .. } = replica;
+    let ReplicaStatus { name, address, port, state, since, .. } = replica;
     let since = since.strftime("%Y-%m-%d %H:%M:%SZ");
     let mut text = format!("{name} {}: {state} since {since}", SocketAddr::new(*address, *port));
-    let error = last_probe.as_ref().and_then(|probe| probe.error.as_ref());
-    let error = error.filter(|error| Some(*error) != reason.as_ref());
-    let agent = agent.as_ref().and_then(AgentStatus::words);
-    for word in [reason.as_ref(), error, agent.as_ref(), warning.as_ref()].into_iter().flatten() {
-        text.push_str(&format!("; {word}"));
-    }
+    words(replica).iter().for_each(|word| text.push_str(&format!("; {word}")));
     text
 }
 
@@ -213,11 +240,14 @@ fn verdict_lines(state: &State, width: u16) -> Vec<Line<'static>> {
     lines.into_iter().map(Line::raw).collect()
 }
 
-const HELP: [&str; 11] = [
+const HELP: [&str; 14] = [
     "q, Esc, Ctrl-C   quit",
     "s                sort the replicas of each service by the next column",
     "up, down, k, j   select a replica; the line below the table tells more",
     "PgUp, PgDn       ten at once; Home, End: the first, the last",
+    "d, r, m          drain the selected replica, make it ready, put it into",
+    "                 maintenance, in its service; only a y confirms",
+    "u                take back the last order, asked as well",
     "?, h             this help",
     "",
     "fail/s    connections that it refused or did not answer, a second",

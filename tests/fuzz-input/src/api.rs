@@ -23,6 +23,7 @@ pub const PATHS: &[&str] = &[
     "/v1/detach",
     "/v1/reload",
     "/v1/replica",
+    "/v1/undo",
     "/v1/flows",
     "/v1/explain",
     "/v1/trace",

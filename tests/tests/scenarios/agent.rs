@@ -46,6 +46,8 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     ("drained_replicas_finish_and_those_in_maintenance_are_left", CROSSWISE, replicas::drain_and_maint),
     ("what_an_operator_orders_outlives_the_agent", CROSSWISE, replicas::kept),
     ("what_is_saved_is_in_the_file", BOTH_HOOKS, replicas::saved),
+    ("a_drain_waits_for_its_connections_and_is_taken_back", CROSSWISE, replicas::waited_for),
+    ("what_was_ordered_is_taken_back_unless_it_was_changed_since", BOTH_HOOKS, replicas::taken_back),
     ("a_killed_agent_is_not_noticed", CROSSWISE, replicas::killed),
     ("a_second_agent_says_so_and_leaves", &[Place::XDP_ONE_ARM], second_agent),
     ("the_service_manager_is_told", CROSSWISE, service_manager::told),

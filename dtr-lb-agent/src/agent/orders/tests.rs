@@ -51,9 +51,17 @@ fn after(orders: &[&str]) -> Result<[String; 2], String> {
 
 #[test]
 fn orders_do_what_they_say() {
-    let cases: [(&[&str], [&str; 2]); 13] = [
+    let cases: [(&[&str], [&str; 2]); 15] = [
         (&[], ["r1@100/ready r2@100/ready", "r1@100/ready"]),
         (&[r#"{"action":"drain","replica":"r1"}"#], ["r1@100/drain r2@100/ready", "r1@100/drain"]),
+        (
+            &[r#"{"action":"drain","replica":["r2","r1","10.0.0.12"]}"#],
+            ["r1@100/drain r2@100/drain", "r1@100/drain"],
+        ),
+        (
+            &[r#"{"action":"maint","replica":["r1","r2"],"service":"http"}"#],
+            ["r1@100/maint r2@100/maint", "r1@100/ready"],
+        ),
         (
             &[r#"{"action":"maint","replica":"10.0.0.11","service":"https"}"#],
             ["r1@100/ready r2@100/ready", "r1@100/maint"],
@@ -159,4 +167,26 @@ fn what_cannot_be_done_is_refused_with_what_there_is() {
     {
         after(&[order]).expect_err("it is no order");
     }
+}
+
+#[test]
+fn several_replicas_are_one_order_and_none_is_changed_if_one_is_not_there() {
+    let refused = |order: &str| after(&[order]).expect_err("it names what is not there");
+    assert_eq!(
+        refused(r#"{"action":"drain","replica":["r1","r8","r9","r8"]}"#),
+        "NotFound: no service has a replica `r8`; there are: r1 (10.0.0.11), r2 (10.0.0.12); no service has a replica `r9`; there \
+         are: r1 (10.0.0.11), r2 (10.0.0.12); none of them is changed"
+    );
+    assert_eq!(
+        refused(r#"{"action":"drain","replica":["r1","r2"],"service":"ftp"}"#),
+        "NotFound: there is no service `ftp`; there are: http, https; none of them is changed"
+    );
+    assert_eq!(refused(r#"{"action":"ready","replica":[]}"#), "BadRequest: the order names no replica");
+    assert!(refused(r#"{"action":"ready","replica":7}"#).contains("a name or an address, or a list of them"));
+    let both: ReplicaOrder =
+        serde_json::from_str(r#"{"action":"drain","replica":["r1","r2"],"service":"s"}"#).expect("an order");
+    assert_eq!(both.to_string(), "replica drain r1 r2 --service s");
+    let one = r#"{"action":"drain","replica":"r1","service":null}"#;
+    let order: ReplicaOrder = serde_json::from_str(one).expect("an order");
+    assert_eq!(serde_json::to_string(&order).expect("JSON"), one, "as agents of before took it");
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use crate::config::{Config, Edit, EditError, Host, HostFacts, Listed};
+use crate::config::{Config, Edit, EditError, Host, HostFacts, Listed, Saved, put_back};
 
 const FILE: &str = r#"# Balancer 1 of 2.
 vip = "10.0.0.10"   # everyone's
@@ -80,9 +80,19 @@ fn ports() -> String {
 
 fn save(text: &str, edit: &Edit) -> Result<String, EditError> {
     let (_directory, path) = file(text);
-    let config = edit.save(&path, &[ports()])?;
+    let Saved { config, before, after } = edit.save(&path, &[ports()])?;
     assert_eq!(config, Config::load(&path, &[ports()]).unwrap(), "what is told is what the file says");
-    Ok(fs::read_to_string(&path).unwrap())
+    let edited = fs::read_to_string(&path).unwrap();
+    assert_eq!((before.as_str(), after.as_str()), (text, edited.as_str()));
+    // It can be taken back, and what somebody has written since cannot.
+    fs::write(&path, format!("{edited}# more\n")).unwrap();
+    let error = put_back(&path, &[ports()], &before, &after).expect_err("it was changed").to_string();
+    assert!(error.contains("was changed after") && error.contains("dtr-lb reload"), "{error}");
+    fs::write(&path, &edited).unwrap();
+    let config = put_back(&path, &[ports()], &before, &after).expect("it is as it was left");
+    assert_eq!(fs::read_to_string(&path).unwrap(), text);
+    assert_eq!(config, Config::load(&path, &[ports()]).unwrap());
+    Ok(edited)
 }
 
 /// A text in which each of `parts` is replaced.

@@ -12,7 +12,7 @@ use ratatui::{
 };
 
 use super::*;
-use crate::status::tests::plain;
+use crate::{api::Ordered, status::tests::plain, top::state::Next};
 
 /// Three replicas of `http`, of which the last is down, and two answers a second apart.
 fn state() -> State {
@@ -43,7 +43,7 @@ fn state() -> State {
     later.services[0].replicas[0].refused += 7;
     later.verdicts = BTreeMap::from([("forwarded".into(), 25_000), ("answered_no_port".into(), 3)]);
     let at = Instant::now();
-    let mut state = State::default();
+    let mut state = State { host: "lb1".into(), ..State::default() };
     state.take(at, Ok(status));
     state.take(at + Duration::from_secs(1), Ok(later));
     state
@@ -64,23 +64,24 @@ fn words(line: &str) -> String {
 
 fn press(state: &mut State, keys: &[KeyCode]) {
     for key in keys {
-        assert!(!state.key(KeyEvent::new(*key, KeyModifiers::NONE)), "{key:?} ends it");
+        assert_eq!(state.key(KeyEvent::new(*key, KeyModifiers::NONE)), Next::Stay, "{key:?}");
     }
 }
 
 #[test]
 fn at_80_by_24_all_that_matters_is_there() {
     let lines = picture(&state(), 80, 24);
-    assert_eq!(lines[0], "dtr-lb 0  eth0 xdp  flows 1234 of 1024");
+    assert_eq!(lines[0], "dtr-lb 0 on lb1  eth0 xdp  flows 1234 of 1024");
     assert_eq!(lines[1], "new 2510/s  failed 7/s  packets 0/s  to replicas 0B/s  to clients 2.5MB/s");
     assert_eq!(words(&lines[2]), "replica state weight flows new/s fail/s to repl to cli probe");
     assert_eq!(lines[3], "http 10.0.0.10:80 nat UP");
     assert_eq!(words(&lines[4]), "r1 up 100 10 10 7 0 10.0k 2.0 ms");
     assert_eq!(words(&lines[5]), "r2 up 100 2500 2500 0 0 2.5M 2.0 ms");
     assert_eq!(words(&lines[6]), "r3 down 100 0 0 0 0 0 failed");
+    assert_eq!(lines[7], "    no answer within 2s (connecting); connection refused");
     assert_eq!(lines[21], "r1 10.0.0.11:80: up since 1970-01-01 00:00:00Z; status 200");
     assert_eq!(lines[22], "packets/s: forwarded 25.0k answered_no_port 3");
-    assert_eq!(lines[23], "q quit  ? help  s sort: config  arrows select");
+    assert_eq!(lines[23], "q quit  ? help  s sort: config  j/k select  d drain  r ready  m maint  u undo");
 }
 
 #[test]
@@ -108,7 +109,7 @@ fn s_sorts_by_the_next_column() {
         let rows = state.rows();
         let name = |row: &Row<'_>| match row {
             Row::Replica { replica, .. } => Some(replica.name.clone()),
-            Row::Service(_) => None,
+            Row::Service(_) | Row::Why(..) => None,
         };
         rows.iter().filter_map(name).collect::<Vec<_>>()
     };
@@ -176,7 +177,7 @@ fn trouble_of_the_datapath_is_in_the_first_line() {
     state.take(Instant::now(), Ok(status.clone()));
     assert_eq!(
         picture(&state, 80, 24)[0],
-        "dtr-lb 0  eth0 xdp MISSING  flows 0 of 1024  TABLES NOT UP TO DATE"
+        "dtr-lb 0 on lb1  eth0 xdp MISSING  flows 0 of 1024  TABLES NOT UP TO DATE"
     );
     status.datapath.attach.clear();
     state.take(Instant::now(), Ok(status));
@@ -198,7 +199,7 @@ fn help_comes_and_goes() {
         KeyEvent::new(KeyCode::Char('q'), KeyModifiers::NONE),
         KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL),
     ] {
-        assert!(state.key(key), "{key:?} does not end it");
+        assert_eq!(state.key(key), Next::Quit, "{key:?}");
     }
 }
 
@@ -222,4 +223,29 @@ fn numbers_have_five_letters_at_most() {
     ] {
         assert_eq!(count(number), text, "{number}");
     }
+}
+
+#[test]
+fn what_is_asked_and_what_became_of_it_is_shown() {
+    let mut state = state();
+    press(&mut state, &[KeyCode::Down, KeyCode::Char('d')]);
+    assert_eq!(picture(&state, 80, 24)[23], "drain r2 of http? y/n");
+    press(&mut state, &[KeyCode::Char('n')]);
+    assert!(picture(&state, 80, 24)[23].starts_with("q quit"));
+    let done = vec![
+        "service `http`: replica r2 (10.0.0.12) gets no new connections; it has 2500 connections left"
+            .to_owned(),
+    ];
+    state.done(Ok(Ordered { done, notes: Vec::new() }));
+    let lines = picture(&state, 80, 24);
+    assert_eq!(
+        [lines[21].as_str(), lines[22].as_str()],
+        ["service `http`: replica r2 (10.0.0.12) gets no new connections; it has 2500", "connections left"]
+    );
+    assert!(lines[20].starts_with("packets/s:"), "{lines:#?}");
+    state.done(Err("not permitted to use `/run/dtr-lb/dtr-lb.sock`".into()));
+    assert_eq!(picture(&state, 80, 24)[22], "not done: not permitted to use `/run/dtr-lb/dtr-lb.sock`");
+    // Until the next key.
+    press(&mut state, &[KeyCode::Up]);
+    assert!(picture(&state, 80, 24)[22].starts_with("packets/s:"));
 }

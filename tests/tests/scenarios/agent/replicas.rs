@@ -4,14 +4,20 @@ use std::{thread, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use dtr_lb_agent::{config::Admin, status::ReplicaStatus};
-use dtr_lb_tests::{balancer::UP_WITHIN, lab::until};
+use dtr_lb_tests::{
+    balancer::UP_WITHIN,
+    lab::{Process, until},
+};
 use nix::sys::signal::Signal;
 
 use super::{
     expect,
     reload::{Traffic, expect_out, reload},
 };
-use crate::{Place, Stage};
+use crate::{
+    Place, Stage,
+    session::{Session, all_live},
+};
 
 /// See `health::CONNECTIONS`.
 const CONNECTIONS: usize = 300;
@@ -174,8 +180,9 @@ pub(super) fn saved(place: Place) -> Result<()> {
     ensure!(text.trim_end() == expected[..third].trim_end(), "the file says:\n{text}");
     let shares = stage.shares(CONNECTIONS)?;
     ensure!(shares == [0, CONNECTIONS, 0], "{shares:?}");
-    let kept = stage.lab.directory().join("dtr-lb.changes.json");
-    ensure!(!kept.exists(), "it is kept beside the file, too");
+    let kept = std::fs::read_to_string(stage.lab.directory().join("dtr-lb.changes.json"))?;
+    let kept: serde_json::Value = serde_json::from_str(&kept)?;
+    ensure!(kept["services"] == serde_json::json!({}), "it is kept beside the file, too: {kept}");
     order(&stage, &["add", &address, "--name", "again", "--weight", "50", "--save"], &["added", "saved to"])?;
     stage.wait_for_state("again", "up", UP_WITHIN)?;
     ensure!(stage.balancer.config_text()?.contains("\"again\""), "{}", stage.balancer.config_text()?);
@@ -205,4 +212,151 @@ pub(super) fn killed(place: Place) -> Result<()> {
     }
     ensure!(traffic.was_not_disturbed(&stage)? > 100, "there was hardly any load");
     Ok(())
+}
+
+/// A connection that is open to each of the replicas, and counted, in their order.
+fn one_each(stage: &Stage) -> Result<Vec<Session>> {
+    let mut sessions: Vec<Session> = Vec::new();
+    for replica in stage.lab.replicas() {
+        while sessions.last().is_none_or(|session| session.replica != replica.name()) {
+            // One that another replica got ends here.
+            let session = Session::open(stage, stage.lab.vip())?;
+            if session.replica == replica.name() {
+                sessions.push(session);
+            }
+        }
+    }
+    let mut flows = Vec::new();
+    let counted = until(COUNTED_WITHIN, || {
+        let http = stage
+            .balancer
+            .status(&stage.lab)
+            .ok()
+            .and_then(|status| status.services.into_iter().find(|service| service.name == "http"));
+        flows = http.into_iter().flat_map(|http| http.replicas).map(|replica| replica.flows).collect();
+        flows.iter().all(|flows| *flows == 1)
+    });
+    ensure!(counted, "connections that are counted: {flows:?}");
+    Ok(sessions)
+}
+
+/// Waits until what a command says has these words.
+fn said(process: &Process, words: &str) -> Result<()> {
+    let mut text = String::new();
+    let there = until(COUNTED_WITHIN, || {
+        text = std::fs::read_to_string(process.log()).unwrap_or_default();
+        text.contains(words)
+    });
+    ensure!(there, "`{words}` is not said: {text}");
+    Ok(())
+}
+
+fn admins(stage: &Stage) -> Result<Vec<Admin>> {
+    let status = stage.balancer.status(&stage.lab)?;
+    let http = status.services.into_iter().find(|service| service.name == "http").context("a service")?;
+    Ok(http.replicas.iter().map(|replica| replica.admin).collect())
+}
+
+fn undo(stage: &Stage, words: &[&str]) -> Result<()> {
+    expect_out(&stage.balancer.command(&stage.lab, &["undo"])?, words)
+}
+
+/// Two replicas are drained in one order; what they have left is shown and waited for. One `undo` brings both back, also by the next
+/// agent.
+pub(super) fn waited_for(place: Place) -> Result<()> {
+    let mut stage = place.stage()?;
+    let mut sessions = one_each(&stage)?;
+    let both = ["replica", "drain", "r1", "r2", "--wait"];
+    let wrong = stage.balancer.command(&stage.lab, &["replica", "drain", "r1", "r9", "--wait"])?;
+    expect(&wrong, 2, &["replica `r9`", "none of them is changed"])?;
+    ensure!(admins(&stage)? == [Admin::Ready; 3], "refused, and done in part: {:?}", admins(&stage)?);
+
+    let limited = stage.balancer.command(&stage.lab, &[&both[..], &["--timeout", "2s"]].concat())?;
+    expect(
+        &limited,
+        1,
+        &[
+            "r1 1 left, r2 1 left",
+            "connections are left after 2 s (--timeout); the drain stays in force",
+            "service `http`: replica r1 (",
+            "1 connection left, drained since",
+            "`dtr-lb replica maint r1 r2`",
+        ],
+    )?;
+    ensure!(admins(&stage)? == [Admin::Drain, Admin::Drain, Admin::Ready]);
+    let listed = stage.balancer.command(&stage.lab, &["replica", "list"])?;
+    expect_out(&listed, &["drain for "])?;
+
+    let waiting = stage.balancer.spawn_command(&stage.lab, "drain", &both)?;
+    said(&waiting, "r1 1 left, r2 1 left")?;
+    ensure!(waiting.is_running(), "it does not wait: {}", waiting.log_tail(20));
+    sessions.drain(..2);
+    let ended = waiting.wait(Duration::from_secs(8))?.context("it goes on waiting")?;
+    ensure!(ended.success(), "{ended}: {}", waiting.log_tail(20));
+    said(&waiting, "no connection is left, after")?;
+    let again = stage.balancer.command(&stage.lab, &[&both[..], &["--json"]].concat())?;
+    let said_so: serde_json::Value = serde_json::from_slice(&again.stdout)?;
+    ensure!(again.status.success() && said_so["left"] == 0, "{said_so}");
+    ensure!(said_so["replicas"][0]["ended"] == "none_left", "{said_so}");
+    all_live(&stage, sessions.iter_mut())?;
+
+    // Who does not want to wait has drained all the same.
+    let third = stage.balancer.spawn_command(&stage.lab, "third", &["replica", "drain", "r3", "--wait"])?;
+    said(&third, "r3 1 left")?;
+    third.signal(Signal::SIGINT)?;
+    let ended = third.wait(Duration::from_secs(3))?.context("it goes on waiting")?;
+    ensure!(ended.code() == Some(1), "{ended}: {}", third.log_tail(20));
+    said(&third, "the drain stays in force")?;
+    ensure!(admins(&stage)? == [Admin::Drain; 3]);
+
+    undo(&stage, &["took back `replica drain r3`", "service `http`: replica r3 (", "is ready again"])?;
+    ensure!(admins(&stage)? == [Admin::Drain, Admin::Drain, Admin::Ready]);
+    stage.balancer.process().kill()?;
+    let Stage { lab, balancer } = &mut stage;
+    balancer.start_again(lab)?;
+    undo(&stage, &["took back `replica drain r1 r2`", "replica r1 (", "replica r2 ("])?;
+    ensure!(admins(&stage)? == [Admin::Ready; 3]);
+    for replica in ["r1", "r2"] {
+        stage.wait_for_state(replica, "up", UP_WITHIN)?;
+    }
+    let shares = stage.shares(CONNECTIONS)?;
+    ensure!(shares.iter().all(|share| *share > 0), "{shares:?}");
+    let none = stage.balancer.command(&stage.lab, &["undo"])?;
+    expect(&none, 2, &["there is no order to take back"])
+}
+
+/// What was saved is taken back in the file, too; what somebody has changed since is not overwritten.
+pub(super) fn taken_back(place: Place) -> Result<()> {
+    let stage = place.stage()?;
+    let original = format!("# precious words\n{}", stage.balancer.config_text()?);
+    reload(&stage, &original, &["nothing has changed"])?;
+    order(&stage, &["remove", "r3", "--save"], &["is removed", "saved to"])?;
+    order(&stage, &["weight", "r1", "0", "--save"], &["has weight 0\n", "saved to"])?;
+    undo(
+        &stage,
+        &["took back `replica weight r1 0 --save`", "has weight 100 again", "has its earlier text again"],
+    )?;
+    undo(&stage, &["took back `replica remove r3 --save`", "replica r3 (", "is back"])?;
+    ensure!(stage.balancer.config_text()? == original, "{}", stage.balancer.config_text()?);
+    stage.wait_for_state("r3", "up", UP_WITHIN)?;
+    let shares = stage.shares(CONNECTIONS)?;
+    ensure!(shares.iter().all(|share| *share > 0), "{shares:?}");
+    expect_out(&stage.balancer.command(&stage.lab, &["reload"])?, &["nothing has changed"])?;
+
+    order(&stage, &["weight", "r1", "0", "--save"], &["saved to"])?;
+    let more = format!("{}# more\n", stage.balancer.config_text()?);
+    stage.balancer.write_config_text(&more)?;
+    let refused = stage.balancer.command(&stage.lab, &["undo"])?;
+    expect(&refused, 2, &["was changed after that order was saved", "by hand"])?;
+    ensure!(stage.balancer.config_text()? == more);
+
+    order(&stage, &["drain", "r3"], &["gets no new connections"])?;
+    let third = more.find("[[replica]]\nname = \"r3\"").context("the config has a third replica")?;
+    reload(&stage, &more[..third], &["removed"])?;
+    let refused = stage.balancer.command(&stage.lab, &["undo"])?;
+    expect(
+        &refused,
+        2,
+        &["`replica drain r3` cannot be taken back", "any more, as the config was changed since"],
+    )
 }

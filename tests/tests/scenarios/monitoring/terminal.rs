@@ -11,6 +11,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use dtr_lb_agent::config::Admin;
 use dtr_lb_tests::{balancer::binary, lab::until};
 use nix::{
     pty::{OpenptyResult, Winsize, openpty},
@@ -117,6 +118,10 @@ fn start(stage: &Stage) -> Result<Terminal> {
     Ok(terminal)
 }
 
+fn admins(stage: &Stage) -> Result<Vec<Admin>> {
+    Ok(stage.replica_statuses()?.into_iter().map(|replica| replica.admin).collect())
+}
+
 pub(super) fn top(place: Place) -> Result<()> {
     let mut stage = place.stage()?;
     let mut terminal = start(&stage)?;
@@ -126,9 +131,27 @@ pub(super) fn top(place: Place) -> Result<()> {
     // Rates come with the second status.
     let mut seen = terminal.wait_for("packets", 0)?;
     terminal.press("?")?;
-    seen = terminal.wait_for("this help", seen)?;
+    seen = terminal.wait_for("Ctrl-C", seen)?;
     terminal.press("?s")?;
     seen = terminal.wait_for("new/s", seen)?;
+
+    // An order is asked about first, and what became of it is shown; so is why a replica is not up.
+    terminal.press("d")?;
+    seen = terminal.wait_for("y/n", seen)?;
+    ensure!(admins(&stage)?.iter().all(|admin| *admin == Admin::Ready), "it was not confirmed yet");
+    terminal.press("y")?;
+    let before = seen;
+    // What is drawn by the same frame may be there at once.
+    for text in ["gets no new connections", "draining", "an operator drains it"] {
+        seen = terminal.wait_for(text, before)?;
+    }
+    let drained = admins(&stage)?.into_iter().filter(|admin| *admin == Admin::Drain).count();
+    ensure!(drained == 1, "{drained} are drained");
+    terminal.press("u")?;
+    seen = terminal.wait_for("take back", seen)?;
+    terminal.press("y")?;
+    seen = terminal.wait_for("took back", seen)?;
+    ensure!(admins(&stage)?.iter().all(|admin| *admin == Admin::Ready), "{:?}", admins(&stage)?);
 
     // Another size: all is drawn anew, and there is room for addresses.
     let pid = terminal.child.id();
