@@ -102,6 +102,7 @@ impl Observer {
         let entries = census.entries;
         match self.fill.take(entries, max_flows, refused.unwrap_or_default()) {
             Some((Level::Full, refused)) => warn!(
+                event = "flow_table_full",
                 entries,
                 max_flows,
                 refused,
@@ -110,11 +111,14 @@ impl Observer {
                  datapath.idle_timeout"
             ),
             Some((Level::Near, _)) => warn!(
+                event = "flow_table_near_full",
                 entries,
                 max_flows,
                 "the flow table is 80 % full; when it is full, new connections are refused. Raise datapath.max_flows"
             ),
-            Some((Level::Room, _)) => info!(entries, max_flows, "the flow table has room again"),
+            Some((Level::Room, _)) => {
+                info!(event = "flow_table_room", entries, max_flows, "the flow table has room again");
+            }
             None => {}
         }
     }

@@ -18,6 +18,7 @@ use super::{
     request::{Detached, Ordered, Reloaded, ReplicaOrder, WouldReload},
 };
 use crate::{
+    events,
     explain::{self, Explanation},
     flows::{self, Listing},
     status::Status,
@@ -94,6 +95,11 @@ pub async fn ask_would_reload(socket: &Path) -> Result<WouldReload, ClientError>
 /// Makes a running agent do something with a replica.
 pub async fn ask_replica(socket: &Path, order: &ReplicaOrder) -> Result<Ordered, ClientError> {
     ask_with(socket, Method::POST, "v1/replica", RELOAD_LIMIT, |request| request.json(order)).await
+}
+
+/// Asks a running agent for what has changed.
+pub async fn ask_events(socket: &Path, query: &events::Query) -> Result<events::Listing, ClientError> {
+    ask(socket, Method::GET, &with_query("v1/events", query), ANSWER_LIMIT).await
 }
 
 /// Asks a running agent for its flows.

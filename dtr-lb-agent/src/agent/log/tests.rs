@@ -46,13 +46,14 @@ fn change(to: ReplicaState, cause: Cause, reason: &str, reset: bool) -> Change {
         after: Duration::from_millis(3_723_456),
         replicas_left: 2,
         reset,
+        evidence: None,
     })
 }
 
 #[test]
 fn a_change_of_state_is_one_line_with_all_of_its_facts() {
     let down = change(ReplicaState::Down, Cause::Probe, "connection refused", true);
-    let line = logged(LevelFilter::INFO, || log_counted(down, Some(12)));
+    let line = logged(LevelFilter::INFO, || log_counted(None, down, Some(12)));
     assert_eq!(
         line,
         " WARN replica is down event=\"replica_down\" service=\"https\" replica=\"r1\" address=10.0.0.11 port=443 \
@@ -60,7 +61,7 @@ fn a_change_of_state_is_one_line_with_all_of_its_facts() {
          connections=12 reset=true\n"
     );
     let drain = change(ReplicaState::Draining, Cause::Operator, "an operator drains it", false);
-    let line = logged(LevelFilter::INFO, || log_counted(drain, None));
+    let line = logged(LevelFilter::INFO, || log_counted(None, drain, None));
     assert_eq!(
         line,
         " INFO replica is draining event=\"replica_draining\" service=\"https\" replica=\"r1\" address=10.0.0.11 \
