@@ -4,7 +4,7 @@
 //! `network` and time) and says what the datapath is to say; `applier` is the datapath's own thread, which alone makes the
 //! system calls for that. `configuration` is the one way to another config, and `immutable` says what cannot change;
 //! `effective` is what a config is made of: `reload` reads the file again, `admin_commands` carries out the `orders` of an
-//! operator, `names` has what DNS says. `observer` notices what is worth a line in the log; `presence` and `retry` are the pure
+//! operator, `names` has what DNS says. `observer` notices what is worth a line in the log, `plots` keeps what the dashboard's plots show; `presence` and `retry` are the pure
 //! parts of what can go wrong meanwhile, and `log` has the words for all of it.
 
 mod admin_commands;
@@ -31,6 +31,7 @@ mod observer;
 mod orders;
 mod passive;
 mod pending_replies;
+mod plots;
 mod presence;
 mod probes;
 mod reload;
@@ -179,6 +180,7 @@ impl Driver {
                     event = ENDED,
                     reason, "the agent ends; the datapath goes on forwarding by its last table"
                 );
+                self.observer.finish();
                 self.events.close();
                 if log_packets {
                     warn!(
@@ -194,7 +196,9 @@ impl Driver {
 
     /// Removes the datapath, tells who asked, and ends.
     async fn detach(self, by: Option<&By>, answer: Answer<Detached>) -> Result<(), AgentError> {
-        let Self { changes, replies, health, network, applier, endpoints, events, mut manager, .. } = self;
+        let Self {
+            changes, replies, health, network, applier, endpoints, observer, events, mut manager, ..
+        } = self;
         let Endpoints { api, http, requests, _packet_log: packet_log } = endpoints;
         manager.stopping("the agent ends, and the datapath with it");
         let config = Arc::clone(health.control.config());
@@ -226,6 +230,7 @@ impl Driver {
             }
             Err(error) => Err(Refusal::failed(error)),
         };
+        observer.finish();
         // Before the socket goes: the next agent writes to the file then.
         events.close();
         // Who asked may have gone.

@@ -23,6 +23,7 @@ use super::{
     notify::Manager,
     observer::Observer,
     pending_replies::PendingReplies,
+    plots::Plots,
     probes::{Plan, ProbeId, Probes},
 };
 use crate::{
@@ -102,13 +103,14 @@ pub(super) async fn make_ready(
 ) -> Result<Ready, AgentError> {
     let Host { links, seen, macs, interfaces: found } = host;
     let (request_sender, requests) = mpsc::channel(16);
-    let history = History::default();
+    let plots = Plots::open(History::path(&config.agent.socket), Timestamp::now());
+    let history = plots.history();
     let events = events.clone();
     let router = api::router(request_sender.clone(), history.clone(), events.clone());
     let api = Api::open(&config.agent.socket, router)?;
     // Not before: the file is that of the agent that has the socket.
     let previous = events.open(&Events::path(&config.agent.socket));
-    let routes = api::open_routes(request_sender, history.clone(), events.clone());
+    let routes = api::open_routes(request_sender, history, events.clone());
     let http = HttpSide::open(&config.agent, routes)?;
     let packet_log = log_packets.then(|| datapath.start_packet_log()).transpose()?;
     let mut control = Control::new(Arc::clone(config), Timestamp::now());
@@ -122,7 +124,7 @@ pub(super) async fn make_ready(
     probes.carry_out(plan, &control);
     let mut health = Health::new(control, probes, reports);
     settle(&mut health, &mut network, datapath.meter()).await;
-    let observer = Observer::new(datapath, history);
+    let observer = Observer::new(datapath, plots);
     let endpoints = Endpoints { api, http, requests, _packet_log: packet_log };
     Ok(Ready { configuration, health, network, steering, observer, events, previous, endpoints, found })
 }

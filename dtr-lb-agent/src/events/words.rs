@@ -51,7 +51,7 @@ pub(super) fn sentence(
         sentence.push_str(reason);
     }
     if let (Some(from), Some(after)) = (text("from"), text("after")) {
-        sentence.push_str(&format!(" ({from} for {after} before{})", left(fields)));
+        sentence.push_str(&format!(" (was {from} for {after}{})", left(fields)));
     }
     sentence
 }
@@ -67,23 +67,22 @@ fn about(message: &str, service: Option<&str>, replica: Option<&str>) -> String 
     let subject = if replica.is_some() { "replica" } else { "service" };
     let rest = message.strip_prefix("the ").unwrap_or(message).strip_prefix(subject);
     match rest {
-        Some(rest) if rest.starts_with([' ', '\'']) => format!("{whom}{rest}"),
+        Some(rest) if rest.starts_with(' ') => format!("{whom}{rest}"),
+        Some(rest) if rest.starts_with("'s ") => format!("{whom}: its{}", &rest[2..]),
         _ => format!("{whom}: {message}"),
     }
 }
 
 fn left(fields: &Map<String, Value>) -> String {
     let number = |key: &str| fields.get(key).and_then(Value::as_u64);
-    let some = |count: u64, one: &str| format!("{count} {one}{}", if count == 1 { "" } else { "s" });
     let mut words = String::new();
     if let Some(left) = number("replicas_left") {
-        words.push_str(&format!("; {} up", some(left, "replica")));
+        words.push_str(&format!("; replicas left: {left}"));
     }
     if let Some(connections) = number("connections") {
         let reset = fields.get("reset").and_then(Value::as_bool) == Some(true);
-        let are = if connections == 1 { "is" } else { "are" };
-        let fate = if reset { format!(", which {are} reset") } else { String::new() };
-        words.push_str(&format!("; it has {}{fate}", some(connections, "connection")));
+        let fate = if reset && connections > 0 { ", which are reset" } else { "" };
+        words.push_str(&format!("; connections: {connections}{fate}"));
     }
     words
 }

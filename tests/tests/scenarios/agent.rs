@@ -16,6 +16,7 @@ use crate::{BOTH_HOOKS, CROSSWISE, EVERYWHERE, Place, Scenario, Stage};
 mod check;
 mod descriptors;
 mod detach;
+mod events;
 mod interfaces;
 mod killed;
 mod reload;
@@ -47,6 +48,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     ("what_an_operator_orders_outlives_the_agent", CROSSWISE, replicas::kept),
     ("what_is_saved_is_in_the_file", BOTH_HOOKS, replicas::saved),
     ("a_killed_agent_is_not_noticed", CROSSWISE, replicas::killed),
+    ("events_outlive_the_agent", CROSSWISE, events::outlive_the_agent),
     ("a_second_agent_says_so_and_leaves", &[Place::XDP_ONE_ARM], second_agent),
     ("the_service_manager_is_told", CROSSWISE, service_manager::told),
     ("what_cannot_start_leaves_nothing", CROSSWISE, refused),
