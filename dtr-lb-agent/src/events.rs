@@ -116,9 +116,9 @@ pub struct Query {
     pub since: Option<u64>,
     /// Not more than so many, the newest of them; [`FEW`] where it is not given.
     pub limit: Option<usize>,
-    /// Those of a service, by its name.
+    /// Those of a service, by its name, and those that name it.
     pub service: Option<String>,
-    /// Those of a replica, by its name or address.
+    /// The same of a replica, by its name or address.
     pub replica: Option<String>,
 }
 
@@ -139,13 +139,21 @@ pub struct Listing {
 
 impl Query {
     fn fits(&self, event: &Event) -> bool {
-        let same = |wanted: &Option<String>, found: Option<&str>| {
-            wanted.as_deref().is_none_or(|wanted| found == Some(wanted))
+        let Self { since, limit: _, service, replica } = self;
+        let is = |wanted: &String, found: &Option<String>| found.as_ref() == Some(wanted);
+        // An order is about all services of a replica, and what a reload changes about whatever it names.
+        let names = |what: String| event.text.contains(&what);
+        let of_service = |wanted: &String| is(wanted, &event.service) || names(format!("service `{wanted}`"));
+        let of_replica = |wanted: &String| {
+            let address = event.details.get("address").and_then(Value::as_str);
+            is(wanted, &event.replica)
+                || address == Some(wanted)
+                || names(format!("replica `{wanted}`"))
+                || names(format!("({wanted})"))
         };
-        let address = || event.details.get("address").and_then(Value::as_str);
-        self.since.is_none_or(|since| event.id > since)
-            && same(&self.service, event.service.as_deref())
-            && (same(&self.replica, event.replica.as_deref()) || same(&self.replica, address()))
+        since.is_none_or(|since| event.id > since)
+            && service.as_ref().is_none_or(of_service)
+            && replica.as_ref().is_none_or(of_replica)
     }
 
     /// Chooses among all that are kept, the newest last.

@@ -154,10 +154,11 @@ fn show(listing: &Listing, arguments: &EventsArgs) -> Result<(), Failure> {
     }
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    table.set_header(["id", "time", "what", "by"]);
+    // What is as long as it likes comes last.
+    table.set_header(["id", "time", "by", "what"]);
     for event in &listing.events {
         let Event { id, text, .. } = event;
-        table.add_row([id.to_string(), time(event), text.clone(), by(event)]);
+        table.add_row([id.to_string(), time(event), by(event), text.clone()]);
     }
     print(&table.trim_fmt().lines().map(|line| format!("{}\n", line.trim())).collect::<String>())
 }
@@ -169,7 +170,7 @@ fn lines(events: &[Event], json: bool) -> Result<String, Failure> {
             return serde_json::to_string(event).map(|line| line + "\n").map_err(Failure::failed);
         }
         let by = if event.by.is_some() { format!(" (by {})", by(event)) } else { String::new() };
-        Ok(format!("{}  {}{by}\n", time(event), event.text))
+        Ok(format!("{}  {}{by}\n", time(event), event.text.replace('\n', " ")))
     };
     events.iter().map(line).collect()
 }

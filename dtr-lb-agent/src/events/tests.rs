@@ -261,6 +261,22 @@ fn what_is_asked_for_is_chosen_and_what_is_left_out_is_told() {
     assert_eq!(asked(Query { service: some("http"), ..Query::default() }), (vec![1, 3, 5], false));
     assert_eq!(asked(Query { replica: some("2"), ..Query::default() }), (vec![3, 4], false));
     assert_eq!(asked(Query { replica: some("10.0.0.1"), ..Query::default() }), (vec![1, 2, 5], false));
+    // What only names them.
+    let text = "the config has changed: service `http`: replica `r9` (10.0.0.9): weight: 100 → 50";
+    let changed = Events::default();
+    changed.record(Event { text: text.to_owned(), ..event("config_changed") });
+    let found = |service: Option<&str>, replica: Option<&str>| {
+        let query = Query {
+            service: service.map(str::to_owned),
+            replica: replica.map(str::to_owned),
+            ..Query::default()
+        };
+        !changed.list(&query).events.is_empty()
+    };
+    assert!(found(Some("http"), None) && found(None, Some("r9")) && found(Some("http"), Some("10.0.0.9")));
+    assert!(
+        !found(Some("https"), None) && !found(None, Some("r")) && !found(Some("http"), Some("10.0.0.90"))
+    );
     let both = Query { service: some("http"), replica: some("1"), limit: Some(1), since: None };
     assert_eq!(asked(both), (vec![5], true));
     assert_eq!(Events::default().list(&Query::default()), Listing::default());
@@ -366,7 +382,7 @@ fn a_start_says_what_it_found() {
                 adopted,
                 previous,
                 "the agent has started"
-            )
+            );
         });
         events[0].text.clone()
     };

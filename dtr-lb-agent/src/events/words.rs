@@ -50,6 +50,9 @@ pub(super) fn sentence(
         sentence.push_str(": ");
         sentence.push_str(reason);
     }
+    if let (Some(hook), Some(interfaces)) = (text("hook"), text("interfaces")) {
+        sentence.push_str(&format!(": {hook} on {interfaces}"));
+    }
     if let (Some(from), Some(after)) = (text("from"), text("after")) {
         sentence.push_str(&format!(" (was {from} for {after}{})", left(fields)));
     }
