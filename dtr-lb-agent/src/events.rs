@@ -11,6 +11,7 @@ mod words;
 mod writer;
 
 use std::{
+    borrow::Borrow,
     collections::VecDeque,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -123,10 +124,10 @@ pub struct Query {
 }
 
 /// What `GET /v1/events` answers.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Listing {
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Listing<E = Event> {
     /// The newest last.
-    pub events: Vec<Event>,
+    pub events: Vec<E>,
     /// The id of the oldest event that is kept; 0 where there is none.
     pub oldest: u64,
     /// The id of the newest one, whether it was asked for or not. Smaller than what somebody knows already: another agent
@@ -157,17 +158,20 @@ impl Query {
     }
 
     /// Chooses among all that are kept, the newest last.
-    fn choose<'a>(&self, all: impl DoubleEndedIterator<Item = &'a Event> + Clone) -> Listing {
-        let (first, last) = (all.clone().next(), all.clone().next_back());
+    fn choose<'a, E: Borrow<Event> + Clone + 'a>(
+        &self,
+        all: impl DoubleEndedIterator<Item = &'a E> + Clone,
+    ) -> Listing<E> {
+        let id = |event: Option<&E>| event.map_or(0, |event| event.borrow().id);
+        let (oldest, newest) = (id(all.clone().next()), id(all.clone().next_back()));
         let limit = self.limit.unwrap_or(FEW).min(MOST);
-        let mut fitting = all.rev().filter(|event| self.fits(event));
+        let mut fitting = all.rev().filter(|event| self.fits((*event).borrow()));
         let mut events: Vec<_> = fitting.by_ref().take(limit).cloned().collect();
         events.reverse();
-        let oldest = first.map_or(0, |event| event.id);
         // What was before the oldest is not known any more.
         let left_out =
             fitting.next().is_some() || self.since.is_some_and(|since| since.saturating_add(1) < oldest);
-        Listing { events, oldest, newest: last.map_or(0, |event| event.id), left_out }
+        Listing { events, oldest, newest, left_out }
     }
 }
 
@@ -178,7 +182,7 @@ pub struct Events(Arc<Mutex<Kept>>);
 #[derive(Debug, Default)]
 struct Kept {
     /// With the bytes that each has as JSON.
-    events: VecDeque<(Event, usize)>,
+    events: VecDeque<(Arc<Event>, usize)>,
     bytes: usize,
     /// Of the last event that there was.
     last: u64,
@@ -234,7 +238,7 @@ impl Events {
         kept.writer = Some(Writer::spawn(path.to_owned(), opened.problem));
         // What has happened since this agent began has no number that the file knows.
         for (event, _) in early {
-            kept.record(event);
+            kept.record(Arc::unwrap_or_clone(event));
         }
         drop(kept);
         for note in opened.notes {
@@ -256,9 +260,19 @@ impl Events {
 
     /// What is asked for.
     #[must_use]
-    pub fn list(&self, query: &Query) -> Listing {
+    pub fn list(&self, query: &Query) -> Listing<Arc<Event>> {
         let kept = self.lock();
         query.choose(kept.events.iter().map(|(event, _)| event))
+    }
+
+    /// The same as JSON. Whoever records events does not wait for it.
+    ///
+    /// # Errors
+    /// It cannot be put into words, which is a fault of dtr-lb.
+    pub fn list_as_json(&self, query: &Query) -> serde_json::Result<Vec<u8>> {
+        let Listing { events, oldest, newest, left_out } = self.list(query);
+        let events: Vec<_> = events.iter().map(Arc::as_ref).collect();
+        serde_json::to_vec(&Listing { events, oldest, newest, left_out })
     }
 
     /// The same by the file, without an agent; and what is wrong with the file. It is left as it is.
@@ -296,7 +310,7 @@ impl Kept {
         line.push('\n');
         self.last = event.id;
         self.bytes += line.len();
-        self.events.push_back((event, line.len()));
+        self.events.push_back((Arc::new(event), line.len()));
         while self.bytes > MOST_BYTES
             && let Some((_, bytes)) = self.events.pop_front()
         {

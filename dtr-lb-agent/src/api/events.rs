@@ -25,7 +25,7 @@ async fn list(
         return Err(bad_request(format!("limit is {MOST} at most, not {limit}")));
     }
     // They may be some megabytes: not on a thread that others wait for.
-    let made = spawn_blocking(move || serde_json::to_vec(&events.list(&query)));
+    let made = spawn_blocking(move || events.list_as_json(&query));
     let text = made.await.map_err(Refusal::failed)?.map_err(Refusal::failed)?;
     Ok(([(header::CONTENT_TYPE, "application/json")], text).into_response())
 }

@@ -50,8 +50,8 @@ fn event(name: &str) -> Event {
     recorder::event(name.to_owned(), "it has happened", Map::new())
 }
 
-fn ids(listing: &Listing) -> Vec<u64> {
-    listing.events.iter().map(|event| event.id).collect()
+fn ids<E: Borrow<Event>>(listing: &Listing<E>) -> Vec<u64> {
+    listing.events.iter().map(|event| event.borrow().id).collect()
 }
 
 fn all(events: &Events) -> Vec<u64> {
@@ -279,7 +279,11 @@ fn what_is_asked_for_is_chosen_and_what_is_left_out_is_told() {
     );
     let both = Query { service: some("http"), replica: some("1"), limit: Some(1), since: None };
     assert_eq!(asked(both), (vec![5], true));
-    assert_eq!(Events::default().list(&Query::default()), Listing::default());
+    let none = Listing { events: Vec::new(), oldest: 0, newest: 0, left_out: false };
+    assert_eq!(Events::default().list(&Query::default()), none);
+    let json = events.list_as_json(&Query { since: Some(4), ..Query::default() }).expect("JSON");
+    let read: Listing = serde_json::from_slice(&json).expect("it is one");
+    assert_eq!((ids(&read), read.oldest, read.newest, read.left_out), (vec![5], 1, 5, false));
     // Some that came after `since` are kept no more.
     let mut kept = events.lock();
     kept.events.drain(..3);
@@ -293,7 +297,7 @@ fn recorded(log: impl FnOnce()) -> Vec<Event> {
     let events = Events::default();
     let subscriber = tracing_subscriber::registry().with(events.recorder());
     tracing::subscriber::with_default(subscriber, log);
-    events.list(&Query::default()).events
+    events.list(&Query::default()).events.into_iter().map(Arc::unwrap_or_clone).collect()
 }
 
 #[test]

@@ -99,7 +99,7 @@ fn events_of(log: impl FnOnce()) -> Vec<Event> {
     let events = Events::default();
     let subscriber = tracing_subscriber::registry().with(events.recorder());
     tracing::subscriber::with_default(subscriber, log);
-    events.list(&Query::default()).events
+    events.list(&Query::default()).events.into_iter().map(Arc::unwrap_or_clone).collect()
 }
 
 #[test]

@@ -3,7 +3,10 @@
 use std::{os::unix::fs::PermissionsExt as _, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use dtr_lb_agent::events::{By, Event, Listing};
+use dtr_lb_agent::{
+    events::{By, Event, Listing},
+    history::HistoryAnswer,
+};
 use dtr_lb_tests::{
     balancer::{Balancer, DOWN_WITHIN},
     lab::{Lab, until},
@@ -71,12 +74,35 @@ pub(super) fn outlive_the_agent(place: Place) -> Result<()> {
     ensure!(started[start].text.contains("did not end by itself"), "{}", started[start].text);
 
     narrowed(&stage, &listing)?;
+    let plots = history(&stage)?;
     stage.balancer.process().signal(Signal::SIGTERM)?;
     stage.balancer.process().wait(Duration::from_secs(5))?.context("the agent has not ended")?;
     let last = without_agent(&stage)?;
     let last = last.events.last().context("there are some")?;
     ensure!((last.event.as_str(), &last.details["reason"]) == ("agent_ended", &"SIGTERM".into()), "{last:?}");
+
+    let Stage { lab, balancer } = &mut stage;
+    balancer.start_again_with(lab, &options.sets)?;
+    let again = history(&stage)?;
+    ensure!(!plots.times.is_empty() && again.times.starts_with(&plots.times), "{plots:?}, then {again:?}");
     Ok(())
+}
+
+/// What the plots show.
+fn history(stage: &Stage) -> Result<HistoryAnswer> {
+    let mut curl = stage.lab.balancer().command("curl");
+    curl.args([
+        "--silent",
+        "--show-error",
+        "--fail-with-body",
+        "--max-time",
+        "10",
+        "--unix-socket",
+        &stage.socket(),
+    ]);
+    let output = curl.arg("http://agent/v1/history").output().context("running curl")?;
+    ensure!(output.status.success(), "{output:?}");
+    serde_json::from_slice(&output.stdout).context("reading the history")
 }
 
 fn file(stage: &Stage) -> PathBuf {
