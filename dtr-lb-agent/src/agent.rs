@@ -4,7 +4,8 @@
 //! `network` and time) and says what the datapath is to say; `applier` is the datapath's own thread, which alone makes the
 //! system calls for that. `configuration` is the one way to another config, and `immutable` says what cannot change;
 //! `effective` is what a config is made of: `reload` reads the file again, `admin_commands` carries out the `orders` of an
-//! operator and `undo` takes the last one back, `names` has what DNS says. `observer` notices what is worth a line in the log; `presence` and `retry` are the pure
+//! operator and `undo` takes the last one back, `names` has what DNS says. `observer` notices what is worth a line in the log, `plots` keeps what
+//! the dashboard's plots show; `presence` and `retry` are the pure
 //! parts of what can go wrong meanwhile, and `log` has the words for all of it.
 
 mod admin_commands;
@@ -31,6 +32,7 @@ mod observer;
 mod orders;
 mod passive;
 mod pending_replies;
+mod plots;
 mod presence;
 mod probes;
 mod reload;
@@ -50,6 +52,7 @@ use crate::{
     changes,
     config::Config,
     datapath::{self, Datapath, DatapathError, Options},
+    events::{By, ByFields, DETACHED, ENDED, Events},
     interface::InterfaceError,
     next_hop::NextHopError,
     preflight::Refused,
@@ -95,9 +98,10 @@ pub enum AgentError {
 /// Runs until `shutdown`, or until it is told to detach. After the first the datapath stays behind and goes on forwarding.
 /// Where the start fails or is broken off, what this agent made is gone again, and what it found stays as it was.
 ///
-/// `config` is what `source` said; it is read again at each `hang_up`.
+/// `config` is what `source` said; it is read again at each `hang_up`. `events` records what the log says.
 pub async fn run(
     (source, config): (ConfigSource, Config),
+    events: Events,
     log_packets: bool,
     hang_up: Signal,
     shutdown: impl Future<Output = &'static str>,
@@ -124,7 +128,7 @@ pub async fn run(
         let configuration = Configuration { source, sources, following, reloads: Reloads::default() };
         let probes = (probes, reports, plan);
         tokio::select! {
-            ready = start::make_ready(configuration, &config, &mut datapath, host, probes, log_packets) => ready.map(Some),
+            ready = start::make_ready(configuration, &config, &mut datapath, host, probes, (&events, log_packets)) => ready.map(Some),
             reason = &mut shutdown => {
                 info!(reason, "the agent ends before it has started");
                 Ok(None)
@@ -174,7 +178,12 @@ impl Driver {
                 // The datapath may be attached for it already, and is to forward by its tables then.
                 self.finish_change().await;
                 drop(self.applier.finish().await);
-                info!(reason, "the agent ends; the datapath goes on forwarding by its last table");
+                info!(
+                    event = ENDED,
+                    reason, "the agent ends; the datapath goes on forwarding by its last table"
+                );
+                self.observer.finish();
+                self.events.close();
                 if log_packets {
                     warn!(
                         "the datapath that stays still logs each packet: start the agent without --log-packets to end that"
@@ -182,14 +191,16 @@ impl Driver {
                 }
                 Ok(())
             }
-            End::Detach(answer) => self.detach(answer).await,
+            End::Detach(by, answer) => self.detach(by.as_ref(), answer).await,
             End::Died => Err(AgentError::Died),
         }
     }
 
     /// Removes the datapath, tells who asked, and ends.
-    async fn detach(self, answer: Answer<Detached>) -> Result<(), AgentError> {
-        let Self { changes, replies, health, network, applier, endpoints, mut manager, .. } = self;
+    async fn detach(self, by: Option<&By>, answer: Answer<Detached>) -> Result<(), AgentError> {
+        let Self {
+            changes, replies, health, network, applier, endpoints, observer, events, mut manager, ..
+        } = self;
         let Endpoints { api, http, requests, _packet_log: packet_log } = endpoints;
         manager.stopping("the agent ends, and the datapath with it");
         let config = Arc::clone(health.control.config());
@@ -207,11 +218,23 @@ impl Driver {
         }
         let told = match &removed {
             Ok(removed) => {
-                info!(bpffs = %bpffs.display(), "detached: the datapath is removed, and the agent ends");
+                let ByFields { uid, user, token, peer } = By::fields(by);
+                info!(
+                    event = DETACHED,
+                    bpffs = %bpffs.display(),
+                    uid,
+                    user,
+                    token,
+                    peer,
+                    "detached: the datapath is removed, and the agent ends"
+                );
                 Ok(Detached { bpffs: bpffs.clone(), removed: *removed })
             }
             Err(error) => Err(Refusal::failed(error)),
         };
+        observer.finish();
+        // Before the socket goes: the next agent writes to the file then.
+        events.close();
         // Who asked may have gone.
         let _ = answer.send(told);
         api.finish().await;

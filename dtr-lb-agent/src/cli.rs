@@ -15,9 +15,9 @@ use dtr_lb_common::abi::SNAP_MAX;
 use ipnet::IpNet;
 
 use crate::{
-    command::{ImportFrom, parse_format},
+    command::{ImportFrom, Since, parse_format, parse_since},
     config::{self, CommandLine, parse_prefix},
-    flows, trace,
+    events, flows, trace,
 };
 
 /// With what the eBPF object was built, as two builds of one version may differ by it.
@@ -101,6 +101,29 @@ pub struct FlowsArgs {
     /// Also handshakes that are not over
     #[arg(long)]
     pub half_open: bool,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What `events` takes.
+#[derive(Debug, Args)]
+pub struct EventsArgs {
+    /// Only those since then: `1h` ago, a time (2026-01-31T03:00:00Z), or after the event of this number
+    #[arg(long, value_name = "TIME|ID", value_parser = parse_since)]
+    pub since: Option<Since>,
+    /// The newest so many
+    #[arg(long, value_name = "N", default_value_t = events::FEW)]
+    pub limit: usize,
+    /// Only of this service
+    #[arg(long, value_name = "NAME")]
+    pub service: Option<String>,
+    /// Only of this replica
+    #[arg(long, value_name = "NAME|ADDRESS")]
+    pub replica: Option<String>,
+    /// Go on with those that follow, a line each
+    #[arg(long, short)]
+    pub follow: bool,
     /// As JSON
     #[arg(long)]
     pub json: bool,
@@ -232,6 +255,11 @@ pub enum Command {
     Top,
     /// List the connections that the datapath knows
     Flows(FlowsArgs),
+    /// Show what changed, when, why and by whom
+    ///
+    /// Changes of replicas, operators' orders, reloads with what they changed, and the agent's own starts and ends. They outlive
+    /// the agent: where none runs, they are read from its file, which a note says, and the exit status is 3.
+    Events(EventsArgs),
     /// Say which replica a connection would get, and why
     ///
     /// The answer is what the datapath would do now, by its own tables: nothing is sent, and nothing changes. Without a

@@ -3,6 +3,7 @@
 
 mod check;
 mod completions;
+mod events;
 mod explain;
 mod flows;
 mod import;
@@ -27,10 +28,12 @@ use crate::{
     cli::{Color, Global},
     config::{CommandLine, ConfigError, Places},
     datapath::{self, DatapathError},
+    events::Events,
 };
 
 pub use check::check;
 pub use completions::completions;
+pub use events::{Since, events, parse_since};
 pub use explain::explain;
 pub use flows::flows;
 pub use import::{From as ImportFrom, import, parse_format};
@@ -92,11 +95,12 @@ impl From<AgentError> for Failure {
 pub fn run(global: &Global, options: &CommandLine, json: bool, log_packets: bool) -> Result<(), Failure> {
     let source = config_source(global, options)?;
     let config = source.read()?;
-    logging::start(json, log_packets);
+    let events = Events::default();
+    logging::start(json, log_packets, &events);
     runtime()?.block_on(async {
         let shutdown = shutdown().map_err(Failure::failed)?;
         let hang_up = signal(SignalKind::hangup()).map_err(Failure::failed)?;
-        agent::run((source, config), log_packets, hang_up, shutdown).await.map_err(Failure::from)
+        agent::run((source, config), events, log_packets, hang_up, shutdown).await.map_err(Failure::from)
     })
 }
 

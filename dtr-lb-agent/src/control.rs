@@ -52,8 +52,8 @@ pub(crate) use health::{ReplicaHealth, RiseFall};
 
 pub use answers::Answers;
 pub use change::{
-    ANSWERS_PAST, Change, MACS_UNCHECKED, NARROW_PATH, NO_NAT_ADDRESS, PASSIVE_SET_ASIDE, PASSIVE_SPARED,
-    ReplicaChange, SUSPICION, UNSEEN_INTERFACE,
+    ANSWERS_PAST, Change, FailedConnections, MACS_UNCHECKED, NARROW_PATH, NO_NAT_ADDRESS, PASSIVE_SET_ASIDE,
+    PASSIVE_SPARED, ReplicaChange, SUSPICION, UNSEEN_INTERFACE,
 };
 pub use passive::{Reading, Witness};
 pub use replica::{Cause, Condition, HISTORY, ReplicaState, StateChange};

@@ -4,12 +4,16 @@
 //! Pure: it is given statuses and times. The main loop adds to it, and whoever shows it reads by a handle, without asking
 //! the main loop. What it takes is bounded: `LENGTH` samples of 16 bytes for each of at most `MOST_SERIES` replicas of
 //! services, less than 10 MB. Replicas beyond that are left out, and told of; services never are.
+//!
+//! It outlives the agent: `file` keeps it for the next one, which shows a gap for the time between.
 
+mod file;
 mod series;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     net::IpAddr,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -17,6 +21,7 @@ use std::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use file::HistoryError;
 pub use series::Curves;
 use series::{Series, Totals};
 
@@ -31,7 +36,11 @@ const MOST_SERIES: usize = 2000;
 
 /// A handle: all of them are one history.
 #[derive(Clone, Debug, Default)]
-pub struct History(Arc<Mutex<Kept>>);
+pub struct History {
+    kept: Arc<Mutex<Kept>>,
+    /// Held while it is written: two would have one name for what they have not finished.
+    writing: Arc<Mutex<()>>,
+}
 
 /// A service, and one of its replicas or none for all of them.
 type Key = (ServiceKey, Option<ReplicaKey>);
@@ -77,6 +86,30 @@ pub struct ReplicaHistory {
 }
 
 impl History {
+    /// Where that of an agent with this socket is kept.
+    #[must_use]
+    pub fn path(socket: &Path) -> PathBuf {
+        socket.with_extension("history")
+    }
+
+    /// What an earlier agent has kept, with a gap up to `now`.
+    ///
+    /// # Errors
+    /// There is none, or none that can be used.
+    pub fn read(path: &Path, now: Timestamp) -> Result<Self, HistoryError> {
+        file::read(path, now).map(|kept| Self { kept: Arc::new(Mutex::new(kept)), ..Self::default() })
+    }
+
+    /// Keeps it for the next agent. Takes some milliseconds, and as long as the disk does.
+    ///
+    /// # Errors
+    /// The file cannot be written. What was kept before stays.
+    pub fn write(&self, path: &Path) -> Result<(), HistoryError> {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes = self.lock().to_bytes()?;
+        Ok(file::write(path, &bytes)?)
+    }
+
     /// Adds what the status says at this time.
     pub fn add(&self, status: &Status, time: Timestamp) {
         self.lock().add(status, time);
@@ -89,19 +122,14 @@ impl History {
     }
 
     fn lock(&self) -> MutexGuard<'_, Kept> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Kept {
     fn add(&mut self, status: &Status, time: Timestamp) {
-        if self.times.len() == LENGTH {
-            self.times.pop_front();
-            self.series.values_mut().for_each(Series::forget_oldest);
-        }
         let seconds = self.times.back().map(|last| time.duration_since(*last).as_secs_f64());
-        let before = self.times.len();
-        self.times.push_back(time);
+        let before = self.begin(time);
         self.left_out = 0;
         let present: BTreeSet<_> = status.services.iter().flat_map(keys).collect();
         // First, so that what has come does not find the places taken by what has gone.
@@ -124,6 +152,16 @@ impl Kept {
         }
         let now = self.times.len();
         self.series.values_mut().filter(|series| series.len() < now).for_each(Series::add_none);
+    }
+
+    /// A sample is to come from each series. Returns how many they have.
+    fn begin(&mut self, time: Timestamp) -> usize {
+        if self.times.len() == LENGTH {
+            self.times.pop_front();
+            self.series.values_mut().for_each(Series::forget_oldest);
+        }
+        self.times.push_back(time);
+        self.times.len() - 1
     }
 
     fn answer(&self, service: Option<&str>) -> HistoryAnswer {

@@ -12,6 +12,7 @@ pub mod config;
 pub mod control;
 pub mod datapath;
 pub mod directory;
+pub mod events;
 pub mod explain;
 pub mod fit;
 pub mod flows;

@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         Command::Top => command::top(&cli.global),
         Command::Replica { command } => command::replica(&cli.global, command),
         Command::Flows(flows) => command::flows(&cli.global, flows),
+        Command::Events(arguments) => command::events(&cli.global, arguments),
         Command::Explain { source, destination, json } => {
             command::explain(&cli.global, source, destination, *json)
         }

@@ -314,6 +314,21 @@ fn each_message_is_one() {
     assert!(unknown.is_empty(), "docs/messages.md has what no code says: {unknown:#?}");
 }
 
+/// Scripts and alerts rely on the names of lines.
+#[test]
+fn each_name_of_a_line_is_documented() {
+    let mut sources = Vec::new();
+    sources_below(&repository().join("dtr-lb-agent/src"), &mut sources);
+    sources.retain(|source| !source.ends_with("tests.rs") && !source.to_string_lossy().contains("/tests/"));
+    let name = Regex::new(r#"\bevent = "([a-z_]+)""#).expect("a pattern");
+    let code: String = sources.iter().map(|source| read(source)).collect();
+    let text = read(&repository().join("docs/messages.md"));
+    let names: BTreeSet<_> = name.captures_iter(&code).map(|found| found[1].to_owned()).collect();
+    assert!(names.len() > 15, "{names:?}");
+    let missing: Vec<_> = names.iter().filter(|name| !text.contains(&format!("`{name}`"))).collect();
+    assert!(missing.is_empty(), "docs/messages.md does not have {missing:?}");
+}
+
 #[test]
 fn the_readers_of_documents_see_what_is_there() {
     assert_eq!(anchor(" `allow` and `deny`, or: what?"), "allow-and-deny-or-what");

@@ -18,6 +18,7 @@ use crate::{
     config::{Admin, Config, Edit, EditError, OnDown, Replica, Saved},
     control::{ReplicaKey, ReplicaState},
     datapath::{Census, Meter},
+    events::{By, ByFields},
 };
 
 /// Whom an order is about, and the connections that they had.
@@ -26,6 +27,7 @@ type Targets = Vec<(Target, u64)>;
 /// An order that is being carried out.
 pub(super) struct Ordering {
     order: ReplicaOrder,
+    by: Option<By>,
     answer: Answer<Ordered>,
     /// The config before it.
     before: Arc<Config>,
@@ -36,19 +38,27 @@ pub(super) struct Ordering {
     saved: bool,
 }
 
+impl Ordering {
+    /// Who ordered it, where that is known.
+    pub(super) const fn by(&self) -> Option<&By> {
+        self.by.as_ref()
+    }
+}
+
 impl Driver {
     /// Finds out what an order makes of the config, and saves it, if that is asked for. `None` where it cannot be done, which
     /// is told to whoever asked.
     pub(super) fn order(
         &mut self,
         order: ReplicaOrder,
+        by: Option<By>,
         answer: Answer<Ordered>,
     ) -> Option<(Ordering, Given)> {
         let before = Arc::clone(self.health.control.config());
         match self.what_is_ordered(&order, &before) {
             Ok((targets, given, saved)) => {
                 let states = self.states(&targets);
-                Some((Ordering { order, answer, before, targets, states, saved }, given))
+                Some((Ordering { order, by, answer, before, targets, states, saved }, given))
             }
             Err(refusal) => {
                 // Who asked may have gone.
@@ -95,7 +105,7 @@ impl Driver {
 
     /// Tells who ordered it what came of it; where it was done, once it is in force.
     pub(super) fn ordered(&mut self, ordering: Ordering, result: Result<Applied, AgentError>) {
-        let Ordering { order, answer, before, targets, states, saved } = ordering;
+        let Ordering { order, by, answer, before, targets, states, saved } = ordering;
         let Applied { changes, mut notes } = match result {
             Ok(applied) => applied,
             Err(error) => {
@@ -130,10 +140,29 @@ impl Driver {
         notes.extend(without_replicas(&before, &after));
         // A change of state has a line of its own, with the order as its cause: an order that is one is not told twice.
         let in_words = done.join("; ");
+        let ByFields { uid, user, token, peer } = By::fields(by.as_ref());
+        let (service, replica) = (only_service(&targets), about(&order, &targets));
+        // The level of an event cannot be a variable.
+        macro_rules! line {
+            ($level:ident) => {
+                $level!(
+                    event = "order_done",
+                    service,
+                    replica,
+                    order = order.to_string(),
+                    done = in_words,
+                    uid,
+                    user,
+                    token,
+                    peer,
+                    "an operator's order is carried out"
+                )
+            };
+        }
         if !saved && all_changed(&states, &self.states(&targets)) {
-            debug!(event = "order_done", done = in_words, "an operator's order is carried out");
+            line!(debug);
         } else {
-            info!(event = "order_done", done = in_words, "an operator's order is carried out");
+            line!(info);
         }
         self.replies.push(Reply::Order(answer, Ordered { done, notes }));
     }
@@ -189,6 +218,22 @@ pub(super) fn not_edited(error: EditError) -> Refusal {
         EditError::ChangedMeanwhile(_) | EditError::Write { .. } => RefusalKind::Failed,
     };
     Refusal::new(kind, error)
+}
+
+/// The service that an order is about, if it is about one.
+fn only_service(targets: &Targets) -> Option<&str> {
+    let (Target { service, .. }, _) = targets.first()?;
+    targets.iter().all(|(target, _)| target.service == *service).then_some(service)
+}
+
+/// The replicas that an order is about, by their names; one that is added by what was given.
+fn about(order: &ReplicaOrder, targets: &Targets) -> String {
+    if let ReplicaOrder::Add { address, name, .. } = order {
+        return name.as_ref().unwrap_or(address).clone();
+    }
+    let mut names: Vec<_> = targets.iter().map(|(target, _)| target.replica.name.as_str()).collect();
+    names.dedup();
+    names.join(", ")
 }
 
 /// Connections that may still carry data, as last counted.

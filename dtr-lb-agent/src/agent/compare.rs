@@ -50,6 +50,7 @@ impl Compare {
         };
         if let Some(Repaired { map, entries, first }) = repaired {
             warn!(
+                event = "datapath_repaired",
                 map,
                 entries,
                 first,

@@ -16,7 +16,7 @@ use super::{
     driver::Driver,
     effective::{Applied, Given, log_by_routes},
     http, immutable,
-    log::{log, log_all, log_differences},
+    log::{log, log_all_by, log_differences},
     probes::{Files, Plan},
     reload::ReloadError,
     start::{mtus, wanted},
@@ -28,6 +28,7 @@ use crate::{
     config::{self, Config},
     control::Moment,
     datapath::{DatapathError, Desired, Interface},
+    events::By,
     interface::{self, InterfaceError, Links, Seen},
     preflight::{Finding, check_addresses, check_steering, probes_are_steered},
 };
@@ -36,11 +37,11 @@ use crate::{
 #[derive(Debug)]
 pub(super) enum Requested {
     /// The config file is to be read again. By a signal, nobody waits for an answer.
-    Reload(Option<Answer<Reloaded>>),
+    Reload(Option<By>, Option<Answer<Reloaded>>),
     /// An operator wants something else of a replica.
-    Order(ReplicaOrder, Answer<Ordered>),
+    Order(ReplicaOrder, Option<By>, Answer<Ordered>),
     /// The last order is to be taken back.
-    Undo(Answer<Ordered>),
+    Undo(Option<By>, Answer<Ordered>),
     /// DNS was asked.
     Names,
     /// Somebody wants to know what a reload would do.
@@ -49,10 +50,22 @@ pub(super) enum Requested {
 
 /// The same, once it is known what the config is to be made of.
 pub(super) enum Origin {
-    Reload(Option<Answer<Reloaded>>),
+    Reload(Option<By>, Option<Answer<Reloaded>>),
     Order(Ordering),
     Undo(Undoing),
     Names,
+}
+
+impl Origin {
+    /// Who wanted it, where that is known.
+    const fn by(&self) -> Option<&By> {
+        match self {
+            Self::Reload(by, _) => by.as_ref(),
+            Self::Order(ordering) => ordering.by(),
+            Self::Undo(undoing) => undoing.by(),
+            Self::Names => None,
+        }
+    }
 }
 
 /// Those that were asked for, and the one under way.
@@ -114,14 +127,15 @@ impl Changes {
         let again = |other: &Requested| {
             matches!(
                 (&requested, other),
-                (Requested::Names, Requested::Names) | (Requested::Reload(None), Requested::Reload(None))
+                (Requested::Names, Requested::Names)
+                    | (Requested::Reload(_, None), Requested::Reload(_, None))
             )
         };
         // One look at the names, or at the file, is as good as several.
         if self.requested.iter().any(again) {
             return;
         }
-        let is_awaited = !matches!(requested, Requested::Names | Requested::Reload(None));
+        let is_awaited = !matches!(requested, Requested::Names | Requested::Reload(_, None));
         if is_awaited && self.requested.len() >= MOST_WAITING {
             requested.refuse();
         } else {
@@ -156,8 +170,8 @@ impl Changes {
 impl Requested {
     fn is_given_up(&self) -> bool {
         match self {
-            Self::Reload(answer) => answer.as_ref().is_some_and(Answer::is_closed),
-            Self::Order(_, answer) | Self::Undo(answer) => answer.is_closed(),
+            Self::Reload(_, answer) => answer.as_ref().is_some_and(Answer::is_closed),
+            Self::Order(_, _, answer) | Self::Undo(_, answer) => answer.is_closed(),
             Self::WouldReload(answer) => answer.is_closed(),
             Self::Names => false,
         }
@@ -169,10 +183,10 @@ impl Requested {
         ));
         // Who asked may have gone.
         match self {
-            Self::Reload(Some(answer)) => drop(answer.send(Err(refusal))),
-            Self::Order(_, answer) | Self::Undo(answer) => drop(answer.send(Err(refusal))),
+            Self::Reload(_, Some(answer)) => drop(answer.send(Err(refusal))),
+            Self::Order(_, _, answer) | Self::Undo(_, answer) => drop(answer.send(Err(refusal))),
             Self::WouldReload(answer) => drop(answer.send(Err(refusal))),
-            Self::Reload(None) | Self::Names => {}
+            Self::Reload(_, None) | Self::Names => {}
         }
     }
 }
@@ -202,25 +216,25 @@ impl Driver {
     /// What the config is to be made of. `None` where it stays as it is, which is told to whoever asked.
     async fn given(&mut self, requested: Requested) -> Option<(Origin, Given, Files)> {
         match requested {
-            Requested::Reload(answer) => {
+            Requested::Reload(by, answer) => {
                 self.manager.reloading();
                 match self.read_again().await {
                     Ok((given, by_routes)) => {
                         log_by_routes(&by_routes);
-                        Some((Origin::Reload(answer), given, Files::ReadAgain))
+                        Some((Origin::Reload(by, answer), given, Files::ReadAgain))
                     }
                     Err(error) => {
-                        self.reloaded(answer, Err(error));
+                        self.reloaded(by.as_ref(), answer, Err(error));
                         None
                     }
                 }
             }
-            Requested::Order(order, answer) => {
-                let (ordering, given) = self.order(order, answer)?;
+            Requested::Order(order, by, answer) => {
+                let (ordering, given) = self.order(order, by, answer)?;
                 Some((Origin::Order(ordering), given, Files::AsTheyWere))
             }
-            Requested::Undo(answer) => {
-                let (undoing, given) = self.undo(answer)?;
+            Requested::Undo(by, answer) => {
+                let (undoing, given) = self.undo(by, answer)?;
                 Some((Origin::Undo(undoing), given, Files::AsTheyWere))
             }
             Requested::Names => Some((Origin::Names, self.with_new_names()?, Files::AsTheyWere)),
@@ -290,7 +304,7 @@ impl Driver {
         let Some((work, _)) = self.changes.under_way.take() else { return false };
         match (work, prepared) {
             (Work::Config(origin, under_way), Ok(prepared)) => {
-                let applied = self.apply_config(under_way, prepared);
+                let applied = self.apply_config(origin.by(), under_way, prepared);
                 self.conclude(origin, Ok(applied));
                 return true;
             }
@@ -306,7 +320,7 @@ impl Driver {
 
     /// Decides, probes and forwards by another config from here on. Flows stay, and so does what is known of replicas that
     /// stay. Nothing of it can fail.
-    fn apply_config(&mut self, under_way: UnderWay, prepared: Prepared) -> Applied {
+    fn apply_config(&mut self, by: Option<&By>, under_way: UnderWay, prepared: Prepared) -> Applied {
         let UnderWay { file, names, found, config, differences, mut plan, http, moved, warnings } = under_way;
         let Prepared { steering, attached } = prepared;
         for warning in &warnings {
@@ -328,6 +342,7 @@ impl Driver {
         }
         if let Some(attached) = attached {
             info!(
+                event = "datapath_attached",
                 hook = attached.hook.label(),
                 interfaces = config.interfaces.join(","),
                 why = attached.why,
@@ -337,7 +352,7 @@ impl Driver {
         self.network.follow_addresses(health.control.addresses());
         // What is different is logged by whoever knows what it comes from: an order, the file, DNS.
         let census = self.applier.census();
-        log_all(changes, &health.control, self.applier.meter(), census.as_deref());
+        log_all_by(by, changes, &health.control, self.applier.meter(), census.as_deref());
         health.reconfigured(&config);
         let configuration = &mut self.configuration;
         let notes = configuration.sources.replace(file, names, found);
@@ -350,12 +365,14 @@ impl Driver {
     /// Tells whoever asked what came of it.
     fn conclude(&mut self, origin: Origin, result: Result<Applied, AgentError>) {
         match origin {
-            Origin::Reload(answer) => self.reloaded(answer, result.map_err(ReloadError::from)),
+            Origin::Reload(by, answer) => {
+                self.reloaded(by.as_ref(), answer, result.map_err(ReloadError::from));
+            }
             Origin::Order(ordering) => self.ordered(ordering, result),
             Origin::Undo(undoing) => self.undone(undoing, result),
             Origin::Names => {
                 if let Ok(Applied { changes, .. }) = &result {
-                    log_differences(changes);
+                    log_differences(changes, "dns", None);
                 }
                 self.configuration.following.used(result.err().as_ref());
             }

@@ -25,6 +25,7 @@ use crate::{
     api::{self, Answer, Api, Detached, Refusal, Request},
     datapath::{PacketLog, Steering},
     directory::Directory,
+    events::{By, Events},
     interface::Look,
     metrics::Snapshot,
     status::{self, Observed, Reloads, Status},
@@ -41,6 +42,7 @@ pub(super) struct Driver {
     /// Who steers probes, once one was to be.
     pub(super) steering: Option<Steering>,
     pub(super) observer: Observer,
+    pub(super) events: Events,
     pub(super) endpoints: Endpoints,
     pub(super) replies: PendingReplies,
     pub(super) manager: Manager,
@@ -69,7 +71,7 @@ pub(super) enum End {
     /// By this signal: the datapath stays.
     Signal(&'static str),
     /// The datapath is to go, and this one wants to know when it has.
-    Detach(Answer<Detached>),
+    Detach(Option<By>, Answer<Detached>),
     /// The datapath's thread has died.
     Died,
 }
@@ -85,7 +87,7 @@ impl Driver {
             tokio::select! {
                 reason = &mut shutdown => return End::Signal(reason),
                 // How it went is in the log.
-                Some(()) = hang_up.recv() => self.changes.request(Requested::Reload(None)),
+                Some(()) = hang_up.recv() => self.changes.request(Requested::Reload(None, None)),
                 input = self.health.next() => {
                     let census = self.applier.census();
                     decided = self.health.take(input, self.applier.meter(), census.as_deref());
@@ -93,8 +95,8 @@ impl Driver {
                 seen = self.network.next() => decided = self.take_seen(seen),
                 () = self.configuration.following.looked() => self.changes.request(Requested::Names),
                 Some(request) = self.endpoints.requests.recv() => {
-                    if let Some(detach) = self.take_request(request) {
-                        return End::Detach(detach);
+                    if let Some((by, answer)) = self.take_request(request) {
+                        return End::Detach(by, answer);
                     }
                 }
                 step = self.changes.next() => match step {
@@ -143,18 +145,18 @@ impl Driver {
     }
 
     /// Returns who wants the agent to detach, if that is what is asked for.
-    fn take_request(&mut self, request: Request) -> Option<Answer<Detached>> {
+    fn take_request(&mut self, request: Request) -> Option<(Option<By>, Answer<Detached>)> {
         match request {
             // Who asked may have gone.
             Request::Status(answer) => drop(answer.send(self.status())),
             Request::Metrics(answer) => drop(answer.send(self.snapshot())),
             Request::Look(answer) => drop(answer.send(Ok(self.look()))),
             Request::Trace(request) => self.applier.trace(request),
-            Request::Replica(order, answer) => self.changes.request(Requested::Order(order, answer)),
-            Request::Undo(answer) => self.changes.request(Requested::Undo(answer)),
-            Request::Reload(answer) => self.changes.request(Requested::Reload(Some(answer))),
+            Request::Replica(order, by, answer) => self.changes.request(Requested::Order(order, by, answer)),
+            Request::Undo(by, answer) => self.changes.request(Requested::Undo(by, answer)),
+            Request::Reload(by, answer) => self.changes.request(Requested::Reload(by, Some(answer))),
             Request::WouldReload(answer) => self.changes.request(Requested::WouldReload(answer)),
-            Request::Detach(answer) => return Some(answer),
+            Request::Detach(by, answer) => return Some((by, answer)),
         }
         None
     }

@@ -89,6 +89,7 @@ fn log(service: &str, vip: IpAddr, news: Option<News>) {
     match news {
         None => {}
         Some(News::Begins { syns, completed }) => warn!(
+            event = "flood_begin",
             service,
             %vip,
             syns_per_second = syns.round(),
@@ -97,7 +98,7 @@ fn log(service: &str, vip: IpAddr, news: Option<News>) {
              before they connect, which costs each some milliseconds (datapath.syn_challenge)"
         ),
         Some(News::Ends { since }) => {
-            info!(service, %vip, %since, "the flood is over: clients connect at once again");
+            info!(event = "flood_end", service, %vip, %since, "the flood is over: clients connect at once again");
         }
     }
 }

@@ -2,7 +2,10 @@
 //!
 //! A change of a replica's state has all its facts in that line: `service`, `replica`, `address`, `port`, `from`, `to`, `cause` and
 //! `reason`, `after` (how long it was in `from`), `replicas_left` (of the service, up), `connections` (that it has, by the last walk
-//! through the flow table; left out where they are not known) and `reset` (whether these are reset).
+//! through the flow table; left out where they are not known) and `reset` (whether these are reset). Where the passive check ejects it:
+//! `refused`, `unanswered`, `clients` and `networks`. Where somebody has ordered it: `uid` and `user`, or `token` and `peer`.
+//!
+//! A line with an `event` is an event for whoever asks later, too ([`crate::events`]).
 
 use std::{net::IpAddr, time::Duration};
 
@@ -15,10 +18,22 @@ use crate::{
         PASSIVE_SPARED, ReplicaChange, ReplicaState, SUSPICION, UNSEEN_INTERFACE,
     },
     datapath::{Census, Meter},
+    events::{By, ByFields},
 };
 
 /// Each change once, with its cause; of replicas, with the connections that they have.
 pub(super) fn log_all(changes: Vec<Change>, control: &Control, meter: &Meter, census: Option<&Census>) {
+    log_all_by(None, changes, control, meter, census);
+}
+
+/// The same of what somebody has ordered.
+pub(super) fn log_all_by(
+    by: Option<&By>,
+    changes: Vec<Change>,
+    control: &Control,
+    meter: &Meter,
+    census: Option<&Census>,
+) {
     for change in changes {
         let connections = match &change {
             Change::Replica(ReplicaChange { service, address, port, .. })
@@ -27,19 +42,30 @@ pub(super) fn log_all(changes: Vec<Change>, control: &Control, meter: &Meter, ce
             }
             _ => None,
         };
-        log_counted(change, connections);
+        log_counted(by, change, connections);
     }
 }
 
 /// Each change once, with its cause.
 pub(super) fn log(change: Change) {
-    log_counted(change, None);
+    log_counted(None, change, None);
 }
 
-/// What another file, or another answer of DNS, has changed. What an order changes has a line of its own.
-pub(super) fn log_differences(differences: &[String]) {
+/// What another file (`cause` is `reload`), or another answer of DNS (`dns`), has changed. What an order changes has a line of its
+/// own.
+pub(super) fn log_differences(differences: &[String], cause: &str, by: Option<&By>) {
+    let ByFields { uid, user, token, peer } = By::fields(by);
     for difference in differences {
-        info!(event = "config_changed", change = difference, "the config has changed");
+        info!(
+            event = "config_changed",
+            change = difference,
+            cause,
+            uid,
+            user,
+            token,
+            peer,
+            "the config has changed"
+        );
     }
 }
 
@@ -59,10 +85,10 @@ fn connections(
     service.vips.iter().map(of).sum()
 }
 
-fn log_counted(change: Change, connections: Option<u64>) {
+fn log_counted(by: Option<&By>, change: Change, connections: Option<u64>) {
     let event = change.event();
     match change {
-        Change::Replica(change) => log_state(event, change, connections),
+        Change::Replica(change) => log_state(event, by, change, connections),
         Change::Confirmed { service, replica, reason } => {
             debug!(event, service, replica, reason, "probes confirm that the replica is down");
         }
@@ -140,7 +166,7 @@ fn log_counted(change: Change, connections: Option<u64>) {
 }
 
 /// The line of a change of a replica's state.
-fn log_state(event: &str, change: ReplicaChange, connections: Option<u64>) {
+fn log_state(event: &str, by: Option<&By>, change: ReplicaChange, connections: Option<u64>) {
     let ReplicaChange {
         service,
         replica,
@@ -153,7 +179,9 @@ fn log_state(event: &str, change: ReplicaChange, connections: Option<u64>) {
         after,
         replicas_left,
         reset,
+        evidence,
     } = change;
+    let ByFields { uid, user, token, peer } = By::fields(by);
     let after = humantime::format_duration(rounded(after)).to_string();
     // The level of an event cannot be a variable.
     macro_rules! line {
@@ -172,6 +200,14 @@ fn log_state(event: &str, change: ReplicaChange, connections: Option<u64>) {
                 replicas_left,
                 connections,
                 reset,
+                refused = evidence.map(|evidence| evidence.refused),
+                unanswered = evidence.map(|evidence| evidence.unanswered),
+                clients = evidence.map(|evidence| evidence.clients),
+                networks = evidence.map(|evidence| evidence.networks),
+                uid,
+                user,
+                token,
+                peer,
                 "replica is {to}"
             )
         };
@@ -197,17 +233,21 @@ fn rounded(span: Duration) -> Duration {
 pub(super) fn log_interface(interface: &str, state: InterfaceState) {
     match state {
         InterfaceState::Gone => error!(
+            event = "interface_gone",
             interface,
             "the interface is gone, and the datapath with it: packets of this side are not forwarded. Bring it back, and \
              the agent attaches again by itself; or take it out of `interfaces` and restart the agent"
         ),
         InterfaceState::Bare => {
             warn!(
+                event = "interface_bare",
                 interface,
                 "the interface is there without the datapath, as after it was made anew; attaching to it"
             );
         }
-        InterfaceState::Served => info!(interface, "the datapath is on the interface again"),
+        InterfaceState::Served => {
+            info!(event = "interface_served", interface, "the datapath is on the interface again");
+        }
     }
 }
 

@@ -12,12 +12,13 @@ use super::{
     fill::{Fill, Level},
     fit::{Fits, Found},
     floods::{Flood, Floods},
+    plots::Plots,
 };
 use crate::{
     config::{Config, SynChallenge},
     control::Moment,
     datapath::{Census, Datapath, Dropped, Events, Meter},
-    history::{self, History},
+    history,
     status::{ChallengeStatus, Status},
 };
 
@@ -36,7 +37,7 @@ pub(super) struct Observer {
     pub(super) fits: Fits,
     /// The walk that `fill` and `floods` have taken in.
     walks: u64,
-    history: History,
+    plots: Plots,
     next_sample: tokio::time::Instant,
 }
 
@@ -51,7 +52,7 @@ pub(super) enum Noticed {
 
 impl Observer {
     /// Takes the datapath's events, within a tokio runtime.
-    pub(super) fn new(datapath: &mut Datapath, history: History) -> Self {
+    pub(super) fn new(datapath: &mut Datapath, plots: Plots) -> Self {
         let events = datapath.events();
         let events = events.inspect_err(|error| warn!(%error, "dropped packets are counted but not logged"));
         Self {
@@ -61,7 +62,7 @@ impl Observer {
             floods: Floods::default(),
             fits: Fits::default(),
             walks: 0,
-            history,
+            plots,
             next_sample: tokio::time::Instant::now(),
         }
     }
@@ -78,9 +79,14 @@ impl Observer {
     /// Takes down what the dashboard's plots show; without a status there is a gap in them, and who asks for it is told why.
     pub(super) fn sample(&mut self, status: Option<&Status>) {
         if let Some(status) = status {
-            self.history.add(status, Timestamp::now());
+            self.plots.add(status, Timestamp::now());
         }
         self.next_sample = tokio::time::Instant::now() + history::STEP;
+    }
+
+    /// The agent ends.
+    pub(super) fn finish(&self) {
+        self.plots.finish();
     }
 
     /// Takes in a whole walk through the flow table, once.
@@ -102,6 +108,7 @@ impl Observer {
         let entries = census.entries;
         match self.fill.take(entries, max_flows, refused.unwrap_or_default()) {
             Some((Level::Full, refused)) => warn!(
+                event = "flow_table_full",
                 entries,
                 max_flows,
                 refused,
@@ -110,11 +117,14 @@ impl Observer {
                  datapath.idle_timeout"
             ),
             Some((Level::Near, _)) => warn!(
+                event = "flow_table_near_full",
                 entries,
                 max_flows,
                 "the flow table is 80 % full; when it is full, new connections are refused. Raise datapath.max_flows"
             ),
-            Some((Level::Room, _)) => info!(entries, max_flows, "the flow table has room again"),
+            Some((Level::Room, _)) => {
+                info!(event = "flow_table_room", entries, max_flows, "the flow table has room again");
+            }
             None => {}
         }
     }

@@ -19,6 +19,7 @@ use crate::{
     changes::effective,
     config::{self, ConfigError},
     datapath::Desired,
+    events::{By, ByFields},
     interface::ByRoutes,
 };
 
@@ -77,19 +78,29 @@ impl Driver {
     /// Says what came of it; to who asked, if somebody did and it is done, once it is in force.
     pub(super) fn reloaded(
         &mut self,
+        by: Option<&By>,
         answer: Option<Answer<Reloaded>>,
         result: Result<Applied, ReloadError>,
     ) {
         self.manager.ready(&self.health.control);
         let path = self.configuration.source.origin.to_string();
         let reloads = &mut self.configuration.reloads;
+        let ByFields { uid, user, token, peer } = By::fields(by);
+        // Nobody says who has sent a signal.
+        let signal = answer.is_none().then_some("SIGHUP");
         match result {
             Ok(Applied { changes, notes }) => {
                 reloads.ok += 1;
-                log_differences(&changes);
+                log_differences(&changes, "reload", by);
+                let event = "config_reloaded";
                 match changes.len() {
-                    0 => info!(path, "reloaded the config: nothing has changed"),
-                    changes => info!(path, changes, "reloaded the config"),
+                    0 => info!(
+                        event,
+                        path, signal, uid, user, token, peer, "reloaded the config: nothing has changed"
+                    ),
+                    changes => {
+                        info!(event, path, changes, signal, uid, user, token, peer, "reloaded the config");
+                    }
                 }
                 if let Some(answer) = answer {
                     self.replies.push(Reply::Reload(answer, Reloaded { changes, notes }));
@@ -97,7 +108,17 @@ impl Driver {
             }
             Err(error) => {
                 reloads.failed += 1;
-                error!(path, %error, "the config was not reloaded; the agent goes on with the one that it has");
+                error!(
+                    event = "config_refused",
+                    path,
+                    %error,
+                    signal,
+                    uid,
+                    user,
+                    token,
+                    peer,
+                    "the config was not reloaded; the agent goes on with the one that it has"
+                );
                 if let Some(answer) = answer {
                     // Who asked may have gone.
                     drop(answer.send(Err(error.into())));

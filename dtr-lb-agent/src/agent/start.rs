@@ -23,6 +23,7 @@ use super::{
     notify::Manager,
     observer::Observer,
     pending_replies::PendingReplies,
+    plots::Plots,
     probes::{Plan, ProbeId, Probes},
 };
 use crate::{
@@ -30,6 +31,7 @@ use crate::{
     config::{Attach, Config},
     control::Control,
     datapath::{Applied, Datapath, Desired, Hook, Interface, Meter, Steering, Wanted},
+    events::{Events, Previous, STARTED},
     history::History,
     interface::{self, Links, Seen},
     preflight::{self, Facts, Purpose, probes_are_steered},
@@ -82,6 +84,9 @@ pub(super) struct Ready {
     pub(super) network: Network,
     pub(super) steering: Option<Steering>,
     pub(super) observer: Observer,
+    pub(super) events: Events,
+    /// How the agent before this one ended.
+    previous: Previous,
     pub(super) endpoints: Endpoints,
     /// Where the datapath is to be attached.
     found: Vec<Interface>,
@@ -94,13 +99,19 @@ pub(super) async fn make_ready(
     datapath: &mut Datapath,
     host: Host,
     (mut probes, reports, mut plan): (Probes, mpsc::Receiver<Report<ProbeId>>, Plan),
-    log_packets: bool,
+    (events, log_packets): (&Events, bool),
 ) -> Result<Ready, AgentError> {
     let Host { links, seen, macs, interfaces: found } = host;
     let (request_sender, requests) = mpsc::channel(16);
-    let history = History::default();
-    let api = Api::open(&config.agent.socket, api::router(request_sender.clone(), history.clone()))?;
-    let http = HttpSide::open(&config.agent, api::open_routes(request_sender, history.clone()))?;
+    let plots = Plots::open(History::path(&config.agent.socket), Timestamp::now());
+    let history = plots.history();
+    let events = events.clone();
+    let router = api::router(request_sender.clone(), history.clone(), events.clone());
+    let api = Api::open(&config.agent.socket, router)?;
+    // Not before: the file is that of the agent that has the socket.
+    let previous = events.open(&Events::path(&config.agent.socket));
+    let routes = api::open_routes(request_sender, history, events.clone());
+    let http = HttpSide::open(&config.agent, routes)?;
     let packet_log = log_packets.then(|| datapath.start_packet_log()).transpose()?;
     let mut control = Control::new(Arc::clone(config), Timestamp::now());
     control.take_macs(macs).into_iter().for_each(log);
@@ -113,9 +124,9 @@ pub(super) async fn make_ready(
     probes.carry_out(plan, &control);
     let mut health = Health::new(control, probes, reports);
     settle(&mut health, &mut network, datapath.meter()).await;
-    let observer = Observer::new(datapath, history);
+    let observer = Observer::new(datapath, plots);
     let endpoints = Endpoints { api, http, requests, _packet_log: packet_log };
-    Ok(Ready { configuration, health, network, steering, observer, endpoints, found })
+    Ok(Ready { configuration, health, network, steering, observer, events, previous, endpoints, found })
 }
 
 impl Ready {
@@ -133,7 +144,25 @@ impl Ready {
 
     /// The whole of it, with the thread that has the datapath.
     pub(super) fn with(self, applier: Applier) -> Driver {
-        let Self { mut configuration, health, network, steering, observer, endpoints, found: _ } = self;
+        let Self {
+            mut configuration,
+            health,
+            network,
+            steering,
+            observer,
+            events,
+            previous,
+            endpoints,
+            found: _,
+        } = self;
+        info!(
+            event = STARTED,
+            version = env!("CARGO_PKG_VERSION"),
+            config = %configuration.source.origin,
+            adopted = applier.adopted(),
+            previous = previous.as_str(),
+            "the agent has started"
+        );
         if let Some(note) = configuration.sources.store() {
             warn!("{note}");
         }
@@ -145,6 +174,7 @@ impl Ready {
             applier,
             steering,
             observer,
+            events,
             endpoints,
             replies: PendingReplies::default(),
             manager: Manager::of_this_process(),
@@ -193,6 +223,7 @@ fn bring_up(
     };
     if let Some(attached) = datapath.attached() {
         info!(
+            event = "datapath_attached",
             hook = attached.hook.label(),
             interfaces = config.interfaces.join(","),
             why = attached.why,

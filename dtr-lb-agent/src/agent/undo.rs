@@ -17,24 +17,33 @@ use crate::{
     api::{Answer, Ordered, Refusal, RefusalKind},
     changes::{FileTexts, Step},
     config::{Admin, Config, Replica},
+    events::{By, ByFields},
     human::age,
 };
 
 /// An order that is being taken back.
 pub(super) struct Undoing {
     step: Step,
+    by: Option<By>,
     answer: Answer<Ordered>,
     /// The config before it is taken back.
     before: Arc<Config>,
 }
 
+impl Undoing {
+    /// Who wants it.
+    pub(super) const fn by(&self) -> Option<&By> {
+        self.by.as_ref()
+    }
+}
+
 impl Driver {
     /// Finds out what there is without the last order, and puts the config file back, if that was saved. `None` where it cannot be
     /// done, which is told to whoever asked.
-    pub(super) fn undo(&mut self, answer: Answer<Ordered>) -> Option<(Undoing, Given)> {
+    pub(super) fn undo(&mut self, by: Option<By>, answer: Answer<Ordered>) -> Option<(Undoing, Given)> {
         let before = Arc::clone(self.health.control.config());
         match self.without_the_last_order(&before) {
-            Ok((step, given)) => Some((Undoing { step, answer, before }, given)),
+            Ok((step, given)) => Some((Undoing { step, by, answer, before }, given)),
             Err(refusal) => {
                 // Who asked may have gone.
                 drop(answer.send(Err(refusal)));
@@ -64,7 +73,7 @@ impl Driver {
 
     /// Tells who asked for it what came of it; where it was done, once it is in force.
     pub(super) fn undone(&mut self, undoing: Undoing, result: Result<Applied, AgentError>) {
-        let Undoing { step, answer, before } = undoing;
+        let Undoing { step, by, answer, before } = undoing;
         let Applied { changes: _, mut notes } = match result {
             Ok(applied) => applied,
             Err(error) => {
@@ -85,10 +94,15 @@ impl Driver {
             done.push(format!("{} has its earlier text again", self.configuration.source.origin));
         }
         notes.extend(without_replicas(&before, &after));
+        let ByFields { uid, user, token, peer } = By::fields(by.as_ref());
         info!(
             event = "order_undone",
             order = step.order,
             done = done[1..].join("; "),
+            uid,
+            user,
+            token,
+            peer,
             "an operator's order is taken back"
         );
         self.replies.push(Reply::Order(answer, Ordered { done, notes }));

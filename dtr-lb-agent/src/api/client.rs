@@ -18,6 +18,7 @@ use super::{
     request::{Detached, Ordered, Reloaded, ReplicaOrder, WouldReload},
 };
 use crate::{
+    events,
     explain::{self, Explanation},
     flows::{self, Listing},
     status::Status,
@@ -99,6 +100,11 @@ pub async fn ask_replica(socket: &Path, order: &ReplicaOrder) -> Result<Ordered,
 /// Makes a running agent take back the last order that is not taken back.
 pub async fn ask_undo(socket: &Path) -> Result<Ordered, ClientError> {
     ask(socket, Method::POST, "v1/undo", RELOAD_LIMIT).await
+}
+
+/// Asks a running agent for what has changed.
+pub async fn ask_events(socket: &Path, query: &events::Query) -> Result<events::Listing, ClientError> {
+    ask(socket, Method::GET, &with_query("v1/events", query), ANSWER_LIMIT).await
 }
 
 /// Asks a running agent for its flows.

@@ -6,26 +6,29 @@ use dtr_lb_common::abi::Ticks;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use crate::{datapath::Reader, directory::Directory, metrics::Snapshot, status::Status, trace::TraceRequest};
+use crate::{
+    datapath::Reader, directory::Directory, events::By, metrics::Snapshot, status::Status,
+    trace::TraceRequest,
+};
 
 /// Who asked waits at the other end, or has gone.
 pub type Answer<T> = oneshot::Sender<Result<T, Refusal>>;
 
-/// What the main loop is asked.
+/// What the main loop is asked; with who asks, where that is known and something is changed.
 #[derive(Debug)]
 pub enum Request {
     Status(Answer<Status>),
     Metrics(Answer<Snapshot>),
     /// Remove the datapath, answer, and end.
-    Detach(Answer<Detached>),
+    Detach(Option<By>, Answer<Detached>),
     /// Read the config file again, and apply what is different.
-    Reload(Answer<Reloaded>),
+    Reload(Option<By>, Answer<Reloaded>),
     /// Say what the same would change; nothing is changed.
     WouldReload(Answer<WouldReload>),
     /// Change what becomes of a replica.
-    Replica(ReplicaOrder, Answer<Ordered>),
+    Replica(ReplicaOrder, Option<By>, Answer<Ordered>),
     /// Take back the last of these changes that is not taken back.
-    Undo(Answer<Ordered>),
+    Undo(Option<By>, Answer<Ordered>),
     /// What it takes to look at the datapath's tables.
     Look(Answer<Look>),
     Trace(TraceRequest),

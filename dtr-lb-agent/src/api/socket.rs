@@ -20,6 +20,8 @@ use nix::{
 };
 use tokio::{net::UnixListener, sync::oneshot, task::JoinHandle, time::timeout};
 
+use super::asker::Peer;
+
 /// Read and write for the owner and the group: whoever may talk to the agent may steer it.
 const MODE: u32 = 0o660;
 
@@ -161,7 +163,8 @@ impl Api {
         let (stop, stopped) = oneshot::channel::<()>();
         let server = tokio::spawn(async move {
             let stopped = async { drop(stopped.await) };
-            if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stopped).await {
+            let service = router.into_make_service_with_connect_info::<Peer>();
+            if let Err(error) = axum::serve(listener, service).with_graceful_shutdown(stopped).await {
                 tracing::error!(%error, "the agent's socket is no longer served");
             }
         });

@@ -60,6 +60,7 @@ mod tests {
     use super::*;
     use crate::{
         api::{open_routes, router},
+        events::Events,
         history::History,
     };
 
@@ -80,9 +81,12 @@ mod tests {
     async fn it_is_on_the_socket_and_not_on_http() {
         let requests = || mpsc::channel(1).0;
         // Nobody answers requests: the route is there if it says so.
-        let there = status(router(requests(), History::default())).await;
+        let there = status(router(requests(), History::default(), Events::default())).await;
         assert_eq!(there, StatusCode::SERVICE_UNAVAILABLE);
-        assert_eq!(status(open_routes(requests(), History::default())).await, StatusCode::NOT_FOUND);
+        assert_eq!(
+            status(open_routes(requests(), History::default(), Events::default())).await,
+            StatusCode::NOT_FOUND
+        );
         assert_eq!(status(Router::new().route("/", get(|| async {}))).await, StatusCode::NOT_FOUND);
     }
 }

@@ -6,27 +6,32 @@ use std::{env, fmt, io::IsTerminal as _};
 use nix::sys::stat::fstat;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::{
-    EnvFilter,
+    EnvFilter, Layer as _,
     fmt::{FmtContext, FormatEvent, FormatFields, format::Writer},
+    layer::SubscriberExt as _,
     registry::LookupSpan,
+    util::SubscriberInitExt as _,
 };
+
+use crate::events::Events;
 
 /// Where systemd says what standard error is connected to: `DEVICE:INODE`.
 const STREAM: &str = "JOURNAL_STREAM";
 
-/// Starts logging to standard error. `RUST_LOG` says how much; without it, what an operator wants to read.
-pub(super) fn start(json: bool, log_packets: bool) {
+/// Starts logging to standard error. `RUST_LOG` says how much; without it, what an operator wants to read. `events` get what
+/// they want of it in any case.
+pub(super) fn start(json: bool, log_packets: bool, events: &Events) {
     let filter = EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| EnvFilter::new(if log_packets { "info,dtr_lb_ebpf=debug" } else { "info" }));
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
-    if to_journal() {
-        builder.json().flatten_event(true).map_event_format(WithPriority).init();
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let lines = if to_journal() {
+        lines.json().flatten_event(true).map_event_format(WithPriority).boxed()
     } else if json {
-        builder.json().flatten_event(true).init();
+        lines.json().flatten_event(true).boxed()
     } else {
-        builder.with_ansi(std::io::stderr().is_terminal()).init();
-    }
+        lines.with_ansi(std::io::stderr().is_terminal()).boxed()
+    };
+    tracing_subscriber::registry().with(lines.with_filter(filter)).with(events.recorder()).init();
 }
 
 /// What a line of an error begins with, so that the journal knows it for one; nothing elsewhere.

@@ -25,6 +25,20 @@ pub struct ReplicaChange {
     pub replicas_left: usize,
     /// Whether its connections are reset from now on.
     pub reset: bool,
+    /// What the passive check has against it, where it was that which ejected it.
+    pub evidence: Option<FailedConnections>,
+}
+
+/// What a replica was ejected for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FailedConnections {
+    /// Connections that it refused.
+    pub refused: u64,
+    /// Connections that it did not answer.
+    pub unanswered: u64,
+    /// The clients of these, as far as they are known, and their networks.
+    pub clients: usize,
+    pub networks: usize,
 }
 
 /// Something that an operator wants to read once. [`Change::event`] has its name.

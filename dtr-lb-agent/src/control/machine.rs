@@ -38,6 +38,7 @@ use super::{
     Moment,
     agent_check::{self, AgentCheck},
     answers::AnswerWatch,
+    change::FailedConnections,
     health::{ReplicaHealth, RiseFall},
     passive::{Ejection, Evidence, Reading, Window},
     ramp::Ramp,
@@ -108,6 +109,7 @@ pub(super) struct Transition {
     pub(super) reason: String,
     /// When it came into `from`.
     pub(super) since: Timestamp,
+    pub(super) evidence: Option<FailedConnections>,
 }
 
 /// How a replica comes back.
@@ -125,6 +127,13 @@ struct Because {
     cause: Cause,
     reason: String,
     way: Return,
+    evidence: Option<FailedConnections>,
+}
+
+impl Because {
+    const fn new(cause: Cause, reason: String, way: Return) -> Self {
+        Self { cause, reason, way, evidence: None }
+    }
 }
 
 /// Why a replica is in maintenance.
@@ -216,7 +225,9 @@ impl ReplicaMachine {
     /// Brings the state into line with what is known.
     pub(super) fn settle(&mut self, now: Moment) -> Settled {
         // Nothing has happened.
-        let Some(Because { cause, reason, way }) = self.because.take() else { return Settled::Unchanged };
+        let Some(Because { cause, reason, way, evidence }) = self.because.take() else {
+            return Settled::Unchanged;
+        };
         // What its probes say outweighs what the passive check said.
         let confirmed = self.judged() != ReplicaHealth::Up && self.end_ejection();
         let to = self.state();
@@ -237,7 +248,7 @@ impl ReplicaMachine {
             to == ReplicaState::Up && back && way == Return::Slow && !self.replica.slow_start.is_zero();
         self.away &= to == ReplicaState::Starting;
         self.ramp = slow.then(|| Ramp::new(now.clock, self.replica.slow_start));
-        Settled::Changed(Transition { from, to, cause, reason, since })
+        Settled::Changed(Transition { from, to, cause, reason, since, evidence })
     }
 
     /// When [`Event::Tick`] has to come though nothing else happens; `None` if it need not.
@@ -287,7 +298,10 @@ impl ReplicaMachine {
         }
         let timeout = self.rules.fail_timeout;
         self.ejection = Some(Ejection::new(evidence, now + timeout));
-        self.because(Cause::PassiveCheck, evidence.describe(timeout), Return::Slow);
+        self.because = Some(Because {
+            evidence: Some(evidence.counts()),
+            ..Because::new(Cause::PassiveCheck, evidence.describe(timeout), Return::Slow)
+        });
     }
 
     fn readmit(&mut self, reason: String, way: Return) {
@@ -364,13 +378,13 @@ impl ReplicaMachine {
 
     /// The last event before the state is settled has the word.
     fn because(&mut self, cause: Cause, reason: String, way: Return) {
-        self.because = Some(Because { cause, reason, way });
+        self.because = Some(Because::new(cause, reason, way));
     }
 
     /// What other replicas' probes say of it has no word where its own event has one.
     fn because_of_others(&mut self, cause: Cause, reason: Option<String>) {
         if let Some(reason) = reason {
-            self.because.get_or_insert(Because { cause, reason, way: Return::AtOnce });
+            self.because.get_or_insert(Because::new(cause, reason, Return::AtOnce));
         }
     }
 }

@@ -15,7 +15,7 @@ use std::{
 use dtr_lb_common::abi::Ticks;
 use ipnet::IpNet;
 
-use super::ReplicaPlace;
+use super::{ReplicaPlace, change::FailedConnections};
 
 /// Networks of which clients must have had no answer, for that to count.
 const NETWORKS: usize = 2;
@@ -115,6 +115,12 @@ pub(super) struct Evidence {
 }
 
 impl Evidence {
+    pub(super) fn counts(&self) -> FailedConnections {
+        let Failures { refused, unanswered } = self.failures;
+        let (clients, networks) = (self.clients.len(), networks(&self.clients));
+        FailedConnections { refused, unanswered, clients, networks }
+    }
+
     /// For people: "2 connections refused within 30s".
     pub(super) fn describe(&self, within: Duration) -> String {
         let noun = |count| if count == 1 { "connection" } else { "connections" };

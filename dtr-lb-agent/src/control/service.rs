@@ -155,7 +155,7 @@ impl ServiceState {
         reset: bool,
         now: Moment,
     ) -> Change {
-        let Transition { from, to, cause, reason, since } = transition;
+        let Transition { from, to, cause, reason, since, evidence } = transition;
         let (address, port) = machine.end();
         Change::Replica(ReplicaChange {
             service: self.rules.service.clone(),
@@ -170,6 +170,7 @@ impl ServiceState {
             after: now.time.duration_since(since).try_into().unwrap_or_default(),
             replicas_left,
             reset,
+            evidence,
         })
     }
 

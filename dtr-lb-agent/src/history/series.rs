@@ -39,7 +39,7 @@ pub struct Curves {
 }
 
 /// In the order of [`Curves`]; NaN is none. Single precision does for a plot.
-type Sample = [f32; 4];
+pub(super) type Sample = [f32; 4];
 const NONE: Sample = [f32::NAN; 4];
 
 /// The samples of one service or replica.
@@ -54,6 +54,15 @@ impl Series {
     /// One that was not there for so many samples.
     pub(super) fn blank(samples: usize) -> Self {
         Self { samples: vec![NONE; samples].into(), last: None }
+    }
+
+    /// What was kept of one. Its next sample has no rates, as nobody knows what was counted meanwhile.
+    pub(super) fn of(samples: impl Iterator<Item = Sample>) -> Self {
+        Self { samples: samples.collect(), last: None }
+    }
+
+    pub(super) fn samples(&self) -> impl Iterator<Item = Sample> + '_ {
+        self.samples.iter().copied()
     }
 
     pub(super) fn len(&self) -> usize {

@@ -136,3 +136,96 @@ fn it_survives_its_own_json() {
     assert!(text.contains("\"new_flows\":[null]"), "{text}");
     assert_eq!(serde_json::from_str::<HistoryAnswer>(&text).expect("the same"), answer);
 }
+
+fn sampled(seconds: impl IntoIterator<Item = i64>) -> History {
+    let history = History::default();
+    for at in seconds {
+        let flows = u64::try_from(at).expect("positive");
+        history.add(&status(vec![service("https", vec![replica(1, [flows, 10 * flows, 0, 0])])]), second(at));
+    }
+    history
+}
+
+#[test]
+fn the_next_agent_goes_on_with_it_and_shows_the_time_between_as_a_gap() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = History::path(&directory.path().join("dtr-lb.sock"));
+    assert!(matches!(History::read(&path, second(0)), Err(HistoryError::Io(_))), "there is none");
+    let first = sampled([0, 2, 4]);
+    first.write(&path).expect("it is written");
+    // Again, over what there is.
+    first.write(&path).expect("it is written");
+
+    let next = History::read(&path, second(11)).expect("it is good");
+    next.add(&status(vec![service("https", vec![replica(1, [7, 500, 0, 0])])]), second(11));
+    next.add(&status(vec![service("https", vec![replica(1, [8, 504, 0, 0])])]), second(13));
+    let answer = next.answer(None);
+    assert_eq!(answer.times, [0, 2, 4, 6, 8, 11, 13].map(|at| second(at).as_millisecond()));
+    let [https] = &answer.services[..] else { panic!("{answer:?}") };
+    let flows = [Some(0.0), Some(2.0), Some(4.0), None, None, Some(7.0), Some(8.0)];
+    assert_eq!(https.curves.flows, flows);
+    assert_eq!(https.replicas[0].curves.flows, flows);
+    let new_flows = [None, Some(10.0), Some(10.0), None, None, None, Some(2.0)];
+    assert_eq!(https.curves.new_flows, new_flows, "what was counted in the gap is no rate");
+
+    // Another agent at once.
+    let at_once = History::read(&path, second(5)).expect("it is good").answer(None);
+    assert_eq!(at_once.times.len(), 3);
+    let mode =
+        std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).expect("it is").permissions());
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
+fn it_stays_as_long_as_it_is() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("history");
+    let length = i64::try_from(LENGTH).expect("small");
+    let all = sampled((0..length).map(|sample| 2 * sample));
+    all.write(&path).expect("it is written");
+    let last = 2 * (length - 1);
+    let next = History::read(&path, second(last + 100)).expect("it is good").answer(None);
+    assert_eq!(next.times.len(), LENGTH);
+    let flows = &next.services[0].curves.flows;
+    assert_eq!((flows.len(), flows[0], flows[LENGTH - 1]), (LENGTH, Some(98.0), None));
+    let old = History::read(&path, second(last + 2 * length));
+    assert!(matches!(old, Err(HistoryError::Old)), "{old:?}");
+    let future = History::read(&path, second(last - 1));
+    assert!(matches!(future, Err(HistoryError::Future)), "{future:?}");
+}
+
+#[test]
+fn what_is_damaged_is_not_used() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("history");
+    sampled([0, 2, 4]).write(&path).expect("it is written");
+    let good = std::fs::read(&path).expect("it is there");
+    let head = good.iter().position(|byte| *byte == b'\n').expect("it has one");
+    let text = String::from_utf8(good[..head].to_vec()).expect("text");
+    let with_head = |head: String| [head.as_bytes(), &good[text.len()..]].concat();
+    let bad = [
+        Vec::new(),
+        vec![0xff; 100],
+        good[..head].to_vec(),
+        good[..good.len() - 1].to_vec(),
+        good[..good.len() - 16].to_vec(),
+        [&good[..], &[0; 16]].concat(),
+        with_head(text.replace("\"version\":1", "\"version\":2")),
+        with_head(text.replace("1700000002000", "1800000002000")),
+        with_head(text.replace("1700000002000", "9223372036854775807")),
+    ];
+    for bytes in bad {
+        std::fs::write(&path, &bytes).expect("it is written");
+        let found = History::read(&path, second(5));
+        assert!(matches!(found, Err(HistoryError::Damaged(_))), "{bytes:?}: {found:?}");
+    }
+    let empty = History::default();
+    empty.write(&path).expect("it is written");
+    assert!(History::read(&path, second(5)).is_err(), "it has nothing");
+    std::fs::remove_file(&path).expect("it is there");
+    std::fs::create_dir(&path).expect("a directory in its place");
+    assert!(History::read(&path, second(5)).is_err());
+    assert!(sampled([0]).write(&path).is_err());
+    let left: Vec<_> = std::fs::read_dir(directory.path()).expect("it is there").collect();
+    assert_eq!(left.len(), 1, "{left:?}");
+}

@@ -8,7 +8,7 @@
 //! 4. What changes things is JSON, which a form of another site cannot send.
 
 use std::{
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
 
@@ -28,9 +28,14 @@ use super::{
     refusal_counters::{Reason, RefusalCounters},
     source::Source,
 };
+use crate::events::By;
 
 /// Where a session is opened, looked at and closed.
 pub(super) const SESSION_PATH: &str = "/v1/session";
+
+/// What an event calls who has shown the token with the request, or logged in by it before.
+const ADMIN_TOKEN: &str = "admin token";
+const SESSION: &str = "dashboard session";
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
@@ -49,10 +54,12 @@ pub(super) struct Gate {
     refusals: RefusalCounters,
 }
 
-/// What a request must still show once it is known to come from no other site.
+/// What a request has shown, or must still show, once it is known to come from no other site.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Proof<'a> {
     None,
+    /// It has an open session.
+    Session,
     Token(&'a [u8]),
 }
 
@@ -133,7 +140,7 @@ impl Gate {
         }
         is_json(headers)?;
         match self.session_in(headers) {
-            Some(name) if self.access.is_session(name, now) => Ok(Proof::None),
+            Some(name) if self.access.is_session(name, now) => Ok(Proof::Session),
             Some(_) => Err(Refusal::SessionOver),
             None => Err(Refusal::NoToken),
         }
@@ -171,14 +178,23 @@ impl Gate {
 
 /// The middleware.
 pub(super) async fn pass(State(gate): State<std::sync::Arc<Gate>>, request: Request, next: Next) -> Response {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let judged = match gate.judge(&parts, Instant::now()) {
-        Ok(Proof::None) => Ok(()),
-        Ok(Proof::Token(given)) => gate.try_token(given, parts.extensions.get()).await,
+        Ok(Proof::None) => Ok(None),
+        Ok(Proof::Session) => Ok(Some(SESSION)),
+        Ok(Proof::Token(given)) => {
+            gate.try_token(given, parts.extensions.get()).await.map(|()| Some(ADMIN_TOKEN))
+        }
         Err(refusal) => Err(refusal),
     };
     match judged {
-        Ok(()) => next.run(Request::from_parts(parts, body)).await,
+        Ok(proof) => {
+            if let (Some(proof), Some(caller)) = (proof, parts.extensions.get::<Caller>()) {
+                let address = SocketAddr::new(caller.peer.ip().to_canonical(), caller.peer.port());
+                parts.extensions.insert(By::Http { token: proof.to_owned(), address });
+            }
+            next.run(Request::from_parts(parts, body)).await
+        }
         Err(refusal) => refusal.into_response(),
     }
 }

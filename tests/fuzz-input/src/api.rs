@@ -10,7 +10,7 @@ use axum::{
     body::{Body, to_bytes},
     http::{Method, Request, StatusCode},
 };
-use dtr_lb_agent::{api, history::History, web};
+use dtr_lb_agent::{api, events::Events, history::History, web};
 use tokio::{runtime::Builder, sync::mpsc, time::timeout};
 use tower::ServiceExt as _;
 
@@ -28,6 +28,7 @@ pub const PATHS: &[&str] = &[
     "/v1/explain",
     "/v1/trace",
     "/v1/history",
+    "/v1/events",
     "/metrics",
     "/healthz",
 ];
@@ -50,9 +51,12 @@ pub fn play(input: &[u8]) -> Result<Reached, String> {
         let Some(request) = request(input) else { return Ok("not a request".into()) };
         let (sender, requests) = mpsc::channel(16);
         let router = if over_http {
-            web::router_of(api::open_routes(sender, History::default()), web::Rules::default())
+            web::router_of(
+                api::open_routes(sender, History::default(), Events::default()),
+                web::Rules::default(),
+            )
         } else {
-            api::router(sender, History::default())
+            api::router(sender, History::default(), Events::default())
         };
         reached.push(runtime.block_on(ask(router, request, requests, over_http))?);
     }

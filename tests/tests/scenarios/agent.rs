@@ -16,6 +16,7 @@ use crate::{BOTH_HOOKS, CROSSWISE, EVERYWHERE, Place, Scenario, Stage};
 mod check;
 mod descriptors;
 mod detach;
+mod events;
 mod interfaces;
 mod killed;
 mod reload;
@@ -49,6 +50,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     ("a_drain_waits_for_its_connections_and_is_taken_back", CROSSWISE, replicas::waited_for),
     ("what_was_ordered_is_taken_back_unless_it_was_changed_since", BOTH_HOOKS, replicas::taken_back),
     ("a_killed_agent_is_not_noticed", CROSSWISE, replicas::killed),
+    ("events_outlive_the_agent", CROSSWISE, events::outlive_the_agent),
     ("a_second_agent_says_so_and_leaves", &[Place::XDP_ONE_ARM], second_agent),
     ("the_service_manager_is_told", CROSSWISE, service_manager::told),
     ("what_cannot_start_leaves_nothing", CROSSWISE, refused),

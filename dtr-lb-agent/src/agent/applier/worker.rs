@@ -83,9 +83,14 @@ impl Worker {
         let behind = result.as_ref().err().map(|error| error.to_string().into());
         match self.retry.attempted(result.map(drop), tokio::time::Instant::now()) {
             Some(retry::News::Behind(error)) => {
-                warn!(error, "the datapath's tables are not up to date; the agent retries every second");
+                warn!(
+                    event = "tables_behind",
+                    error, "the datapath's tables are not up to date; the agent retries every second"
+                );
             }
-            Some(retry::News::UpToDate) => info!("the datapath's tables are up to date again"),
+            Some(retry::News::UpToDate) => {
+                info!(event = "tables_up_to_date", "the datapath's tables are up to date again");
+            }
             None => {}
         }
         self.publish.send_modify(|state| {
@@ -173,6 +178,7 @@ impl Worker {
             Ok(attached) => {
                 let names: Vec<_> = interfaces.iter().map(|interface| interface.name.as_str()).collect();
                 info!(
+                    event = "datapath_attached",
                     hook = attached.hook.label(),
                     interfaces = names.join(","),
                     why = attached.why,
@@ -183,6 +189,7 @@ impl Worker {
                 self.write();
             }
             Err(error) if news => warn!(
+                event = "datapath_not_attached",
                 %error,
                 "the datapath cannot be attached to an interface that has come back; the agent retries every few seconds"
             ),

@@ -5,6 +5,7 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::{
     api::{ClientError, Detached, Refusal, Request, ask_detach, router},
+    events::Events,
     history::History,
 };
 
@@ -14,7 +15,7 @@ fn directory() -> tempfile::TempDir {
 
 fn open(path: &Path) -> Result<(Api, mpsc::Receiver<Request>), ApiError> {
     let (sender, requests) = mpsc::channel(1);
-    Api::open(path, router(sender, History::default())).map(|api| (api, requests))
+    Api::open(path, router(sender, History::default(), Events::default())).map(|api| (api, requests))
 }
 
 #[tokio::test]
@@ -66,7 +67,7 @@ async fn detach_is_answered_before_the_socket_goes() {
         let path = path.clone();
         async move { ask_detach(&path).await }
     });
-    let Some(Request::Detach(answer)) = requests.recv().await else { panic!("another request") };
+    let Some(Request::Detach(_, answer)) = requests.recv().await else { panic!("another request") };
     drop(requests);
     let detached = Detached { bpffs: "/bpf".into(), removed: true };
     answer.send(Ok(detached.clone())).expect("somebody waits");
@@ -85,7 +86,7 @@ async fn why_it_could_not_be_done_is_told() {
         let path = path.clone();
         async move { ask_detach(&path).await }
     });
-    let Some(Request::Detach(answer)) = requests.recv().await else { panic!("another request") };
+    let Some(Request::Detach(_, answer)) = requests.recv().await else { panic!("another request") };
     answer.send(Err(Refusal::failed("it is nailed down"))).expect("somebody waits");
     let error = asked.await.expect("no panic").expect_err("it failed").to_string();
     assert!(error.contains("it is nailed down"), "{error}");

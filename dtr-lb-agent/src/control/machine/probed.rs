@@ -54,7 +54,7 @@ impl ReplicaMachine {
             words.extend(declined);
         }
         self.condition.last_probe = Some(outcome);
-        self.because = Some(Because { cause, reason: words.join("; "), way: Return::Slow });
+        self.because = Some(Because::new(cause, words.join("; "), Return::Slow));
         news
     }
 

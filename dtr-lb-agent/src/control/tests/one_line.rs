@@ -44,6 +44,7 @@ fn a_failure_that_the_passive_check_sees_first_and_probes_confirm() {
         after: Duration::from_secs(65),
         replicas_left: 2,
         reset: false,
+        evidence: Some(FailedConnections { refused: 2, unanswered: 0, clients: 0, networks: 0 }),
     };
     assert_eq!(replicas, [expected]);
     assert_eq!(others, ["replica_down_confirmed", "replica_resets_begin"], "no change of state");

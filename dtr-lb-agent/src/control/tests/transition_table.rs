@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{
     super::{
+        change::FailedConnections,
         machine::{Event, Probed, ReplicaMachine, Settled, Transition},
         passive::{Evidence, Failures},
         rules::Rules,
@@ -285,6 +286,7 @@ fn a_transition_carries_its_facts() {
         cause: Cause::PassiveCheck,
         reason: "passive check: 2 connections refused within 30s".into(),
         since: at(0.0).time,
+        evidence: Some(FailedConnections { refused: 2, unanswered: 0, clients: 0, networks: 0 }),
     };
     assert_eq!(down, expected);
     let Settled::Changed(up) = play(&mut played, "readmitted") else { panic!("it comes up") };
