@@ -49,6 +49,7 @@ use crate::{
     changes,
     config::Config,
     datapath::{self, Datapath, DatapathError, Options},
+    flow_log::FlowLogError,
     interface::InterfaceError,
     next_hop::NextHopError,
     preflight::Refused,
@@ -76,6 +77,8 @@ pub enum AgentError {
     Api(#[from] ApiError),
     #[error(transparent)]
     Web(#[from] WebError),
+    #[error(transparent)]
+    FlowLog(#[from] FlowLogError),
     #[error("the probe of service `{service}` cannot be made: {source}")]
     Probe { service: String, source: ProberError },
     #[error(transparent)]
@@ -173,6 +176,7 @@ impl Driver {
                 // The datapath may be attached for it already, and is to forward by its tables then.
                 self.finish_change().await;
                 drop(self.applier.finish().await);
+                self.flow_log.flush().await;
                 info!(reason, "the agent ends; the datapath goes on forwarding by its last table");
                 if log_packets {
                     warn!(
@@ -188,7 +192,7 @@ impl Driver {
 
     /// Removes the datapath, tells who asked, and ends.
     async fn detach(self, answer: Answer<Detached>) -> Result<(), AgentError> {
-        let Self { changes, replies, health, network, applier, endpoints, mut manager, .. } = self;
+        let Self { changes, replies, health, network, applier, endpoints, flow_log, mut manager, .. } = self;
         let Endpoints { api, http, requests, _packet_log: packet_log } = endpoints;
         manager.stopping("the agent ends, and the datapath with it");
         let config = Arc::clone(health.control.config());
@@ -198,6 +202,9 @@ impl Driver {
         drop((requests, changes, replies, health, network, packet_log));
         // Its lock on the pins has to go before they can.
         drop(applier.finish().await);
+        flow_log.flush().await;
+        // Those who follow it are not waited for.
+        drop(flow_log);
         let removed = datapath::detach(bpffs);
         if removed.is_ok()
             && let Err(error) = changes::remove(&kept)

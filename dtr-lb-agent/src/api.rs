@@ -7,6 +7,7 @@
 
 mod ask;
 mod client;
+mod follow;
 mod healthz;
 mod history;
 mod look;
@@ -18,11 +19,12 @@ mod trace;
 mod verdicts;
 
 pub use client::{
-    ClientError, TraceLines, ask_detach, ask_explain, ask_flows, ask_reload, ask_replica, ask_status,
+    ClientError, Lines, ask_detach, ask_explain, ask_flows, ask_follow, ask_reload, ask_replica, ask_status,
     ask_status_within, ask_trace, ask_would_reload,
 };
 pub use request::{
-    Answer, Detached, Look, Ordered, Refusal, RefusalKind, Reloaded, ReplicaOrder, Request, WouldReload,
+    Answer, Detached, Follow, Look, Ordered, Refusal, RefusalKind, Reloaded, ReplicaOrder, Request,
+    WouldReload,
 };
 pub use routes::{open_routes, router};
 pub use socket::{Api, ApiError, AtPath, inspect};

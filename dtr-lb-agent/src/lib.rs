@@ -14,6 +14,7 @@ pub mod datapath;
 pub mod directory;
 pub mod explain;
 pub mod fit;
+pub mod flow_log;
 pub mod flows;
 pub mod healthz;
 pub mod history;

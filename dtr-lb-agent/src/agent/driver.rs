@@ -25,6 +25,7 @@ use crate::{
     api::{self, Answer, Api, Detached, Refusal, Request},
     datapath::{PacketLog, Steering},
     directory::Directory,
+    flow_log::FlowLog,
     interface::Look,
     metrics::Snapshot,
     status::{self, Observed, Reloads, Status},
@@ -42,6 +43,7 @@ pub(super) struct Driver {
     pub(super) steering: Option<Steering>,
     pub(super) observer: Observer,
     pub(super) endpoints: Endpoints,
+    pub(super) flow_log: FlowLog,
     pub(super) replies: PendingReplies,
     pub(super) manager: Manager,
 }
@@ -150,6 +152,7 @@ impl Driver {
             Request::Metrics(answer) => drop(answer.send(self.snapshot())),
             Request::Look(answer) => drop(answer.send(Ok(self.look()))),
             Request::Trace(request) => self.applier.trace(request),
+            Request::Follow(answer) => drop(answer.send(Ok(self.follow()))),
             Request::Replica(order, answer) => self.changes.request(Requested::Order(order, answer)),
             Request::Reload(answer) => self.changes.request(Requested::Reload(Some(answer))),
             Request::WouldReload(answer) => self.changes.request(Requested::WouldReload(answer)),
@@ -205,7 +208,13 @@ impl Driver {
         self.health.probe_counts.keep(self.health.control.config());
         let status = self.status()?;
         let probes = self.health.probe_counts.clone();
-        Ok(Snapshot { status, probes, http: self.endpoints.http.counts() })
+        let (http, flow_log) = (self.endpoints.http.counts(), self.flow_log.counts());
+        Ok(Snapshot { status, probes, http, flow_log })
+    }
+
+    fn follow(&self) -> api::Follow {
+        let directory = Directory::new(&self.health.control, Instant::now());
+        api::Follow { subscription: self.flow_log.subscribe(), directory }
     }
 
     /// What another thread needs to look at the datapath's tables.

@@ -30,6 +30,7 @@ use crate::{
     config::{Attach, Config},
     control::Control,
     datapath::{Applied, Datapath, Desired, Hook, Interface, Meter, Steering, Wanted},
+    flow_log::{self, FlowLog},
     history::History,
     interface::{self, Links, Seen},
     preflight::{self, Facts, Purpose, probes_are_steered},
@@ -83,6 +84,7 @@ pub(super) struct Ready {
     pub(super) steering: Option<Steering>,
     pub(super) observer: Observer,
     pub(super) endpoints: Endpoints,
+    pub(super) flow_log: FlowLog,
     /// Where the datapath is to be attached.
     found: Vec<Interface>,
 }
@@ -101,6 +103,7 @@ pub(super) async fn make_ready(
     let history = History::default();
     let api = Api::open(&config.agent.socket, api::router(request_sender.clone(), history.clone()))?;
     let http = HttpSide::open(&config.agent, api::open_routes(request_sender, history.clone()))?;
+    let flow_log = FlowLog::start(flow_log::Settings::of(&config.agent))?;
     let packet_log = log_packets.then(|| datapath.start_packet_log()).transpose()?;
     let mut control = Control::new(Arc::clone(config), Timestamp::now());
     control.take_macs(macs).into_iter().for_each(log);
@@ -115,7 +118,7 @@ pub(super) async fn make_ready(
     settle(&mut health, &mut network, datapath.meter()).await;
     let observer = Observer::new(datapath, history);
     let endpoints = Endpoints { api, http, requests, _packet_log: packet_log };
-    Ok(Ready { configuration, health, network, steering, observer, endpoints, found })
+    Ok(Ready { configuration, health, network, steering, observer, endpoints, flow_log, found })
 }
 
 impl Ready {
@@ -133,7 +136,8 @@ impl Ready {
 
     /// The whole of it, with the thread that has the datapath.
     pub(super) fn with(self, applier: Applier) -> Driver {
-        let Self { mut configuration, health, network, steering, observer, endpoints, found: _ } = self;
+        let Self { mut configuration, health, network, steering, observer, endpoints, flow_log, found: _ } =
+            self;
         if let Some(note) = configuration.sources.store() {
             warn!("{note}");
         }
@@ -146,6 +150,7 @@ impl Ready {
             steering,
             observer,
             endpoints,
+            flow_log,
             replies: PendingReplies::default(),
             manager: Manager::of_this_process(),
         }

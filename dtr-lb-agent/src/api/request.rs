@@ -6,7 +6,10 @@ use dtr_lb_common::abi::Ticks;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use crate::{datapath::Reader, directory::Directory, metrics::Snapshot, status::Status, trace::TraceRequest};
+use crate::{
+    datapath::Reader, directory::Directory, flow_log::Subscription, metrics::Snapshot, status::Status,
+    trace::TraceRequest,
+};
 
 /// Who asked waits at the other end, or has gone.
 pub type Answer<T> = oneshot::Sender<Result<T, Refusal>>;
@@ -27,6 +30,15 @@ pub enum Request {
     /// What it takes to look at the datapath's tables.
     Look(Answer<Look>),
     Trace(TraceRequest),
+    /// Tell of each connection that ends or fails from now on.
+    Follow(Answer<Follow>),
+}
+
+/// What it takes to follow the flow log.
+#[derive(Debug)]
+pub struct Follow {
+    pub subscription: Subscription,
+    pub directory: Directory,
 }
 
 /// What it takes to look at the datapath's tables.

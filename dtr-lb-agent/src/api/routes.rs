@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::{
     ask::{Requests, ask},
-    healthz, look, metrics,
+    follow, healthz, look, metrics,
     request::{Detached, Ordered, Refusal, RefusalKind, Reloaded, ReplicaOrder, Request, WouldReload},
     trace,
 };
@@ -21,12 +21,13 @@ pub fn router(requests: mpsc::Sender<Request>, history: History) -> Router {
         .route("/v1/detach", post(detach))
         .route("/v1/reload", get(would_reload))
         .merge(trace::routes())
+        .merge(follow::routes())
         .with_state(requests.clone());
     open_routes(requests, history).merge(own)
 }
 
-/// What is also served over HTTP: all but `detach`, but what a reload would change, which reads files each time, and but a
-/// trace, which shows what clients send and costs each packet some time. The history is read without the main loop.
+/// What is also served over HTTP: all but `detach`, but what a reload would change, which reads files each time, but a trace,
+/// which shows what clients send and costs each packet some time, and but the flow log, whose lines never end. The history is read without the main loop.
 pub fn open_routes(requests: mpsc::Sender<Request>, history: History) -> Router {
     Router::new()
         .route("/v1/status", get(status))
