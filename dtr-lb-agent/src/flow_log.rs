@@ -183,4 +183,4 @@ impl FlowLog {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -26,7 +26,7 @@ use super::*;
 const LIMIT: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(10);
 
-fn record(end: FlowEnd) -> FlowRecord {
+pub(crate) fn record(end: FlowEnd) -> FlowRecord {
     FlowRecord {
         time: "2026-11-26T12:00:02.5Z".parse().expect("a time"),
         service: "https".into(),
@@ -55,7 +55,7 @@ fn to_file(path: &Path) -> Settings {
     Settings { target: Some(FlowLogTarget::File(path.into())), sample: 1 }
 }
 
-const NOWHERE: Settings = Settings { target: None, sample: 1 };
+pub(crate) const NOWHERE: Settings = Settings { target: None, sample: 1 };
 
 fn start(settings: Settings) -> FlowLog {
     FlowLog::start(settings).expect("a thread")
