@@ -11,8 +11,8 @@ use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, MapType};
 use bytemuck::{Zeroable, bytes_of};
 use dtr_lb_common::{
     abi::{
-        Filter, LAYOUT_VERSION, MAGLEV_SLOTS, MaglevTable, OwnMacs, Replica, ReplicaId, Service, ServiceKey, Settings,
-        SourceKey, map,
+        Filter, LAYOUT_VERSION, MAGLEV_SLOTS, MaglevTable, OwnMacs, Replica, ReplicaId, Service, ServiceKey,
+        Settings, SourceKey, map,
     },
     address::Address,
 };

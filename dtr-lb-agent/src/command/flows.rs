@@ -78,11 +78,7 @@ async fn show_all(mut lines: Lines<FlowLogLine<'static>>, json: bool) -> Result<
             return Err(Failure::failed(format!("the agent has ended, after {shown} connections")));
         };
         shown += u64::from(matches!(line, FlowLogLine::Flow(_)));
-        let text = if json {
-            serde_json::to_string(&line).map_err(Failure::failed)?
-        } else {
-            line.text().into_owned()
-        };
+        let text = if json { serde_json::to_string(&line).map_err(Failure::failed)? } else { line.text() };
         if let Err(error) = io::stdout().write_all(format!("{text}\n").as_bytes()) {
             // That the reader has gone (`dtr-lb flows --follow | head`) is no failure.
             return match error.kind() {

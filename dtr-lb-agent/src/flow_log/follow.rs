@@ -1,7 +1,7 @@
 //! Those who follow the log: each sees every connection that ends or fails and that it asks for, whatever the log's sample and
 //! limit are.
 
-use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc};
 
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -116,11 +116,11 @@ impl FollowFilter {
 impl FlowLogLine<'_> {
     /// For people.
     #[must_use]
-    pub fn text(&self) -> Cow<'static, str> {
+    pub fn text(&self) -> String {
         match self {
-            Self::Flow(flow) => flow.text().into(),
+            Self::Flow(flow) => flow.text(),
             Self::Note(Note { count, .. }) => {
-                format!("({count} connections are not shown: they came faster than they were read)").into()
+                format!("({count} connections are not shown: they came faster than they were read)")
             }
         }
     }

@@ -11,6 +11,7 @@ use crate::flows::mode;
 /// A line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 pub enum FlowLogLine<'a> {
     Flow(LoggedFlow<'a>),
     Note(Note<'a>),
