@@ -106,10 +106,12 @@ impl Output {
             return;
         }
         self.look = now + AGAIN;
-        if let Place::File(file) = &mut self.place
-            && let Err(error) = file.follow()
-        {
-            self.failed(&error, now);
+        let Place::File(file) = &mut self.place else { return };
+        match (file.follow(), &mut self.failing) {
+            (Err(error), _) => self.failed(&error, now),
+            // It may be another file by now: the next lines try it.
+            (Ok(()), Some(failing)) => failing.again = now,
+            (Ok(()), None) => {}
         }
     }
 

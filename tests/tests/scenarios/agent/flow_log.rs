@@ -59,18 +59,18 @@ pub(super) fn followers(place: Place) -> Result<()> {
     let Stage { lab, balancer } = &stage;
     let unknown = balancer.command(lab, &["flows", "--follow", "--service", "web"])?;
     ensure!(unknown.status.code() == Some(2), "a service that is not there: {unknown:?}");
-    let follow = || {
-        let follower = balancer.spawn_command(lab, "follow", &["flows", "--follow", "--service", "http"])?;
+    let follow = |name| {
+        let follower = balancer.spawn_command(lab, name, &["flows", "--follow", "--service", "http"])?;
         let begun = || fs::read_to_string(follower.log()).is_ok_and(|log| log.contains("Ctrl-C ends it"));
         ensure!(until(FOUND_WITHIN, begun), "it does not follow: {}", follower.log_tail(5));
         Ok(follower)
     };
-    let follower = follow()?;
+    let follower = follow("follow-1")?;
     follower.signal(Signal::SIGINT)?;
     let ended = follower.wait(ENDED_WITHIN)?.context("Ctrl-C does not end it")?;
     ensure!(ended.success(), "{ended}: {}", follower.log_tail(5));
 
-    let follower = follow()?;
+    let follower = follow("follow-2")?;
     balancer.process().signal(Signal::SIGTERM)?;
     let ended = balancer.process().wait(ENDED_WITHIN)?.context("the agent waits for those who follow")?;
     ensure!(ended.success(), "the agent ended with {ended}: {}", balancer.process().log_tail(10));
