@@ -176,7 +176,9 @@ impl Driver {
                 // The datapath may be attached for it already, and is to forward by its tables then.
                 self.finish_change().await;
                 drop(self.applier.finish().await);
-                self.flow_log.flush().await;
+                self.flow_log.finish().await;
+                // Those who follow the flow log, or a trace, get their last line.
+                self.endpoints.api.finish().await;
                 info!(reason, "the agent ends; the datapath goes on forwarding by its last table");
                 if log_packets {
                     warn!(
@@ -202,9 +204,7 @@ impl Driver {
         drop((requests, changes, replies, health, network, packet_log));
         // Its lock on the pins has to go before they can.
         drop(applier.finish().await);
-        flow_log.flush().await;
-        // Those who follow it are not waited for.
-        drop(flow_log);
+        flow_log.finish().await;
         let removed = datapath::detach(bpffs);
         if removed.is_ok()
             && let Err(error) = changes::remove(&kept)

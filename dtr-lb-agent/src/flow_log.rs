@@ -83,6 +83,8 @@ struct Shared {
     followers: broadcast::Sender<Arc<FlowRecord>>,
     counts: Arc<Counts>,
     wanted: Arc<Wanted>,
+    /// Whether the agent ends, and those who follow with it.
+    ended: watch::Sender<bool>,
 }
 
 impl FlowLog {
@@ -115,7 +117,8 @@ impl FlowLog {
             .run();
         };
         thread::Builder::new().name("flow-log".into()).spawn(write).map_err(FlowLogError::Thread)?;
-        Ok(Self(Arc::new(Shared { messages, followers, counts, wanted })))
+        let ended = watch::Sender::new(false);
+        Ok(Self(Arc::new(Shared { messages, followers, counts, wanted, ended })))
     }
 
     /// Offers records to the log and to those who follow. Never waits; what has no room is lost and counted, and what nobody wants
@@ -164,13 +167,20 @@ impl FlowLog {
     /// Follows all that is offered from now on.
     #[must_use]
     pub fn subscribe(&self) -> Subscription {
-        Subscription::new(self.0.followers.subscribe(), self.0.wanted.by_one_more())
+        let Shared { followers, wanted, ended, .. } = &*self.0;
+        Subscription::new(followers.subscribe(), ended.subscribe(), wanted.by_one_more())
     }
 
     /// What became of the lines.
     #[must_use]
     pub fn counts(&self) -> FlowLogCounts {
         self.0.counts.read()
+    }
+
+    /// At the end of the agent: writes all that was offered, but not for long, and ends those who follow.
+    pub async fn finish(&self) {
+        self.flush().await;
+        self.0.ended.send_replace(true);
     }
 
     /// Waits until all that was offered is written, but not for long.

@@ -6,7 +6,10 @@ use std::{collections::BTreeSet, sync::Arc};
 use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::{
+    broadcast::{self, error::RecvError},
+    watch,
+};
 
 use super::{
     FlowRecord,
@@ -35,6 +38,7 @@ pub struct FollowQuery {
 #[derive(Debug)]
 pub struct Subscription {
     records: broadcast::Receiver<Arc<FlowRecord>>,
+    ended: watch::Receiver<bool>,
     _follower: Follower,
 }
 
@@ -47,13 +51,24 @@ pub enum Followed {
 }
 
 impl Subscription {
-    pub(super) const fn new(records: broadcast::Receiver<Arc<FlowRecord>>, follower: Follower) -> Self {
-        Self { records, _follower: follower }
+    pub(super) const fn new(
+        records: broadcast::Receiver<Arc<FlowRecord>>,
+        ended: watch::Receiver<bool>,
+        follower: Follower,
+    ) -> Self {
+        Self { records, ended, _follower: follower }
     }
 
     /// Waits for the next one; none when the agent ends. May be dropped and called again.
     pub async fn next(&mut self) -> Option<Followed> {
-        match self.records.recv().await {
+        let Self { records, ended, _follower } = self;
+        let next = tokio::select! {
+            // What came before the end is still told.
+            biased;
+            next = records.recv() => next,
+            _ = ended.wait_for(|ended| *ended) => return None,
+        };
+        match next {
             Ok(record) => Some(Followed::Flow(record)),
             Err(RecvError::Lagged(lost)) => Some(Followed::Lost(lost)),
             Err(RecvError::Closed) => None,

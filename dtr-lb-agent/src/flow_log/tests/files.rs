@@ -195,6 +195,7 @@ fn what_the_queue_has_no_room_for_is_lost_and_counted_and_nobody_waits() {
         followers: broadcast::Sender::new(1),
         counts: Arc::new(Counts::default()),
         wanted: Arc::new(Wanted::new(true)),
+        ended: watch::Sender::new(false),
     }));
     let offered: Vec<_> = (0..1000).map(|port| of_port(port, FlowEnd::Closed)).collect();
     for _ in 0..70 {

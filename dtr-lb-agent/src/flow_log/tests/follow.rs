@@ -45,6 +45,16 @@ async fn who_follows_gets_all_whatever_the_log_leaves_out() {
 }
 
 #[tokio::test]
+async fn the_end_of_the_agent_ends_those_who_follow_after_what_was_offered() {
+    let log = start(NOWHERE);
+    let mut subscription = log.subscribe();
+    log.offer(vec![record(FlowEnd::Detached)]);
+    log.finish().await;
+    assert!(matches!(next(&mut subscription).await, Some(Followed::Flow(_))));
+    assert_eq!(next(&mut subscription).await, None, "though others have the log still: {log:?}");
+}
+
+#[tokio::test]
 async fn who_is_too_slow_is_told_how_many_are_missing() {
     let log = start(NOWHERE);
     let mut subscription = log.subscribe();
