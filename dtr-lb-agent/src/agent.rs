@@ -53,6 +53,7 @@ use crate::{
     config::Config,
     datapath::{self, Datapath, DatapathError, Options},
     events::{By, ByFields, DETACHED, ENDED, Events},
+    flow_log::FlowLogError,
     interface::InterfaceError,
     next_hop::NextHopError,
     preflight::Refused,
@@ -80,6 +81,8 @@ pub enum AgentError {
     Api(#[from] ApiError),
     #[error(transparent)]
     Web(#[from] WebError),
+    #[error(transparent)]
+    FlowLog(#[from] FlowLogError),
     #[error("the probe of service `{service}` cannot be made: {source}")]
     Probe { service: String, source: ProberError },
     #[error(transparent)]
@@ -178,6 +181,9 @@ impl Driver {
                 // The datapath may be attached for it already, and is to forward by its tables then.
                 self.finish_change().await;
                 drop(self.applier.finish().await);
+                self.flow_log.finish().await;
+                // Those who follow the flow log, or a trace, get their last line.
+                self.endpoints.api.finish().await;
                 info!(
                     event = ENDED,
                     reason, "the agent ends; the datapath goes on forwarding by its last table"
@@ -199,7 +205,17 @@ impl Driver {
     /// Removes the datapath, tells who asked, and ends.
     async fn detach(self, by: Option<&By>, answer: Answer<Detached>) -> Result<(), AgentError> {
         let Self {
-            changes, replies, health, network, applier, endpoints, observer, events, mut manager, ..
+            changes,
+            replies,
+            health,
+            network,
+            applier,
+            endpoints,
+            observer,
+            events,
+            flow_log,
+            mut manager,
+            ..
         } = self;
         let Endpoints { api, http, requests, _packet_log: packet_log } = endpoints;
         manager.stopping("the agent ends, and the datapath with it");
@@ -210,6 +226,7 @@ impl Driver {
         drop((requests, changes, replies, health, network, packet_log));
         // Its lock on the pins has to go before they can.
         drop(applier.finish().await);
+        flow_log.finish().await;
         let removed = datapath::detach(bpffs);
         if removed.is_ok()
             && let Err(error) = changes::remove(&kept)

@@ -9,6 +9,7 @@ mod ask;
 mod asker;
 mod client;
 mod events;
+mod follow;
 mod healthz;
 mod history;
 mod look;
@@ -20,11 +21,11 @@ mod trace;
 mod verdicts;
 
 pub use client::{
-    ClientError, TraceLines, ask_detach, ask_events, ask_explain, ask_flows, ask_reload, ask_replica,
+    ClientError, Lines, ask_detach, ask_events, ask_explain, ask_flows, ask_follow, ask_reload, ask_replica,
     ask_status, ask_status_within, ask_trace, ask_undo, ask_would_reload,
 };
 pub use request::{
-    Answer, Detached, Look, Ordered, Refusal, RefusalKind, Reloaded, ReplicaOrder, Replicas, Request,
+    Answer, Detached, Follow, Look, Ordered, Refusal, RefusalKind, Reloaded, ReplicaOrder, Replicas, Request,
     WouldReload,
 };
 pub use routes::{open_routes, router};

@@ -98,10 +98,16 @@ pub struct FlowsArgs {
     /// Show so many at most; the others are counted
     #[arg(long, value_name = "N", default_value_t = flows::LIMIT)]
     pub limit: usize,
+    /// Only those that have most of it, the first one most: 10, or N
+    #[arg(long, num_args = 1..=2, value_names = ["bytes|packets|age", "N"], conflicts_with = "limit")]
+    pub top: Vec<String>,
     /// Also handshakes that are not over
     #[arg(long)]
     pub half_open: bool,
-    /// As JSON
+    /// Show each connection when it ends or fails, until Ctrl-C
+    #[arg(long, conflicts_with_all = ["state", "limit", "top", "half_open"])]
+    pub follow: bool,
+    /// As JSON; with --follow a line a connection
     #[arg(long)]
     pub json: bool,
 }

@@ -80,6 +80,15 @@ impl Directory {
         self.replicas.values().map(|entry| entry.name.as_str()).collect()
     }
 
+    /// The names of the replicas that are called so, by their name or their address.
+    pub fn names(&self, named: &str) -> BTreeSet<String> {
+        let is = |end: &SocketAddr, entry: &Entry| {
+            entry.name == named || end.ip().to_string() == named || end.to_string() == named
+        };
+        let called = self.replicas.iter().filter(|((_, end), entry)| is(end, entry));
+        called.map(|(_, entry)| entry.name.clone()).collect()
+    }
+
     /// What is known of a replica; nothing if the config has it no more, but flows do.
     pub fn replica(&self, replica: &Replica) -> Option<&Entry> {
         self.replicas.get(&(replica.service(), end(replica)))

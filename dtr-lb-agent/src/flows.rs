@@ -1,9 +1,11 @@
 //! `dtr-lb flows`: the connections that the datapath knows.
 //!
-//! The walk reads the table in place, mapped into memory, and keeps no more than it shows, so that a million entries cost
-//! neither the main loop's time nor memory. `text` is the same for people.
+//! The walk reads the table in place, mapped into memory, and keeps no more than twice what it shows (`best`), so that a million
+//! entries cost neither the main loop's time nor memory. `traffic` says what a connection has carried. `text` is the same for people.
 
+mod best;
 mod text;
+mod traffic;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,9 +25,15 @@ use crate::{
     datapath::{DatapathError, Reader},
     directory::{Directory, end},
 };
+use best::Best;
+use traffic::Carried;
+
+pub(crate) use text::{bytes, span};
 
 /// Shown if nobody says how many.
 pub const LIMIT: usize = 1000;
+/// The same of those that have most of something.
+pub const TOP_LIMIT: usize = 10;
 /// Shown at most: what is kept of each has some hundred bytes.
 pub const MOST: usize = 100_000;
 
@@ -41,11 +49,35 @@ pub struct Query {
     pub service: Option<String>,
     /// One of [`State::name`].
     pub state: Option<String>,
-    /// How many are shown; [`LIMIT`] if it is not given.
+    /// How many are shown; [`LIMIT`] if it is not given, or [`TOP_LIMIT`] with `top`.
     pub limit: Option<usize>,
+    /// Those that have most of it, the first one most.
+    pub top: Option<Top>,
     /// Handshakes, too.
     #[serde(default)]
     pub half_open: bool,
+}
+
+/// By what connections are ranked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Top {
+    Bytes,
+    Packets,
+    Age,
+}
+
+impl Top {
+    pub const ALL: [Self; 3] = [Self::Bytes, Self::Packets, Self::Age];
+
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Bytes => "bytes",
+            Self::Packets => "packets",
+            Self::Age => "age",
+        }
+    }
 }
 
 /// What was found.
@@ -81,6 +113,13 @@ pub struct FlowLine {
     pub half_open: bool,
     /// Since the last packet, of either direction.
     pub idle_seconds: f64,
+    /// Since it was opened.
+    pub age_seconds: f64,
+    /// What it has carried; none where that is not counted.
+    pub packets_to_replica: Option<u64>,
+    pub bytes_to_replica: Option<u64>,
+    pub packets_to_client: Option<u64>,
+    pub bytes_to_client: Option<u64>,
 }
 
 /// Why nothing can be listed.
@@ -114,7 +153,7 @@ pub fn list(
     let filter = Filter::new(query, directory, &replicas)?;
     let mut listing = Listing { flows: Vec::new(), matched: 0, left_out: 0, in_all: 0, carrying: 0 };
     let Some(settings) = reader.settings()? else { return Ok(listing) };
-    let mut found = Vec::new();
+    let mut found = Best::new(filter.limit);
     let table = reader.table_words();
     for flow in table.entries(0..table.buckets()) {
         let Some(ends) = Ends::of(&flow) else { continue };
@@ -129,19 +168,33 @@ pub fn list(
         listing.carrying += u64::from(flow.state().live());
         if filter.takes(&ends, &flow) {
             listing.matched += 1;
-            if found.len() < filter.limit {
-                let newer = other_seen.wrapping_sub(flow.last_seen) as i32 > 0;
-                found.push((ends, flow, if newer { other_seen } else { flow.last_seen }));
-            }
+            let newer = other_seen.wrapping_sub(flow.last_seen) as i32 > 0;
+            let last_seen = if newer { other_seen } else { flow.last_seen };
+            let carried = Carried::of(&flow, paired.then_some(&other));
+            let rank = match query.top {
+                None => u64::from(flow.state().live()),
+                Some(Top::Age) => now.wrapping_sub(flow.opened).into(),
+                Some(Top::Bytes) => carried.bytes(),
+                Some(Top::Packets) => carried.packets(),
+            };
+            found.offer(rank, (ends, flow, last_seen, carried));
         }
     }
+    let mut found = found.into_sorted();
     listing.left_out = listing.matched - found.len() as u64;
-    for (ends, flow, last_seen) in found {
-        let age = now.wrapping_sub(last_seen) as i32;
-        let idle = f64::from(age.max(0)) / f64::from(settings_second(&settings));
-        listing.flows.push(line(&ends, &flow, idle, replicas.get(&flow.replica), directory));
+    if query.top.is_none() {
+        found.sort_by_key(|(ends, flow, ..)| (!flow.state().live(), ends.client_end(), ends.vip()));
     }
-    listing.flows.sort_by_key(|flow| (flow.client, flow.vip));
+    let seconds = |ticks: Ticks| {
+        // Signed, as another CPU may have seen a packet a tick after the clock was read.
+        f64::from((ticks as i32).max(0)) / f64::from(settings_second(&settings))
+    };
+    for (ends, flow, last_seen, carried) in found {
+        let idle_seconds = seconds(now.wrapping_sub(last_seen));
+        let age_seconds = seconds(now.wrapping_sub(flow.opened));
+        let replica = replicas.get(&flow.replica);
+        listing.flows.push(line(&ends, &flow, (idle_seconds, age_seconds), carried, replica, directory));
+    }
     Ok(listing)
 }
 
@@ -177,6 +230,10 @@ impl Ends {
         }
     }
 
+    fn client_end(&self) -> SocketAddr {
+        SocketAddr::new(self.client.source.into(), self.client.source_port.get())
+    }
+
     fn vip(&self) -> SocketAddr {
         SocketAddr::new(self.client.destination.into(), self.client.destination_port.get())
     }
@@ -202,8 +259,8 @@ impl Filter {
         directory: &Directory,
         replicas: &BTreeMap<ReplicaId, Replica>,
     ) -> Result<Self, FlowsError> {
-        let Query { client, replica, service, state, limit, half_open } = query;
-        let limit = limit.unwrap_or(LIMIT);
+        let Query { client, replica, service, state, limit, top, half_open } = query;
+        let limit = limit.unwrap_or(if top.is_some() { TOP_LIMIT } else { LIMIT });
         if limit > MOST {
             return Err(FlowsError::Limit(limit));
         }
@@ -254,7 +311,7 @@ impl Filter {
     }
 }
 
-fn listed(names: BTreeSet<&str>) -> String {
+pub(crate) fn listed(names: BTreeSet<&str>) -> String {
     if names.is_empty() { "none".into() } else { names.into_iter().collect::<Vec<_>>().join(", ") }
 }
 
@@ -266,12 +323,13 @@ fn state_named(name: &str) -> Result<State, FlowsError> {
 fn line(
     ends: &Ends,
     flow: &Flow,
-    idle_seconds: f64,
+    (idle_seconds, age_seconds): (f64, f64),
+    Carried { to_replica, to_client }: Carried,
     replica: Option<&Replica>,
     directory: &Directory,
 ) -> FlowLine {
     FlowLine {
-        client: SocketAddr::new(ends.client.source.into(), ends.client.source_port.get()),
+        client: ends.client_end(),
         vip: ends.vip(),
         service: directory.service(&ends.service()).map(str::to_owned),
         nat: ends.nat,
@@ -281,6 +339,11 @@ fn line(
         state: flow.state().name().into(),
         half_open: flow.state().handshake(),
         idle_seconds,
+        age_seconds,
+        packets_to_replica: to_replica.map(|traffic| traffic.packets),
+        bytes_to_replica: to_replica.map(|traffic| traffic.bytes),
+        packets_to_client: to_client.map(|traffic| traffic.packets),
+        bytes_to_client: to_client.map(|traffic| traffic.bytes),
     }
 }
 

@@ -15,6 +15,7 @@ pub mod directory;
 pub mod events;
 pub mod explain;
 pub mod fit;
+pub mod flow_log;
 pub mod flows;
 pub mod healthz;
 pub mod history;

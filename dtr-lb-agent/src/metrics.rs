@@ -13,7 +13,7 @@ mod probes;
 mod process;
 mod replicas;
 
-use crate::{status::Status, web::HttpCounts};
+use crate::{flow_log::FlowLogCounts, status::Status, web::HttpCounts};
 
 pub use probes::{ProbeCounts, Tally};
 pub use process::Process;
@@ -24,6 +24,7 @@ pub struct Snapshot {
     pub status: Status,
     pub probes: ProbeCounts,
     pub http: HttpCounts,
+    pub flow_log: FlowLogCounts,
 }
 
 /// The content type of [`page`]: Prometheus' text format.

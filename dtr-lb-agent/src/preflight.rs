@@ -6,7 +6,7 @@
 //! that could come later, too (the socket's, the datapath's), its words are those of the later error.
 //!
 //! A file a subject: `process` (kernel, capabilities, memory, BPF file system), `interfaces` and `device` (their drivers),
-//! `addresses`, `endpoints` (socket, HTTP, token), `direct`, `dnat` and `ipv6`, `timeouts`. What takes waiting for others (next hops,
+//! `addresses`, `endpoints` (socket, HTTP, token), `flow_log`, `direct`, `dnat` and `ipv6`, `timeouts`. What takes waiting for others (next hops,
 //! replicas, who else has a VIP) is not looked at here: `check` asks once, and the agent keeps asking.
 
 mod addresses;
@@ -15,6 +15,7 @@ mod direct;
 mod dnat;
 mod endpoints;
 mod finding;
+mod flow_log;
 mod interfaces;
 mod ipv6;
 mod process;
@@ -67,6 +68,7 @@ pub(crate) struct Facts {
     /// Services whose probes cannot be made, each with the error.
     probes: Vec<(String, String)>,
     endpoints: endpoints::Facts,
+    flow_log: flow_log::Facts,
 }
 
 /// The kernel's settings, by their path below /proc/sys, as far as they are there.
@@ -102,6 +104,7 @@ impl Facts {
             ipv6_addresses: fs::read_to_string("/proc/net/if_inet6").unwrap_or_default(),
             probes: unusable_probes(config),
             endpoints: endpoints::Facts::read(&config.agent, purpose),
+            flow_log: flow_log::Facts::read(&config.agent, purpose),
         }
     }
 
@@ -159,6 +162,7 @@ pub(crate) fn judge(config: &Config, facts: &Facts) -> Findings {
         ipv6_addresses,
         probes,
         endpoints,
+        flow_log,
     } = facts;
     let mut found = Findings::default();
     found.timeouts(config);
@@ -178,6 +182,7 @@ pub(crate) fn judge(config: &Config, facts: &Facts) -> Findings {
         found.error(format!("service {service}"), error);
     }
     found.endpoints(endpoints);
+    found.flow_log(flow_log);
     found
 }
 

@@ -135,6 +135,9 @@ fn without_an_agent_nothing_can_be_looked_at() {
     let capture = capture.to_str().expect("it is text");
     for command in [
         &["flows"][..],
+        &["flows", "--top", "bytes"],
+        &["flows", "--top", "age", "5", "--replica", "r1"],
+        &["flows", "--follow", "--service", "https", "--json"],
         &["flows", "--client", "10.0.0.5", "--state", "established", "--json"],
         &["explain", "10.0.0.5", "10.0.0.10:443"],
         &["trace", "--for", "5s", "--verdict", "dropped"],
@@ -151,6 +154,9 @@ fn what_cannot_be_looked_for_is_bad_usage() {
         (&["flows", "--client", "10.0.0.5/8"][..], "is it 10.0.0.0/8?"),
         (&["flows", "--state", "open"], "client_closed"),
         (&["flows", "--limit", "1000000"], "100000"),
+        (&["flows", "--top", "size"], "bytes, packets, age"),
+        (&["flows", "--top", "bytes", "1000000"], "100000"),
+        (&["flows", "--follow", "--state", "closed"], "--state"),
         (&["explain", "10.0.0.5"], "<DST:PORT>"),
         (&["explain", "dtr.example.com", "10.0.0.10:443"], "`dtr.example.com` is no client"),
         (&["explain", "10.0.0.5", "10.0.0.10"], "`10.0.0.10` is no end of a service"),

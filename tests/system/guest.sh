@@ -302,6 +302,7 @@ done
 [ -e $CONFIG ] || fail "the config is gone"
 apt-get purge -qq -y dtr-lb >purge.log 2>&1 || fail "$(cat purge.log)"
 [ ! -e /etc/dtr-lb ] || fail "after the purge: $(find /etc/dtr-lb)"
+[ ! -e /var/log/dtr-lb ] || fail "after the purge: $(find /var/log/dtr-lb)"
 done_with
 
 echo PASSED

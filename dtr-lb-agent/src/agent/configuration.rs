@@ -29,6 +29,7 @@ use crate::{
     control::Moment,
     datapath::{DatapathError, Desired, Interface},
     events::By,
+    flow_log::{self, check_target},
     interface::{self, InterfaceError, Links, Seen},
     preflight::{Finding, check_addresses, check_steering, probes_are_steered},
 };
@@ -272,6 +273,9 @@ impl Driver {
         immutable::check(&before, &config)?;
         let Looked { plan, desired, warnings, moved } = self.look_at(&config, files).await?;
         let http = self.endpoints.http.prepare(&config.agent, files)?;
+        if before.agent.flow_log != config.agent.flow_log {
+            check_target(config.agent.flow_log.as_ref())?;
+        }
         let (moved, attach) = match moved {
             Some((links, seen, interfaces)) => {
                 (Some((links, seen)), Some((wanted(config.datapath.attach), interfaces)))
@@ -336,6 +340,7 @@ impl Driver {
         let changes = health.control.reconfigure(Arc::clone(&config), Moment::now());
         health.probes.carry_out(plan, &health.control);
         self.endpoints.http.carry_out(http);
+        self.flow_log.apply(flow_log::Settings::of(&config.agent));
         if let Some((links, seen)) = moved {
             self.network.follow_interfaces(config.interfaces.clone(), links);
             health.control.ingress(mtus(&seen)).into_iter().for_each(log);

@@ -26,6 +26,7 @@ use crate::{
     datapath::{PacketLog, Steering},
     directory::Directory,
     events::{By, Events},
+    flow_log::FlowLog,
     interface::Look,
     metrics::Snapshot,
     status::{self, Observed, Reloads, Status},
@@ -44,6 +45,7 @@ pub(super) struct Driver {
     pub(super) observer: Observer,
     pub(super) events: Events,
     pub(super) endpoints: Endpoints,
+    pub(super) flow_log: FlowLog,
     pub(super) replies: PendingReplies,
     pub(super) manager: Manager,
 }
@@ -152,6 +154,7 @@ impl Driver {
             Request::Metrics(answer) => drop(answer.send(self.snapshot())),
             Request::Look(answer) => drop(answer.send(Ok(self.look()))),
             Request::Trace(request) => self.applier.trace(request),
+            Request::Follow(answer) => drop(answer.send(Ok(self.follow()))),
             Request::Replica(order, by, answer) => self.changes.request(Requested::Order(order, by, answer)),
             Request::Undo(by, answer) => self.changes.request(Requested::Undo(by, answer)),
             Request::Reload(by, answer) => self.changes.request(Requested::Reload(by, Some(answer))),
@@ -210,7 +213,13 @@ impl Driver {
         self.health.probe_counts.keep(self.health.control.config());
         let status = self.status()?;
         let probes = self.health.probe_counts.clone();
-        Ok(Snapshot { status, probes, http: self.endpoints.http.counts() })
+        let (http, flow_log) = (self.endpoints.http.counts(), self.flow_log.counts());
+        Ok(Snapshot { status, probes, http, flow_log })
+    }
+
+    fn follow(&self) -> api::Follow {
+        let directory = Directory::new(&self.health.control, Instant::now());
+        api::Follow { subscription: self.flow_log.subscribe(), directory }
     }
 
     /// What another thread needs to look at the datapath's tables.

@@ -126,6 +126,8 @@ mod tests {
             http,
             http_names: Vec::new(),
             admin_token_file: token,
+            flow_log: None,
+            flow_log_sample: 1,
         }
     }
 

@@ -20,6 +20,7 @@ use crate::{
     config::{self, ConfigError},
     datapath::Desired,
     events::{By, ByFields},
+    flow_log::check_target,
     interface::ByRoutes,
 };
 
@@ -71,6 +72,10 @@ impl Driver {
             }
         };
         refused.extend(self.endpoints.http.try_config(&config.agent).err().map(|error| error.to_string()));
+        if before.agent.flow_log != config.agent.flow_log {
+            let checked = check_target(config.agent.flow_log.as_ref());
+            refused.extend(checked.err().map(|error| error.to_string()));
+        }
         let changes = config::differences(before, &config);
         Ok((WouldReload { config: path.display().to_string(), changes, refused, notes }, desired))
     }

@@ -32,6 +32,7 @@ use crate::{
     control::Control,
     datapath::{Applied, Datapath, Desired, Hook, Interface, Meter, Steering, Wanted},
     events::{Events, Previous, STARTED},
+    flow_log::{self, FlowLog},
     history::History,
     interface::{self, Links, Seen},
     preflight::{self, Facts, Purpose, probes_are_steered},
@@ -88,6 +89,7 @@ pub(super) struct Ready {
     /// How the agent before this one ended.
     previous: Previous,
     pub(super) endpoints: Endpoints,
+    pub(super) flow_log: FlowLog,
     /// Where the datapath is to be attached.
     found: Vec<Interface>,
 }
@@ -112,6 +114,7 @@ pub(super) async fn make_ready(
     let previous = events.open(&Events::path(&config.agent.socket));
     let routes = api::open_routes(request_sender, history, events.clone());
     let http = HttpSide::open(&config.agent, routes)?;
+    let flow_log = FlowLog::start(flow_log::Settings::of(&config.agent))?;
     let packet_log = log_packets.then(|| datapath.start_packet_log()).transpose()?;
     let mut control = Control::new(Arc::clone(config), Timestamp::now());
     control.take_macs(macs).into_iter().for_each(log);
@@ -126,7 +129,18 @@ pub(super) async fn make_ready(
     settle(&mut health, &mut network, datapath.meter()).await;
     let observer = Observer::new(datapath, plots);
     let endpoints = Endpoints { api, http, requests, _packet_log: packet_log };
-    Ok(Ready { configuration, health, network, steering, observer, events, previous, endpoints, found })
+    Ok(Ready {
+        configuration,
+        health,
+        network,
+        steering,
+        observer,
+        events,
+        previous,
+        endpoints,
+        flow_log,
+        found,
+    })
 }
 
 impl Ready {
@@ -153,6 +167,7 @@ impl Ready {
             events,
             previous,
             endpoints,
+            flow_log,
             found: _,
         } = self;
         info!(
@@ -176,6 +191,7 @@ impl Ready {
             observer,
             events,
             endpoints,
+            flow_log,
             replies: PendingReplies::default(),
             manager: Manager::of_this_process(),
         }

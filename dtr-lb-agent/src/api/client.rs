@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    marker::PhantomData,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -20,6 +21,7 @@ use super::{
 use crate::{
     events,
     explain::{self, Explanation},
+    flow_log::{FlowLogLine, FollowQuery},
     flows::{self, Listing},
     status::Status,
     trace::{self, Line},
@@ -118,23 +120,36 @@ pub async fn ask_explain(socket: &Path, query: &explain::Query) -> Result<Explan
 }
 
 /// Makes a running agent trace. Returns when it has begun, or could not.
-pub async fn ask_trace(socket: &Path, query: &trace::Query) -> Result<TraceLines, ClientError> {
-    let response = send(socket, Method::GET, &with_query("v1/trace", query), None, |request| request).await?;
-    Ok(TraceLines { socket: socket.into(), response, read: Vec::new() })
+pub async fn ask_trace(socket: &Path, query: &trace::Query) -> Result<Lines<Line>, ClientError> {
+    ask_lines(socket, &with_query("v1/trace", query)).await
 }
 
-/// The lines of a trace, as they come. Dropped, they end it.
+/// Follows the connections that end or fail at a running agent.
+pub async fn ask_follow(
+    socket: &Path,
+    query: &FollowQuery,
+) -> Result<Lines<FlowLogLine<'static>>, ClientError> {
+    ask_lines(socket, &with_query("v1/flows/follow", query)).await
+}
+
+async fn ask_lines<T>(socket: &Path, what: &str) -> Result<Lines<T>, ClientError> {
+    let response = send(socket, Method::GET, what, None, |request| request).await?;
+    Ok(Lines { socket: socket.into(), response, read: Vec::new(), of: PhantomData })
+}
+
+/// Lines, as they come. Dropped, they end.
 #[derive(Debug)]
-pub struct TraceLines {
+pub struct Lines<T> {
     socket: PathBuf,
     response: Response,
     /// Read and not yet handed out.
     read: Vec<u8>,
+    of: PhantomData<T>,
 }
 
-impl TraceLines {
+impl<T: DeserializeOwned> Lines<T> {
     /// Waits for the next line; none after the last. May be dropped and called again.
-    pub async fn next(&mut self) -> Result<Option<Line>, ClientError> {
+    pub async fn next(&mut self) -> Result<Option<T>, ClientError> {
         loop {
             if let Some(end) = self.read.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = self.read.drain(..=end).collect();

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use crate::{
-    datapath::Reader, directory::Directory, events::By, metrics::Snapshot, status::Status,
-    trace::TraceRequest,
+    datapath::Reader, directory::Directory, events::By, flow_log::Subscription, metrics::Snapshot,
+    status::Status, trace::TraceRequest,
 };
 
 /// Who asked waits at the other end, or has gone.
@@ -32,6 +32,15 @@ pub enum Request {
     /// What it takes to look at the datapath's tables.
     Look(Answer<Look>),
     Trace(TraceRequest),
+    /// Tell of each connection that ends or fails from now on.
+    Follow(Answer<Follow>),
+}
+
+/// What it takes to follow the flow log.
+#[derive(Debug)]
+pub struct Follow {
+    pub subscription: Subscription,
+    pub directory: Directory,
 }
 
 /// What it takes to look at the datapath's tables.

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::{
     ask::{Requests, ask},
     asker::Asker,
-    healthz, look, metrics,
+    follow, healthz, look, metrics,
     request::{Detached, Ordered, Refusal, RefusalKind, Reloaded, ReplicaOrder, Request, WouldReload},
     trace,
 };
@@ -22,12 +22,14 @@ pub fn router(requests: mpsc::Sender<Request>, history: History, events: Events)
         .route("/v1/detach", post(detach))
         .route("/v1/reload", get(would_reload))
         .merge(trace::routes())
+        .merge(follow::routes())
         .with_state(requests.clone());
     open_routes(requests, history, events).merge(own)
 }
 
 /// What is also served over HTTP: all but `detach`, but what a reload would change, which reads files each time, and but a
-/// trace, which shows what clients send and costs each packet some time. History and events are read without the main loop.
+/// trace, which shows what clients send and costs each packet some time, and the flow log, whose lines never end. History and
+/// events are read without the main loop.
 pub fn open_routes(requests: mpsc::Sender<Request>, history: History, events: Events) -> Router {
     Router::new()
         .route("/v1/status", get(status))

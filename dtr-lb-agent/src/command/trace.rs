@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Failure, complain, places, runtime};
 use crate::{
-    api::{self, TraceLines},
+    api::{self, Lines},
     cli::{Global, TraceArgs},
     trace::{Line, Query, pcap::PcapFile},
 };
@@ -56,7 +56,7 @@ fn pcap_file(path: &Path) -> Result<PcapFile<Box<dyn Write>>, Failure> {
     PcapFile::new(Box::new(BufWriter::new(output)) as Box<dyn Write>).map_err(failed)
 }
 
-async fn show_all(mut lines: TraceLines, mut show: Show) -> Result<(), Failure> {
+async fn show_all(mut lines: Lines<Line>, mut show: Show) -> Result<(), Failure> {
     // Once for all: what comes while a line is written, with nobody waiting for it, would be lost.
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::failed)?;
     let mut shown = 0_u64;

@@ -3,12 +3,13 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use super::flow_log::{FLOW_LOG, FlowLogTarget};
 use super::host_name::is_host_name;
 use super::key::{is, table};
 use super::node::Table;
 use super::problems::Problems;
 use super::service::Service;
-use super::takes::{List, Maybe, Text};
+use super::takes::{List, Maybe, Text, Whole};
 
 /// Where the agent's socket is unless the config says otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/dtr-lb/dtr-lb.sock";
@@ -73,6 +74,11 @@ table! {
         /// The token that lets HTTP change things, 16 to 512 printable ASCII characters without blanks in a file that others may
         /// not read. Without one, HTTP only reads.
         admin_token_file: Option<PathBuf> = Maybe::unless("\"\"", FILE), is(None);
+        /// A JSON line for each connection that has ended or never began: the [flow log](flow-log.md). The systemd unit lets the agent
+        /// write below `/var/log/dtr-lb`.
+        flow_log: Option<FlowLogTarget> = Maybe::unless("\"\"", FLOW_LOG), is(None).example("\"/var/log/dtr-lb/flows.log\"");
+        /// Log one of this many connections; those that failed are always logged.
+        flow_log_sample: u32 = Whole(1..=1_000_000), is(1);
     }
 }
 
@@ -99,7 +105,7 @@ pub(super) fn read(
 }
 
 /// A path that means the same wherever the process was started.
-fn absolute(text: &str) -> Result<PathBuf, String> {
+pub(super) fn absolute(text: &str) -> Result<PathBuf, String> {
     let usable = text.starts_with('/') && !text.contains('\0');
     usable.then(|| PathBuf::from(text)).ok_or_else(|| "not an absolute path".to_owned())
 }

@@ -58,8 +58,15 @@ impl Places {
             empty
         });
         let agent = Table::top(&document).table("agent", &mut problems);
-        let WrittenAgent { socket, bpffs, http: _, http_names: _, admin_token_file: _ } =
-            WrittenAgent::read(&agent, &mut problems);
+        let WrittenAgent {
+            socket,
+            bpffs,
+            http: _,
+            http_names: _,
+            admin_token_file: _,
+            flow_log: _,
+            flow_log_sample: _,
+        } = WrittenAgent::read(&agent, &mut problems);
         // The other keys are not asked for here.
         let other = |key: &str| key.starts_with("agent.") && !["agent.socket", "agent.bpffs"].contains(&key);
         let notes =

@@ -15,8 +15,17 @@ impl Listing {
         }
         let mut table = Table::new();
         table.load_style(presets::NOTHING);
-        table.set_header(["client", "vip", "service", "nat", "replica", "mode", "state", "idle"]);
-        for FlowLine { client, vip, service, nat, replica, mode, state, idle_seconds, .. } in &self.flows {
+        table.set_header([
+            "client", "vip", "service", "nat", "replica", "mode", "state", "age", "idle", "packets", "bytes",
+        ]);
+        for line in &self.flows {
+            let FlowLine {
+                client, vip, service, nat, replica, mode, state, age_seconds, idle_seconds, ..
+            } = line;
+            let both = |there: Option<u64>, back: Option<u64>, show: fn(u64) -> String| {
+                let show = |count: Option<u64>| count.map_or_else(|| "-".into(), show);
+                if there.or(back).is_none() { "-".into() } else { format!("{}/{}", show(there), show(back)) }
+            };
             table.add_row([
                 client.to_string(),
                 vip.to_string(),
@@ -25,7 +34,10 @@ impl Listing {
                 replica.clone(),
                 mode.clone(),
                 state.clone(),
-                idle(*idle_seconds),
+                span(*age_seconds),
+                span(*idle_seconds),
+                both(line.packets_to_replica, line.packets_to_client, |count| count.to_string()),
+                both(line.bytes_to_replica, line.bytes_to_client, bytes),
             ]);
         }
         let table: String = table.trim_fmt().lines().map(|line| format!("{}\n", line.trim())).collect();
@@ -41,7 +53,7 @@ impl Listing {
 }
 
 /// "0.4s", "12s", "3m05s", "2h00m".
-fn idle(seconds: f64) -> String {
+pub(crate) fn span(seconds: f64) -> String {
     let whole = seconds as u64;
     match whole {
         0..10 => format!("{seconds:.1}s"),
@@ -49,6 +61,18 @@ fn idle(seconds: f64) -> String {
         60..3600 => format!("{}m{:02}s", whole / 60, whole % 60),
         _ => format!("{}h{:02}m", whole / 3600, whole / 60 % 60),
     }
+}
+
+/// "512B", "1.2KiB", "3.4GiB".
+pub(crate) fn bytes(count: u64) -> String {
+    let mut units = ["KiB", "MiB", "GiB", "TiB"].into_iter();
+    let (mut number, mut unit) = (count as f64, "B");
+    while number >= 1024.0
+        && let Some(larger) = units.next()
+    {
+        (number, unit) = (number / 1024.0, larger);
+    }
+    if unit == "B" { format!("{count}B") } else { format!("{number:.1}{unit}") }
 }
 
 #[cfg(test)]
@@ -59,8 +83,51 @@ mod tests {
     fn the_time_without_packets_is_short_to_read() {
         let cases = [(0.0, "0.0s"), (9.94, "9.9s"), (59.9, "59s"), (185.0, "3m05s"), (7260.0, "2h01m")];
         for (seconds, expected) in cases {
-            assert_eq!(idle(seconds), expected);
+            assert_eq!(span(seconds), expected);
         }
+    }
+
+    #[test]
+    fn bytes_are_short_to_read() {
+        let cases = [
+            (0, "0B"),
+            (1023, "1023B"),
+            (1024, "1.0KiB"),
+            (1_300_000, "1.2MiB"),
+            (5 << 40, "5.0TiB"),
+            (5 << 50, "5120.0TiB"),
+        ];
+        for (count, expected) in cases {
+            assert_eq!(bytes(count), expected);
+        }
+    }
+
+    #[test]
+    fn each_direction_has_its_number() {
+        let line = FlowLine {
+            client: "192.0.2.1:40000".parse().expect("an end"),
+            vip: "10.0.0.10:443".parse().expect("an end"),
+            service: Some("https".into()),
+            nat: None,
+            replica: "r1".into(),
+            replica_address: None,
+            mode: "nat".into(),
+            state: "established".into(),
+            half_open: false,
+            idle_seconds: 0.1,
+            age_seconds: 185.0,
+            packets_to_replica: Some(7),
+            bytes_to_replica: Some(900),
+            packets_to_client: None,
+            bytes_to_client: None,
+        };
+        let uncounted = FlowLine { packets_to_replica: None, bytes_to_replica: None, ..line.clone() };
+        let listing =
+            Listing { flows: vec![line, uncounted], matched: 2, left_out: 0, in_all: 2, carrying: 2 };
+        let text = listing.text();
+        let words: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(words[1][6..], ["established", "3m05s", "0.1s", "7/-", "900B/-"]);
+        assert_eq!(words[2][6..], ["established", "3m05s", "0.1s", "-", "-"]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     control::ReplicaState,
+    flow_log::FlowLogCounts,
     status::{DatapathStatus, Reloads, ReplicaStatus, Status},
     web::HttpCounts,
 };
@@ -73,13 +74,14 @@ const REPLICA_COUNTERS: [OfReplica; 5] = [
 ];
 
 pub(super) fn add(snapshot: &Snapshot, page: &mut Page) {
-    let Snapshot { status, probes, http: counts } = snapshot;
+    let Snapshot { status, probes, http: counts, flow_log } = snapshot;
     let mut build = Family::gauge("dtr_lb_build_info", "1; the label says which version runs.");
     build.set(&[("version", &status.version)], 1.0);
     page.add(build);
     datapath(&status.datapath, page);
     reloads(status.reloads, page);
     http(counts, page);
+    of_flow_log(*flow_log, page);
     verdicts(status, page);
     let services = rows(status);
     of_services(&services, page);
@@ -189,6 +191,20 @@ fn http(counts: &HttpCounts, page: &mut Page) {
         family.set(&[("reason", reason)], *count as f64);
     }
     page.add(family);
+}
+
+fn of_flow_log(counts: FlowLogCounts, page: &mut Page) {
+    page.counter(
+        "dtr_lb_flow_log_lines_total",
+        "Lines of the flow log that were written since the agent's start.",
+        counts.lines as f64,
+    );
+    let help = "Lines that are not in the flow log, since the agent's start, by reason.";
+    let mut lost = Family::counter("dtr_lb_flow_log_lost_total", help);
+    for (reason, count) in counts.lost() {
+        lost.set(&[("reason", reason)], count as f64);
+    }
+    page.add(lost);
 }
 
 /// The hook as the config calls it.

@@ -108,7 +108,8 @@ fn everything() -> Snapshot {
         connections: BTreeMap::from([("half_sent", 8), ("idle", 9)]),
         refused: BTreeMap::from([("half_sent", 11), ("wrong_token", 0)]),
     };
-    Snapshot { status, probes, http }
+    let flow_log = FlowLogCounts { lines: 40, queue_full: 1, not_written: 2, omitted: 3 };
+    Snapshot { status, probes, http, flow_log }
 }
 
 #[test]

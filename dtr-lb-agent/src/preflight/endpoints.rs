@@ -85,6 +85,8 @@ mod tests {
             http: None,
             http_names: Vec::new(),
             admin_token_file: None,
+            flow_log: None,
+            flow_log_sample: 1,
         }
     }
 

@@ -29,6 +29,7 @@ fn good() -> Facts {
             http: None,
             token: Ok(()),
         },
+        flow_log: flow_log::Facts { target: None, usable: Ok(()), beside_the_unit: false },
     }
 }
 

@@ -25,6 +25,7 @@ pub const PATHS: &[&str] = &[
     "/v1/replica",
     "/v1/undo",
     "/v1/flows",
+    "/v1/flows/follow",
     "/v1/explain",
     "/v1/trace",
     "/v1/history",
@@ -34,7 +35,7 @@ pub const PATHS: &[&str] = &[
 ];
 
 /// What of the main loop's requests only asks. Others change something, as far as is known here.
-const READING: &[&str] = &["Status", "Metrics", "Look", "Trace", "WouldReload"];
+const READING: &[&str] = &["Status", "Metrics", "Look", "Trace", "Follow", "WouldReload"];
 
 /// The longest answer that is read, in bytes.
 const LONGEST_ANSWER: usize = 4 << 20;

@@ -17,6 +17,7 @@ mod check;
 mod descriptors;
 mod detach;
 mod events;
+mod flow_log;
 mod interfaces;
 mod killed;
 mod reload;
@@ -42,6 +43,8 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     ("a_reload_under_load_is_not_noticed", CROSSWISE, reload::under_load),
     ("a_reload_to_other_replicas_waits_for_their_probes", BOTH_HOOKS, reload::all_replicas_at_once),
     ("a_bad_reload_changes_nothing", BOTH_HOOKS, reload::bad),
+    ("the_flow_log_moves_with_the_config", BOTH_HOOKS, flow_log::moves),
+    ("who_follows_the_flow_log_keeps_no_agent_from_ending", &[Place::XDP_ONE_ARM], flow_log::followers),
     ("a_reload_moves_the_datapath", CROSSWISE, reload::hook_and_interfaces),
     ("other_nat_ports_leave_connections_alone", BOTH_HOOKS, reload::nat_ports),
     ("drained_replicas_finish_and_those_in_maintenance_are_left", CROSSWISE, replicas::drain_and_maint),

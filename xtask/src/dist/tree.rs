@@ -15,8 +15,9 @@ use crate::command::captured;
 const DOC: &str = "usr/share/doc/dtr-lb";
 
 /// Files that are packed as they stand in the repository.
-const AS_THEY_ARE: [(&str, &str); 3] = [
+const AS_THEY_ARE: [(&str, &str); 4] = [
     ("packaging/systemd/dtr-lb.service", "lib/systemd/system/dtr-lb.service"),
+    ("packaging/logrotate/dtr-lb", "etc/logrotate.d/dtr-lb"),
     ("packaging/debian/dtr-lb.toml", "etc/dtr-lb/dtr-lb.toml"),
     ("packaging/debian/lintian-overrides", "usr/share/lintian/overrides/dtr-lb"),
 ];
