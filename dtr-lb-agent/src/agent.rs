@@ -20,6 +20,7 @@ mod effective;
 mod fill;
 mod fit;
 mod floods;
+mod flow_watch;
 mod health;
 mod http;
 mod immutable;
@@ -66,6 +67,7 @@ use applier::Thread;
 pub use config_source::{ConfigSource, NoFile, Origin};
 use driver::{Configuration, Driver, End, Endpoints};
 use effective::Sources;
+use flow_watch::Stop;
 pub use immutable::Immutable;
 use names::Following;
 use probes::{Files, Probes};
@@ -181,6 +183,8 @@ impl Driver {
                 // The datapath may be attached for it already, and is to forward by its tables then.
                 self.finish_change().await;
                 drop(self.applier.finish().await);
+                let logs = self.health.control.config().agent.flow_log.is_some();
+                self.flow_watch.finish(if logs { Stop::Stays } else { Stop::Silent }).await;
                 self.flow_log.finish().await;
                 // Those who follow the flow log, or a trace, get their last line.
                 self.endpoints.api.finish().await;
@@ -214,6 +218,7 @@ impl Driver {
             observer,
             events,
             flow_log,
+            flow_watch,
             mut manager,
             ..
         } = self;
@@ -226,8 +231,9 @@ impl Driver {
         drop((requests, changes, replies, health, network, packet_log));
         // Its lock on the pins has to go before they can.
         drop(applier.finish().await);
-        flow_log.finish().await;
         let removed = datapath::detach(bpffs);
+        flow_watch.finish(if removed.is_ok() { Stop::Detached } else { Stop::Stays }).await;
+        flow_log.finish().await;
         if removed.is_ok()
             && let Err(error) = changes::remove(&kept)
         {

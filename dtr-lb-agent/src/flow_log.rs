@@ -13,6 +13,7 @@ mod file;
 mod follow;
 mod journal;
 mod line;
+mod news;
 mod omission;
 mod output;
 mod record;
@@ -40,6 +41,7 @@ use tokio::{
 pub use counts::FlowLogCounts;
 pub use follow::{FollowFilter, FollowQuery, Followed, Subscription};
 pub use line::{FlowLogLine, LoggedFlow, Note};
+pub use news::{Now, record};
 pub use record::{FlowEnd, FlowRecord};
 pub use target::{FlowLogError, LOGS_DIRECTORY, check_target};
 

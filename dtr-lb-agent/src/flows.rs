@@ -113,8 +113,8 @@ pub struct FlowLine {
     pub half_open: bool,
     /// Since the last packet, of either direction.
     pub idle_seconds: f64,
-    /// Since it was opened.
-    pub age_seconds: f64,
+    /// Since it was opened; none where the client has opened another one by the same address and port.
+    pub age_seconds: Option<f64>,
     /// What it has carried; none where that is not counted.
     pub packets_to_replica: Option<u64>,
     pub bytes_to_replica: Option<u64>,
@@ -170,10 +170,10 @@ pub fn list(
             listing.matched += 1;
             let newer = other_seen.wrapping_sub(flow.last_seen) as i32 > 0;
             let last_seen = if newer { other_seen } else { flow.last_seen };
-            let carried = Carried::of(&flow, paired.then_some(&other));
+            let carried = Carried::of(&table, &flow, paired.then_some(&other));
             let rank = match query.top {
                 None => u64::from(flow.state().live()),
-                Some(Top::Age) => now.wrapping_sub(flow.opened).into(),
+                Some(Top::Age) => age(&flow, now).unwrap_or_default().into(),
                 Some(Top::Bytes) => carried.bytes(),
                 Some(Top::Packets) => carried.packets(),
             };
@@ -191,11 +191,16 @@ pub fn list(
     };
     for (ends, flow, last_seen, carried) in found {
         let idle_seconds = seconds(now.wrapping_sub(last_seen));
-        let age_seconds = seconds(now.wrapping_sub(flow.opened));
+        let age_seconds = age(&flow, now).map(seconds);
         let replica = replicas.get(&flow.replica);
         listing.flows.push(line(&ends, &flow, (idle_seconds, age_seconds), carried, replica, directory));
     }
     Ok(listing)
+}
+
+/// What is left of a connection whose client's entry is gone does not say it.
+fn age(flow: &Flow, now: Ticks) -> Option<Ticks> {
+    flow.direction().from_client().then(|| now.wrapping_sub(flow.opened))
 }
 
 fn settings_second(settings: &Settings) -> Ticks {
@@ -323,7 +328,7 @@ fn state_named(name: &str) -> Result<State, FlowsError> {
 fn line(
     ends: &Ends,
     flow: &Flow,
-    (idle_seconds, age_seconds): (f64, f64),
+    (idle_seconds, age_seconds): (f64, Option<f64>),
     Carried { to_replica, to_client }: Carried,
     replica: Option<&Replica>,
     directory: &Directory,

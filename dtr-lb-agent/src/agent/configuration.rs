@@ -28,6 +28,7 @@ use crate::{
     config::{self, Config},
     control::Moment,
     datapath::{DatapathError, Desired, Interface},
+    directory::Directory,
     events::By,
     flow_log::{self, check_target},
     interface::{self, InterfaceError, Links, Seen},
@@ -341,6 +342,7 @@ impl Driver {
         health.probes.carry_out(plan, &health.control);
         self.endpoints.http.carry_out(http);
         self.flow_log.apply(flow_log::Settings::of(&config.agent));
+        self.flow_watch.name(Directory::new(&health.control, std::time::Instant::now()));
         if let Some((links, seen)) = moved {
             self.network.follow_interfaces(config.interfaces.clone(), links);
             health.control.ingress(mtus(&seen)).into_iter().for_each(log);

@@ -11,6 +11,7 @@ use super::{
     applier::{Applier, Died},
     configuration::{Changes, Requested, Step},
     effective::Sources,
+    flow_watch::FlowWatch,
     health::Health,
     http::HttpSide,
     log::log,
@@ -46,6 +47,7 @@ pub(super) struct Driver {
     pub(super) events: Events,
     pub(super) endpoints: Endpoints,
     pub(super) flow_log: FlowLog,
+    pub(super) flow_watch: FlowWatch,
     pub(super) replies: PendingReplies,
     pub(super) manager: Manager,
 }

@@ -16,6 +16,7 @@ use super::{
     applier::{Applier, Begun},
     configuration::Changes,
     driver::{Configuration, Driver, Endpoints},
+    flow_watch::FlowWatch,
     health::Health,
     http::HttpSide,
     log::log,
@@ -31,6 +32,7 @@ use crate::{
     config::{Attach, Config},
     control::Control,
     datapath::{Applied, Datapath, Desired, Hook, Interface, Meter, Steering, Wanted},
+    directory::Directory,
     events::{Events, Previous, STARTED},
     flow_log::{self, FlowLog},
     history::History,
@@ -90,6 +92,7 @@ pub(super) struct Ready {
     previous: Previous,
     pub(super) endpoints: Endpoints,
     pub(super) flow_log: FlowLog,
+    pub(super) flow_watch: FlowWatch,
     /// Where the datapath is to be attached.
     found: Vec<Interface>,
 }
@@ -127,6 +130,8 @@ pub(super) async fn make_ready(
     probes.carry_out(plan, &control);
     let mut health = Health::new(control, probes, reports);
     settle(&mut health, &mut network, datapath.meter()).await;
+    let names = Directory::new(&health.control, Instant::now());
+    let flow_watch = FlowWatch::start(datapath.flow_events()?, flow_log.clone(), names)?;
     let observer = Observer::new(datapath, plots);
     let endpoints = Endpoints { api, http, requests, _packet_log: packet_log };
     Ok(Ready {
@@ -139,6 +144,7 @@ pub(super) async fn make_ready(
         previous,
         endpoints,
         flow_log,
+        flow_watch,
         found,
     })
 }
@@ -168,6 +174,7 @@ impl Ready {
             previous,
             endpoints,
             flow_log,
+            flow_watch,
             found: _,
         } = self;
         info!(
@@ -192,6 +199,7 @@ impl Ready {
             events,
             endpoints,
             flow_log,
+            flow_watch,
             replies: PendingReplies::default(),
             manager: Manager::of_this_process(),
         }

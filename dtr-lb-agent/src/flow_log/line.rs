@@ -38,7 +38,7 @@ pub struct LoggedFlow<'a> {
     pub bytes_to_replica: u64,
     pub packets_to_client: u64,
     pub bytes_to_client: u64,
-    pub attempts: u32,
+    pub attempts: Option<u32>,
     pub end: Cow<'a, str>,
 }
 

@@ -31,8 +31,8 @@ pub struct FlowRecord {
     pub client_rtt: Option<Duration>,
     pub to_replica: Traffic,
     pub to_client: Traffic,
-    /// Replicas asked; 0: none.
-    pub attempts: u32,
+    /// Replicas asked; none: not known.
+    pub attempts: Option<u32>,
     pub end: FlowEnd,
 }
 
@@ -52,6 +52,8 @@ pub enum FlowEnd {
     Abandoned,
     /// Every replica that was asked refused.
     Refused,
+    /// Its handshake made room for another one, in a flood most likely.
+    Crowded,
     /// The datapath did not let it begin.
     Failed(Verdict),
 }
@@ -71,6 +73,7 @@ impl FlowEnd {
             Self::Unanswered => "unanswered",
             Self::Abandoned => "abandoned",
             Self::Refused => "refused",
+            Self::Crowded => "crowded",
             Self::Failed(verdict) => verdict.name(),
         }
     }
@@ -86,7 +89,7 @@ impl FlowEnd {
             | Self::ReplicaDown
             | Self::Evicted
             | Self::Detached => false,
-            Self::Unanswered | Self::Abandoned | Self::Refused | Self::Failed(_) => true,
+            Self::Unanswered | Self::Abandoned | Self::Refused | Self::Crowded | Self::Failed(_) => true,
         }
     }
 

@@ -41,7 +41,7 @@ pub(crate) fn record(end: FlowEnd) -> FlowRecord {
         client_rtt: Some(Duration::from_micros(20_001)),
         to_replica: Traffic { packets: 7, bytes: 900 },
         to_client: Traffic { packets: 9, bytes: 45_000 },
-        attempts: 1,
+        attempts: Some(1),
         end,
     }
 }

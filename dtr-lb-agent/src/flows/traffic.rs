@@ -1,10 +1,13 @@
 //! What a connection has carried, by its entries in the flow table.
 
-use dtr_lb_common::abi::{Direction, Flow, Traffic};
+use dtr_lb_common::{
+    abi::{Direction, Flow, Traffic},
+    flow_table::{Memory, account},
+};
 
-/// What has come in this entry's direction; none where that is not counted.
-pub(super) const fn traffic_of(_flow: &Flow) -> Option<Traffic> {
-    None
+/// What has come in this entry's direction; none if it is gone by now.
+pub(super) fn traffic_of<M: Memory>(table: &M, flow: &Flow) -> Option<Traffic> {
+    Some(account::traffic(table.line(flow.place)?, flow.control))
 }
 
 /// Both directions.
@@ -16,8 +19,8 @@ pub(super) struct Carried {
 
 impl Carried {
     /// By the entry that stands for the connection and, where there are two, the other one.
-    pub(super) fn of(flow: &Flow, other: Option<&Flow>) -> Self {
-        let (own, others) = (traffic_of(flow), other.and_then(traffic_of));
+    pub(super) fn of<M: Memory>(table: &M, flow: &Flow, other: Option<&Flow>) -> Self {
+        let (own, others) = (traffic_of(table, flow), other.and_then(|other| traffic_of(table, other)));
         match flow.direction() {
             Direction::ToReplica | Direction::Direct => Self { to_replica: own, to_client: others },
             Direction::ToClient => Self { to_replica: others, to_client: own },

@@ -61,7 +61,7 @@ fn what_is_not_known_is_null() {
         nat: None,
         connect: None,
         client_rtt: None,
-        attempts: 0,
+        attempts: None,
         client: "[2001:db8::7]:40000".parse().expect("an end"),
         mode: Mode::DSR,
         ..record(FlowEnd::Failed(Verdict::AnsweredNoPort))
@@ -72,7 +72,7 @@ fn what_is_not_known_is_null() {
         assert_eq!(read.get(key), Some(&Value::Null), "{key}: {text}");
     }
     assert_eq!(read["client"], "[2001:db8::7]:40000");
-    assert_eq!((&read["mode"], &read["attempts"]), (&json!("dsr"), &json!(0)));
+    assert_eq!((&read["mode"], &read["attempts"]), (&json!("dsr"), &json!(null)));
     assert!(
         text.starts_with(r#"{"time":"2026-11-26T12:00:02.5Z","event":"fail","service":"https","#),
         "{text}"

@@ -1,0 +1,151 @@
+//! The thread that hears from the datapath what becomes of connections, and offers it to the flow log.
+//!
+//! The datapath tells only while somebody wants to know ([`FlowLog::wanted`]). It writes into a ring without waking anybody: the thread
+//! looks many times a second, which costs less than being woken for each connection. What comes while no agent runs waits in the ring,
+//! as long as there is room.
+
+use std::{sync::Arc, time::Duration};
+
+use dtr_lb_common::abi::{End, flow_wanted};
+use jiff::Timestamp;
+use tokio::{
+    runtime::Handle,
+    sync::{oneshot, watch},
+    time::sleep,
+};
+use tracing::warn;
+
+use crate::{
+    datapath::{DatapathError, FlowEvents, FlowNews},
+    directory::Directory,
+    flow_log::{FlowLog, Now, record},
+};
+
+/// From one look to the next: at 100,000 ends a second a third of the ring.
+const PAUSE: Duration = Duration::from_millis(20);
+/// Taken at once.
+const BATCH: usize = 4096;
+
+/// The thread.
+#[derive(Debug)]
+pub(super) struct FlowWatch {
+    names: watch::Sender<Arc<Directory>>,
+    stop: oneshot::Sender<Stop>,
+    stopped: oneshot::Receiver<()>,
+}
+
+/// What the datapath does from now on, when the agent ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// It goes on, and tells what the next agent is to hear.
+    Stays,
+    /// It goes on, and there is no log: those who followed go with this agent.
+    Silent,
+    /// It is gone, and all connections with it.
+    Detached,
+}
+
+struct Watch {
+    events: FlowEvents,
+    log: FlowLog,
+    names: watch::Receiver<Arc<Directory>>,
+    stop: oneshot::Receiver<Stop>,
+}
+
+impl FlowWatch {
+    /// Within a tokio runtime.
+    ///
+    /// # Errors
+    /// There is no thread to be had.
+    pub(super) fn start(events: FlowEvents, log: FlowLog, names: Directory) -> Result<Self, DatapathError> {
+        let (names, named) = watch::channel(Arc::new(names));
+        let (stop, to_stop) = oneshot::channel();
+        let (done, stopped) = oneshot::channel();
+        let runtime = Handle::current();
+        let watch = Watch { events, log, names: named, stop: to_stop };
+        let work = move || {
+            runtime.block_on(watch.run());
+            // The agent may have gone.
+            let _ = done.send(());
+        };
+        let thread = std::thread::Builder::new().name("flows".into()).spawn(work);
+        thread.map_err(|error| DatapathError::thread(&error))?;
+        Ok(Self { names, stop, stopped })
+    }
+
+    /// What services and replicas are called from now on.
+    pub(super) fn name(&self, names: Directory) {
+        self.names.send_replace(Arc::new(names));
+    }
+
+    /// Offers what is left, and ends.
+    pub(super) async fn finish(self, stop: Stop) {
+        let Self { names: _, stop: sender, stopped } = self;
+        if sender.send(stop).is_ok() {
+            let _ = stopped.await;
+        }
+    }
+}
+
+impl Watch {
+    async fn run(mut self) {
+        let mut wanted = self.log.wanted();
+        let mut before = None;
+        loop {
+            let wants = *wanted.borrow_and_update();
+            if before != Some(wants) {
+                self.want(wants);
+                before = Some(wants);
+            }
+            self.drain();
+            tokio::select! {
+                changed = wanted.changed() => if changed.is_err() { return },
+                () = sleep(PAUSE), if wants => {}
+                stop = &mut self.stop => return self.end(stop.unwrap_or(Stop::Stays)),
+            }
+        }
+    }
+
+    fn want(&mut self, wants: bool) {
+        let wanted = if wants { flow_wanted::ENDS } else { flow_wanted::NOTHING };
+        if let Err(error) = self.events.want(wanted) {
+            warn!(%error, "the datapath could not be told whether to tell of connections: the flow log may miss some; restart the agent");
+        }
+    }
+
+    /// Takes all that has come.
+    fn drain(&mut self) {
+        loop {
+            let news = self.events.take(BATCH);
+            let count = news.len();
+            self.offer(&news);
+            if count < BATCH {
+                return;
+            }
+        }
+    }
+
+    fn offer(&self, news: &[FlowNews]) {
+        if news.is_empty() || !self.log.is_wanted() {
+            return;
+        }
+        let names = Arc::clone(&self.names.borrow());
+        let (ticks, second) = (self.events.now(), self.events.ticks_per_second());
+        let now = Now { time: Timestamp::now(), ticks, second };
+        self.log.offer(news.iter().filter_map(|news| record(news, &names, &now)).collect());
+    }
+
+    fn end(mut self, stop: Stop) {
+        match stop {
+            Stop::Stays => {}
+            Stop::Silent => self.want(false),
+            Stop::Detached => {
+                self.drain();
+                let left = self.events.standing(End::DETACHED);
+                self.offer(&left);
+                return;
+            }
+        }
+        self.drain();
+    }
+}
