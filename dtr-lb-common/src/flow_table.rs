@@ -70,6 +70,12 @@ pub trait Line: Copy {
     /// Compare-and-exchange, a full barrier. Says whether the word was `old`, and is `new` now.
     #[must_use]
     fn exchange(self, word: usize, old: u32, new: u32) -> bool;
+    /// Adds to an even word and to the one behind it, where neither overflows. In the kernel no other addition is lost.
+    #[inline(always)]
+    fn add(self, word: usize, first: u32, second: u32) {
+        self.store(word, self.load(word).wrapping_add(first));
+        self.store(word + 1, self.load(word + 1).wrapping_add(second));
+    }
 }
 
 /// The memory that the table stands in.

@@ -96,6 +96,8 @@ pub trait Packet {
         Self: 'a;
     /// Whether a TCP checksum is what stands in the frame, so that it may be corrected there.
     const SUMS_IN_FRAME: bool = true;
+    /// Whether packets of one direction of a connection come by one processor at a time.
+    const ALONE: bool = true;
     /// The first `bytes` of the frame; nothing if it (its linear part) is shorter.
     fn head(&mut self, bytes: usize) -> Option<Self::Head<'_>>;
     /// The bytes at `offset`; nothing if the frame (its linear part) ends before. `offset` is even.

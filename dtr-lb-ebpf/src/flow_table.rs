@@ -5,7 +5,7 @@
 
 use core::{
     arch::asm,
-    intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xchg},
+    intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xadd, atomic_xchg},
 };
 
 use aya_ebpf::{
@@ -96,6 +96,16 @@ impl Line for KernelLine {
             }
         }
         false
+    }
+
+    /// As one number, whose lower half does not overflow into the upper one.
+    #[inline(always)]
+    fn add(self, word: usize, first: u32, second: u32) {
+        let (low, high) = if cfg!(target_endian = "little") { (first, second) } else { (second, first) };
+        let both = u64::from(high) << u32::BITS | u64::from(low);
+        const ORDER: AtomicOrdering = AtomicOrdering::Relaxed;
+        // SAFETY: as in `exchange`.
+        unsafe { atomic_xadd::<u64, u64, ORDER>(self.0.add(word).cast(), both) };
     }
 }
 

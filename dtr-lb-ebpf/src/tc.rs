@@ -87,6 +87,8 @@ impl Packet for TcPacket<'_> {
     where
         Self: 'a;
     const SUMS_IN_FRAME: bool = false;
+    /// On virtual cables whoever sends a packet handles it, and acknowledgments are sent by others.
+    const ALONE: bool = false;
 
     #[inline(always)]
     fn head(&mut self, bytes: usize) -> Option<FrameHead> {

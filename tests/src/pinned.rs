@@ -35,6 +35,7 @@ pub fn open<M: TryFrom<Map, Error = MapError>>(bpffs: &Path, name: &str) -> Resu
         MapType::Array => Map::Array(data),
         MapType::Hash => Map::HashMap(data),
         MapType::LpmTrie => Map::LpmTrie(data),
+        MapType::PerCpuArray => Map::PerCpuArray(data),
         other => anyhow::bail!("map {name} is a {other:?}"),
     };
     M::try_from(map).with_context(|| format!("map {name}"))

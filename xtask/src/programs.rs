@@ -34,7 +34,7 @@ const LAB: &[Scope] = &[Run, Test, Screenshots, Bench];
 const NGINX_STREAM: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
 
 /// Every program.
-pub(crate) const PROGRAMS: [Program; 25] = [
+pub(crate) const PROGRAMS: [Program; 26] = [
     Program::new("ip", "iproute2", "the lab's namespaces and links", &[Run, Host, Test, Screenshots, Bench])
         .says_version("-V"),
     Program::new("mount", "mount", "a client's own hosts file in the lab", LAB),
@@ -57,6 +57,7 @@ pub(crate) const PROGRAMS: [Program; 25] = [
     Program::new("tshark", "tshark", "reads the capture files that a trace writes", &[Test]),
     Program::new("prometheus", "prometheus", "reads the metrics in a scenario", &[Test]),
     Program::new("promtool", "prometheus", "checks metrics and alert rules", &[Test]),
+    Program::new("jq", "jq", "reads the flow log in a scenario", &[Test]),
     Program::new("mandoc", "mandoc", "checks the manual pages", &[Test]).says_version("-h"),
     Program::new("chromium", "chromium", "the browser that tries the dashboard", &[Test, Screenshots])
         .behind_script("usr/lib/chromium/chromium"),

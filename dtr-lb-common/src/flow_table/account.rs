@@ -1,7 +1,7 @@
 //! What an entry knows of its connection as a whole: packets and bytes of its direction, and what was measured in the handshake.
 //!
-//! Words 8 and 9 count, without the lock, as each direction's packets come by one processor at a time. What they cannot hold is carried
-//! into a word that means something else in the handshake, and is free after it: 7 of the client's entry, 6 of the replica's.
+//! Words 8 and 9 count, without the lock. Under XDP a direction's packets come by one processor at a time, that of its receive queue, and
+//! are added up by plain stores; where that is not so they are added as one number of 64 bits. What they cannot hold is carried into a word that means something else in the handshake, and is free after it: 7 of the client's entry, 6 of the replica's.
 //!
 //! ```text
 //! bits  0..3   replicas that were asked (client's entry)
@@ -39,11 +39,15 @@ pub fn has_room<L: Line>(line: L, bytes: u32) -> bool {
     (packets | bytes) >> u32::BITS == 0
 }
 
-/// Counts a packet there.
+/// Counts a packet there. `alone`: only one processor does at a time, which costs less.
 #[inline(always)]
-pub fn add<L: Line>(line: L, bytes: u32) {
-    line.store(word::PACKETS, line.load(word::PACKETS).wrapping_add(1));
-    line.store(word::BYTES, line.load(word::BYTES).wrapping_add(bytes));
+pub fn add<L: Line>(line: L, bytes: u32, alone: bool) {
+    if alone {
+        line.store(word::PACKETS, line.load(word::PACKETS).wrapping_add(1));
+        line.store(word::BYTES, line.load(word::BYTES).wrapping_add(bytes));
+    } else {
+        line.add(word::PACKETS, 1, bytes);
+    }
 }
 
 /// Counts a packet of a connection whose entry was seen with this control word, if it still is that one's. Says whether it was.
@@ -56,7 +60,7 @@ pub fn count<M: Memory>(memory: &M, place: Place, seen: Control, bytes: u32) -> 
     }
     let packets_wrap = line.load(word::PACKETS) == u32::MAX;
     let bytes_wrap = line.load(word::BYTES).checked_add(bytes).is_none();
-    add(line, bytes);
+    add(line, bytes, packets_wrap || bytes_wrap);
     if (packets_wrap || bytes_wrap) && !control.state().handshake() {
         let at = carry(control.direction());
         let before = line.load(at);

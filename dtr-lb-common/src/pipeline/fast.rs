@@ -76,7 +76,7 @@ pub fn fast(packet: &mut impl Packet, tables: &impl Tables) -> Option<Outcome> {
 }
 
 #[inline(always)]
-fn ipv4(packet: &mut impl Packet, tables: &impl Tables) -> Option<Outcome> {
+fn ipv4<P: Packet>(packet: &mut P, tables: &impl Tables) -> Option<Outcome> {
     let frame = packet.linear();
     let head = packet.head(V4)?;
     let length = u32::from(u16::from_be(head.get16(v4::LENGTH)));
@@ -130,7 +130,7 @@ fn ipv4(packet: &mut impl Packet, tables: &impl Tables) -> Option<Outcome> {
     }
     stamp(line, tables.now(), u32::from_be(head.get32(v4::TCP + tcp::ACKNOWLEDGMENT)));
     if mode.direct() {
-        account::add(line, frame);
+        account::add(line, frame, P::ALONE);
     }
     if mode != Mode::DSR {
         let checksum = u64::from(!head.get16(v4::CHECKSUM)) + u64::from(TTL_DECREMENT.fold());
@@ -144,7 +144,7 @@ fn ipv4(packet: &mut impl Packet, tables: &impl Tables) -> Option<Outcome> {
             if !control.stays(Control(line.load(word::CONTROL))) {
                 return Some(ends(tables, Verdict::DroppedBusy, packet.linear()));
             }
-            account::add(line, packet.linear());
+            account::add(line, frame, P::ALONE);
             if correct(packet, v4::TCP + tcp::CHECKSUM, addresses, delta, Family::V4).is_none() {
                 return Some(ends(tables, Verdict::DroppedRewrite, packet.linear()));
             }
@@ -164,7 +164,7 @@ fn ipv4(packet: &mut impl Packet, tables: &impl Tables) -> Option<Outcome> {
 }
 
 #[inline(always)]
-fn ipv6(packet: &mut impl Packet, tables: &impl Tables) -> Option<Outcome> {
+fn ipv6<P: Packet>(packet: &mut P, tables: &impl Tables) -> Option<Outcome> {
     let frame = packet.linear();
     let head = packet.head(V6)?;
     let length = size_of::<Ipv6>() as u32 + u32::from(u16::from_be(head.get16(v6::LENGTH)));
@@ -223,7 +223,7 @@ fn ipv6(packet: &mut impl Packet, tables: &impl Tables) -> Option<Outcome> {
     }
     stamp(line, tables.now(), u32::from_be(head.get32(v6::TCP + tcp::ACKNOWLEDGMENT)));
     if mode.direct() {
-        account::add(line, frame);
+        account::add(line, frame, P::ALONE);
     }
     if mode != Mode::DSR {
         head.put8(v6::HOPS, hops - 1);
@@ -235,7 +235,7 @@ fn ipv6(packet: &mut impl Packet, tables: &impl Tables) -> Option<Outcome> {
             if !control.stays(Control(line.load(word::CONTROL))) {
                 return Some(ends(tables, Verdict::DroppedBusy, packet.linear()));
             }
-            account::add(line, packet.linear());
+            account::add(line, frame, P::ALONE);
             if correct(packet, v6::TCP + tcp::CHECKSUM, addresses, delta, Family::V6).is_none() {
                 return Some(ends(tables, Verdict::DroppedRewrite, packet.linear()));
             }

@@ -17,6 +17,7 @@ use dtr_lb_tests::{
 };
 use libtest_mimic::{Arguments, Trial};
 
+mod accounts;
 mod agent;
 mod bed;
 mod direct;
@@ -230,6 +231,7 @@ const NGINX_STREAM: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
 
 /// What the programs are needed for that not every lab has, by names of scenarios.
 const NEEDS: &[(&str, &str)] = &[
+    ("each_connection_is_in_the_flow_log_once", "jq"),
     ("a_trace_is_a_capture_file", "tshark"),
     ("a_trace_that_nobody_reads_ends_and_says_what_was_lost", "tshark"),
     ("metrics_say_what_the_status_says_and_outlive_the_agent", "promtool"),
@@ -351,6 +353,7 @@ fn main() {
         judgment::SCENARIOS,
         failures::SCENARIOS,
         edges::SCENARIOS,
+        accounts::SCENARIOS,
         agent::SCENARIOS,
         seeing::SCENARIOS,
         monitoring::SCENARIOS,
@@ -379,7 +382,7 @@ fn main() {
             trials.push(trial(name, &place.name(), Beside::Nothing, move || scenario(place)));
         }
     }
-    for &(name, places, scenario) in &[endurance::SCENARIOS, full_speed::COMPARED].concat() {
+    for &(name, places, scenario) in &[endurance::SCENARIOS, accounts::MANY, full_speed::COMPARED].concat() {
         for &place in places {
             let trial = trial(name, &place.name(), Beside::Others, move || scenario(place));
             trials.push(privilege::left_out(
