@@ -5,8 +5,8 @@ use std::cell::{Cell, RefCell};
 
 use dtr_lb_common::{
     abi::{
-        Flow, Hop, KeptSyn, Replica, ReplicaCounters, ReplicaId, Service, ServiceKey, Settings, Ticks, Tuple,
-        Witness,
+        Control, End, FLOW_STATS_NUMBERS, Flow, FlowEvent, FlowStats, Hop, KeptSyn, Place, Replica,
+        ReplicaCounters, ReplicaId, Service, ServiceKey, Settings, Ticks, Tuple, Witness,
     },
     address::Address,
     flow_table::{self, next_hops},
@@ -14,6 +14,7 @@ use dtr_lb_common::{
     pipeline::{
         Packet, Tables,
         admission::ClientMemory,
+        milestone,
         sweep::{Request, carry_out},
     },
     verdict::Verdict,
@@ -30,6 +31,8 @@ use crate::{
 const IDS: usize = MAX_SERVICES * MAX_REPLICAS + 1;
 /// When sequences begin: shortly before the clock wraps.
 pub const START: Ticks = 0_u32.wrapping_sub(20 * SECOND);
+/// The other clock then: it wraps, too.
+const MICROS: u32 = 0_u32.wrapping_sub(9_999_999);
 /// Places in which a hop may stand.
 const HOP_PLACES: usize = 8;
 
@@ -50,6 +53,13 @@ pub struct Store {
     pub recorded: Cell<u64>,
     pub last: Cell<Option<(Verdict, u32)>>,
     pub reported: Cell<Option<Verdict>>,
+    stats: RefCell<[FlowStats; IDS]>,
+    /// What was told of connections since the last frame began, or the sweep.
+    pub events: RefCell<Vec<FlowEvent>>,
+    /// And what there was no room for.
+    pub untold: Cell<usize>,
+    /// Events that there is room for; as many as there may be where that is not said.
+    room: Cell<Option<u8>>,
     /// Locks that can be had before one cannot.
     locks: Cell<Option<u8>>,
     /// One could not be had.
@@ -70,6 +80,10 @@ impl Store {
             recorded: Cell::new(0),
             last: Cell::new(None),
             reported: Cell::new(None),
+            stats: RefCell::new([FlowStats::default(); IDS]),
+            events: RefCell::default(),
+            untold: Cell::new(0),
+            room: Cell::new(None),
             locks: Cell::new(None),
             refused: Cell::new(false),
         }
@@ -86,8 +100,18 @@ impl Store {
         self.witnesses.borrow_mut().clone_from(&from.witnesses.borrow());
         self.recorded.set(from.recorded.get());
         self.last.set(from.last.get());
+        *self.stats.borrow_mut() = *from.stats.borrow();
+        self.events.borrow_mut().clone_from(&from.events.borrow());
+        self.untold.set(from.untold.get());
+        self.room.set(from.room.get());
         self.locks.set(from.locks.get());
         self.refused.set(false);
+    }
+
+    /// Nothing was told yet of what happens next.
+    fn hears_anew(&self) {
+        self.events.borrow_mut().clear();
+        self.untold.set(0);
     }
 
     /// In what it is not what the other one is.
@@ -105,11 +129,15 @@ impl Store {
             || *self.witnesses.borrow() != *other.witnesses.borrow()
             || (self.recorded.get(), self.last.get(), self.reported.get())
                 != (other.recorded.get(), other.last.get(), other.reported.get());
+        let told = *self.stats.borrow() != *other.stats.borrow()
+            || *self.events.borrow() != *other.events.borrow()
+            || self.untold != other.untold;
         let remembered = self.remembered != other.remembered;
         let what = [
             (hops, "next hops"),
             (syns, "SYNs that are kept"),
             (counted, "counters"),
+            (told, "what is counted and told of connections"),
             (remembered, "what is remembered of clients"),
         ];
         what.iter().find(|(differs, _)| *differs).map(|(_, what)| (*what).to_owned())
@@ -146,6 +174,10 @@ impl Store {
         *self.counters.borrow()
     }
 
+    pub fn stats(&self) -> [FlowStats; IDS] {
+        *self.stats.borrow()
+    }
+
     pub fn new_flows(&self) -> u64 {
         self.counters.borrow().iter().map(|counters| counters.new_flows).sum()
     }
@@ -165,33 +197,41 @@ impl<'a> next_hops::NextHops for Hops<'a> {
 
 /// The flow table, with locks that others may have.
 #[derive(Clone, Copy)]
-struct Locked<'a>(&'a Store);
+struct Locked<'a> {
+    memory: &'a Memory,
+    store: &'a Store,
+}
 
 impl<'a> flow_table::Memory for Locked<'a> {
     type Line = SharedLine<'a>;
     type Bucket = usize;
 
     fn bucket(&self, number: u32) -> Option<usize> {
-        self.0.flows.words().bucket(number)
+        self.store.flows.words().bucket(number)
     }
 
     fn way(&self, bucket: usize, way: u32) -> SharedLine<'a> {
-        self.0.flows.words().way(bucket, way)
+        self.store.flows.words().way(bucket, way)
     }
 
     fn pair_of(&self, bucket: usize, way: u32) -> SharedLine<'a> {
-        self.0.flows.words().pair_of(bucket, way)
+        self.store.flows.words().pair_of(bucket, way)
     }
 
     fn lock(&self, _: u32) -> bool {
-        let left = self.0.locks.get();
-        self.0.locks.set(left.and_then(|left| left.checked_sub(1)));
+        let left = self.store.locks.get();
+        self.store.locks.set(left.and_then(|left| left.checked_sub(1)));
         let refused = left == Some(0);
-        self.0.refused.set(self.0.refused.get() || refused);
+        self.store.refused.set(self.store.refused.get() || refused);
         !refused
     }
 
     fn unlock(&self, _: u32) {}
+
+    fn over(&self, place: Place, control: Control, end: End) -> bool {
+        let Self { memory, store } = *self;
+        milestone::over(&View { memory, store }, place, control, end)
+    }
 }
 
 /// What the pipeline knows, and what it has counted.
@@ -199,6 +239,8 @@ impl<'a> flow_table::Memory for Locked<'a> {
 pub struct Memory {
     pub world: World,
     pub now: Ticks,
+    /// The clock of handshakes.
+    pub micros: u32,
     replicas: Vec<Option<Replica>>,
     pub store: Store,
     /// Where a frame is played once more.
@@ -208,7 +250,7 @@ pub struct Memory {
 impl Memory {
     pub fn new(world: World) -> Self {
         let (store, again) = (Store::new(&world), Store::new(&world));
-        let mut memory = Self { world, now: START, replicas: Vec::new(), store, again };
+        let mut memory = Self { world, now: START, micros: MICROS, replicas: Vec::new(), store, again };
         memory.write_replicas();
         memory
     }
@@ -224,6 +266,7 @@ impl Memory {
         self.store.overwritten.set(None);
         self.store.reported.set(None);
         self.again.reported.set(None);
+        self.store.hears_anew();
         self.again.take_over(&self.store);
     }
 
@@ -245,13 +288,22 @@ impl Memory {
         self.store.locks.set(Some(after));
     }
 
-    /// The agent's sweep asks for the end of everything, which is granted to what has outlived its state, and for the room of next
-    /// hops that no entry names. Returns how many connections have ended.
+    /// The ring of events is full after so many.
+    pub fn leave_room(&self, events: Option<u8>) {
+        self.store.room.set(events);
+    }
+
+    /// The agent's sweep asks for the end of everything, which is granted to what has outlived its state, for that to be told which
+    /// was not when it came, and for the room of next hops that no entry names. Returns how many connections have ended.
     pub fn sweep(&self) -> usize {
         let (mut flow, mut other): (Flow, Flow) =
             (bytemuck::Zeroable::zeroed(), bytemuck::Zeroable::zeroed());
         let mut granted = |request: &Request| carry_out(request, &self.tables(), &mut flow, &mut other);
+        self.store.hears_anew();
         let swept = self.store.flows.entries().iter().filter(|flow| granted(&Request::end(flow))).count();
+        for flow in self.store.flows.entries() {
+            granted(&Request::tell(&flow));
+        }
         for index in self.store.unnamed_hops() {
             granted(&Request::free_hop(index, self.now.wrapping_add(1)));
         }
@@ -280,7 +332,7 @@ impl Tables for View<'_> {
     }
 
     fn flows(&self) -> impl flow_table::Memory {
-        Locked(self.store)
+        Locked { memory: self.memory, store: self.store }
     }
 
     fn next_hops(&self) -> impl next_hops::NextHops {
@@ -301,6 +353,39 @@ impl Tables for View<'_> {
             *syn = kept;
             true
         })
+    }
+
+    fn answered(&self, at: u32, micros: u32) {
+        if let Some(Some(kept)) = self.store.syns.borrow_mut().get_mut(at.wrapping_sub(1) as usize) {
+            kept.answered = micros;
+        }
+    }
+
+    fn micros(&self) -> u32 {
+        self.memory.micros
+    }
+
+    fn tally(&self, id: ReplicaId, place: usize, amount: u64) {
+        let mut stats = self.store.stats.borrow_mut();
+        let numbers: &mut [u64; FLOW_STATS_NUMBERS] = bytemuck::cast_mut(&mut stats[usize::from(id)]);
+        numbers[place] += amount;
+    }
+
+    fn flow_wanted(&self) -> u32 {
+        self.memory.world.flow_wanted
+    }
+
+    fn tell_flow(&self, _: bool, fill: impl FnOnce(&mut FlowEvent)) -> bool {
+        let left = self.store.room.get();
+        if left == Some(0) {
+            self.store.untold.set(self.store.untold.get() + 1);
+            return false;
+        }
+        self.store.room.set(left.map(|left| left - 1));
+        let mut event = bytemuck::Zeroable::zeroed();
+        fill(&mut event);
+        self.store.events.borrow_mut().push(event);
+        true
     }
 
     fn service(&self, key: &ServiceKey) -> Option<Service> {

@@ -13,10 +13,13 @@
 //! - no two connections share a replica's end and a NAT end; after a close that leaves the replica's socket in
 //!   TIME_WAIT not before that has passed; a handshake may lose its port after 300 ms;
 //! - a connection changes its replica by redispatch only, before it was answered, to the one that was to be asked next;
-//! - nothing else is forwarded.
+//! - nothing else is forwarded;
+//! - each packet that goes on is in its connection's account, and each connection is told once, with what it carried and what was
+//!   measured (`accounts`).
 //!
 //! Which port and which place a connection gets, and which of several has to make room, is the datapath's choice.
 
+mod accounts;
 mod bytes;
 mod challenge;
 pub mod connection;
@@ -30,7 +33,7 @@ use bytes::Wrong;
 use challenge::Challenges;
 use connection::{Connection, Phase, Side, Syn};
 use dtr_lb_common::{
-    abi::Mode,
+    abi::{End as How, FlowStats, Mode},
     verdict::{Action, Verdict},
 };
 use hears::{Fate, Said};
@@ -122,6 +125,10 @@ pub struct Oracle {
     room: Room,
     /// Handshakes in each bucket after the frame before.
     handshakes: Vec<u32>,
+    /// How the frame has ended a connection, where the frame says it.
+    cause: Option<(usize, How)>,
+    /// What must have been counted of connections, by replica.
+    stats: Vec<FlowStats>,
     /// Clients that were challenged, and those that have proven themselves.
     challenges: Challenges,
 }
@@ -161,7 +168,9 @@ impl Oracle {
         if count != over {
             return Err(format!("{count} connections were swept, and {over} are over"));
         }
-        self.settle(memory, Room::No)
+        self.settle(memory, Room::No)?;
+        self.cause = None;
+        self.account(memory, None)
     }
 
     /// Judges a frame.
@@ -177,6 +186,8 @@ impl Oracle {
             return Err("could not be rewritten".to_owned());
         }
         self.room = Room::No;
+        self.cause = None;
+        let mut passed = self.passed(step);
         match read(step.before) {
             Err(unread) => unreadable(unread, step)?,
             Ok(_) if !step.world().ready => only(step, Verdict::PassedNotReady)?,
@@ -185,7 +196,8 @@ impl Oracle {
             Ok(seen) => self.tcp(step, &seen)?,
         }
         self.settle(step.memory, self.room)?;
-        self.count(step);
+        passed.counts = self.count(step);
+        self.account(step.memory, Some(&passed))?;
         if self.sums == (Sums { new_flows: self.sums.new_flows, ..self.observed(step.memory) }) {
             Ok(())
         } else {
@@ -247,6 +259,9 @@ impl Oracle {
         }
         let mut heard = one.clone();
         let fate = heard.hears(&Said::of(step.before, seen), side, now);
+        if side == Side::Client && one.repeats_syn(seen.opens(), seen.numbers(step.before).0) {
+            self.stats[usize::from(one.replica)].syns_again += 1;
+        }
         if one.phase.handshake() && !heard.phase.handshake() {
             self.challenges.completed(one.service, one.client, now);
         }
@@ -271,6 +286,7 @@ impl Oracle {
         let rst = seen.flags & crate::reader::flag::RST != 0;
         if dead && side == Side::Client && !one.phase.handshake() && !rst {
             only(step, Verdict::AnsweredReset)?;
+            self.cause = Some((at, How::REPLICA_DOWN));
             self.connections[at].phase = Phase::Gone;
             return self.is_reset(step, seen);
         }
@@ -288,7 +304,11 @@ impl Oracle {
                     heard.way = back;
                 }
             }
-            Fate::Ends => heard.phase = Phase::Gone,
+            Fate::Ends => {
+                let end = if side == Side::Client { How::ABANDONED } else { How::REFUSED };
+                self.cause = Some((at, end));
+                heard.phase = Phase::Gone;
+            }
             Fate::Believed | Fate::Ignored | Fate::Unverified | Fate::Fails | Fate::Anew => {}
         }
         self.connections[at] = heard;
@@ -333,7 +353,8 @@ impl Oracle {
         step.leaves_by(&step.came)
     }
 
-    fn count(&mut self, step: &Step<'_>) {
+    /// Says whether the frame counts as a replica's traffic.
+    fn count(&mut self, step: &Step<'_>) -> bool {
         match step.verdict {
             Verdict::Redispatched => self.sums.redispatched += 1,
             Verdict::AnsweredReset => self.sums.reset += 1,
@@ -343,11 +364,13 @@ impl Oracle {
         let refusal =
             step.verdict == Verdict::Redispatched && step.before.len() > 13 && self.was_refusal(step);
         let forwarded = matches!(step.verdict, Verdict::Forwarded | Verdict::ForwardedUnverified);
-        if forwarded || (step.verdict == Verdict::Redispatched && !refusal) {
+        let counts = forwarded || (step.verdict == Verdict::Redispatched && !refusal);
+        if counts {
             self.sums.packets += 1;
             self.sums.bytes += step.bytes();
             self.sums.data_to_client += u64::from(speaks_to_client(step));
         }
+        counts
     }
 
     fn was_refusal(&self, step: &Step<'_>) -> bool {

@@ -17,7 +17,7 @@ use crate::{
     oracle::{Oracle, Step, connection::Phase},
     reached::Reached,
     reader::{flag, read},
-    world::World,
+    world::{SECOND, World},
 };
 
 mod others;
@@ -109,6 +109,9 @@ struct Player<'a, 'b> {
 const SOMEWHERE: Way =
     Way { interface: 3, destination: [2, 0, 0, 0, 0, 3], source: [2, 0xee, 0, 0, 0, 9], vlans: Tags::NONE };
 
+/// Microseconds in a tick.
+const MICROS: u32 = 1_000_000 / SECOND;
+
 /// Tags beside those of a way, of a frame that has none: one that says a priority only, alone and before a VLAN's.
 const BESIDE: [Tags; 2] =
     [Tags([Some([0x81, 0, 0, 0]), None]), Tags([Some([0x81, 0, 0, 0]), Some([0x81, 0, 0, 30])])];
@@ -152,6 +155,9 @@ impl Player<'_, '_> {
             }
             Event::Wait(ticks) => {
                 self.memory.now = self.memory.now.wrapping_add(*ticks);
+                self.memory.micros = self.memory.micros.wrapping_add(ticks.wrapping_mul(MICROS));
+                // The agent has read all events.
+                self.memory.leave_room(None);
                 self.oracle.now += u64::from(*ticks);
                 Ok(())
             }
@@ -161,6 +167,8 @@ impl Player<'_, '_> {
             }
             Event::Busy(after) => {
                 self.memory.refuse_lock(*after);
+                // And the agent is busy.
+                self.memory.leave_room(Some(*after));
                 Ok(())
             }
             Event::Change => {
@@ -219,6 +227,7 @@ impl Player<'_, '_> {
         };
         self.again.bytes.clone_from(&self.wire);
         self.again.interface = came.interface;
+        self.memory.micros = self.memory.micros.wrapping_add(7 + 31 * length as u32);
         self.memory.branch();
         let new_flows = self.memory.store.new_flows();
         let tables = self.memory.tables();

@@ -2,7 +2,7 @@
 
 use arbitrary::Unstructured;
 use dtr_lb_common::{
-    abi::{MAX_NAT_ADDRESSES, Mode, Replica, Service, ServiceFlags, ServiceKey, Settings, Ticks},
+    abi::{MAX_NAT_ADDRESSES, Mode, Replica, Service, ServiceFlags, ServiceKey, Settings, Ticks, flow_wanted},
     address::{Address, Be16},
     filter, flow_table, hash,
     wire::Mac,
@@ -77,6 +77,8 @@ pub struct World {
     pub buckets: u32,
     pub hops: usize,
     pub syns: usize,
+    /// What the agent wants to hear of connections.
+    pub flow_wanted: u32,
     settings: Settings,
     marks: Option<Vec<u32>>,
 }
@@ -112,7 +114,10 @@ impl World {
             own_macs: u32::from(checks_macs),
             by_source: services.iter().any(|service| service.mode == Mode::DNAT).into(),
         };
-        let mut world = Self { ready, ports, seed, services, buckets, hops, syns, settings, marks: None };
+        let wanted = [flow_wanted::STARTS, flow_wanted::STARTS, flow_wanted::ENDS, flow_wanted::NOTHING];
+        let flow_wanted = wanted[random.number() as usize % wanted.len()];
+        let mut world =
+            Self { ready, ports, seed, services, buckets, hops, syns, flow_wanted, settings, marks: None };
         if !u.one_in(4) {
             world.marks = Some(world.marked_places());
         }

@@ -2,6 +2,7 @@
 
 use dtr_lb_common::abi::{Place, State};
 
+use super::accounts::Account;
 use crate::{
     ends::Tcp,
     net::{End, Ip, Way},
@@ -158,6 +159,8 @@ pub struct Connection {
     pub wide: bool,
     /// Its entries stand where others with their keys did.
     pub in_place: [bool; 2],
+    /// What it has carried, and what was measured.
+    pub account: Account,
     /// What a stranger said was believed once.
     pub fooled: bool,
 }
@@ -188,6 +191,12 @@ impl Connection {
         u8::from(self.fins[0].is_some()) | u8::from(self.fins[1].is_some()) << 1
     }
 
+    /// Whether a client's SYN is that of this handshake once more.
+    pub fn repeats_syn(&self, opens: bool, sequence: u32) -> bool {
+        let side = if self.direct() { Side::Client } else { Side::Replica };
+        self.phase.handshake() && opens && sequence.wrapping_add(1) == self.acknowledged[side as usize]
+    }
+
     fn lifetime(&self) -> u64 {
         let seconds = match self.phase {
             Phase::Asked | Phase::Answered => HALF_OPEN,
@@ -200,7 +209,7 @@ impl Connection {
     }
 
     /// Whether a side has been silent for longer than the phase lasts.
-    fn expired(&self, side: Side, now: u64) -> bool {
+    pub(super) fn expired(&self, side: Side, now: u64) -> bool {
         now - self.last[side as usize] > self.lifetime()
     }
 

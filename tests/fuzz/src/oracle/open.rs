@@ -1,12 +1,13 @@
 //! Packets to a service that open a connection, or do not; and handshakes that go over to another replica.
 
 use dtr_lb_common::{
-    abi::{Flow, Mode, Place, Tuple},
+    abi::{End as How, Flow, Mode, Place, Tuple},
     verdict::Verdict,
 };
 
 use super::{
     Oracle, Step,
+    accounts::Account,
     bytes::{self, Wrong},
     challenge::Proof,
     connection::{Connection, Phase, Side, Syn},
@@ -198,6 +199,7 @@ impl Oracle {
         if step.verdict == Verdict::Redispatched {
             let id = next.filter(|_| !stopped).ok_or("redispatched, and nobody is left to be asked")?;
             let begun = self.goes_over(step, &one, id, answer)?;
+            self.cause = Some((at, How::AGAIN));
             self.connections[at].phase = Phase::Gone;
             return self.begins(begun, step, seen);
         }
@@ -211,6 +213,7 @@ impl Oracle {
         }
         if answer && stands {
             if refused {
+                self.cause = Some((at, How::REFUSED));
                 self.connections[at].phase = Phase::Gone;
             }
             bytes::rewritten(step.before, seen, step.after, &one.way, one.vip, one.client)?;
@@ -291,6 +294,7 @@ impl Oracle {
             way: step.came.back(),
             outer: None,
             tried: Vec::new(),
+            account: Account::default(),
             syn: Syn::of(step.before, seen),
             kept: 0,
             places: [Place::NONE; 2],
@@ -320,7 +324,7 @@ impl Oracle {
         // A refusal that became a SYN carries nothing.
         let carries = if seen.to == begun.vip { seen.payload() as u32 } else { 0 };
         let syn_end = behind.wrapping_add(carries);
-        self.connections.push(Connection { acknowledged, syn_end, outer, in_place, ..begun });
+        self.connections.push(Connection { acknowledged, syn_end, outer, in_place, account: Account::default(), ..begun });
         Ok(())
     }
 
