@@ -20,6 +20,7 @@ mod effective;
 mod fill;
 mod fit;
 mod floods;
+mod flow_counts;
 mod flow_watch;
 mod health;
 mod http;
@@ -45,6 +46,7 @@ mod undo;
 
 use std::{future::Future, pin::pin, sync::Arc};
 
+use jiff::Timestamp;
 use tokio::signal::unix::Signal;
 use tracing::{info, warn};
 
@@ -130,7 +132,8 @@ pub async fn run(
         Options { max_flows: config.datapath.max_flows, pins: Some(config.agent.bpffs.clone()), log_packets };
     let mut datapath = Datapath::open(&options)?;
     let ready = {
-        let configuration = Configuration { source, sources, following, reloads: Reloads::default() };
+        let reloads = Reloads { last: Some(Timestamp::now()), ..Reloads::default() };
+        let configuration = Configuration { source, sources, following, reloads };
         let probes = (probes, reports, plan);
         tokio::select! {
             ready = start::make_ready(configuration, &config, &mut datapath, host, probes, (&events, log_packets)) => ready.map(Some),

@@ -62,7 +62,7 @@ pub use pins::{check_layout, check_place, xdp_link_is_pinned};
 pub use probing::{Steered, Steering};
 pub use reader::Reader;
 pub use repair::{Repaired, Round};
-pub use sweep::Census;
+pub use sweep::{Census, NatRange};
 #[cfg(any(test, feature = "test-run"))]
 pub use test_run::Ran;
 pub use trace::{TraceError, TraceLoader, TraceReader, TraceTotals, TraceVariant, TracedPacket};
@@ -285,8 +285,9 @@ impl Datapath {
         let begun = *self.sweep_begun.get_or_insert_with(Instant::now);
         let reader = Arc::clone(&self.reader);
         let (table, hops) = (reader.table_words(), reader.next_hop_words());
+        let replicas = self.writer.replicas();
         let sweep::Slice { census, waiting, idle } =
-            self.sweep.step(&mut self.ebpf, table, hops, &settings, now, &self.asked)?;
+            self.sweep.step(&mut self.ebpf, (table, hops), &settings, now, &self.asked, replicas)?;
         self.notices.ask(&mut self.ebpf, &waiting, hops);
         self.notices.reset(&mut self.ebpf, &idle, hops, self.writer.replicas());
         if let Some(census) = &census {

@@ -21,6 +21,7 @@ pub mod healthz;
 pub mod history;
 pub mod human;
 pub mod interface;
+pub mod latency;
 pub mod metrics;
 pub mod next_hop;
 pub mod preflight;

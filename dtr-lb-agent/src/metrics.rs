@@ -8,6 +8,7 @@
 //! a replica or a packet says.
 
 mod families;
+mod flows;
 mod page;
 mod probes;
 mod process;
@@ -15,6 +16,7 @@ mod replicas;
 
 use crate::{flow_log::FlowLogCounts, status::Status, web::HttpCounts};
 
+pub use flows::FlowCounts;
 pub use probes::{ProbeCounts, Tally};
 pub use process::Process;
 
@@ -23,6 +25,7 @@ pub use process::Process;
 pub struct Snapshot {
     pub status: Status,
     pub probes: ProbeCounts,
+    pub flows: FlowCounts,
     pub http: HttpCounts,
     pub flow_log: FlowLogCounts,
 }

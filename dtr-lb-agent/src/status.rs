@@ -4,16 +4,22 @@
 mod names;
 mod text;
 
-use std::{collections::BTreeMap, net::IpAddr, time::Instant};
+use std::{collections::BTreeMap, net::IpAddr, ops::RangeInclusive, time::Instant};
 
+use dtr_lb_common::{
+    abi::{End, FlowStats, ReplicaCounters},
+    address::{Address, Be16},
+    verdict::Verdict,
+};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     changes::Changes,
-    config::{Admin, Config, Replica, Service},
+    config::{Admin, Config, Mode, Replica, Service},
     control::{ANSWERS_PAST, Condition, Control, ReplicaPlace, ReplicaState, StateChange, Suspicion},
-    datapath::{Attached, Census, DatapathError, Meter},
+    datapath::{Attached, Census, DatapathError, Meter, NatRange},
+    latency::{self, Handshakes, Latency, Place, Slow},
     probe::Outcome,
 };
 
@@ -28,6 +34,9 @@ pub struct Status {
     pub host: String,
     pub datapath: DatapathStatus,
     pub services: Vec<ServiceStatus>,
+    /// How full the table of connections is; none from an older agent.
+    #[serde(default)]
+    pub flow_table: Option<FlowTableStatus>,
     /// Packets by verdict, since the datapath was loaded.
     pub verdicts: BTreeMap<String, u64>,
     /// How often the config was read again, since the agent's start.
@@ -55,6 +64,23 @@ pub struct Reloads {
     pub ok: u64,
     /// With the config of before still in force.
     pub failed: u64,
+    /// When the config in force was read: at the agent's start, or by the last reload that was applied.
+    #[serde(default)]
+    pub last: Option<Timestamp>,
+}
+
+/// The table of connections. A connection has two entries, one with an IPv6 address four; in direct modes half of that.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowTableStatus {
+    /// Entries at which it counts as full: two for each connection of `max_flows`.
+    pub capacity: u64,
+    pub entries: u64,
+    /// Entries by the state of their connection.
+    pub by_state: BTreeMap<String, u64>,
+    /// Connections of direct modes, and handshakes, that made way for others, since the datapath was loaded.
+    pub evicted: u64,
+    /// SYNs that found no room, since the datapath was loaded.
+    pub refused: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -115,6 +141,9 @@ pub struct ServiceStatus {
     /// What health check would fit, where all replicas fail theirs in the same way and one answers another question.
     #[serde(default)]
     pub hint: Option<String>,
+    /// Replicas that take much longer than their peers to accept connections, in the last minute.
+    #[serde(default)]
+    pub slow: Vec<Slow>,
     pub replicas: Vec<ReplicaStatus>,
 }
 
@@ -211,6 +240,32 @@ pub struct ReplicaStatus {
     /// Packets of its connections that were answered by a reset, because it is down: see `datapath.on_down`.
     #[serde(default)]
     pub reset: u64,
+    /// From a SYN to the replica until its SYN-ACK, of the last minute; none of few handshakes, nor in direct modes.
+    #[serde(default)]
+    pub connect_ms: Option<Latency>,
+    /// From a SYN-ACK to the client until its ACK, of the last minute; none as above.
+    #[serde(default)]
+    pub client_rtt_ms: Option<Latency>,
+    /// SYNs that its clients sent again.
+    #[serde(default)]
+    pub syns_again: u64,
+    /// Its connections by how they ended, or why they never began.
+    #[serde(default)]
+    pub ends: BTreeMap<String, u64>,
+    /// By NAT address, for all services and VIPs together; none in other modes.
+    #[serde(default)]
+    pub nat_ports: Vec<NatPortsStatus>,
+}
+
+/// NAT ports for connections to a replica's address and port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NatPortsStatus {
+    /// On this host.
+    pub address: IpAddr,
+    /// Those that connections have, ended ones whose port rests among them.
+    pub used: u64,
+    /// As many as there are.
+    pub of: u64,
 }
 
 /// What a replica says of itself.
@@ -278,6 +333,8 @@ pub struct Observed<'a> {
     pub challenge: &'a dyn Fn(&str, IpAddr) -> ChallengeStatus,
     /// [`ServiceStatus::hint`]
     pub hint: &'a dyn Fn(&str) -> Option<String>,
+    /// The handshakes of the last minute, of all that a replica has counted.
+    pub recent: &'a dyn Fn(&Place, &Handshakes) -> Handshakes,
     /// [`DatapathStatus::up_to_date`]
     pub up_to_date: bool,
     /// [`DatapathStatus::table_rewrites`]
@@ -291,12 +348,12 @@ impl Status {
     /// # Errors
     /// The kernel does not hand out its counters.
     pub fn collect(control: &Control, meter: &Meter, observed: Observed<'_>) -> Result<Self, DatapathError> {
-        let Observed { census, challenge, hint, .. } = observed;
+        let Observed { challenge, hint, .. } = observed;
         let config = control.config();
         let mut services = Vec::new();
         for (place, service) in config.services.iter().enumerate() {
             for vip in &service.vips {
-                let status = service_status((control, place), service, *vip, meter, census)?;
+                let status = service_status((control, place), service, *vip, meter, observed)?;
                 let (challenge, hint) = (challenge(&service.name, *vip), hint(&service.name));
                 services.push(ServiceStatus { challenge, hint, ..status });
             }
@@ -307,6 +364,7 @@ impl Status {
             host: host_name().unwrap_or_default(),
             datapath: datapath_status(config, observed),
             services,
+            flow_table: Some(flow_table(config, observed.census, &meter.all_flows()?, &verdicts)),
             verdicts: verdicts
                 .into_iter()
                 .map(|(verdict, traffic)| (verdict.name().to_owned(), traffic.packets))
@@ -350,13 +408,30 @@ fn datapath_status(config: &Config, observed: Observed<'_>) -> DatapathStatus {
     }
 }
 
+fn flow_table(
+    config: &Config,
+    census: &Census,
+    counted: &FlowStats,
+    verdicts: &BTreeMap<Verdict, dtr_lb_common::abi::Traffic>,
+) -> FlowTableStatus {
+    let refused = verdicts.get(&Verdict::AnsweredTableFull).map(|traffic| traffic.packets);
+    FlowTableStatus {
+        capacity: 2 * u64::from(config.datapath.max_flows),
+        entries: census.entries,
+        by_state: census.states.iter().map(|(state, count)| ((*state).to_owned(), *count)).collect(),
+        evicted: [End::EVICTED, End::CROWDED].map(|end| counted.ends[end.0 as usize]).iter().sum(),
+        refused: refused.unwrap_or_default(),
+    }
+}
+
 fn service_status(
     (control, place): (&Control, usize),
     service: &Service,
     vip: IpAddr,
     meter: &Meter,
-    census: &Census,
+    observed: Observed<'_>,
 ) -> Result<ServiceStatus, DatapathError> {
+    let Observed { census, recent, .. } = observed;
     let any = |state| control.conditions(place).any(|condition| condition.state == state);
     let state = if any(ReplicaState::Up) {
         ReplicaState::Up
@@ -366,7 +441,9 @@ fn service_status(
         ReplicaState::Down
     };
     let shares = control.shares(place, Instant::now());
-    let replicas = service
+    let nat_ports = &control.config().datapath.nat_ports;
+    let mut connects = Vec::new();
+    let replicas: Vec<_> = service
         .replicas
         .iter()
         .zip(control.conditions(place))
@@ -378,10 +455,27 @@ fn service_status(
             let past = control.answers_past(place);
             let agent = control.agent_check(place).map(|(says, error)| AgentStatus { says, error });
             let warning = past.then(|| ANSWERS_PAST.to_owned());
-            Ok(ReplicaStatus { warning, agent, ..replica_status(replica, condition, share, counted) })
+            let flows = meter.flows(vip, service.port, replica.address, replica.port)?;
+            let handshakes = recent(&Place::new(service, vip, replica), &Handshakes::from(&flows));
+            connects.push(handshakes.connect);
+            let nat_ports = match service.mode {
+                Mode::Nat => nat_ports_of(replica, nat_ports, census),
+                Mode::Dnat | Mode::Dsr | Mode::Ipip => Vec::new(),
+            };
+            let status = replica_status(replica, condition, share, counted, &flows);
+            Ok(ReplicaStatus {
+                warning,
+                agent,
+                connect_ms: Latency::of(&handshakes.connect),
+                client_rtt_ms: Latency::of(&handshakes.client_rtt),
+                nat_ports,
+                ..status
+            })
         })
         .collect::<Result<_, _>>()?;
+    let names = service.replicas.iter().map(|replica| replica.name.as_str());
     Ok(ServiceStatus {
+        slow: latency::judge(names.zip(&connects)),
         name: service.name.clone(),
         vip,
         port: service.port,
@@ -401,9 +495,10 @@ fn replica_status(
     replica: &Replica,
     condition: &Condition,
     share: u16,
-    (counters, flows): (dtr_lb_common::abi::ReplicaCounters, u64),
+    (counters, flows): (ReplicaCounters, u64),
+    stats: &FlowStats,
 ) -> ReplicaStatus {
-    let dtr_lb_common::abi::ReplicaCounters {
+    let ReplicaCounters {
         to_replica,
         to_client,
         new_flows,
@@ -446,7 +541,23 @@ fn replica_status(
         unanswered,
         redispatched,
         reset,
+        // The caller knows both.
+        connect_ms: None,
+        client_rtt_ms: None,
+        syns_again: stats.syns_again,
+        ends: End::ALL.map(|end| (end.name().to_owned(), stats.ends[end.0 as usize])).into(),
+        // And these.
+        nat_ports: Vec::new(),
     }
+}
+
+/// By the last walk through the table; nothing before it has seen the replica.
+fn nat_ports_of(replica: &Replica, range: &RangeInclusive<u16>, census: &Census) -> Vec<NatPortsStatus> {
+    let (address, port) = (Address::from(replica.address), Be16::new(replica.port));
+    let from: NatRange = (address, port, Address::NONE);
+    let own = census.nat_ports.range(from..).take_while(|(range, _)| (range.0, range.1) == (address, port));
+    let of = range.clone().count() as u64;
+    own.map(|((_, _, nat), used)| NatPortsStatus { address: (*nat).into(), used: *used, of }).collect()
 }
 
 impl Status {
@@ -477,6 +588,10 @@ impl ReplicaStatus {
         self.unanswered += other.unanswered;
         self.redispatched += other.redispatched;
         self.reset += other.reset;
+        self.syns_again += other.syns_again;
+        for (end, count) in &other.ends {
+            *self.ends.entry(end.clone()).or_default() += count;
+        }
     }
 }
 

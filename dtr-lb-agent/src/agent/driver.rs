@@ -11,6 +11,7 @@ use super::{
     applier::{Applier, Died},
     configuration::{Changes, Requested, Step},
     effective::Sources,
+    flow_counts,
     flow_watch::FlowWatch,
     health::Health,
     http::HttpSide,
@@ -181,6 +182,7 @@ impl Driver {
             Noticed::Sample => {
                 let status = self.status();
                 self.observer.sample(status.as_ref().ok());
+                self.observer.read_handshakes(self.health.control.config(), self.applier.meter());
                 self.health.read_answers(self.applier.meter());
                 self.observer.fits.look(&self.health.control);
                 self.applier.log_if_stuck();
@@ -202,6 +204,7 @@ impl Driver {
             table_rewrites: state.table_rewrites,
             challenge: &|service, vip| self.observer.challenge(service, vip, mode),
             hint: &|service| self.observer.fits.hint(service),
+            recent: &|place, read| self.observer.recent_handshakes(place, read),
             reloads: self.configuration.reloads,
         };
         let mut status = Status::collect(control, self.applier.meter(), observed).map_err(Refusal::failed)?;
@@ -215,8 +218,10 @@ impl Driver {
         self.health.probe_counts.keep(self.health.control.config());
         let status = self.status()?;
         let probes = self.health.probe_counts.clone();
+        let flows = flow_counts::read(self.health.control.config(), self.applier.meter());
+        let flows = flows.map_err(Refusal::failed)?;
         let (http, flow_log) = (self.endpoints.http.counts(), self.flow_log.counts());
-        Ok(Snapshot { status, probes, http, flow_log })
+        Ok(Snapshot { status, probes, flows, http, flow_log })
     }
 
     fn follow(&self) -> api::Follow {

@@ -12,6 +12,7 @@ use super::{
     fill::{Fill, Level},
     fit::{Fits, Found},
     floods::{Flood, Floods},
+    flow_counts,
     plots::Plots,
 };
 use crate::{
@@ -19,6 +20,7 @@ use crate::{
     control::Moment,
     datapath::{Census, Datapath, Dropped, Events, Meter},
     history,
+    latency::{Handshakes, Place, Readings},
     status::{ChallengeStatus, Status},
 };
 
@@ -34,6 +36,10 @@ pub(super) struct Observer {
     /// How full the flow table was.
     fill: Fill,
     floods: Floods,
+    /// What the datapath had counted of handshakes.
+    readings: Readings,
+    /// That they cannot be read is told once.
+    unread: bool,
     pub(super) fits: Fits,
     /// The walk that `fill` and `floods` have taken in.
     walks: u64,
@@ -60,6 +66,8 @@ impl Observer {
             drops: BTreeMap::new(),
             fill: Fill::default(),
             floods: Floods::default(),
+            readings: Readings::default(),
+            unread: false,
             fits: Fits::default(),
             walks: 0,
             plots,
@@ -82,6 +90,29 @@ impl Observer {
             self.plots.add(status, Timestamp::now());
         }
         self.next_sample = tokio::time::Instant::now() + history::STEP;
+    }
+
+    /// Reads how long handshakes took, where it is time for that.
+    pub(super) fn read_handshakes(&mut self, config: &Config, meter: &Meter) {
+        let now = Instant::now();
+        if !self.readings.is_due(now) {
+            return;
+        }
+        let read = flow_counts::each(config, meter, |place, stats| (place, Handshakes::from(stats)));
+        let failed = read.is_err();
+        match read {
+            Ok(read) => self.readings.take(now, read),
+            Err(error) if !self.unread => {
+                warn!(%error, "handshakes were not read; what the status says of their times may be old");
+            }
+            Err(_) => {}
+        }
+        self.unread = failed;
+    }
+
+    /// The handshakes of a replica in the last minute, of all that it has counted.
+    pub(super) fn recent_handshakes(&self, place: &Place, read: &Handshakes) -> Handshakes {
+        self.readings.recent(place, read, Instant::now())
     }
 
     /// The agent ends.

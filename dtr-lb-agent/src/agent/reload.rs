@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use tracing::{error, info};
 
 use super::{
@@ -96,6 +97,7 @@ impl Driver {
         match result {
             Ok(Applied { changes, notes }) => {
                 reloads.ok += 1;
+                reloads.last = Some(Timestamp::now());
                 log_differences(&changes, "reload", by);
                 let event = "config_reloaded";
                 match changes.len() {

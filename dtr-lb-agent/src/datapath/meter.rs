@@ -94,11 +94,11 @@ impl Meter {
         ids.map(|id| self.counters.flows(id)).try_fold(FlowStats::default(), |sum, one| Ok(sum.plus(&one?)))
     }
 
-    /// Ends of connections, and SYNs that opened none, which nobody was told, of all replicas.
-    pub fn untold(&self) -> Result<u64, DatapathError> {
-        let mut ids: Vec<ReplicaId> = self.assigned().ids.values().copied().collect();
-        ids.push(0);
-        ids.into_iter().map(|id| Ok(self.counters.flows(id)?.untold)).sum()
+    /// What was counted of all connections, those among them that opened none, and those of replicas that no service names any more.
+    pub fn all_flows(&self) -> Result<FlowStats, DatapathError> {
+        let assigned = self.assigned();
+        let mut ids = assigned.ids.values().copied().chain([0]);
+        ids.try_fold(FlowStats::default(), |sum, id| Ok(sum.plus(&self.counters.flows(id)?)))
     }
 
     /// What was counted of the handshakes of a service; nothing if there is no such service.

@@ -16,8 +16,12 @@ use aya::{
 };
 use bytemuck::Zeroable as _;
 use dtr_lb_common::{
-    abi::{Control, Direction, Flow, MAX_REPLICAS, Place, ReplicaId, Settings, State, Ticks, program},
-    flow_table::{self, Line as _, entry::word},
+    abi::{
+        Control, Direction, Flow, MAX_NAT_ADDRESSES, MAX_REPLICAS, Mode, Place, Replica, ReplicaId, Settings,
+        State, Ticks, program,
+    },
+    address::{Address, Be16},
+    flow_table::{self, Line, Memory as _, entry::word},
     model::Words,
     pipeline::sweep::{REQUESTS, Request, outlived},
     wire::Ethernet,
@@ -39,9 +43,17 @@ pub struct Census {
     pub held: BTreeMap<ReplicaId, u64>,
     /// Entries of any kind that were there; a connection of IPv4 has two, one with an IPv6 address four.
     pub entries: u64,
+    /// The same entries, by [`State::name`].
+    pub states: BTreeMap<&'static str, u64>,
+    /// NAT ports that are taken, by what has its own range of them.
+    pub nat_ports: BTreeMap<NatRange, u64>,
     /// Connections that were ended.
     pub removed: u64,
 }
+
+/// What has a range of NAT ports of its own: a replica's address and port, for all services and VIPs, and a NAT address that new
+/// connections to it get.
+pub type NatRange = (Address, Be16, Address);
 
 /// What one step showed.
 #[derive(Debug, Default)]
@@ -64,26 +76,62 @@ pub(super) struct Sweep {
     /// [`Census::flows`] and [`Census::held`], by id.
     flows: Vec<u64>,
     held: Vec<u64>,
+    /// [`Census::states`], by number.
+    states: [u64; 16],
+    /// [`Census::nat_ports`], by id.
+    nat: Vec<NatPorts>,
     /// The next hops that entries name, in this walk and in the last one.
     named: Vec<bool>,
     named_before: Vec<bool>,
 }
 
+/// NAT ports of a replica, by the place of the address among its own.
+#[derive(Clone, Copy, Debug)]
+struct NatPorts {
+    count: usize,
+    addresses: [Address; MAX_NAT_ADDRESSES],
+    used: [u64; MAX_NAT_ADDRESSES],
+}
+
+impl NatPorts {
+    const NONE: Self =
+        Self { count: 0, addresses: [Address::NONE; MAX_NAT_ADDRESSES], used: [0; MAX_NAT_ADDRESSES] };
+
+    fn of(replica: &Replica) -> Self {
+        // In other modes the addresses are not those of connections.
+        let count = if replica.mode == Mode::NAT { replica.nat_count.into() } else { 0 };
+        Self { count: MAX_NAT_ADDRESSES.min(count), addresses: replica.nat, ..Self::NONE }
+    }
+
+    /// Counts a connection that has a port of this address.
+    fn take(&mut self, address: &Address) {
+        let place = self.addresses[..self.count].iter().position(|own| own == address);
+        if let Some(place) = place {
+            self.used[place] += 1;
+        }
+    }
+}
+
 impl Sweep {
-    /// Goes on by a slice of the table, and looks for the clients of `dead` replicas.
+    /// Goes on by a slice of the table, and looks for the clients of `dead` replicas. `replicas` are those that the tables have.
     pub(super) fn step(
         &mut self,
         ebpf: &mut Ebpf,
-        table: Words<'_>,
-        hops: Words<'_>,
+        (table, hops): (Words<'_>, Words<'_>),
         settings: &Settings,
         now: Ticks,
         dead: &BTreeSet<ReplicaId>,
+        replicas: &BTreeMap<ReplicaId, Replica>,
     ) -> Result<Slice, DatapathError> {
         if self.bucket == 0 {
             self.begun = now;
             self.named = vec![false; HOPS];
             (self.flows, self.held) = (vec![0; MAX_REPLICAS], vec![0; MAX_REPLICAS]);
+            self.states = [0; 16];
+            self.nat = vec![NatPorts::NONE; MAX_REPLICAS];
+            for (id, replica) in replicas {
+                self.nat[usize::from(*id) % MAX_REPLICAS] = NatPorts::of(replica);
+            }
         }
         let end = self.bucket.saturating_add(SLICE).min(table.buckets());
         let mut slice = Slice::default();
@@ -94,9 +142,9 @@ impl Sweep {
             if control.is_free() || control.locked() || control.state() == State::CONTINUED {
                 continue;
             }
-            self.census.entries += 1 + u64::from(control.wide());
             let state = control.state();
-            // Most entries are looked at by these words only: a table of the default size is 256 MiB.
+            self.states[usize::from(state.0) % self.states.len()] += 1 + u64::from(control.wide());
+            // Most entries are looked at by few words only, which share a cache line: a table of the default size is 256 MiB.
             if settings.expired(state, line.load(word::LAST_SEEN), now)
                 && let Some((flow, other)) = whole(table, place)
                 && outlived(settings, &flow, other.map_or(flow.last_seen, |other| other.last_seen), now)
@@ -114,6 +162,11 @@ impl Sweep {
             let replica_hop = line.load(word::REPLICA_HOP);
             let replica = replica_hop as ReplicaId;
             self.stays(control, replica, (replica_hop >> 16) as u16);
+            if control.direction() == Direction::ToClient
+                && let Some(address) = nat_address(table, place, line, control)
+            {
+                self.nat[usize::from(replica) % MAX_REPLICAS].take(&address);
+            }
             if state.live()
                 && control.direction() != Direction::ToReplica
                 && dead.contains(&replica)
@@ -129,6 +182,9 @@ impl Sweep {
                 _ if !ended => {
                     for entry in [Some(flow), other].into_iter().flatten() {
                         self.stays(entry.control, entry.replica, entry.hop);
+                        if entry.direction() == Direction::ToClient {
+                            self.nat[usize::from(entry.replica) % MAX_REPLICAS].take(&entry.key.destination);
+                        }
                     }
                     continue;
                 }
@@ -144,6 +200,9 @@ impl Sweep {
             slice.census = Some(Census {
                 flows: by_replica(&self.flows),
                 held: by_replica(&self.held),
+                entries: self.states.iter().sum(),
+                states: State::ALL.map(|state| (state.name(), self.states[usize::from(state.0)])).into(),
+                nat_ports: by_range(&self.nat, replicas),
                 ..mem::take(&mut self.census)
             });
         }
@@ -180,6 +239,28 @@ impl Sweep {
 /// Those that are not 0.
 fn by_replica(counts: &[u64]) -> BTreeMap<ReplicaId, u64> {
     (0..).zip(counts.iter().copied()).filter(|(_, count)| *count > 0).collect()
+}
+
+/// What stands in each range; those of ids that have gone since are left out.
+fn by_range(counts: &[NatPorts], replicas: &BTreeMap<ReplicaId, Replica>) -> BTreeMap<NatRange, u64> {
+    let mut ranges = BTreeMap::new();
+    for (id, Replica { address, port, .. }) in replicas {
+        let NatPorts { count, addresses, used } = &counts[usize::from(*id) % MAX_REPLICAS];
+        for (nat, used) in addresses[..*count].iter().zip(used) {
+            *ranges.entry((*address, *port, *nat)).or_default() += used;
+        }
+    }
+    ranges
+}
+
+/// The address on this side of a connection to a replica, by the replica's entry.
+fn nat_address(table: Words<'_>, place: Place, line: impl Line, control: Control) -> Option<Address> {
+    if control.wide() {
+        let pair = table.pair(place)?;
+        let words = [0, 1, 2, 3].map(|word| pair.load(word::WIDE_DESTINATION + word));
+        return Some(Address::v6(bytemuck::must_cast(words)));
+    }
+    Some(Address::v4(bytemuck::must_cast(line.load(word::KEY + 1))))
 }
 
 /// The entry at a place, and its other direction if that is there.

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     control::ReplicaState,
     flow_log::FlowLogCounts,
-    status::{DatapathStatus, Reloads, ReplicaStatus, Status},
+    status::{DatapathStatus, FlowTableStatus, Reloads, ReplicaStatus, Status},
     web::HttpCounts,
 };
 
@@ -74,11 +74,12 @@ const REPLICA_COUNTERS: [OfReplica; 5] = [
 ];
 
 pub(super) fn add(snapshot: &Snapshot, page: &mut Page) {
-    let Snapshot { status, probes, http: counts, flow_log } = snapshot;
+    let Snapshot { status, probes, flows, http: counts, flow_log } = snapshot;
     let mut build = Family::gauge("dtr_lb_build_info", "1; the label says which version runs.");
     build.set(&[("version", &status.version)], 1.0);
     page.add(build);
     datapath(&status.datapath, page);
+    states_of_flows(status.flow_table.as_ref(), page);
     reloads(status.reloads, page);
     http(counts, page);
     of_flow_log(*flow_log, page);
@@ -87,9 +88,21 @@ pub(super) fn add(snapshot: &Snapshot, page: &mut Page) {
     of_services(&services, page);
     let replicas: Vec<_> = services.iter().flat_map(|service| &service.replicas).collect();
     of_replicas(&replicas, page);
+    info(&replicas, page);
+    nat_ports(&replicas, page);
     states(&replicas, page);
     traffic(&replicas, page);
     of_probes(&replicas, probes, page);
+    super::flows::add(flows, &replicas, page);
+}
+
+fn states_of_flows(table: Option<&FlowTableStatus>, page: &mut Page) {
+    let help = "Entries of the flow table by the state of their connection.";
+    let mut states = Family::gauge("dtr_lb_flow_table_entries", help);
+    for (state, count) in table.iter().flat_map(|table| &table.by_state) {
+        states.set(&[("state", state)], *count as f64);
+    }
+    page.add(states);
 }
 
 fn datapath(datapath: &DatapathStatus, page: &mut Page) {
@@ -168,12 +181,19 @@ fn verdicts(status: &Status, page: &mut Page) {
 }
 
 fn reloads(reloads: Reloads, page: &mut Page) {
-    let Reloads { ok, failed } = reloads;
+    let Reloads { ok, failed, last } = reloads;
     let help = "Reloads of the config since the agent's start: applied (ok) or rejected (failed).";
     let mut family = Family::counter("dtr_lb_reloads_total", help);
     family.set(&[("result", "ok")], ok as f64);
     family.set(&[("result", "failed")], failed as f64);
     page.add(family);
+    if let Some(last) = last {
+        page.gauge(
+            "dtr_lb_last_reload_timestamp_seconds",
+            "When the config in force was read: at the agent's start, or by the last reload that was applied.",
+            last.as_millisecond() as f64 / 1000.0,
+        );
+    }
 }
 
 fn http(counts: &HttpCounts, page: &mut Page) {
@@ -258,16 +278,52 @@ fn of_replicas(replicas: &[&ReplicaRow], page: &mut Page) {
     let gauges = REPLICA_GAUGES.map(|of| (Family::gauge(of.name, of.help), of.value));
     let counters = REPLICA_COUNTERS.map(|of| (Family::counter(of.name, of.help), of.value));
     for (mut family, value) in gauges.into_iter().chain(counters) {
-        for ReplicaRow { key, label, status } in replicas {
+        for ReplicaRow { key, label, status, .. } in replicas {
             family.set(&[("service", &key.service), ("replica", label)], value(status));
         }
         page.add(family);
     }
 }
 
+/// To join by: what a replica is called elsewhere.
+fn info(replicas: &[&ReplicaRow], page: &mut Page) {
+    let help = "1; the labels say the replica's address and port, and the mode in which it is reached.";
+    let mut family = Family::gauge("dtr_lb_replica_info", help);
+    for ReplicaRow { key, label, mode, .. } in replicas {
+        let (address, port) = (key.address.to_string(), key.port.to_string());
+        let labels = [
+            ("service", key.service.as_str()),
+            ("replica", label),
+            ("address", &address),
+            ("port", &port),
+            ("mode", mode),
+        ];
+        family.set(&labels, 1.0);
+    }
+    page.add(family);
+}
+
+fn nat_ports(replicas: &[&ReplicaRow], page: &mut Page) {
+    let mut used = Family::gauge(
+        "dtr_lb_nat_ports_used",
+        "NAT ports that connections to the replica's address and port have, of all services that share it.",
+    );
+    let mut all = Family::gauge("dtr_lb_nat_ports", "NAT ports that there are (nat_ports).");
+    for ReplicaRow { key, label, status, .. } in replicas {
+        for ports in &status.nat_ports {
+            let address = ports.address.to_string();
+            let labels = [("service", key.service.as_str()), ("replica", label), ("nat_address", &address)];
+            used.set(&labels, ports.used as f64);
+            all.set(&labels, ports.of as f64);
+        }
+    }
+    page.add(used);
+    page.add(all);
+}
+
 fn states(replicas: &[&ReplicaRow], page: &mut Page) {
     let mut family = Family::gauge("dtr_lb_replica_state", "1 for the state that the replica is in, else 0.");
-    for ReplicaRow { key, label, status } in replicas {
+    for ReplicaRow { key, label, status, .. } in replicas {
         for state in ReplicaState::ALL {
             let state = state.as_str();
             let labels = [("service", key.service.as_str()), ("replica", label), ("state", state)];
@@ -281,7 +337,7 @@ fn traffic(replicas: &[&ReplicaRow], page: &mut Page) {
     let mut packets = Family::counter("dtr_lb_replica_packets_total", "Packets forwarded, by direction.");
     let mut bytes =
         Family::counter("dtr_lb_replica_bytes_total", "Bytes of forwarded frames as received, by direction.");
-    for ReplicaRow { key, label, status } in replicas {
+    for ReplicaRow { key, label, status, .. } in replicas {
         for (direction, packet_count, byte_count) in [
             ("to_replica", status.packets_to_replica, status.bytes_to_replica),
             ("to_client", status.packets_to_client, status.bytes_to_client),
@@ -301,7 +357,7 @@ fn of_probes(replicas: &[&ReplicaRow], probes: &super::ProbeCounts, page: &mut P
         "dtr_lb_probe_duration_seconds",
         "Duration of probes, failed ones included, since the agent's start.",
     );
-    for ReplicaRow { key, label, status: _ } in replicas {
+    for ReplicaRow { key, label, .. } in replicas {
         let Some(tally) = probes.of(key) else { continue };
         for (result, count) in &tally.results {
             let labels = [("service", key.service.as_str()), ("replica", label), ("result", result)];

@@ -23,6 +23,8 @@ pub(super) struct ReplicaRow {
     pub(super) key: ReplicaKey,
     /// Tells it from the service's other replicas: its name, and its address where two have one name.
     pub(super) label: String,
+    /// Of its service.
+    pub(super) mode: String,
     /// Counts are sums over the service's VIPs.
     pub(super) status: ReplicaStatus,
 }
@@ -34,7 +36,7 @@ pub(super) fn rows(status: &Status) -> Vec<ServiceRow> {
         match services.iter_mut().find(|row| row.name == service.name) {
             Some(row) => {
                 row.challenge.add(&service.challenge);
-                service.replicas.iter().for_each(|replica| row.add(replica));
+                service.replicas.iter().for_each(|replica| row.add(&service.mode, replica));
             }
             None => services.push(ServiceRow::new(service)),
         }
@@ -52,17 +54,18 @@ impl ServiceRow {
             suspected: service.suspicion.is_some(),
             replicas: Vec::new(),
         };
-        service.replicas.iter().for_each(|replica| row.add(replica));
+        service.replicas.iter().for_each(|replica| row.add(&service.mode, replica));
         row
     }
 
-    fn add(&mut self, replica: &ReplicaStatus) {
+    fn add(&mut self, mode: &str, replica: &ReplicaStatus) {
         let ReplicaStatus { address, port, .. } = *replica;
         let key = ReplicaKey { service: self.name.clone(), address, port };
         match self.replicas.iter_mut().find(|row| row.key == key) {
             Some(row) => row.status.add(replica),
             None => {
-                self.replicas.push(ReplicaRow { key, label: replica.name.clone(), status: replica.clone() });
+                let (label, mode, status) = (replica.name.clone(), mode.to_owned(), replica.clone());
+                self.replicas.push(ReplicaRow { key, label, mode, status });
             }
         }
     }

@@ -4,12 +4,14 @@ mod documents;
 
 use std::{collections::BTreeMap, time::Duration};
 
+use dtr_lb_common::abi::{End, FlowStats};
+
 use super::*;
 use crate::{
     config::{Config, HostFacts},
     control::ReplicaKey,
     probe::{Failure, Outcome},
-    status::{ReplicaStatus, tests::plain},
+    status::{FlowTableStatus, NatPortsStatus, ReplicaStatus, tests::plain},
 };
 
 pub(super) fn config(text: &str) -> Config {
@@ -66,7 +68,12 @@ fn everything() -> Snapshot {
     status.datapath.table_rewrites = 7;
     status.datapath.repairs = BTreeMap::from([("REPLICAS".into(), 2), ("links".into(), 0)]);
     status.verdicts = BTreeMap::from([("forwarded".into(), 1000), ("answered_no_port".into(), 2)]);
+    let by_state = BTreeMap::from([("established".into(), 24), ("time_wait".into(), 6)]);
+    status.flow_table =
+        Some(FlowTableStatus { capacity: 2048, entries: 30, by_state, evicted: 1, refused: 2 });
+    let ports = NatPortsStatus { address: [10, 0, 0, 1].into(), used: 40, of: 31_744 };
     let replica = ReplicaStatus {
+        nat_ports: vec![ports],
         flows: 4,
         packets_to_replica: 10,
         bytes_to_replica: 1000,
@@ -109,7 +116,25 @@ fn everything() -> Snapshot {
         refused: BTreeMap::from([("half_sent", 11), ("wrong_token", 0)]),
     };
     let flow_log = FlowLogCounts { lines: 40, queue_full: 1, not_written: 2, omitted: 3 };
-    Snapshot { status, probes, http, flow_log }
+    Snapshot { status, probes, flows: flows(&key), http, flow_log }
+}
+
+/// Three handshakes of a replica and two ends, counted for two VIPs.
+fn flows(key: &ReplicaKey) -> FlowCounts {
+    let mut stats = FlowStats { syns_again: 7, ..FlowStats::default() };
+    stats.ends[End::CLOSED.0 as usize] = 3;
+    // Not above 100 µs, not above 2.5 ms, and above 5 s.
+    stats.connect.buckets = [1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+    stats.connect.sum = 6_002_100;
+    stats.duration.buckets[0] = 2;
+    stats.duration.sum = 15;
+    let other = FlowStats { syns_again: 1, ..FlowStats::default() };
+    let mut counts = FlowCounts::new(9);
+    counts.add(key.clone(), &stats);
+    counts.add(key.clone(), &other);
+    // The config no longer has it.
+    counts.add(ReplicaKey { service: "gone".into(), ..key.clone() }, &stats);
+    counts
 }
 
 #[test]
@@ -171,6 +196,31 @@ fn a_page_says_what_the_agent_knows() {
         ("dtr_lb_probe_duration_seconds_bucket{service=\"http\",replica=\"r1\",le=\"+Inf\"}", 3.0),
         ("dtr_lb_probe_duration_seconds_count{service=\"http\",replica=\"r1\"}", 3.0),
         ("dtr_lb_probe_duration_seconds_sum{service=\"http\",replica=\"r1\"}", 2.505),
+        ("dtr_lb_connect_seconds_bucket{service=\"http\",replica=\"r1\",le=\"0.0001\"}", 1.0),
+        ("dtr_lb_connect_seconds_bucket{service=\"http\",replica=\"r1\",le=\"0.001\"}", 1.0),
+        ("dtr_lb_connect_seconds_bucket{service=\"http\",replica=\"r1\",le=\"0.0025\"}", 2.0),
+        ("dtr_lb_connect_seconds_bucket{service=\"http\",replica=\"r1\",le=\"5\"}", 2.0),
+        ("dtr_lb_connect_seconds_bucket{service=\"http\",replica=\"r1\",le=\"+Inf\"}", 3.0),
+        ("dtr_lb_connect_seconds_count{service=\"http\",replica=\"r1\"}", 3.0),
+        ("dtr_lb_connect_seconds_sum{service=\"http\",replica=\"r1\"}", 6.0021),
+        ("dtr_lb_client_rtt_seconds_count{service=\"http\",replica=\"r1\"}", 0.0),
+        ("dtr_lb_flow_duration_seconds_bucket{service=\"http\",replica=\"r1\",le=\"0.01\"}", 2.0),
+        ("dtr_lb_flow_duration_seconds_bucket{service=\"http\",replica=\"r1\",le=\"3600\"}", 2.0),
+        ("dtr_lb_flow_duration_seconds_sum{service=\"http\",replica=\"r1\"}", 0.015),
+        ("dtr_lb_flow_ends_total{service=\"http\",replica=\"r1\",end=\"closed\"}", 3.0),
+        ("dtr_lb_flow_ends_total{service=\"http\",replica=\"r1\",end=\"replica_reset\"}", 0.0),
+        // The sum over both VIPs.
+        ("dtr_lb_syns_again_total{service=\"http\",replica=\"r1\"}", 8.0),
+        ("dtr_lb_flow_events_lost_total", 9.0),
+        // The same ports for both VIPs: no sum.
+        ("dtr_lb_nat_ports_used{service=\"http\",replica=\"r1\",nat_address=\"10.0.0.1\"}", 40.0),
+        ("dtr_lb_nat_ports{service=\"http\",replica=\"r1\",nat_address=\"10.0.0.1\"}", 31_744.0),
+        ("dtr_lb_flow_table_entries{state=\"established\"}", 24.0),
+        ("dtr_lb_last_reload_timestamp_seconds", 0.0),
+        (
+            "dtr_lb_replica_info{service=\"https\",replica=\"r2\",address=\"10.0.0.12\",port=\"443\",mode=\"nat\"}",
+            1.0,
+        ),
     ] {
         assert_eq!(read.value(series), value, "{series}");
     }
@@ -213,5 +263,10 @@ fn an_empty_agent_has_a_page() {
     snapshot.status.datapath.attach.clear();
     let read = Read::page(&page(&snapshot, None).expect("all names are good"));
     assert!(read.values.contains_key("dtr_lb_flows"));
-    assert!(!read.kinds.keys().any(|name| name.contains("replica") || name.starts_with("process")));
+    assert!(
+        !read
+            .kinds
+            .keys()
+            .any(|name| ["replica", "connect_seconds", "process"].iter().any(|word| name.contains(word)))
+    );
 }

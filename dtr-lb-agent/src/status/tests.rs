@@ -51,10 +51,18 @@ fn status(present: bool, outcome: &Outcome) -> Status {
             challenge: ChallengeStatus::default(),
             suspicion: None,
             hint: None,
-            replicas: vec![replica_status(&replica, &condition, 100, Default::default())],
+            slow: Vec::new(),
+            replicas: vec![replica_status(
+                &replica,
+                &condition,
+                100,
+                Default::default(),
+                &FlowStats::default(),
+            )],
         }],
+        flow_table: None,
         verdicts: BTreeMap::new(),
-        reloads: Reloads { ok: 1, failed: 2 },
+        reloads: Reloads { ok: 1, failed: 2, last: Some(Timestamp::UNIX_EPOCH) },
         names: Vec::new(),
         last_order: None,
     }
@@ -143,6 +151,35 @@ fn a_replica_that_answers_another_way_is_named_with_what_to_do() {
 }
 
 #[test]
+fn how_long_replicas_take_and_which_is_slow_is_shown() {
+    let mut status = plain();
+    assert!(!text_of(&status).contains("connect"), "nothing was measured");
+    let service = &mut status.services[0];
+    let slow = ReplicaStatus {
+        name: "r2".into(),
+        connect_ms: Some(Latency { p50: 12.345, p99: 120.4, mean: 20.0 }),
+        ..service.replicas[0].clone()
+    };
+    service.replicas.push(slow);
+    let words = "r2 takes 5 times as long as its peers to accept a connection (12 ms; theirs 2.4 ms)";
+    service.slow = vec![Slow { replica: "r2".into(), times: 5.0, text: words.into() }];
+    let fine = ServiceStatus { name: "fine".into(), slow: Vec::new(), ..service.clone() };
+    status.services.insert(0, fine);
+    let text = text_of(&status);
+    let lines: Vec<_> = text.lines().collect();
+    assert!(lines[0].starts_with("service http"), "what is in trouble comes first:\n{text}");
+    assert_eq!(lines[1], format!("  SLOW {words}"));
+    assert!(lines[2].ends_with("bytes  connect    probe"), "{text}");
+    assert!(lines[3].contains("  -          200 in") && lines[4].contains("  12/120 ms  200 in"), "{text}");
+    let json = serde_json::to_value(&status).expect("it is JSON");
+    assert_eq!(json["services"][1]["slow"][0]["text"], words);
+    let times = serde_json::json!({ "p50": 12.345, "p99": 120.4, "mean": 20.0 });
+    assert_eq!(json["services"][1]["replicas"][1]["connect_ms"], times);
+    assert!(json["services"][1]["replicas"][0]["connect_ms"].is_null());
+    assert_eq!(json["services"][1]["replicas"][0]["ends"]["closed"], 0);
+}
+
+#[test]
 fn what_a_replica_says_of_itself_is_shown() {
     let good = Outcome { status: Some(200), took: Duration::from_millis(2), error: None };
     for (says, error, words) in [
@@ -169,9 +206,14 @@ fn the_json_of_an_older_agent_is_still_read() {
     let good = Outcome { status: Some(200), took: Duration::from_millis(2), error: None };
     let mut json = serde_json::to_value(status(true, &good)).expect("it is JSON");
     let replica = json["services"][0]["replicas"][0].as_object_mut().expect("an object");
-    for newer in ["reason", "agent", "warning", "effective_weight", "unanswered", "reset"] {
+    for newer in ["reason", "agent", "warning", "effective_weight", "unanswered", "reset", "connect_ms"]
+        .into_iter()
+        .chain(["client_rtt_ms", "syns_again", "ends", "nat_ports"])
+    {
         assert!(replica.remove(newer).is_some(), "{newer}");
     }
+    assert!(json["services"][0].as_object_mut().is_some_and(|service| service.remove("slow").is_some()));
+    assert!(json.as_object_mut().is_some_and(|status| status.remove("flow_table").is_some()));
     assert!(serde_json::from_value::<Status>(json).is_ok());
 }
 

@@ -15,6 +15,8 @@ use crate::{
     human::{age, bytes, count},
 };
 
+/// The place of the last column of replicas.
+const PROBE: usize = 11;
 /// For what works as it should not; the words say it, too.
 const BAD: Style = AnsiColor::Red.on_default().effects(Effects::BOLD);
 /// For what is not as ever, and may be meant so.
@@ -39,6 +41,9 @@ impl Status {
             }
             if let Some(hint) = &service.hint {
                 text.push_str(&format!("  HINT all replicas fail their probes in the same way; {hint}\n"));
+            }
+            for slow in &service.slow {
+                text.push_str(&format!("  {}\n", styled(&format!("SLOW {}", slow.text), ODD)));
             }
             text.push_str(&replica_table(&service.replicas, now));
         }
@@ -128,7 +133,9 @@ fn trouble_of(service: &ServiceStatus) -> Trouble {
     let replicas = service.replicas.iter();
     if service.state == ReplicaState::Down.as_str() {
         Trouble::Down
-    } else if service.suspicion.is_some() || replicas.clone().any(|replica| trouble(replica) != Trouble::None)
+    } else if service.suspicion.is_some()
+        || !service.slow.is_empty()
+        || replicas.clone().any(|replica| trouble(replica) != Trouble::None)
     {
         Trouble::Some
     } else {
@@ -158,7 +165,9 @@ fn replica_table(replicas: &[ReplicaStatus], now: Timestamp) -> String {
     replicas.sort_by_key(|replica| trouble(replica));
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    table.set_header([
+    // Where nobody connects, and in direct modes, the column would be empty.
+    let is_timed = replicas.iter().any(|replica| replica.connect_ms.is_some());
+    let mut header = vec![
         "replica",
         "address",
         "state",
@@ -171,9 +180,13 @@ fn replica_table(replicas: &[ReplicaStatus], now: Timestamp) -> String {
         "packets",
         "bytes",
         "probe",
-    ]);
+    ];
+    if is_timed {
+        header.insert(PROBE, "connect");
+    }
+    table.set_header(header);
     for replica in &replicas {
-        table.add_row([
+        let mut row = vec![
             replica.name.clone(),
             SocketAddr::new(replica.address, replica.port).to_string(),
             replica.state.clone(),
@@ -187,7 +200,11 @@ fn replica_table(replicas: &[ReplicaStatus], now: Timestamp) -> String {
             bytes(replica.bytes),
             // What a replica says of itself may have several lines, and the table has one for each.
             last_word(replica).replace(char::is_control, " "),
-        ]);
+        ];
+        if is_timed {
+            row.insert(PROBE, replica.connect_ms.map_or_else(|| "-".to_owned(), |times| times.to_string()));
+        }
+        table.add_row(row);
     }
     let text = table.trim_fmt();
     let style = |place: usize| match place.checked_sub(1).and_then(|place| replicas.get(place)) {

@@ -123,6 +123,8 @@ pub(super) enum Row<'a> {
     },
     /// Below a replica that is not up, or not as it should be.
     Why(&'a ReplicaStatus, String),
+    /// Below a replica that takes much longer than its peers.
+    Slow(&'a str),
 }
 
 impl State {
@@ -225,7 +227,7 @@ impl State {
             match row {
                 Row::Service(service) => of = Some(service),
                 Row::Replica { place, replica, .. } if place == self.selected => return Some((of?, replica)),
-                Row::Replica { .. } | Row::Why(..) => {}
+                Row::Replica { .. } | Row::Why(..) | Row::Slow(_) => {}
             }
         }
         None
@@ -255,6 +257,8 @@ impl State {
             for (replica, rates) in replicas {
                 rows.push(Row::Replica { place, replica, rates });
                 rows.extend(why(replica).map(|why| Row::Why(replica, why)));
+                let slow = service.slow.iter().filter(|slow| slow.replica == replica.name);
+                rows.extend(slow.map(|slow| Row::Slow(&slow.text)));
                 place += 1;
             }
         }

@@ -140,6 +140,10 @@ fn draw_table(frame: &mut Frame<'_>, state: &State, area: Rect) {
             .column_span(if wide { 10 } else { 9 })])
         }
         Row::Replica { replica, rates, .. } => replica_row(replica, rates.as_ref(), wide),
+        Row::Slow(text) => {
+            let text = Span::styled(format!("    {text}"), Style::new().fg(Color::Yellow));
+            TableRow::new([Cell::new(text).column_span(if wide { 10 } else { 9 })])
+        }
         Row::Why(replica, why) => {
             let why = Span::styled(format!("    {why}"), color(&replica.state));
             TableRow::new([Cell::new(why).column_span(if wide { 10 } else { 9 })])
@@ -220,6 +224,9 @@ fn describe(replica: &ReplicaStatus) -> String {
     let ReplicaStatus { name, address, port, state, since, .. } = replica;
     let since = since.strftime("%Y-%m-%d %H:%M:%SZ");
     let mut text = format!("{name} {}: {state} since {since}", SocketAddr::new(*address, *port));
+    if let Some(times) = &replica.connect_ms {
+        text.push_str(&format!("; accepts in {times} (p50/p99)"));
+    }
     words(replica).iter().for_each(|word| text.push_str(&format!("; {word}")));
     text
 }

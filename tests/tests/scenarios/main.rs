@@ -235,6 +235,7 @@ const NEEDS: &[(&str, &str)] = &[
     ("a_trace_is_a_capture_file", "tshark"),
     ("a_trace_that_nobody_reads_ends_and_says_what_was_lost", "tshark"),
     ("metrics_say_what_the_status_says_and_outlive_the_agent", "promtool"),
+    ("a_replica_that_is_slow_to_accept_is_named", "tc"),
     ("prometheus_reads_it_and_its_alerts_see_a_dead_replica", "prometheus"),
     ("nginx_and_what_import_makes_of_it", NGINX_STREAM),
     ("dtr_lb_takes_over_from_nginx_under_load", NGINX_STREAM),

@@ -20,6 +20,7 @@ use crate::{CROSSWISE, Place, Scenario, Stage};
 
 mod half_sent;
 mod prometheus;
+mod slow;
 mod terminal;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
@@ -27,6 +28,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     ("healthz_says_whether_it_is_able_to_serve", CROSSWISE, healthz),
     ("half_sent_requests_do_not_hold_up_healthz", &[Place::XDP_ONE_ARM], half_sent::healthz_answers),
     ("prometheus_reads_it_and_its_alerts_see_a_dead_replica", &[Place::XDP_ONE_ARM], prometheus::scrape),
+    ("a_replica_that_is_slow_to_accept_is_named", CROSSWISE, slow::is_named),
     ("top_shows_it_and_gives_the_terminal_back", &[Place::TC_ONE_ARM], terminal::top),
 ];
 

@@ -1,21 +1,22 @@
 //! The walk through the flow table: what it counts, what it ends, and what it leaves alone.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use aya::maps::{Array, MapData};
 use bytemuck::Zeroable as _;
 use dtr_lb_common::{
     abi::{Bucket, Flow, State, Ticks, map},
+    address::Be16,
     flow_table::{BUCKET_BYTES, Line as _, Memory as _, WAYS},
     pipeline::sweep::Request,
 };
 
 use super::{
-    REPLICA, as_root,
-    connections::{CLIENT, CLIENT6, Connection, Connections, opens},
+    REPLICA, VIP, as_root,
+    connections::{CLIENT, CLIENT6, Connection, Connections, PORT, VIP6, opens, tuple},
     desired, fresh, of_size, open, replica, sweep_all,
 };
-use crate::datapath::{Datapath, sweep};
+use crate::datapath::{Datapath, DesiredReplica, sweep};
 
 /// A datapath with one service of one replica.
 fn served(mut datapath: Datapath) -> (Datapath, Connections, Ticks) {
@@ -58,6 +59,54 @@ fn as_root_the_census_counts_connections_of_every_state() {
         assert_eq!((census.flows, census.held), (flows, held));
         // One that is held has one entry, and an entry with an IPv6 address in it takes two places.
         assert_eq!((census.entries, census.removed), (2 * 10 - 1 + 1 + 4, 0));
+    });
+}
+
+/// By state all entries, and by NAT address those of replicas: a plain count of what was entered says the same.
+#[test]
+#[ignore = "needs root: cargo xtask test runs it"]
+fn as_root_the_census_counts_entries_by_state_and_nat_ports_by_address() {
+    as_root(|_| {
+        let mut datapath = fresh();
+        let other: IpAddr = [10, 0, 0, 77].into();
+        let two = DesiredReplica { nat: vec![VIP, other], ..replica(REPLICA, 1) };
+        // The same end by two services: its ports are shared.
+        let wish = desired([(443, vec![two.clone()]), (80, vec![two])]);
+        datapath.apply(&wish).expect("it fits");
+        let ids: Vec<_> = datapath.writer.replicas().keys().copied().collect();
+        let [one, another] = ids[..] else { panic!("two replicas: {ids:?}") };
+        let (connections, now) = (Connections::of(&datapath), datapath.now().expect("the clock"));
+        let replica_end = |nat: IpAddr, number| tuple((REPLICA, PORT), (nat, number));
+        let enter = |number, nat, id, state, client: IpAddr| {
+            let asks = tuple((client, number), (if client.is_ipv4() { VIP } else { VIP6 }, PORT));
+            let connection = Connection { client, ..connection(state, id, [now; 2]) };
+            connections.both(asks, replica_end(nat, number), &connection)
+        };
+        let mut states: BTreeMap<&str, u64> = State::ALL.map(|state| (state.name(), 0)).into();
+        for (number, state) in (1..).zip(State::ALL) {
+            enter(number, VIP, one, state, CLIENT);
+            *states.entry(state.name()).or_default() += if state == State::TIME_WAIT_HELD { 1 } else { 2 };
+        }
+        enter(100, other, one, State::ESTABLISHED, CLIENT);
+        enter(101, other, another, State::ESTABLISHED, CLIENT);
+        enter(102, other, another, State::ESTABLISHED, CLIENT6);
+        // No NAT address of it, any more; a connection that is directed; and an id that the tables do not have.
+        enter(103, [10, 0, 0, 78].into(), one, State::ESTABLISHED, CLIENT);
+        connections.direct(104, &connection(State::ESTABLISHED, one, [now; 2]));
+        enter(105, VIP, 4000, State::ESTABLISHED, CLIENT);
+        // Long over: it is ended, and has no port.
+        let long_ago = now.wrapping_sub(lasts(&datapath, State::CLOSED) + datapath.ticks_per_second);
+        connections.both(
+            tuple((CLIENT, 106), (VIP, PORT)),
+            replica_end(VIP, 106),
+            &connection(State::CLOSED, one, [long_ago; 2]),
+        );
+        *states.entry("established").or_default() += 2 + 2 + 4 + 2 + 1 + 2;
+        *states.entry("closed").or_default() += 2;
+        let census = sweep_all(&mut datapath);
+        assert_eq!((census.states.values().sum::<u64>(), census.states), (census.entries, states));
+        let range = |nat: IpAddr| (REPLICA.into(), Be16::new(PORT), nat.into());
+        assert_eq!(census.nat_ports, BTreeMap::from([(range(VIP), 10), (range(other), 3)]));
     });
 }
 

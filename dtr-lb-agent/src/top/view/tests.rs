@@ -12,7 +12,12 @@ use ratatui::{
 };
 
 use super::*;
-use crate::{api::Ordered, status::tests::plain, top::state::Next};
+use crate::{
+    api::Ordered,
+    latency::{Latency, Slow},
+    status::tests::plain,
+    top::state::Next,
+};
 
 /// Three replicas of `http`, of which the last is down, and two answers a second apart.
 fn state() -> State {
@@ -85,6 +90,20 @@ fn at_80_by_24_all_that_matters_is_there() {
 }
 
 #[test]
+fn a_slow_replica_is_named_below_it() {
+    let mut state = state();
+    let service = &mut state.last.as_mut().expect("an answer").status.services[0];
+    let text = "r1 takes 5 times as long as its peers to accept a connection (12 ms; theirs 2.4 ms)";
+    service.slow = vec![Slow { replica: "r1".into(), times: 5.0, text: text.into() }];
+    service.replicas[0].connect_ms = Some(Latency { p50: 12.3, p99: 80.0, mean: 20.0 });
+    let lines = picture(&state, 100, 24);
+    assert_eq!(lines[5], format!("    {text}"));
+    let of_the_selected =
+        "r1 10.0.0.11:80: up since 1970-01-01 00:00:00Z; accepts in 12/80 ms (p50/p99); status 200";
+    assert_eq!(lines[21], of_the_selected);
+}
+
+#[test]
 fn a_wide_one_has_addresses() {
     let lines = picture(&state(), 120, 20);
     assert_eq!(words(&lines[2]), "replica address state weight flows new/s fail/s to repl to cli probe");
@@ -109,7 +128,7 @@ fn s_sorts_by_the_next_column() {
         let rows = state.rows();
         let name = |row: &Row<'_>| match row {
             Row::Replica { replica, .. } => Some(replica.name.clone()),
-            Row::Service(_) | Row::Why(..) => None,
+            Row::Service(_) | Row::Why(..) | Row::Slow(_) => None,
         };
         rows.iter().filter_map(name).collect::<Vec<_>>()
     };
