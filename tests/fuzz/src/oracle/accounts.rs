@@ -9,7 +9,8 @@
 
 use dtr_lb_common::{
     abi::{
-        DURATION_BOUNDS, End as How, Flow, FlowStats, HANDSHAKE_BOUNDS, Histogram, Traffic, Tuple, flow_wanted,
+        DURATION_BOUNDS, End as How, Flow, FlowStats, HANDSHAKE_BOUNDS, Histogram, Traffic, Tuple,
+        flow_wanted,
     },
     flow_table::{
         self,
