@@ -22,6 +22,7 @@ use super::{
     Oracle, Step,
     bytes::Wrong,
     connection::{Connection, Phase, Side},
+    table::Room,
 };
 use crate::{
     memory::{Memory, START},
@@ -221,7 +222,7 @@ impl Oracle {
                 due.push(Due { news: News::Ended(how(before)), at: Some(at), client, last: true });
             }
         } else if left(after) {
-            let end = self.how_it_left(at, before, passed, observed)?;
+            let end = self.how_it_left(at, before, memory, passed, observed);
             if end == How::AGAIN {
                 self.is_aside(at, memory.world.flow_wanted);
             } else {
@@ -252,12 +253,17 @@ impl Oracle {
         &self,
         at: usize,
         before: Phase,
+        memory: &Memory,
         passed: Option<&Passed>,
         observed: &[FlowStats],
-    ) -> Result<How, Wrong> {
+    ) -> How {
         let one = &self.connections[at];
-        if let Some((_, end)) = self.cause.filter(|(of, _)| *of == at) {
-            return Ok(end);
+        let cause = self.cause.filter(|(of, _)| *of == at).map(|(_, end)| end);
+        // Before a refusal ends it, it may have made room for what was to follow, where that is narrow or a lock was not to be had.
+        let tight = before == Phase::Asked && (memory.world.buckets < 8 || memory.store.refused.get());
+        let refused = cause == Some(How::REFUSED) && tight;
+        if let Some(end) = cause.filter(|end| *end != How::AGAIN && !refused) {
+            return end;
         }
         let was = Connection { phase: before, ..one.clone() };
         let outlived = match before {
@@ -267,12 +273,17 @@ impl Oracle {
             _ => How::IDLE,
         };
         if was.outlived(self.now) {
-            return Ok(outlived);
+            return outlived;
         }
-        let own = passed.and_then(|passed| passed.client) == Some(tuple(one.client, one.vip));
+        let own = cause.is_some()
+            || passed.and_then(|passed| passed.client) == Some(tuple(one.client, one.vip));
         let mut ways = match before {
-            // The client asks anew.
-            phase if phase.handshake() && own => vec![How::AGAIN],
+            _ if refused => vec![How::REFUSED, How::CROWDED, How::AGAIN],
+            // Its client asks anew, or another replica is asked. The first entry of what follows may take its place like another's.
+            phase if phase.handshake() && own => match self.connections.last() {
+                Some(new) if self.room == Room::Made && new.in_place == [true; 2] => vec![How::AGAIN],
+                _ => vec![How::AGAIN, How::CROWDED],
+            },
             phase if phase.handshake() => vec![How::CROWDED],
             Phase::ClientClosed if one.direct() => vec![How::CLOSED],
             _ => vec![How::EVICTED],
@@ -286,7 +297,8 @@ impl Oracle {
             **end != How::AGAIN
                 && observed[usize::from(one.replica)].ends[end.0 as usize] > mine.ends[end.0 as usize]
         };
-        Ok(ways.iter().find(counted).copied().unwrap_or(ways[0]))
+        let again = ways.contains(&How::AGAIN).then_some(How::AGAIN);
+        ways.iter().find(counted).copied().or(again).unwrap_or(ways[0])
     }
 
     /// What a connection has carried is in no account.
