@@ -143,7 +143,10 @@ impl Oracle {
             self.carry(memory, passed)?;
         }
         let mut due = Vec::new();
-        for at in 0..self.connections.len() {
+        // That of the frame comes last: how it ended may be for the others to say.
+        let own = self.cause.map(|(at, _)| at).or(passed.and_then(|passed| passed.of).map(|(at, _)| at));
+        let others = (0..self.connections.len()).filter(|at| Some(*at) != own);
+        for at in others.chain(own) {
             self.turns(at, memory, passed, &observed, &mut due)?;
         }
         if let Some((verdict, client)) = passed.and_then(|passed| passed.failed.zip(passed.client)) {
@@ -281,7 +284,9 @@ impl Oracle {
             _ if refused => vec![How::REFUSED, How::CROWDED, How::AGAIN],
             // Its client asks anew, or another replica is asked. The first entry of what follows may take its place like another's.
             phase if phase.handshake() && own => match self.connections.last() {
-                Some(new) if self.room == Room::Made && new.in_place == [true; 2] => vec![How::AGAIN],
+                Some(new) if self.room == Room::Made && new.in_place == [true; 2] && new.side == one.side => {
+                    vec![How::AGAIN]
+                }
                 _ => vec![How::AGAIN, How::CROWDED],
             },
             phase if phase.handshake() => vec![How::CROWDED],
