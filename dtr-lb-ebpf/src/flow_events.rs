@@ -95,7 +95,7 @@ pub(crate) fn tell(stranger: bool, fill: impl FnOnce(&mut FlowEvent)) -> bool {
 #[inline(never)]
 pub(crate) extern "C" fn dtr_lb_over(place: u32, control: u32, end: u32) -> u32 {
     let how = room::end(Control(control), End(end)).0;
-    if milestone::is_counted(Control(control), End(end)) {
+    if milestone::is_counted(Control(control), End(end), End(how)) {
         let _ = dtr_lb_count_end(place, how);
     }
     if wanted() == flow_wanted::NOTHING || how != End::AGAIN.0 && dtr_lb_tell_end(place, control, how) != 0 {

@@ -28,8 +28,10 @@ pub enum Insertion {
 pub enum Replace {
     No,
     Yes,
-    /// And its replica's entry goes on holding the port.
-    AndHold,
+    /// It is the same client's, which asks anew.
+    Own,
+    /// The same, and its replica's entry goes on holding the port.
+    OwnAndHold,
 }
 
 /// Enters `flow`, as its key and its control word say. Where it is done, the entry is locked and `flow` has its place and
@@ -294,14 +296,14 @@ fn replace_same<M: Memory>(
         return Insertion::Exists;
     }
     // One of the other width stands for the same ends only if the replica's family changed: it is ended like any other.
-    let hold = match replace(holder) {
+    let (own, hold) = match replace(holder) {
         Replace::No => return Insertion::Exists,
-        Replace::Yes => false,
-        Replace::AndHold => true,
+        Replace::Yes => (false, false),
+        Replace::Own => (true, false),
+        Replace::OwnAndHold => (true, true),
     };
     // A handshake in the way of another one has the port that this one wants; the client's own is tried again.
     let expired = clock.settings.expired(holder.state(), holder.last_seen, clock.now);
-    let own = holder.direction().from_client();
     let end = if own { End::AGAIN } else { by_state(memory, expired) };
     let Some(taken) = change::take(memory, place, holder.control, hold, end) else { return Insertion::Busy };
     if holder.control.wide() == flow.wide() {

@@ -210,7 +210,7 @@ proptest! {
 
 #[test]
 fn a_replaced_connection_holds_its_port_or_leaves_it() {
-    for (replace, left) in [(Replace::Yes, None), (Replace::AndHold, Some(State::TIME_WAIT_HELD))] {
+    for (replace, left) in [(Replace::Own, None), (Replace::OwnAndHold, Some(State::TIME_WAIT_HELD))] {
         let table = Table::new(2);
         assert_eq!(table.enter(1, false, State::TIME_WAIT, Replace::No), Insertion::Done);
         let old = tuples(1, false);

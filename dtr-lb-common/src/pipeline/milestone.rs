@@ -79,11 +79,15 @@ pub(super) fn pass(tables: &impl Tables, context: &mut PacketContext, verdict: V
         return;
     }
     let memory = &tables.flows();
+    // It has no entry but its client's.
+    let direct = client.direction() == Direction::Direct;
     if !was.state().handshake() {
         // Whoever was said to have reset it talks on.
         if was.told() {
             for (entry, direction) in [(client, client.direction()), (replica, Direction::ToClient)] {
-                if let Some(line) = memory.line(entry.place) {
+                if let Some(line) = memory.line(entry.place)
+                    && (direction != Direction::ToClient || !direct)
+                {
                     account::clear(line, direction);
                 }
             }
@@ -91,7 +95,6 @@ pub(super) fn pass(tables: &impl Tables, context: &mut PacketContext, verdict: V
         return;
     }
     // Where its SYN is kept is as it was before this packet. A connection of a direct mode is measured by nobody: its replica is not seen.
-    let direct = client.direction() == Direction::Direct;
     let measured = !direct && tables.kept_syn(client.fin, kept) && kept.client == client.key;
     let now = tables.micros();
     if is.state() == State::SYN_RECEIVED {
@@ -142,7 +145,7 @@ const TUPLE_WORDS: usize = size_of::<crate::abi::Tuple>() / 4;
 /// left of the stack.)
 pub fn over(tables: &impl Tables, place: Place, control: Control, end: End) -> bool {
     let how = room::end(control, end);
-    if is_counted(control, end) {
+    if is_counted(control, end, how) {
         count(tables, place, how);
     }
     if !tables.tells_flows() || how != End::AGAIN && tell(tables, place, control, how) {
@@ -155,10 +158,10 @@ pub fn over(tables: &impl Tables, place: Place, control: Control, end: End) -> b
     true
 }
 
-/// Whether an end is to be counted now. Each state of an end is when it comes.
+/// Whether an end, which is this `how`, is to be counted now. Each state of an end is when it comes.
 #[inline(always)]
-pub const fn is_counted(control: Control, end: End) -> bool {
-    end.0 == End::CAME.0 || end.0 != End::AGAIN.0 && !control.state().ended()
+pub const fn is_counted(control: Control, end: End, how: End) -> bool {
+    end.0 == End::CAME.0 || how.0 != End::AGAIN.0 && !control.state().ended()
 }
 
 /// Whether it can be told later, as its entry stays.

@@ -383,10 +383,12 @@ pub(super) fn enter(tables: &impl Tables, context: &mut PacketContext) {
         if !claim.port {
             return replaces_client(holder, order);
         }
-        if nat_port::gives_up(holder, wanted, &kept.syn, claim.polite, &clock) {
-            Replace::Yes
-        } else {
+        if !nat_port::gives_up(holder, wanted, &kept.syn, claim.polite, &clock) {
             Replace::No
+        } else if holder.to == *wanted {
+            Replace::Own
+        } else {
+            Replace::Yes
         }
     });
 }
@@ -397,8 +399,8 @@ fn replaces_client(holder: &Flow, order: &Order) -> Replace {
     if holder.place != order.replaces || holder.control != order.replaced {
         Replace::No
     } else if order.hold {
-        Replace::AndHold
+        Replace::OwnAndHold
     } else {
-        Replace::Yes
+        Replace::Own
     }
 }

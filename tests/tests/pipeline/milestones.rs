@@ -1,13 +1,13 @@
 //! What is told and measured of connections: when they begin, how long each end took to answer, what they carried, how they ended.
 
 use dtr_lb_common::{
-    abi::{DURATION_BOUNDS, End, FlowStats, HANDSHAKE_BOUNDS, Traffic, flow_wanted},
+    abi::{DURATION_BOUNDS, End, FlowStats, HANDSHAKE_BOUNDS, Mode, Traffic, flow_wanted},
     flow_table::told::{News, Told},
     verdict::Verdict,
 };
 use dtr_lb_tests::fixtures::{
     Connection, Engine as _, Host, Plan, Play, accounts,
-    frames::Kind,
+    frames::{Kind, Segment},
     host::SECOND,
     world::{ALICE, BOB, HALF_OPEN, HTTPS, IDLE, one_replica, two_replicas},
 };
@@ -192,6 +192,36 @@ fn one_that_a_second_replica_takes_is_one_connection_of_two_attempts() {
     }
 }
 
+/// Its first handshake has not failed, and nobody has crowded it out: it has the same port.
+#[test]
+fn a_client_that_asks_anew_has_ended_nothing() {
+    for plan in Plan::ALL {
+        let mut host = host(*plan);
+        let first = play(*plan, &mut host).opens("SYN", ALICE, HTTPS);
+        let mut play = play(*plan, &mut host);
+        let syn = play.segment(ALICE, HTTPS, Kind::Syn);
+        let syn = Segment { sequence: syn.sequence.wrapping_add(1_000_000), ..syn };
+        let second = play.opens_with("another SYN", ALICE, &syn);
+        assert_eq!(second.replica_key(), first.replica_key());
+        assert_eq!((ends(&host), stats(&host).ends), (vec![], Default::default()), "{plan:?}");
+    }
+}
+
+/// Of a replica that answers directly nobody sees more of the end than the client's FIN.
+#[test]
+fn a_client_that_closes_and_opens_another_has_closed_one_of_a_direct_mode() {
+    for plan in Plan::ALL {
+        let mut host = Host::default();
+        host.apply(&one_replica(*plan).by(Mode::DSR));
+        let mut play = Play::new("milestones", *plan, &mut host, Some(one_replica(*plan).by(Mode::DSR)));
+        let alice = play.establishes(ALICE, HTTPS);
+        play.forwards("FIN", &alice.client(Kind::Fin));
+        let _ = play.opens("SYN", ALICE, HTTPS);
+        assert_eq!(ends(&host), [News::Started, News::Ended(End::CLOSED)], "{plan:?}");
+        assert_eq!(stats(&host).ends.iter().sum::<u64>(), 1);
+    }
+}
+
 #[test]
 fn a_reset_that_was_none_leaves_the_connection_another_account() {
     let mut host = host(Plan::V4);
@@ -203,6 +233,24 @@ fn a_reset_that_was_none_leaves_the_connection_another_account() {
     play.forwards("RST", &alice.replica(Kind::Rst));
     let reset = |news: &News| matches!(news, News::Ended(_));
     assert_eq!(ends(&host).iter().filter(|news| reset(news)).count(), 2);
+}
+
+/// One of a direct mode has no entry but its client's: nobody else's account begins anew with its own.
+#[test]
+fn a_reset_that_was_none_in_a_direct_mode_leaves_other_connections_their_accounts() {
+    for plan in Plan::ALL {
+        let mut host = host(*plan);
+        let bob = play(*plan, &mut host).establishes(BOB, HTTPS);
+        play(*plan, &mut host).forwards("FIN", &bob.client(Kind::Fin));
+        let direct = one_replica(*plan).by(Mode::DSR);
+        host.apply(&direct);
+        let mut play = Play::new("milestones", *plan, &mut host, Some(direct));
+        let alice = play.establishes(ALICE, HTTPS);
+        play.forwards("RST", &alice.client(Kind::Rst));
+        play.forwards("data", &alice.client(Kind::Data));
+        let all = ends(&host);
+        assert_eq!(all, [News::Started, News::Started, News::Ended(End::CLIENT_RESET)], "{plan:?}");
+    }
 }
 
 /// The ring is full: the end is told when there is room, and what could not be told is counted.

@@ -23,6 +23,7 @@ use super::{
     Oracle, Step,
     bytes::Wrong,
     connection::{Connection, Phase, Side},
+    table::Room,
 };
 use crate::{
     memory::{Memory, START},
@@ -143,7 +144,10 @@ impl Oracle {
             self.carry(memory, passed)?;
         }
         let mut due = Vec::new();
-        for at in 0..self.connections.len() {
+        // That of the frame comes last: how it ended may be for the others to say.
+        let own = self.cause.map(|(at, _)| at).or(passed.and_then(|passed| passed.of).map(|(at, _)| at));
+        let others = (0..self.connections.len()).filter(|at| Some(*at) != own);
+        for at in others.chain(own) {
             self.turns(at, memory, passed, &observed, &mut due)?;
         }
         if let Some((verdict, client)) = passed.and_then(|passed| passed.failed.zip(passed.client)) {
@@ -222,7 +226,7 @@ impl Oracle {
                 due.push(Due { news: News::Ended(how(before)), at: Some(at), client, last: true });
             }
         } else if left(after) {
-            let end = self.how_it_left(at, before, passed, observed)?;
+            let end = self.how_it_left(at, before, memory, passed, observed);
             if end == How::AGAIN {
                 self.is_aside(at, memory.world.flow_wanted);
             } else {
@@ -253,12 +257,17 @@ impl Oracle {
         &self,
         at: usize,
         before: Phase,
+        memory: &Memory,
         passed: Option<&Passed>,
         observed: &[FlowStats],
-    ) -> Result<How, Wrong> {
+    ) -> How {
         let one = &self.connections[at];
-        if let Some((_, end)) = self.cause.filter(|(of, _)| *of == at) {
-            return Ok(end);
+        let cause = self.cause.filter(|(of, _)| *of == at).map(|(_, end)| end);
+        // Before a refusal ends it, it may have made room for what was to follow, where that is narrow or a lock was not to be had.
+        let tight = before == Phase::Asked && (memory.world.buckets < 8 || memory.store.refused.get());
+        let refused = cause == Some(How::REFUSED) && tight;
+        if let Some(end) = cause.filter(|end| *end != How::AGAIN && !refused) {
+            return end;
         }
         let was = Connection { phase: before, ..one.clone() };
         let outlived = match before {
@@ -268,12 +277,19 @@ impl Oracle {
             _ => How::IDLE,
         };
         if was.outlived(self.now) {
-            return Ok(outlived);
+            return outlived;
         }
-        let own = passed.and_then(|passed| passed.client) == Some(tuple(one.client, one.vip));
+        let own = cause.is_some()
+            || passed.and_then(|passed| passed.client) == Some(tuple(one.client, one.vip));
         let mut ways = match before {
-            // The client asks anew.
-            phase if phase.handshake() && own => vec![How::AGAIN],
+            _ if refused => vec![How::REFUSED, How::CROWDED, How::AGAIN],
+            // Its client asks anew, or another replica is asked. The first entry of what follows may take its place like another's.
+            phase if phase.handshake() && own => match self.connections.last() {
+                Some(new) if self.room == Room::Made && new.in_place == [true; 2] && new.side == one.side => {
+                    vec![How::AGAIN]
+                }
+                _ => vec![How::AGAIN, How::CROWDED],
+            },
             phase if phase.handshake() => vec![How::CROWDED],
             Phase::ClientClosed if one.direct() => vec![How::CLOSED],
             _ => vec![How::EVICTED],
@@ -287,7 +303,8 @@ impl Oracle {
             **end != How::AGAIN
                 && observed[usize::from(one.replica)].ends[end.0 as usize] > mine.ends[end.0 as usize]
         };
-        Ok(ways.iter().find(counted).copied().unwrap_or(ways[0]))
+        let again = ways.contains(&How::AGAIN).then_some(How::AGAIN);
+        ways.iter().find(counted).copied().or(again).unwrap_or(ways[0])
     }
 
     /// What a connection has carried is in no account.

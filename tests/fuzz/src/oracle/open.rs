@@ -188,6 +188,7 @@ impl Oracle {
     /// A client's handshake whose replica has refused it, or does not answer.
     pub(super) fn fails(&mut self, step: &Step<'_>, seen: &Seen, at: usize, side: Side) -> Result<(), Wrong> {
         self.room = Room::Tried;
+        self.cause = Some((at, How::AGAIN));
         let world = step.world();
         let one = self.connections[at].clone();
         let next = self.asks_next(step, &one);
@@ -199,7 +200,6 @@ impl Oracle {
         if step.verdict == Verdict::Redispatched {
             let id = next.filter(|_| !stopped).ok_or("redispatched, and nobody is left to be asked")?;
             let begun = self.goes_over(step, &one, id, answer)?;
-            self.cause = Some((at, How::AGAIN));
             self.connections[at].phase = Phase::Gone;
             return self.begins(begun, step, seen);
         }
@@ -358,10 +358,10 @@ impl Oracle {
         let no_port = !direct && self.may_lack_ports(world, client, id);
         let own = world.buckets_of(client, vip);
         let full = if direct {
-            crowded(&self.connections, own, wide, 0, self.now)
+            crowded(&self.connections, step.memory, own, wide, 0, self.now)
         } else {
-            crowded(&self.connections, own, wide, 1, self.now)
-                || any_crowded(&self.connections, world, wide, self.now)
+            crowded(&self.connections, step.memory, own, wide, 1, self.now)
+                || any_crowded(&self.connections, step.memory, wide, self.now)
         };
         let busy = step.memory.store.refused.get();
         let right = match step.verdict {

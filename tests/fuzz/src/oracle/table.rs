@@ -13,7 +13,7 @@ use super::{
 use crate::{
     memory::{Memory, START},
     net::{End, Ip, tuple},
-    world::World,
+    world::SECOND,
 };
 
 /// What a frame may have done to others than the connection that it is of.
@@ -235,11 +235,17 @@ impl Connection {
 /// Whether a key finds no room in one of these buckets, beside `taken` entries that a new connection has there already.
 pub(super) fn crowded(
     connections: &[Connection],
+    memory: &Memory,
     buckets: [u32; 2],
     wide: bool,
     taken: usize,
     now: u64,
 ) -> bool {
+    // What was an entry by itself a moment ago is no second half yet: packets may be under way that were its.
+    let rested = |place: u32| {
+        let seen = memory.store.flows.words().line(Place(place)).map_or(0, |line| line.load(word::LAST_SEEN));
+        seen == 0 || memory.now.wrapping_sub(seen) >= SECOND
+    };
     let stays = |place: u32| {
         connections
             .iter()
@@ -252,10 +258,19 @@ pub(super) fn crowded(
                     .any(|own| *own != Place::NONE && (own.0 == place || (one.wide && own.0 + 1 == place)))
             })
     };
+    let shakes = |place: u32| {
+        connections.iter().any(|one| one.phase.handshake() && one.places.contains(&Place(place)))
+    };
     let room = |bucket: u32| {
         let first = bucket * WAYS;
         if wide {
-            (0..WAYS / 2).filter(|pair| !stays(first + 2 * pair) && !stays(first + 2 * pair + 1)).count()
+            // One that has its share of handshakes takes another in the place of one.
+            let handshakes = (0..WAYS).filter(|way| shakes(first + way)).count() + taken;
+            let only = handshakes >= HANDSHAKES_A_BUCKET as usize;
+            let fits = |place: u32| !only || shakes(place) || shakes(place + 1);
+            let takes =
+                |place: u32| !stays(place) && !stays(place + 1) && rested(place + 1) && fits(place);
+            (0..WAYS / 2).filter(|pair| takes(first + 2 * pair)).count()
         } else {
             (0..WAYS).filter(|way| !stays(first + way)).count()
         }
@@ -264,6 +279,6 @@ pub(super) fn crowded(
 }
 
 /// All pairs of buckets that a key of a connection of this world could have.
-pub(super) fn any_crowded(connections: &[Connection], world: &World, wide: bool, now: u64) -> bool {
-    (0..world.buckets).any(|bucket| crowded(connections, [bucket; 2], wide, 1, now))
+pub(super) fn any_crowded(connections: &[Connection], memory: &Memory, wide: bool, now: u64) -> bool {
+    (0..memory.world.buckets).any(|bucket| crowded(connections, memory, [bucket; 2], wide, 1, now))
 }
