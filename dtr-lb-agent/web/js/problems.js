@@ -57,6 +57,9 @@ function byName(services) {
     }
     first.suspicion ??= service.suspicion;
     if (service.challenge?.flooded) first.challenge = service.challenge;
+    // Judged for each VIP: a replica that is slow for one is named once.
+    const named = (first.slow ?? []).map((slow) => slow.replica);
+    first.slow = [...(first.slow ?? []), ...(service.slow ?? []).filter((slow) => !named.includes(slow.replica))];
     service.replicas.forEach((replica, place) => { if (first.replicas[place]) first.replicas[place].flows += replica.flows; });
   }
   return [...found.values()];

@@ -114,6 +114,13 @@ test("doubts, floods, warnings, slow replicas and names are told", () => {
   ]);
 });
 
+test("a replica that is slow for one VIP of several is named once", () => {
+  const slow = (number) => ({ replica: `replica-${number}`, times: 5, text: `replica-${number} is slow` });
+  const vips = [{ slow: [] }, { vip: "10.0.0.20", slow: [slow(1)] }, { vip: "10.0.0.30", slow: [slow(1), slow(2)] }];
+  const services = vips.map((vip) => service("https", ups(2), vip));
+  assert.deepEqual(of(status(services)).map(({ text }) => text), ["https: replica-1 is slow", "https: replica-2 is slow"]);
+});
+
 test("the datapath's troubles come first, with the time at which this page saw them", () => {
   const replicas = [replica(1), down(2, "connection refused")];
   const attach = [{ interface: "eth1", hook: "xdp", native: true, present: false }];

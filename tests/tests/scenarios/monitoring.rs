@@ -91,6 +91,11 @@ fn counters(status: &Status) -> BTreeMap<String, u64> {
             add("packets", ",direction=\"to_client\"", replica.packets_to_client);
             add("bytes", ",direction=\"to_replica\"", replica.bytes_to_replica);
             add("bytes", ",direction=\"to_client\"", replica.bytes_to_client);
+            let mut add = |series: String, count: u64| *counters.entry(series).or_default() += count;
+            add(format!("dtr_lb_syns_again_total{{{labels}}}"), replica.syns_again);
+            for (end, count) in &replica.ends {
+                add(format!("dtr_lb_flow_ends_total{{{labels},end=\"{end}\"}}"), *count);
+            }
         }
     }
     counters

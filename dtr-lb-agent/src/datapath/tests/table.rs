@@ -71,10 +71,19 @@ fn as_root_the_census_counts_entries_by_state_and_nat_ports_by_address() {
         let other: IpAddr = [10, 0, 0, 77].into();
         let two = DesiredReplica { nat: vec![VIP, other], ..replica(REPLICA, 1) };
         // The same end by two services: its ports are shared.
-        let wish = desired([(443, vec![two.clone()]), (80, vec![two])]);
+        // Addresses that differ in their first half only.
+        let six = |text: &str| -> IpAddr { text.parse().expect("an address") };
+        let [replica6, nat6, other6] = ["2001:db8::11", "2001:db8:1::1", "2001:db8:2::1"].map(six);
+        let third = DesiredReplica { address: replica6, nat: vec![nat6, other6], ..two.clone() };
+        let wish = desired([(443, vec![two.clone()]), (80, vec![two]), (8443, vec![third])]);
         datapath.apply(&wish).expect("it fits");
-        let ids: Vec<_> = datapath.writer.replicas().keys().copied().collect();
-        let [one, another] = ids[..] else { panic!("two replicas: {ids:?}") };
+        let of = |address: IpAddr| {
+            let replicas = datapath.writer.replicas().iter();
+            let found = replicas.filter(|(_, replica)| replica.address == address.into());
+            found.map(|(id, _)| *id).collect::<Vec<_>>()
+        };
+        let (ids, ids6) = (of(REPLICA), of(replica6));
+        let (&[one, another], &[third]) = (&ids[..], &ids6[..]) else { panic!("{ids:?}, {ids6:?}") };
         let (connections, now) = (Connections::of(&datapath), datapath.now().expect("the clock"));
         let replica_end = |nat: IpAddr, number| tuple((REPLICA, PORT), (nat, number));
         let enter = |number, nat, id, state, client: IpAddr| {
@@ -101,12 +110,17 @@ fn as_root_the_census_counts_entries_by_state_and_nat_ports_by_address() {
             replica_end(VIP, 106),
             &connection(State::CLOSED, one, [long_ago; 2]),
         );
-        *states.entry("established").or_default() += 2 + 2 + 4 + 2 + 1 + 2;
+        let asks = tuple((CLIENT6, 107), (VIP6, PORT));
+        let answers = tuple((replica6, PORT), (other6, 107));
+        connections.both(asks, answers, &connection(State::ESTABLISHED, third, [now; 2]));
+        *states.entry("established").or_default() += 2 + 2 + 4 + 2 + 1 + 2 + 4;
         *states.entry("closed").or_default() += 2;
         let census = sweep_all(&mut datapath);
         assert_eq!((census.states.values().sum::<u64>(), census.states), (census.entries, states));
         let range = |nat: IpAddr| (REPLICA.into(), Be16::new(PORT), nat.into());
-        assert_eq!(census.nat_ports, BTreeMap::from([(range(VIP), 10), (range(other), 3)]));
+        let range6 = |nat: IpAddr| (replica6.into(), Be16::new(PORT), nat.into());
+        let ports = [(range(VIP), 10), (range(other), 3), (range6(nat6), 0), (range6(other6), 1)];
+        assert_eq!(census.nat_ports, ports.into());
     });
 }
 

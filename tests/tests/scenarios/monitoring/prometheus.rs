@@ -31,6 +31,10 @@ pub(super) fn scrape(place: Place) -> Result<()> {
     wait_for(&stage.lab, query, &[new_flows("http"), new_flows("https")])?;
     wait_for(&stage.lab, "dtr_lb_replica_up == 1", &[1.0; 6])?;
     wait_for(&stage.lab, "count(dtr_lb_packets_total)", &[status.verdicts.len() as f64])?;
+    // Each handshake is in its histogram, and Prometheus makes a quantile of it.
+    wait_for(&stage.lab, "sum(dtr_lb_connect_seconds_count{service=\"http\"})", &[200.0])?;
+    let median = "histogram_quantile(0.5, sum by (le) (dtr_lb_connect_seconds_bucket{service=\"http\"}))";
+    wait_for(&stage.lab, &format!("count({median} > 0)"), &[1.0])?;
     dashboard(&stage)?;
 
     let rules = ask(&stage.lab, "rules", &[])?;

@@ -45,13 +45,14 @@ fn agrees(stage: &Stage, service: &ServiceStatus) -> Result<()> {
     let closed = |replica: &ReplicaStatus| replica.ends.get("closed").copied().unwrap_or_default();
     ensure!(total(closed) == (BEFORE + AFTER) as u64, "{service:?}");
     ensure!(service.replicas.iter().all(|replica| replica.client_rtt_ms.is_some()), "{service:?}");
-    // Those that replicas closed first are in TIME_WAIT, the others rest: all have their ports yet.
+    // All have their ports yet, but for the few of which another connection has drawn the port, and may take it from TIME_WAIT.
+    let connections = (BEFORE + AFTER) as u64;
     let mut ports = Vec::new();
     let are_counted = until(COUNTED_WITHIN, || {
         let now = http(stage).ok();
         ports =
             now.iter().flat_map(|service| &service.replicas).flat_map(|one| one.nat_ports.clone()).collect();
-        ports.iter().map(|ports| ports.used).sum::<u64>() == (BEFORE + AFTER) as u64
+        (connections - 10..=connections).contains(&ports.iter().map(|ports| ports.used).sum::<u64>())
     });
     ensure!(are_counted, "NAT ports in use: {ports:?}");
     let (_, series) = page(&stage.lab)?;
