@@ -105,6 +105,10 @@ pub(crate) extern "C" fn dtr_lb_over(place: u32, control: u32, end: u32) -> u32 
         return 0;
     }
     let _ = dtr_lb_aside(place, control, how);
+    let partner = milestone::partner(&Maps, Place(place), Control(control));
+    if partner != Place::NONE {
+        let _ = dtr_lb_aside(partner.0, Control(control).towards_client().0, how);
+    }
     1
 }
 

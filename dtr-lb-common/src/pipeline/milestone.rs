@@ -155,7 +155,20 @@ pub fn over(tables: &impl Tables, place: Place, control: Control, end: End) -> b
         return false;
     }
     aside(tables, place, control, how);
+    let partner = partner(tables, place, control);
+    if partner != Place::NONE {
+        aside(tables, partner, control.towards_client(), how);
+    }
     true
+}
+
+/// Where the replica's entry of a client's stands; [`Place::NONE`] if it has none.
+#[inline(always)]
+pub fn partner(tables: &impl Tables, place: Place, control: Control) -> Place {
+    match tables.flows().line(place) {
+        Some(line) if control.direction() != Direction::Direct => Place(line.load(word::PARTNER)),
+        _ => Place::NONE,
+    }
 }
 
 /// Whether an end, which is this `how`, is to be counted now. Each state of an end is when it comes.
@@ -194,26 +207,19 @@ pub fn tell(tables: &impl Tables, place: Place, control: Control, end: End) -> b
     })
 }
 
-/// Counts what an entry and its partner have counted among what no connection's account has.
+/// Counts what an entry has counted among what no connection's account has; by the client's entry, that its end was not told.
 #[inline(always)]
 pub fn aside(tables: &impl Tables, place: Place, control: Control, end: End) {
-    let memory = &tables.flows();
-    let Some(line) = memory.line(place) else { return };
+    let Some(line) = tables.flows().line(place) else { return };
     let id = line.load(word::REPLICA_HOP) as ReplicaId;
-    if end != End::AGAIN {
+    let to_client = control.direction() == Direction::ToClient;
+    if !to_client && end != End::AGAIN {
         tables.tally(id, stat::UNTOLD, 1);
     }
-    let to_replica = account::traffic(line, control);
-    tables.tally(id, stat::ASIDE_TO_REPLICA, to_replica.packets);
-    tables.tally(id, stat::ASIDE_TO_REPLICA + 1, to_replica.bytes);
-    if control.direction() == Direction::Direct {
-        return;
-    }
-    let partner = Place(line.load(word::PARTNER));
-    let Some(other) = memory.line(partner) else { return };
-    let to_client = account::traffic(other, control.towards_client());
-    tables.tally(id, stat::ASIDE_TO_CLIENT, to_client.packets);
-    tables.tally(id, stat::ASIDE_TO_CLIENT + 1, to_client.bytes);
+    let at = if to_client { stat::ASIDE_TO_CLIENT } else { stat::ASIDE_TO_REPLICA };
+    let traffic = account::traffic(line, control);
+    tables.tally(id, at, traffic.packets);
+    tables.tally(id, at + 1, traffic.bytes);
 }
 
 /// A packet that is in no connection's account.

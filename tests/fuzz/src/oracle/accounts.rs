@@ -279,8 +279,8 @@ impl Oracle {
         if was.outlived(self.now) {
             return outlived;
         }
-        let own = cause.is_some()
-            || passed.and_then(|passed| passed.client) == Some(tuple(one.client, one.vip));
+        let own =
+            cause.is_some() || passed.and_then(|passed| passed.client) == Some(tuple(one.client, one.vip));
         let mut ways = match before {
             _ if refused => vec![How::REFUSED, How::CROWDED, How::AGAIN],
             // Its client asks anew, or another replica is asked. The first entry of what follows may take its place like another's.
