@@ -79,7 +79,9 @@ pub const fn end(control: Control, end: End) -> End {
     }
     match end {
         // What follows the client's FIN is not seen.
-        End::OUTLIVED | End::DISPLACED | End::AGAIN if direct && state.0 == State::CLIENT_CLOSED.0 => End::CLOSED,
+        End::OUTLIVED | End::DISPLACED | End::AGAIN if direct && state.0 == State::CLIENT_CLOSED.0 => {
+            End::CLOSED
+        }
         End::DISPLACED => {
             if state.handshake() {
                 End::CROWDED

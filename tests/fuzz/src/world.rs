@@ -2,7 +2,9 @@
 
 use arbitrary::Unstructured;
 use dtr_lb_common::{
-    abi::{MAX_NAT_ADDRESSES, Mode, Replica, Service, ServiceFlags, ServiceKey, Settings, Ticks, flow_wanted},
+    abi::{
+        MAX_NAT_ADDRESSES, Mode, Replica, Service, ServiceFlags, ServiceKey, Settings, Ticks, flow_wanted,
+    },
     address::{Address, Be16},
     filter, flow_table, hash,
     wire::Mac,

@@ -9,7 +9,8 @@
 
 use dtr_lb_common::{
     abi::{
-        DURATION_BOUNDS, End as How, Flow, FlowStats, HANDSHAKE_BOUNDS, Histogram, Traffic, Tuple, flow_wanted,
+        DURATION_BOUNDS, End as How, Flow, FlowStats, HANDSHAKE_BOUNDS, Histogram, Traffic, Tuple,
+        flow_wanted,
     },
     flow_table::{
         self,
@@ -278,8 +279,8 @@ impl Oracle {
         if was.outlived(self.now) {
             return outlived;
         }
-        let own = cause.is_some()
-            || passed.and_then(|passed| passed.client) == Some(tuple(one.client, one.vip));
+        let own =
+            cause.is_some() || passed.and_then(|passed| passed.client) == Some(tuple(one.client, one.vip));
         let mut ways = match before {
             _ if refused => vec![How::REFUSED, How::CROWDED, How::AGAIN],
             // Its client asks anew, or another replica is asked. The first entry of what follows may take its place like another's.

@@ -324,7 +324,14 @@ impl Oracle {
         // A refusal that became a SYN carries nothing.
         let carries = if seen.to == begun.vip { seen.payload() as u32 } else { 0 };
         let syn_end = behind.wrapping_add(carries);
-        self.connections.push(Connection { acknowledged, syn_end, outer, in_place, account: Account::default(), ..begun });
+        self.connections.push(Connection {
+            acknowledged,
+            syn_end,
+            outer,
+            in_place,
+            account: Account::default(),
+            ..begun
+        });
         Ok(())
     }
 

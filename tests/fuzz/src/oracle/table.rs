@@ -268,8 +268,7 @@ pub(super) fn crowded(
             let handshakes = (0..WAYS).filter(|way| shakes(first + way)).count() + taken;
             let only = handshakes >= HANDSHAKES_A_BUCKET as usize;
             let fits = |place: u32| !only || shakes(place) || shakes(place + 1);
-            let takes =
-                |place: u32| !stays(place) && !stays(place + 1) && rested(place + 1) && fits(place);
+            let takes = |place: u32| !stays(place) && !stays(place + 1) && rested(place + 1) && fits(place);
             (0..WAYS / 2).filter(|pair| takes(first + 2 * pair)).count()
         } else {
             (0..WAYS).filter(|way| !stays(first + way)).count()
