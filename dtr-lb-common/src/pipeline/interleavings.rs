@@ -24,4 +24,5 @@ mod explore;
 mod memory;
 mod opening;
 mod packets;
+mod telling;
 mod world;

@@ -75,7 +75,9 @@ pub(super) fn pass(tables: &impl Tables, context: &mut PacketContext, verdict: V
         return;
     }
     if is.state().ended() {
-        flow_table::tell_ended(&tables.flows(), client.place, is, End::CAME);
+        // Where there was no room to tell it before, it was counted then.
+        let end = if was.state().ended() { End::STANDS } else { End::CAME };
+        flow_table::tell_ended(&tables.flows(), client.place, is, end);
         return;
     }
     let memory = &tables.flows();

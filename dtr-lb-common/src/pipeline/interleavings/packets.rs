@@ -107,6 +107,16 @@ impl Peer {
         self.client_sends(cpu, TcpFlags::RST, 1001, 0);
     }
 
+    /// The client resets what is established.
+    pub(super) fn resets(self, cpu: &Cpu<'_>) {
+        self.client_sends(cpu, TcpFlags::RST, 1001, 0);
+    }
+
+    /// The replica does.
+    pub(super) fn replica_resets(self, cpu: &Cpu<'_>) {
+        self.replica_sends(cpu, TcpFlags::RST, 5001, 0);
+    }
+
     pub(super) fn establish(self, cpu: &Cpu<'_>) {
         self.syn(cpu);
         self.syn_ack(cpu);
@@ -120,6 +130,11 @@ impl Peer {
         self.replica_fin_acked(cpu);
         self.fin(cpu);
         self.fin_acked(cpu);
+    }
+
+    /// The client opens another with the same ports.
+    pub(super) fn syn_anew(self, cpu: &Cpu<'_>) {
+        self.client_sends(cpu, TcpFlags::SYN, 900_000, 0);
     }
 
     /// Its client's entry, as this processor sees it.

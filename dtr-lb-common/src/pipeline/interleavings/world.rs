@@ -8,17 +8,26 @@ use std::{
     },
 };
 
-use super::memory::{Table, Used};
+use super::memory::{Table, Used, UsedLine};
 use crate::{
     abi::{
-        Hop, KeptSyn, Mode, Replica, ReplicaCounters, ReplicaId, Service, ServiceFlags, ServiceKey, Settings,
-        Ticks, Tuple, Vlans, Witness,
+        Control, End, FlowEvent, Hop, KeptSyn, Mode, Place, Replica, ReplicaCounters, ReplicaId, Service,
+        ServiceFlags, ServiceKey, Settings, Ticks, Tuple, Vlans, Witness, flow_event, flow_wanted, stat,
     },
     address::{Address, Be16, Family},
     checksum::Delta,
-    flow_table::{Line, Memory, next_hops::NextHops},
+    flow_table::{
+        self, Line, Memory,
+        next_hops::NextHops,
+        told::{News, Told},
+    },
     model::Frame,
-    pipeline::{Packet, PacketContext, Tables, admission::ClientMemory, fast, run},
+    pipeline::{
+        Packet, PacketContext, Tables,
+        admission::ClientMemory,
+        fast, milestone, run,
+        sweep::{Request, carry_out},
+    },
     verdict::Verdict,
     wire::{Mac, TcpFlags},
 };
@@ -69,6 +78,12 @@ pub(super) struct World {
     /// The one next hop that there is.
     hop: [AtomicU32; 8],
     syns: Mutex<Vec<KeptSyn>>,
+    /// What was told of ends.
+    events: Mutex<Vec<FlowEvent>>,
+    /// Ends that were counted.
+    ends: AtomicU32,
+    /// Ends that there is no room to tell.
+    no_room: AtomicU32,
 }
 
 impl World {
@@ -76,7 +91,8 @@ impl World {
         let replicas = std::array::from_fn(|id| replica(id as u8));
         let settings = Settings { flow_buckets: buckets, ..SETTINGS };
         let hop = std::array::from_fn(|_| AtomicU32::new(0));
-        Self { table, now: now.into(), settings, replicas, hop, syns: Mutex::default() }
+        let (syns, events, ends, no_room) = Default::default();
+        Self { table, now: now.into(), settings, replicas, hop, syns, events, ends, no_room }
     }
 
     /// The same with another table.
@@ -86,7 +102,37 @@ impl World {
             new.store(old.load(Ordering::Relaxed), Ordering::Relaxed);
         }
         *new.syns() = self.syns().clone();
+        *new.events() = self.events().clone();
+        for (new, old) in [(&new.ends, &self.ends), (&new.no_room, &self.no_room)] {
+            new.store(old.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
         new
+    }
+
+    fn events(&self) -> std::sync::MutexGuard<'_, Vec<FlowEvent>> {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was told of the ends of a client's connections.
+    pub(super) fn told(&self, client: &Tuple) -> Vec<(End, Told)> {
+        let events = self.events();
+        let told = events.iter().filter_map(Told::of).filter(|(_, told)| told.client == *client);
+        told.filter_map(|(news, told)| match news {
+            News::Ended(end) => Some((end, told)),
+            _ => None,
+        })
+        .collect()
+    }
+
+    /// How many ends were told, and counted.
+    pub(super) fn ends(&self) -> (u32, u32) {
+        let ends = self.events().iter().filter(|event| event.kind == flow_event::END).count() as u32;
+        (ends, self.ends.load(Ordering::Relaxed))
+    }
+
+    /// The next ends find no room.
+    pub(super) fn leave_no_room(&self, ends: u32) {
+        self.no_room.store(ends, Ordering::Relaxed);
     }
 
     fn syns(&self) -> std::sync::MutexGuard<'_, Vec<KeptSyn>> {
@@ -258,6 +304,16 @@ impl<'a> Cpu<'a> {
         self.left_by.borrow_mut().push(outcome.interface);
     }
 
+    /// The agent's sweep asks this for each entry that it sees.
+    pub(super) fn asks(&self, request: impl Fn(&flow_table::Flow) -> Request) {
+        for place in self.world.table.places() {
+            let (mut flow, mut other) = (bytemuck::Zeroable::zeroed(), bytemuck::Zeroable::zeroed());
+            if flow_table::read(&self.memory(), place, &mut flow) {
+                let _ = carry_out(&request(&flow), self, &mut flow, &mut other);
+            }
+        }
+    }
+
     pub(super) fn later(&self, ticks: Ticks) {
         self.world.now.fetch_add(ticks, Ordering::Relaxed);
     }
@@ -304,6 +360,38 @@ impl<'a> NextHops for Hops<'a> {
     }
 }
 
+/// The flow table, of whose ends the world hears.
+struct Heard<'a>(&'a Cpu<'a>);
+
+impl<'a> Memory for Heard<'a> {
+    type Line = UsedLine<'a>;
+    type Bucket = usize;
+
+    fn bucket(&self, number: u32) -> Option<usize> {
+        self.0.memory().bucket(number)
+    }
+
+    fn way(&self, bucket: usize, way: u32) -> UsedLine<'a> {
+        self.0.memory().way(bucket, way)
+    }
+
+    fn pair_of(&self, bucket: usize, way: u32) -> UsedLine<'a> {
+        self.0.memory().pair_of(bucket, way)
+    }
+
+    fn lock(&self, hash: u32) -> bool {
+        self.0.memory().lock(hash)
+    }
+
+    fn unlock(&self, hash: u32) {
+        self.0.memory().unlock(hash);
+    }
+
+    fn over(&self, place: Place, control: Control, end: End) -> bool {
+        milestone::over(self.0, place, control, end)
+    }
+}
+
 impl Tables for Cpu<'_> {
     fn now(&self) -> Ticks {
         self.world.now.load(Ordering::Relaxed)
@@ -318,7 +406,30 @@ impl Tables for Cpu<'_> {
     }
 
     fn flows(&self) -> impl Memory {
-        self.memory()
+        Heard(self)
+    }
+
+    fn flow_wanted(&self) -> u32 {
+        flow_wanted::ENDS
+    }
+
+    fn tally(&self, _: ReplicaId, place: usize, _: u64) {
+        if (stat::ENDS..stat::CONNECT).contains(&place) {
+            self.world.ends.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn tell_flow(&self, _: bool, fill: impl FnOnce(&mut FlowEvent)) -> bool {
+        let left = self.world.no_room.load(Ordering::Relaxed);
+        if left != 0 {
+            self.world.no_room.store(left - 1, Ordering::Relaxed);
+            return false;
+        }
+        // Reading the words is where another processor may have its turn: nobody waits for this one meanwhile.
+        let mut event = bytemuck::Zeroable::zeroed();
+        fill(&mut event);
+        self.world.events().push(event);
+        true
     }
 
     fn next_hops(&self) -> impl NextHops {
