@@ -36,25 +36,26 @@ pub(super) fn is_named(place: Place) -> Result<()> {
     let text = stage.balancer.command(&stage.lab, &["status", "http"])?;
     let text = String::from_utf8_lossy(&text.stdout);
     ensure!(text.contains(&format!("SLOW {}", slow.text)) && text.contains(" connect "), "{text}");
-    agrees(&stage, &service)
+    agrees(&stage)
 }
 
 /// What else is known of these connections: how they ended, and that each has a NAT port, is what the metrics say.
-fn agrees(stage: &Stage, service: &ServiceStatus) -> Result<()> {
-    let total = |of: fn(&ReplicaStatus) -> u64| service.replicas.iter().map(of).sum::<u64>();
-    let closed = |replica: &ReplicaStatus| replica.ends.get("closed").copied().unwrap_or_default();
-    ensure!(total(closed) == (BEFORE + AFTER) as u64, "{service:?}");
-    ensure!(service.replicas.iter().all(|replica| replica.client_rtt_ms.is_some()), "{service:?}");
-    // All have their ports yet, but for the few of which another connection has drawn the port, and may take it from TIME_WAIT.
+fn agrees(stage: &Stage) -> Result<()> {
     let connections = (BEFORE + AFTER) as u64;
-    let mut ports = Vec::new();
+    let closed = |replica: &ReplicaStatus| replica.ends.get("closed").copied().unwrap_or_default();
+    let used = |replica: &ReplicaStatus| replica.nat_ports.iter().map(|ports| ports.used).sum::<u64>();
+    let mut service = http(stage)?;
+    // The last FINs are in the queue yet. All have their ports, but for the few of which another connection has drawn the port, and
+    // may take it from TIME_WAIT.
     let are_counted = until(COUNTED_WITHIN, || {
-        let now = http(stage).ok();
-        ports =
-            now.iter().flat_map(|service| &service.replicas).flat_map(|one| one.nat_ports.clone()).collect();
-        (connections - 10..=connections).contains(&ports.iter().map(|ports| ports.used).sum::<u64>())
+        let Ok(now) = http(stage) else { return false };
+        service = now;
+        let replicas = service.replicas.iter();
+        replicas.clone().map(closed).sum::<u64>() == connections
+            && (connections - 10..=connections).contains(&replicas.map(used).sum::<u64>())
     });
-    ensure!(are_counted, "NAT ports in use: {ports:?}");
+    ensure!(are_counted, "not {connections} are closed and have their ports: {service:?}");
+    ensure!(service.replicas.iter().all(|replica| replica.client_rtt_ms.is_some()), "{service:?}");
     let (_, series) = page(&stage.lab)?;
     let mut handshakes = 0.0;
     for replica in &service.replicas {
