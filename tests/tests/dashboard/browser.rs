@@ -206,9 +206,6 @@ impl Browser {
     pub(crate) fn complaints(&self) -> Result<Vec<String>> {
         let log = self.run(self.driver()?.browser_log()).context("reading the console")?;
         let bad = log.into_iter().filter(|entry| ["SEVERE", "WARNING"].contains(&entry.level.as_str()));
-        // An agent that keeps no events says so, and the page does without.
-        let bad =
-            bad.filter(|entry| !(entry.message.contains("/v1/events") && entry.message.contains("404")));
         Ok(bad.map(|entry| entry.message).collect())
     }
 }
