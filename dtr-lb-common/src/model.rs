@@ -335,7 +335,7 @@ impl Tables for Model {
 
     fn keep_syn(&self, syn: &KeptSyn) -> u32 {
         let mut syns = self.syns.borrow_mut();
-        syns.push(*syn);
+        syns.push(KeptSyn { answered: 0, ..*syn });
         syns.len() as u32
     }
 

@@ -343,7 +343,7 @@ impl Tables for View<'_> {
         let mut syns = self.store.syns.borrow_mut();
         let at = self.store.next_syn.get();
         self.store.next_syn.set((at + 1) % syns.len());
-        self.store.overwritten.set(Some((at, syns[at].replace(*syn))));
+        self.store.overwritten.set(Some((at, syns[at].replace(KeptSyn { answered: 0, ..*syn }))));
         at as u32 + 1
     }
 

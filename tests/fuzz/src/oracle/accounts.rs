@@ -28,7 +28,7 @@ use super::{
 use crate::{
     memory::{Memory, START},
     net::tuple,
-    reader::read,
+    reader::{Seen, read},
     world::SECOND,
 };
 
@@ -125,7 +125,7 @@ impl Oracle {
         });
         let fails = matches!(step.verdict.action(), Action::Answer | Action::Drop)
             && !matches!(step.verdict, Verdict::AnsweredChallenge | Verdict::DroppedBusy);
-        let syn = seen.as_ref().is_some_and(|seen| seen.opens());
+        let syn = seen.as_ref().is_some_and(Seen::opens);
         Passed {
             of,
             bytes: step.bytes(),
@@ -212,7 +212,7 @@ impl Oracle {
             one.is_answered(memory, &mut self.stats[id]);
         } else if before.handshake() && after.live() {
             let by_client = passed.and_then(|passed| passed.of).is_some_and(|(_, side)| side == Side::Client);
-            one.is_open(memory, by_client, &mut self.stats[id])?;
+            one.is_open(memory, by_client, &mut self.stats[id]);
             due.push(Due { news: News::Started, at: Some(at), client, last: true });
         } else if ended(before) && after.live() {
             if !std::mem::take(&mut one.account.pending) {
@@ -353,20 +353,21 @@ impl Oracle {
 }
 
 impl Connection {
-    /// What is kept beside its SYN: when the replica was asked and answered, and how many were not to be asked; nothing if it is
+    /// What is kept beside its SYN: when the replica was asked and answered, and how many were asked; nothing if it is
     /// not there any more.
     fn measured(&self, memory: &Memory) -> Option<(u32, Option<u32>, u32)> {
         let kept = memory.store.kept_before(self.kept).filter(|_| !self.direct())?;
         if kept.client != tuple(self.client, self.vip) {
             return None;
         }
-        let attempted = kept.attempted.iter().filter(|id| **id != 0).count() as u32;
+        let attempted = kept.attempted.iter().filter(|id| **id != 0).count();
         // Where few are kept, that of a SYN of its client's that came later may stand there.
         let account = &self.account;
         let own = kept.asked == account.asked && bytemuck::bytes_of(&kept.syn.sequence) == self.syn.sequence;
         let answered = if own { account.answered } else { Some(kept.answered) };
         let asked = if own { account.asked } else { kept.asked };
-        Some((asked, answered.filter(|answered| *answered != 0), attempted))
+        let attempts = if own { attempted.max(self.tried.len()) } else { attempted } as u32 + 1;
+        Some((asked, answered.filter(|answered| *answered != 0), attempts))
     }
 
     fn is_answered(&mut self, memory: &Memory, stats: &mut FlowStats) {
@@ -376,19 +377,15 @@ impl Connection {
         }
     }
 
-    fn is_open(&mut self, memory: &Memory, by_client: bool, stats: &mut FlowStats) -> Result<(), Wrong> {
-        let Some((asked, Some(answered), attempted)) = self.measured(memory) else { return Ok(()) };
-        if (attempted as usize) < self.tried.len() {
-            return Err(format!("{attempted} replicas are not to be asked again, and were: {self:?}"));
-        }
-        self.account.attempts = Some(1 + attempted);
+    fn is_open(&mut self, memory: &Memory, by_client: bool, stats: &mut FlowStats) {
+        let Some((asked, Some(answered), attempts)) = self.measured(memory) else { return };
+        self.account.attempts = Some(attempts);
         self.account.connect = Some(answered.wrapping_sub(asked));
         if by_client {
             let rtt = memory.micros.wrapping_sub(answered);
             self.account.rtt = Some(rtt);
             observe(&mut stats.client_rtt, &HANDSHAKE_BOUNDS, rtt);
         }
-        Ok(())
     }
 
     /// Whether what is told of it is so.
