@@ -23,7 +23,7 @@
 //! half, which says that it goes on from the one before. Nothing stands in words 16, 18 and 19: who forwards a packet stores words 2
 //! and 3 without the lock, and may do so when what was an entry by itself has become a second half. Words 8 and 9 are stored so, too,
 //! and there is no room for their counterparts to be empty: what was an entry by itself becomes a second half only when nothing was seen
-//! of it for a second ([`super::room::unrested`]), and no packet is under way for that long.
+//! of it for an eighth of a second ([`super::room::unrested`]), and no packet is under way for that long.
 
 use super::{Control, Direction, ENTRY_WORDS, Line, Memory, State, WAYS};
 use crate::{

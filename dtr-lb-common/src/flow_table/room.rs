@@ -108,7 +108,7 @@ pub const fn end(control: Control, end: End) -> End {
 pub fn unrested<L: Line>(line: L, clock: &Clock<'_>) -> Rank {
     let last_seen = line.load(word::LAST_SEEN);
     let age = clock.now.wrapping_sub(last_seen) as i32;
-    let recent = (i64::from(age) - i64::from(clock.settings.second)) >> 63;
+    let recent = (i64::from(age) - i64::from(clock.settings.second / 8)) >> 63;
     let used = -i64::from(last_seen) >> 63;
     (recent & used) as Rank
 }
