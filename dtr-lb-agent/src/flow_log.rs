@@ -173,6 +173,11 @@ impl FlowLog {
         Subscription::new(followers.subscribe(), ended.subscribe(), wanted.by_one_more())
     }
 
+    /// Counts connections that the datapath could not tell.
+    pub fn count_overtaken(&self, connections: u64) {
+        self.0.counts.overtaken.fetch_add(connections, Relaxed);
+    }
+
     /// What became of the lines.
     #[must_use]
     pub fn counts(&self) -> FlowLogCounts {

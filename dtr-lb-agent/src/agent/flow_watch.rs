@@ -119,6 +119,7 @@ impl Watch {
             let news = self.events.take(BATCH);
             let count = news.len();
             self.offer(&news);
+            self.log.count_overtaken(self.events.take_overtaken());
             if count < BATCH {
                 return;
             }

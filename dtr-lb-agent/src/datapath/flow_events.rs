@@ -25,6 +25,7 @@ pub struct FlowEvents {
     reader: Arc<Reader>,
     meter: Arc<Meter>,
     ticks_per_second: u32,
+    overtaken: u64,
 }
 
 /// A piece of news, with the replica that it is about as the datapath knows it now.
@@ -53,7 +54,7 @@ impl FlowEvents {
     ) -> Result<Self, DatapathError> {
         let wanted = open(ebpf, map::FLOW_WANTED)?;
         let ring = object::take(ebpf, map::FLOW_EVENTS)?;
-        Ok(Self { ring, wanted, reader, meter, ticks_per_second })
+        Ok(Self { ring, wanted, reader, meter, ticks_per_second, overtaken: 0 })
     }
 
     /// Has the datapath tell this from now on ([`dtr_lb_common::abi::flow_wanted`]). One that runs on without an agent goes on so.
@@ -69,7 +70,10 @@ impl FlowEvents {
             && let Some(item) = self.ring.next()
         {
             let Ok(event) = bytemuck::try_pod_read_unaligned::<FlowEvent>(&item) else { continue };
-            let Some((news, told)) = Told::of(&event) else { continue };
+            let Some((news, told)) = Told::of(&event) else {
+                self.overtaken += 1;
+                continue;
+            };
             // Neighbours are often of the same replica; a look into the map costs more than that comparison.
             let replica = match last {
                 Some((id, replica)) if id == told.replica => replica,
@@ -79,6 +83,11 @@ impl FlowEvents {
             found.push(FlowNews { news, told, at: event.now, replica });
         }
         found
+    }
+
+    /// How many could not be told since the last call, as another connection took the entry meanwhile.
+    pub fn take_overtaken(&mut self) -> u64 {
+        std::mem::take(&mut self.overtaken)
     }
 
     /// All connections that stand in the table and are not over, as ended so.

@@ -11,6 +11,7 @@ pub(super) struct Counts {
     pub(super) queue_full: AtomicU64,
     pub(super) not_written: AtomicU64,
     pub(super) omitted: AtomicU64,
+    pub(super) overtaken: AtomicU64,
 }
 
 /// Since the agent's start.
@@ -24,14 +25,21 @@ pub struct FlowLogCounts {
     pub not_written: u64,
     /// Left out on purpose: more connections failed in a second than are written.
     pub omitted: u64,
+    /// Lost: another connection took the entry of an ended one in the moment in which it was told.
+    pub overtaken: u64,
 }
 
 impl FlowLogCounts {
     /// Lines that are not there, by reason. Those that the sample leaves out are not meant to be.
     #[must_use]
-    pub const fn lost(self) -> [(&'static str, u64); 3] {
-        let Self { lines: _, queue_full, not_written, omitted } = self;
-        [("queue_full", queue_full), ("not_written", not_written), ("omitted", omitted)]
+    pub const fn lost(self) -> [(&'static str, u64); 4] {
+        let Self { lines: _, queue_full, not_written, omitted, overtaken } = self;
+        [
+            ("queue_full", queue_full),
+            ("not_written", not_written),
+            ("omitted", omitted),
+            ("overtaken", overtaken),
+        ]
     }
 }
 
@@ -42,6 +50,7 @@ impl Counts {
             queue_full: self.queue_full.load(Relaxed),
             not_written: self.not_written.load(Relaxed),
             omitted: self.omitted.load(Relaxed),
+            overtaken: self.overtaken.load(Relaxed),
         }
     }
 }

@@ -115,7 +115,7 @@ fn everything() -> Snapshot {
         connections: BTreeMap::from([("half_sent", 8), ("idle", 9)]),
         refused: BTreeMap::from([("half_sent", 11), ("wrong_token", 0)]),
     };
-    let flow_log = FlowLogCounts { lines: 40, queue_full: 1, not_written: 2, omitted: 3 };
+    let flow_log = FlowLogCounts { lines: 40, queue_full: 1, not_written: 2, omitted: 3, overtaken: 4 };
     Snapshot { status, probes, flows: flows(&key), http, flow_log }
 }
 

@@ -217,6 +217,7 @@ pub struct FlowEvent {
     pub control: Control,
     /// Not 0: the replica's entry stood, too.
     pub paired: u32,
-    pub reserved: u32,
+    /// The control word after the words were read: where it is not that of the same connection, they may be another one's.
+    pub after: Control,
     pub words: [u32; EVENT_WORDS],
 }

@@ -80,7 +80,8 @@ impl<'a> Memory for One<'a> {
 }
 
 impl Told {
-    /// What an event tells; nothing if it is none that is known.
+    /// What an event tells; nothing if it is none that is known, or if its words may be another connection's: its entry was taken from an
+    /// ended one while they were read.
     pub fn of(event: &FlowEvent) -> Option<(News, Self)> {
         let mut flow: Flow = bytemuck::Zeroable::zeroed();
         let news = match event.kind {
@@ -95,6 +96,10 @@ impl Told {
             }
             _ => return None,
         };
+        let locked_by_teller = event.after == event.control.taken();
+        if !locked_by_teller && !event.control.stays(event.after) {
+            return None;
+        }
         entry::load(&One(event), Place(0), event.control, &mut flow)?;
         let other = (event.paired != 0).then_some(Copied(&event.words[2 * ENTRY_WORDS..]));
         Some((news, Self::made(&flow, Copied(&event.words[..ENTRY_WORDS]), other)))

@@ -241,7 +241,7 @@ fn take<M: Memory>(memory: &M, place: Place, control: Control, event: &mut FlowE
     event.control = control;
     event.verdict = 0;
     event.paired = 0;
-    event.reserved = 0;
+    event.after = Control(0);
     let Some(line) = memory.line(place) else { return };
     let mut number = 0;
     while number < ENTRY_WORDS {
@@ -268,6 +268,7 @@ fn take<M: Memory>(memory: &M, place: Place, control: Control, event: &mut FlowE
             number += 1;
         }
     }
+    event.after = Control(line.load(word::CONTROL));
 }
 
 /// Counts that something took so long.
