@@ -189,8 +189,11 @@ impl Driver {
                 let logs = self.health.control.config().agent.flow_log.is_some();
                 self.flow_watch.finish(if logs { Stop::Stays } else { Stop::Silent }).await;
                 self.flow_log.finish().await;
-                // Those who follow the flow log, or a trace, get their last line.
-                self.endpoints.api.finish().await;
+                let Endpoints { api, http, requests, _packet_log: _ } = self.endpoints;
+                // What waits for an answer gets "the agent is ending"; those who follow the flow log, or a trace, get their last line.
+                drop((requests, self.changes, self.replies));
+                api.finish().await;
+                drop(http);
                 info!(
                     event = ENDED,
                     reason, "the agent ends; the datapath goes on forwarding by its last table"
@@ -205,7 +208,13 @@ impl Driver {
                 Ok(())
             }
             End::Detach(by, answer) => self.detach(by.as_ref(), answer).await,
-            End::Died => Err(AgentError::Died),
+            End::Died => {
+                self.flow_watch.finish(Stop::Stays).await;
+                self.flow_log.finish().await;
+                self.observer.finish();
+                self.events.close();
+                Err(AgentError::Died)
+            }
         }
     }
 

@@ -322,7 +322,7 @@ fn addresses<'a>(services: impl IntoIterator<Item = &'a Service>) -> BTreeSet<Ip
     services.into_iter().flat_map(|service| &service.replicas).map(|replica| replica.address).collect()
 }
 
-fn mode(mode: Mode) -> abi::Mode {
+pub(crate) fn mode(mode: Mode) -> abi::Mode {
     match mode {
         Mode::Nat => abi::Mode::NAT,
         Mode::Dsr => abi::Mode::DSR,

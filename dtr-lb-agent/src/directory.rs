@@ -6,14 +6,18 @@ use std::{
     time::Instant,
 };
 
-use dtr_lb_common::abi::{Replica, ServiceKey};
+use dtr_lb_common::abi::{Mode, Replica, ServiceKey};
 
-use crate::{control::Control, datapath::service_key};
+use crate::{
+    control::{Control, mode},
+    datapath::service_key,
+};
 
 /// Names by address.
 #[derive(Clone, Debug, Default)]
 pub struct Directory {
     services: BTreeMap<ServiceKey, String>,
+    modes: BTreeMap<ServiceKey, Mode>,
     replicas: BTreeMap<(ServiceKey, SocketAddr), Entry>,
 }
 
@@ -54,6 +58,7 @@ impl Directory {
             for vip in &service.vips {
                 let key = service_key(*vip, service.port);
                 directory.services.insert(key, service.name.clone());
+                directory.modes.insert(key, mode(service.mode));
                 directory.replicas.extend(entries.iter().cloned().map(|(end, entry)| ((key, end), entry)));
             }
         }
@@ -63,6 +68,11 @@ impl Directory {
     /// The name of a service.
     pub fn service(&self, key: &ServiceKey) -> Option<&str> {
         self.services.get(key).map(String::as_str)
+    }
+
+    /// How packets of a service reach its replicas.
+    pub fn mode(&self, key: &ServiceKey) -> Option<Mode> {
+        self.modes.get(key).copied()
     }
 
     /// The ends of a service of this name; none if there is no such service.

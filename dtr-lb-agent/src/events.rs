@@ -261,8 +261,9 @@ impl Events {
     /// What is asked for.
     #[must_use]
     pub fn list(&self, query: &Query) -> Listing<Arc<Event>> {
-        let kept = self.lock();
-        query.choose(kept.events.iter().map(|(event, _)| event))
+        // Chosen among without the lock: whoever records an event waits for nobody who asks.
+        let all: Vec<_> = self.lock().events.iter().map(|(event, _)| Arc::clone(event)).collect();
+        query.choose(all.iter())
     }
 
     /// The same as JSON. Whoever records events does not wait for it.

@@ -47,7 +47,7 @@ pub use target::{FlowLogError, LOGS_DIRECTORY, check_target};
 
 use crate::config::{self, FlowLogTarget};
 use counts::Counts;
-use omission::FailedLimit;
+use omission::{FailedLimit, Repeats};
 use output::Output;
 use wanted::Wanted;
 use writer::{Message, Telling, Writer};
@@ -114,6 +114,7 @@ impl FlowLog {
                 output: Output::new(target.as_ref(), journal, Instant::now()),
                 sample,
                 failed: FailedLimit::default(),
+                repeats: Repeats::default(),
                 telling: Telling::default(),
             }
             .run();

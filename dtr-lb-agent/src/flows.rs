@@ -13,7 +13,7 @@ use std::{
 };
 
 use dtr_lb_common::{
-    abi::{Direction, Flow, Mode, Replica, ReplicaId, ServiceKey, Settings, State, Ticks, Tuple},
+    abi::{self, Direction, Flow, Mode, Replica, ReplicaId, ServiceKey, Settings, State, Ticks, Tuple},
     flow_table,
     pipeline::sweep::outlived,
 };
@@ -185,12 +185,9 @@ pub fn list(
     if query.top.is_none() {
         found.sort_by_key(|(ends, flow, ..)| (!flow.state().live(), ends.client_end(), ends.vip()));
     }
-    let seconds = |ticks: Ticks| {
-        // Signed, as another CPU may have seen a packet a tick after the clock was read.
-        f64::from((ticks as i32).max(0)) / f64::from(settings_second(&settings))
-    };
+    let seconds = |ticks: Ticks| f64::from(ticks) / f64::from(settings_second(&settings));
     for (ends, flow, last_seen, carried) in found {
-        let idle_seconds = seconds(now.wrapping_sub(last_seen));
+        let idle_seconds = seconds(abi::age(last_seen, now));
         let age_seconds = age(&flow, now).map(seconds);
         let replica = replicas.get(&flow.replica);
         listing.flows.push(line(&ends, &flow, (idle_seconds, age_seconds), carried, replica, directory));
@@ -200,7 +197,7 @@ pub fn list(
 
 /// What is left of a connection whose client's entry is gone does not say it.
 fn age(flow: &Flow, now: Ticks) -> Option<Ticks> {
-    flow.direction().from_client().then(|| now.wrapping_sub(flow.opened))
+    flow.direction().from_client().then(|| abi::age(flow.opened, now))
 }
 
 fn settings_second(settings: &Settings) -> Ticks {

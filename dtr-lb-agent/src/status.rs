@@ -545,7 +545,7 @@ fn replica_status(
         connect_ms: None,
         client_rtt_ms: None,
         syns_again: stats.syns_again,
-        ends: End::ALL.map(|end| (end.name().to_owned(), stats.ends[end.0 as usize])).into(),
+        ends: End::COUNTED.map(|end| (end.name().to_owned(), stats.ends[end.0 as usize])).into(),
         // And these.
         nat_ports: Vec::new(),
     }

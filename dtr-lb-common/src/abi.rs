@@ -138,7 +138,7 @@ pub const MAGLEV_SLOTS: usize = 65_537;
 pub const TABLE_ENTRIES: usize = 2 * MAX_SERVICES;
 /// Bytes of the ring buffer of events: a power of two and a multiple of the page size.
 pub const EVENTS_BYTES: usize = 65_536;
-/// Bytes of the ring buffer of what becomes of connections: nearly half a second at 50,000 connections a second.
+/// Bytes of the ring buffer of what becomes of connections: 36,000 of them, 0.7 s at 50,000 ends a second.
 pub const FLOW_EVENTS_BYTES: usize = 8 << 20;
 /// Replicas that a connection asks after the first one has failed it, at most.
 pub const MAX_ATTEMPTED: usize = 4;
@@ -166,6 +166,16 @@ const _: () = assert!(BUCKET_BYTES == 4 * ENTRY_BYTES);
 /// The kernel's jiffies, truncated. The cheapest clock there is (the verifier makes it one load), with a resolution
 /// of 1/HZ seconds. Differences of two ticks are signed: both wrap.
 pub type Ticks = u32;
+
+/// How long ago something was. A processor that was ahead of the one that read `now`, and a reader that took its time, are no 2^32 ticks:
+/// 0. Right for 49 days at 1,000 ticks a second, for 198 at 250.
+#[inline(always)]
+pub const fn age(then: Ticks, now: Ticks) -> Ticks {
+    /// 16 s at 1,000 ticks a second.
+    const AHEAD: Ticks = 16_384;
+    let age = now.wrapping_sub(then);
+    if age > Ticks::MAX - AHEAD { 0 } else { age }
+}
 
 /// Id of a replica of a service: index into the map of replicas. 0 is none.
 pub type ReplicaId = u16;

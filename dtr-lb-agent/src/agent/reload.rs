@@ -139,9 +139,9 @@ impl From<ReloadError> for Refusal {
     fn from(error: ReloadError) -> Self {
         let kind = match &error {
             ReloadError::Config(_)
-            | ReloadError::Agent(AgentError::Immutable(_) | AgentError::Refused(_) | AgentError::Web(_)) => {
-                RefusalKind::BadConfig
-            }
+            | ReloadError::Agent(
+                AgentError::Immutable(_) | AgentError::Refused(_) | AgentError::Web(_) | AgentError::FlowLog(_),
+            ) => RefusalKind::BadConfig,
             ReloadError::NoFile(_) => RefusalKind::Conflict,
             ReloadError::Agent(_) => RefusalKind::Failed,
         };

@@ -174,7 +174,7 @@ impl Ready {
             previous,
             endpoints,
             flow_log,
-            flow_watch,
+            mut flow_watch,
             found: _,
         } = self;
         info!(
@@ -188,6 +188,7 @@ impl Ready {
         if let Some(note) = configuration.sources.store() {
             warn!("{note}");
         }
+        flow_watch.begin();
         Driver {
             configuration,
             changes: Changes::default(),

@@ -95,7 +95,7 @@ impl Counters {
         Ok(all.into_iter().filter(|witness| witness.source != Address::NONE).collect())
     }
 
-    /// What was counted of the connections of an id; of id 0, of SYNs that opened none.
+    /// What was counted of the connections of an id; of id 0, SYNs that opened none and were not told.
     pub(super) fn flows(&self, id: ReplicaId) -> Result<FlowStats, DatapathError> {
         self.flows.get(&u32::from(id), 0).map_err(DatapathError::map(map::FLOW_STATS, "reading"))
     }

@@ -1,6 +1,6 @@
 //! What becomes of connections, as the datapath tells it: read many times a second, while somebody wants to know.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use aya::{
     Ebpf,
@@ -8,7 +8,10 @@ use aya::{
 };
 use dtr_lb_common::{
     abi::{End, FlowEvent, Mode, Replica, ReplicaId, Ticks, map},
-    flow_table::told::{News, Told},
+    flow_table::{
+        room,
+        told::{News, Told},
+    },
 };
 
 use super::{
@@ -90,15 +93,24 @@ impl FlowEvents {
         std::mem::take(&mut self.overtaken)
     }
 
-    /// All connections that stand in the table and are not over, as ended so.
-    pub fn standing(&self, end: End) -> Vec<FlowNews> {
+    /// Buckets of the table.
+    pub fn buckets(&self) -> u32 {
+        self.reader.table_words().buckets()
+    }
+
+    /// All connections that stand in these buckets: those that are not over, as ended so, and those of whose end nobody was told.
+    pub fn standing(&self, buckets: Range<u32>, end: End) -> Vec<FlowNews> {
         let table = self.reader.table_words();
         let (at, replicas) = (self.now(), self.reader.replicas().unwrap_or_default());
-        let flows = table.entries(0..table.buckets());
-        let live = flows.filter(|flow| flow.state().live() && flow.direction().from_client());
-        let told = live.filter_map(|flow| Told::standing(&table, &flow));
-        told.map(|told| FlowNews {
-            news: News::Ended(end),
+        let of_clients = table.entries(buckets).filter(|flow| flow.direction().from_client());
+        let left = of_clients.filter_map(|flow| {
+            let state = flow.state();
+            let how = if state.live() { end } else { room::end(flow.control, End::OUTLIVED) };
+            let untold = state.live() || state.ended() && !flow.control.told();
+            untold.then(|| Told::standing(&table, &flow)).flatten().map(|told| (how, told))
+        });
+        left.map(|(how, told)| FlowNews {
+            news: News::Ended(how),
             told,
             at,
             replica: replicas.get(&told.replica).copied(),

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use dtr_lb_common::{
-    abi::{End, Mode, Ticks, Tuple},
+    abi::{End, Mode, Ticks, Tuple, age},
     address::{Address, Be16},
     flow_table::told::{News, Told},
 };
@@ -27,14 +27,12 @@ pub struct Now {
 impl Now {
     /// So many ticks.
     fn duration(&self, ticks: Ticks) -> Duration {
-        // Signed, as another processor may have been a tick ahead.
-        let ticks = (ticks as i32).max(0);
         Duration::from_secs_f64(f64::from(ticks) / f64::from(self.second.max(1)))
     }
 
     /// When it was so many ticks.
     fn at(&self, ticks: Ticks) -> Timestamp {
-        let ago = SignedDuration::try_from(self.duration(self.ticks.wrapping_sub(ticks)));
+        let ago = SignedDuration::try_from(self.duration(age(ticks, self.ticks)));
         ago.ok().and_then(|ago| self.time.checked_sub(ago).ok()).unwrap_or(self.time)
     }
 }
@@ -50,7 +48,8 @@ pub fn record(news: &FlowNews, directory: &Directory, now: &Now) -> Option<FlowR
     let Told { client, to, opened, to_replica, to_client, connect, client_rtt, attempts, .. } = *told;
     let (from, vip) =
         (socket(client.source, client.source_port), socket(client.destination, client.destination_port));
-    let service = directory.service(&service_key(vip.ip(), vip.port()));
+    let key = service_key(vip.ip(), vip.port());
+    let service = directory.service(&key);
     let micros = |micros: u32| Duration::from_micros(micros.into());
     Some(FlowRecord {
         time: now.at(*at),
@@ -59,9 +58,9 @@ pub fn record(news: &FlowNews, directory: &Directory, now: &Now) -> Option<FlowR
         client: from,
         vip,
         nat: nat(&client, &to),
-        mode: replica.map_or(Mode::NAT, |replica| replica.mode),
+        mode: replica.map(|replica| replica.mode).or_else(|| directory.mode(&key)).unwrap_or(Mode::NAT),
         start: now.at(opened),
-        duration: now.duration(at.wrapping_sub(opened)),
+        duration: now.duration(age(opened, *at)),
         connect: connect.map(micros),
         client_rtt: client_rtt.map(micros),
         to_replica,

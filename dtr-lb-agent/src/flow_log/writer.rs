@@ -16,7 +16,7 @@ use tracing::warn;
 use super::{
     FlowRecord, Settings,
     counts::Counts,
-    omission::{FailedLimit, is_sampled},
+    omission::{FailedLimit, Repeats, is_sampled},
     output::{AGAIN, Output, Tally},
 };
 
@@ -43,6 +43,7 @@ pub(super) struct Writer {
     pub(super) output: Output,
     pub(super) sample: u32,
     pub(super) failed: FailedLimit,
+    pub(super) repeats: Repeats,
     pub(super) telling: Telling,
 }
 
@@ -138,6 +139,10 @@ impl Writer {
                 } else {
                     self.counts.omitted.fetch_add(1, Relaxed);
                 }
+            } else if self.repeats.is_too_many(&record, now) {
+                self.write_omitted(now);
+                self.failed.omit(now);
+                self.counts.omitted.fetch_add(1, Relaxed);
             } else if is_sampled(&record, self.sample) {
                 self.output.add(&record, now);
             }

@@ -12,7 +12,7 @@ use crate::flow_table::{Control, ENTRY_WORDS, Place};
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Pod, Zeroable)]
 pub struct End(pub u32);
 
-/// How many are counted.
+/// How many there are.
 pub const ENDS: usize = 12;
 
 impl End {
@@ -49,7 +49,7 @@ impl End {
     /// As its state says, which was counted when it came. Where there is no room to tell it, that is done later.
     pub const STANDS: Self = Self(16);
 
-    /// All that are counted, by number.
+    /// All of them, by number.
     pub const ALL: [Self; ENDS] = [
         Self::CLOSED,
         Self::CLIENT_RESET,
@@ -63,6 +63,21 @@ impl End {
         Self::REFUSED,
         Self::CROWDED,
         Self::FAILED,
+    ];
+
+    /// Those that the datapath counts for each replica. One that the datapath's end was is known to the agent alone, and a SYN that failed
+    /// has a verdict's counter.
+    pub const COUNTED: [Self; ENDS - 2] = [
+        Self::CLOSED,
+        Self::CLIENT_RESET,
+        Self::REPLICA_RESET,
+        Self::IDLE,
+        Self::REPLICA_DOWN,
+        Self::EVICTED,
+        Self::UNANSWERED,
+        Self::ABANDONED,
+        Self::REFUSED,
+        Self::CROWDED,
     ];
 
     /// Whether the connection never began.

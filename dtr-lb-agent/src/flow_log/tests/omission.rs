@@ -96,3 +96,15 @@ async fn what_was_left_out_is_told_before_the_log_goes_elsewhere() {
     assert_eq!(read(&first).last().map(|line| line["count"].clone()), Some(500.into()));
     assert_eq!(read(&second), Vec::<Value>::new());
 }
+
+/// A client that resets its own connection and talks on has it end as often as it likes.
+#[test]
+fn a_connection_that_is_reset_again_and_again_has_two_lines_a_minute() {
+    let (mut repeats, now) = (Repeats::default(), Instant::now());
+    let own = of_port(1, FlowEnd::ClientReset);
+    let too_many: Vec<_> = (0..4).map(|_| repeats.is_too_many(&own, now)).collect();
+    assert_eq!(too_many, [false, false, true, true]);
+    let others = [of_port(2, FlowEnd::ClientReset), of_port(1, FlowEnd::Closed)];
+    assert!(others.iter().all(|other| !repeats.is_too_many(other, now)));
+    assert!(!repeats.is_too_many(&own, now + Duration::from_secs(60)), "another minute");
+}
