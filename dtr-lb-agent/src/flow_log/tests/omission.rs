@@ -1,7 +1,7 @@
 //! What is left out.
 
 use super::{
-    super::omission::{FAILED_PER_SECOND, FailedLimit, is_sampled},
+    super::omission::{FAILED_PER_SECOND, FailedLimit, Repeats, is_sampled},
     *,
 };
 
