@@ -34,9 +34,9 @@ fn as_root_a_root_that_others_use_keeps_what_is_theirs() {
         let settings = root.join(own()).join("maps").join(map::SETTINGS);
         fs::create_dir_all(root.join("other/v1/maps")).expect("a directory");
         fs::create_dir(root.join("vpn")).expect("a directory");
-        fs::create_dir(root.join("v7")).expect("a directory");
-        fs::create_dir(root.join("v7/theirs")).expect("a directory");
-        for place in ["theirs", "other/v1/maps/THEIRS", "v7/theirs/DEEP", "v1x"] {
+        fs::create_dir(root.join("v98")).expect("a directory");
+        fs::create_dir(root.join("v98/theirs")).expect("a directory");
+        for place in ["theirs", "other/v1/maps/THEIRS", "v98/theirs/DEEP", "v1x"] {
             pin_foreign(&settings, &root.join(place));
         }
         drop(datapath);
@@ -50,9 +50,9 @@ fn as_root_a_root_that_others_use_keeps_what_is_theirs() {
             "other/v1/maps/THEIRS",
             "theirs",
             "v1x",
-            "v7",
-            "v7/theirs",
-            "v7/theirs/DEEP",
+            "v98",
+            "v98/theirs",
+            "v98/theirs/DEEP",
             "vpn",
         ];
         assert_eq!(left, theirs);

@@ -157,6 +157,9 @@ fn find(events: &[Event], name: &str, is_it: impl Fn(&Event) -> bool) -> Result<
 
 /// All that has happened, one after the other, with who it was and why. Says where the last of it is.
 fn told(events: &[Event]) -> Result<usize> {
+    let is_order = |event: &Event, typed: &str| {
+        event.details["order"].as_str().is_some_and(|order| order.starts_with(typed))
+    };
     let root = Some(By::User { uid: 0, user: Some("root".into()) });
     ensure!(events.windows(2).all(|pair| pair[0].id < pair[1].id && pair[0].time <= pair[1].time));
     let mut at = 0;
@@ -169,12 +172,12 @@ fn told(events: &[Event]) -> Result<usize> {
         event.replica.as_deref() == Some("r1") && event.by == root && event.details["cause"] == "operator"
     })?;
     next("order_done", &|event| {
-        event.replica.as_deref() == Some("r1") && event.by == root && event.details["order"] == "drain"
+        event.replica.as_deref() == Some("r1") && event.by == root && is_order(event, "replica drain r1")
     })?;
     next("order_done", &|event| {
         let http = matches!(&event.by, Some(By::Http { token, address })
             if token == "admin token" && address.ip().is_loopback());
-        http && event.details["order"] == "ready" && !event.text.contains(TOKEN)
+        http && is_order(event, "replica ready r1") && !event.text.contains(TOKEN)
     })?;
     next("replica_down", &|event| {
         let details = &event.details;
