@@ -169,7 +169,9 @@ impl Watch {
         let begun = Instant::now();
         for first in (0..self.events.buckets()).step_by(BUCKETS) {
             if begun.elapsed() > LAST_LINES {
-                warn!("the flow log does not take the lines of all connections that ended with the datapath: the rest is lost");
+                warn!(
+                    "the flow log does not take the lines of all connections that ended with the datapath: the rest is lost"
+                );
                 return;
             }
             let buckets = first..(first + BUCKETS as u32).min(self.events.buckets());

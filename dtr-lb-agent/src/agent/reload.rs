@@ -140,7 +140,10 @@ impl From<ReloadError> for Refusal {
         let kind = match &error {
             ReloadError::Config(_)
             | ReloadError::Agent(
-                AgentError::Immutable(_) | AgentError::Refused(_) | AgentError::Web(_) | AgentError::FlowLog(_),
+                AgentError::Immutable(_)
+                | AgentError::Refused(_)
+                | AgentError::Web(_)
+                | AgentError::FlowLog(_),
             ) => RefusalKind::BadConfig,
             ReloadError::NoFile(_) => RefusalKind::Conflict,
             ReloadError::Agent(_) => RefusalKind::Failed,

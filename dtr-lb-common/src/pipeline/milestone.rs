@@ -7,7 +7,7 @@
 use super::{PacketContext, Tables};
 use crate::{
     abi::{
-        BOUNDS, DURATION_BOUNDS, End, FlowEvent, HANDSHAKE_BOUNDS, Place, ReplicaId, Ticks, flow_event,
+        BOUNDS, DURATION_BOUNDS, End, FlowEvent, HANDSHAKE_BOUNDS, Place, ReplicaId, Ticks, age, flow_event,
         flow_wanted, stat,
     },
     flow_table::{
@@ -202,7 +202,8 @@ pub fn count(tables: &impl Tables, place: Place, end: End) {
 #[inline(always)]
 pub fn tell(tables: &impl Tables, place: Place, control: Control, end: End) -> bool {
     // What one client can have told as often as it likes, and what nothing proves a client of.
-    let often = end == End::CLIENT_RESET || end == End::REPLICA_RESET || control.direction() == Direction::Direct;
+    let often =
+        end == End::CLIENT_RESET || end == End::REPLICA_RESET || control.direction() == Direction::Direct;
     tables.tell_flow(end.fails() || often, |event| {
         event.kind = flow_event::END;
         event.end = end;
