@@ -7,7 +7,7 @@ use aya::{
     maps::{Array, MapData, RingBuf},
 };
 use dtr_lb_common::{
-    abi::{End, FlowEvent, Mode, Replica, ReplicaId, Ticks, map},
+    abi::{End, FlowEvent, Replica, ReplicaId, Ticks, map},
     flow_table::{
         room,
         told::{News, Told},
@@ -39,13 +39,6 @@ pub struct FlowNews {
     /// When it happened.
     pub at: Ticks,
     pub replica: Option<Replica>,
-}
-
-impl FlowNews {
-    /// How packets reach the replica.
-    pub fn mode(&self) -> Option<Mode> {
-        self.replica.map(|replica| replica.mode)
-    }
 }
 
 impl FlowEvents {

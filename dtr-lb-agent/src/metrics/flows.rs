@@ -87,7 +87,7 @@ pub(super) fn add(counts: &FlowCounts, replicas: &[&ReplicaRow], page: &mut Page
     let mut again = Family::counter("dtr_lb_syns_again_total", help);
     for (ReplicaRow { key, label, .. }, stats) in &known {
         let (service, replica) = (("service", key.service.as_str()), ("replica", label.as_str()));
-        for end in End::COUNTED {
+        for end in End::counted() {
             ends.set(&[service, replica, ("end", end.name())], stats.ends[end.0 as usize] as f64);
         }
         again.set(&[service, replica], stats.syns_again as f64);

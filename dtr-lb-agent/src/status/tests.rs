@@ -1,7 +1,13 @@
 use std::time::Duration;
 
-use super::*;
-use crate::probe::Failure;
+use dtr_lb_common::abi::FlowStats;
+
+use super::{made::replica_status, *};
+use crate::{
+    config::Replica,
+    control::{ANSWERS_PAST, Condition, ReplicaState},
+    probe::{Failure, Outcome},
+};
 
 fn status(present: bool, outcome: &Outcome) -> Status {
     let condition = Condition {

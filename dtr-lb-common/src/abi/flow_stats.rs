@@ -67,18 +67,9 @@ impl End {
 
     /// Those that the datapath counts for each replica. One that the datapath's end was is known to the agent alone, and a SYN that failed
     /// has a verdict's counter.
-    pub const COUNTED: [Self; ENDS - 2] = [
-        Self::CLOSED,
-        Self::CLIENT_RESET,
-        Self::REPLICA_RESET,
-        Self::IDLE,
-        Self::REPLICA_DOWN,
-        Self::EVICTED,
-        Self::UNANSWERED,
-        Self::ABANDONED,
-        Self::REFUSED,
-        Self::CROWDED,
-    ];
+    pub fn counted() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().filter(|end| *end != Self::DETACHED && *end != Self::FAILED)
+    }
 
     /// Whether the connection never began.
     #[inline(always)]
